@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Install PostgreSQL with PostGIS, and Redis, for the tests. Starts nothing: the suite starts its own, on ports of its own.
+set -euo pipefail
+
+have_postgis() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' >/dev/null; }
+have_redis() { command -v redis-server >/dev/null; }
+
+if have_postgis && have_redis; then
+    exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "PostgreSQL with PostGIS and Redis are needed for the tests; install them with this system's package manager." >&2
+    exit 1
+fi
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "As root, once: make servers" >&2; exit 1; }
+    as_root=(sudo)
+fi
+# Debian's packages would start servers on the default ports by themselves: the tests do not want them.
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update
+if ! command -v pg_lsclusters >/dev/null; then
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql-common >/dev/null
+    "${as_root[@]}" sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+fi
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+    postgresql postgresql-postgis redis-server >/dev/null 2>&1 ||
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+    postgresql-15 postgresql-15-postgis-3 redis-server >/dev/null
