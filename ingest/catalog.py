@@ -1,0 +1,247 @@
+"""The datasets that can be ingested, read from ``catalog.yaml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ingest.errors import LayerMissing, SettingsError, UsageError, did_you_mean
+from ingest.settings import PROJECT_ROOT
+
+CATALOG = Path(__file__).with_name("catalog.yaml")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A text column of a raw table and the names that publishers give it."""
+
+    name: str
+    source: tuple[str, ...]
+    required: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A raw table: one level of a hierarchy, or the single table of a flat dataset.
+
+    Attributes
+    ----------
+    name : str
+        Stable name in the schema ``raw``.
+    level : int or None
+        Level of the hierarchy, None for a flat dataset.
+    columns : tuple of Column
+        Text columns, in the order of the table.
+    """
+
+    name: str
+    level: int | None
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of a dataset: where its files are and how its layers are called."""
+
+    name: str
+    url: str
+    country_url: str | None
+    layers: tuple[re.Pattern[str], ...]
+    sha256: str | None = None
+    mirrors: tuple[str, ...] = ()
+    country_mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Where the publisher's newest release is named: an address that redirects to it, and how to read its name."""
+
+    url: str
+    pattern: re.Pattern[str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset of the catalog."""
+
+    name: str
+    title: str
+    licence: str
+    tables: tuple[Table, ...]
+    missing_text: tuple[str, ...]
+    default_release: str
+    variants: Mapping[str, str]
+    oceans: Mapping[str, str]
+    _releases: Mapping[str, Mapping[str, Any]]
+    latest: Latest | None = None
+
+    @property
+    def is_hierarchy(self) -> bool:
+        """Whether the dataset has levels."""
+        return self.tables[0].level is not None
+
+    def release(self, name: str | None = None) -> Release:
+        """Return a release by name, the default one unless named.
+
+        Raises
+        ------
+        UsageError
+            When the catalog has no such release.
+        """
+        wanted = name or self.default_release
+        for pattern, entry in self._releases.items():
+            if pattern == wanted or ("[" in pattern and re.fullmatch(pattern, wanted)):  # else "4.1" would match 4x1
+                return Release(
+                    name=wanted,
+                    url=entry["url"],
+                    country_url=entry.get("country_url"),
+                    layers=tuple(re.compile(layer, re.IGNORECASE) for layer in entry["layers"]),
+                    sha256=entry.get("sha256"),
+                    mirrors=tuple(entry.get("mirrors", ())),
+                    country_mirrors=tuple(entry.get("country_mirrors", ())),
+                )
+        raise UsageError(f"{self.name} has no release {wanted!r}.", did_you_mean(wanted, self._releases))
+
+    def table(self, level: int | None) -> Table:
+        """Return the table of a level (None: the only table of a flat dataset)."""
+        for table in self.tables:
+            if table.level == level:
+                return table
+        raise LayerMissing(f"{self.name} has no level {level}.", f"Levels: 0 to {len(self.tables) - 1}.")
+
+
+def urls(
+    dataset: Dataset,
+    release: Release,
+    *,
+    countries: Sequence[str] = (),
+    variant: str = "now",
+    oceans: bool = True,
+    root: Path = PROJECT_ROOT,
+) -> tuple[str, ...]:
+    """Return the addresses of a release's files.
+
+    Parameters
+    ----------
+    dataset, release
+        What to load.
+    countries : sequence of str
+        ISO 3166-1 alpha-3 codes: the small per-country files instead of the world's.
+    variant : str
+        Variant of a time zone release: ``now``, ``1970`` or ``all``.
+    oceans : bool
+        Whether the zones cover the seas too.
+    root : Path
+        What a relative path in the catalog is relative to.
+
+    Returns
+    -------
+    tuple of str
+        URLs, or absolute paths of files that come with the project.
+    """
+    found = addresses(dataset, release, countries=countries, variant=variant, oceans=oceans, root=root)
+    return tuple(first.partition("#sha256=")[0] for first, *_ in found)
+
+
+def addresses(
+    dataset: Dataset,
+    release: Release,
+    *,
+    countries: Sequence[str] = (),
+    variant: str = "now",
+    oceans: bool = True,
+    root: Path = PROJECT_ROOT,
+) -> tuple[tuple[str, ...], ...]:
+    """Return for each file of a release where it is: its address, then its mirrors in the order to try them.
+
+    Takes what `urls` takes. Where the catalog knows the checksum of a file, every address of it ends in
+    ``#sha256=HEX``: a mirror cannot pass off another file.
+    """
+    words = {"release": release.name}
+    if dataset.variants:
+        words["variant"] = dataset.variants[variant]
+    if dataset.oceans:
+        words["oceans"] = dataset.oceans["with" if oceans else "without"]
+    if countries:
+        if release.country_url is None:
+            raise UsageError(f"{dataset.name} {release.name} has no per-country files.", "Leave --country out.")
+        templates = (release.country_url, *release.country_mirrors)
+        return tuple(tuple(template.format(iso3=code, **words) for template in templates) for code in countries)
+    found = [template.format(**words) for template in (release.url, *release.mirrors)]
+    mark = f"#sha256={release.sha256}" if release.sha256 else ""
+    return (tuple((url if "://" in url else str(root / url)) + mark for url in found),)
+
+
+@cache
+def load(path: Path = CATALOG) -> Mapping[str, Dataset]:
+    """Read the catalog.
+
+    Returns
+    -------
+    mapping of str to Dataset
+
+    Raises
+    ------
+    SettingsError
+        When the file is not a catalog.
+    """
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]
+        return {name: _dataset(name, entry) for name, entry in entries.items()}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, re.error) as error:
+        raise SettingsError(f"{path} is not a catalog of datasets: {error!r}.") from error
+
+
+def get(name: str) -> Dataset:
+    """Return a dataset by name.
+
+    Raises
+    ------
+    UsageError
+        When the catalog has no such dataset.
+    """
+    datasets = load()
+    if name not in datasets:
+        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, datasets))
+    return datasets[name]
+
+
+def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
+    levels: Sequence[int | None] = range(entry["levels"]) if "levels" in entry else (None,)
+    return Dataset(
+        name=name,
+        title=entry["title"],
+        licence=entry["licence"],
+        tables=tuple(_table(entry, level) for level in levels),
+        missing_text=tuple(entry.get("missing_text", ())),
+        default_release=str(entry["default_release"]),
+        variants=entry.get("variants", {}),
+        oceans=entry.get("oceans", {}),
+        _releases={str(key): value for key, value in entry["releases"].items()},
+        latest=Latest(entry["latest"]["url"], re.compile(entry["latest"]["pattern"])) if "latest" in entry else None,
+    )
+
+
+def _table(entry: Mapping[str, Any], level: int | None) -> Table:
+    columns: list[Column] = []
+    for item in entry["columns"]:
+        lowest, highest = item.get("levels", (0, level or 0))
+        if level is not None and not lowest <= level <= highest:
+            continue
+        ancestors = range((level or 0) + 1) if item.get("each") == "ancestors" else (0,)
+        for k in ancestors:
+            words = {"level": level, "k": k}
+            columns.append(
+                Column(
+                    name=item["name"].format(**words),
+                    source=tuple(source.format(**words) for source in item["source"]),
+                    required=bool(item.get("required", False)),
+                )
+            )
+    return Table(name=entry["table"].format(level=level), level=level, columns=tuple(columns))

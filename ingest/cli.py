@@ -1,0 +1,296 @@
+"""Commands: parse, call, print, exit code; no logic."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ingest import __version__, catalog, console, engines
+from ingest.errors import IngestError, UsageError, did_you_mean
+
+LEVELS = re.compile(r"(\d)(?:-(\d))?")
+
+
+class DatasetsOrCommand(click.Group):
+    """A group whose first word may also be a dataset: ``python -m ingest gadm`` loads it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``load`` before the arguments when they do not begin with a command."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args = ["load", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=DatasetsOrCommand, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="ingest")
+def cli() -> None:
+    """Load administrative boundaries and time zones into the warehouse.
+
+    \b
+    python -m ingest gadm                 load GADM's world download
+    python -m ingest gadm timezones       both datasets at once
+    python -m ingest status               what ran, and how it ended
+    """  # noqa: D301  click reads the escape as a character
+
+
+def _levels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    levels: set[int] = set()
+    for part in value.split(","):
+        match = LEVELS.fullmatch(part.strip())
+        if match is None:
+            raise click.BadParameter(f"{part!r} is neither a level nor a range such as 0-3.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise click.BadParameter(f"{part!r} begins after its end.")
+        levels |= set(range(first, last + 1))
+    return tuple(sorted(levels))
+
+
+def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
+    for code in value:
+        if not re.fullmatch(r"[A-Za-z]{3}", code):
+            raise click.BadParameter(f"{code!r} is no ISO 3166-1 alpha-3 code such as TGO.")
+    return tuple(code.upper() for code in value)
+
+
+@cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option(
+    "--release", "releases", multiple=True, metavar="[DATASET=]RELEASE", help="Release to load (GADM: 4.1, 3.6)."
+)
+@click.option(
+    "--variant",
+    type=click.Choice(["now", "1970", "all"]),
+    default="now",
+    show_default=True,
+    help="Variant of the time zones.",
+)
+@click.option("--oceans/--no-oceans", default=True, show_default=True, help="Time zones over the seas, too.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="[DATASET=]PATH_OR_URL",
+    help="Another copy; may end in #sha256=HEX. Repeatable.",
+)
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=_countries,
+    help="Only this country's small file. Repeatable.",
+)
+@click.option("--levels", metavar="0-5", callback=_levels, help="Levels that must be loaded, such as 0-2 or 1,3.")
+@click.option(
+    "--engine", type=click.Choice(engines.ENGINES), default="sedonadb", show_default=True, help="What reads the layers."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=3,
+    show_default=True,
+    help="Workers to start where no consumer runs.",
+)
+@click.option("--force", is_flag=True, help="Load again even what is unchanged.")
+@click.option("--async", "is_async", is_flag=True, help="Print the run's id and return at once.")
+def load(
+    datasets: Sequence[str],
+    releases: Sequence[str],
+    variant: str,
+    oceans: bool,
+    sources: Sequence[str],
+    countries: Sequence[str],
+    levels: tuple[int, ...] | None,
+    engine: str,
+    workers: int,
+    force: bool,
+    is_async: bool,
+) -> None:
+    """Load DATASETS into the staging tables and publish them."""
+    from ingest import load as loading
+
+    names = list(dict.fromkeys(datasets))
+    for name in names:
+        if name not in catalog.load():
+            raise UsageError(
+                f"There is no dataset or command {name!r}.", did_you_mean(name, [*catalog.load(), *cli.commands])
+            )
+    requests = loading.requests(
+        names,
+        releases=_per_dataset(releases, names),
+        sources=_per_dataset(sources, names),
+        countries=countries,
+        levels=levels,
+        engine=engine,
+        variant=variant,
+        oceans=oceans,
+    )
+    loading.load(requests, workers=workers, force=force, is_async=is_async)
+
+
+def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """Sort ``[DATASET=]VALUE`` options by dataset; a value without one is for all that are loaded."""
+    sorted_values: dict[str, list[str]] = {name: [] for name in names}
+    for value in values:
+        name, mark, rest = value.partition("=")
+        if mark and re.fullmatch(r"\w+", name) and name in catalog.load():
+            if name not in sorted_values:
+                raise UsageError(f"An option is for {name}, which is not loaded.", f"Add {name} to the command.")
+            sorted_values[name].append(rest)
+        else:
+            for each in sorted_values.values():
+                each.append(value)
+    return sorted_values
+
+
+@cli.command()
+@click.option("--workers", "-w", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes.")
+@click.option(
+    "--until-ended", "run_ids", multiple=True, metavar="RUN", help="Stop by itself once this run has ended. Repeatable."
+)
+@click.option(
+    "--refresh", "schedule", metavar="CRON", help='Look for new releases on this schedule (UTC), as in "0 3 * * *".'
+)
+def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
+    """Run a consumer: worker processes that take tasks from the queue."""
+    from ingest import consumer
+    from ingest import load as loading
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    settings, ledger = loading.open_target()
+    schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
+    consumer.run(settings, ledger, workers, run_ids, schedule)
+
+
+@cli.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+def status(run_id: str | None) -> None:
+    """Show the latest runs, or every slice of RUN."""
+    from ingest import load as loading
+
+    _, ledger = loading.open_target()
+    if run_id:
+        console.run(ledger, ledger.run(run_id))
+    else:
+        console.runs(ledger.recent_runs())
+
+
+@cli.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=3,
+    show_default=True,
+    help="Workers to start where no consumer runs.",
+)
+@click.option(
+    "--source", "sources", multiple=True, metavar="URL", help="An address of RUN again, with its query. Repeatable."
+)
+def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
+    """Finish RUN, or every run whose workers are gone: what is loaded stays, what is missing is loaded."""
+    from ingest import load as loading
+
+    loading.resume(run_id, workers=workers, sources=sources)
+
+
+@cli.command()
+@click.argument("dataset")
+def rollback(dataset: str) -> None:
+    """Return DATASET to the publication before the present one."""
+    from ingest import load as loading
+
+    loading.rollback(dataset)
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+def abandon(run_id: str) -> None:
+    """Give RUN up: it ends as failed, and what readers see stays."""
+    from ingest import load as loading
+
+    loading.abandon(run_id)
+
+
+@cli.command()
+@click.option(
+    "--loader", default="boundaries_loader", show_default=True, metavar="ROLE", help="Owns raw and writes only there."
+)
+@click.option(
+    "--transformer",
+    default="boundaries_transformer",
+    show_default=True,
+    metavar="ROLE",
+    help="Reads raw; owns staging, intermediate, marts and seeds.",
+)
+@click.option("--reader", default="boundaries_reader", show_default=True, metavar="ROLE", help="Reads marts, no more.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
+    """Create what is missing of PostGIS, schemas, roles and rights: once, as a superuser or the database's owner."""
+    from ingest import rights, settings
+
+    roles = rights.Roles(loader=loader, transformer=transformer, reader=reader)
+    rights.init(settings.load(), roles, dry_run=dry_run, report=console.say)
+
+
+@cli.command()
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=3,
+    show_default=True,
+    help="Workers to start where no consumer runs.",
+)
+def refresh(workers: int) -> None:
+    """Look once whether a publisher has something new, and load it."""
+    from ingest import load as loading
+
+    loading.refresh_published(workers=workers)
+
+
+@cli.command()
+@click.argument("text", required=False)
+@click.option("--test", "is_test", is_flag=True, help="Send a test message.")
+def alert(text: str | None, is_test: bool) -> None:
+    """Send TEXT, or a test message, to the webhook."""
+    from ingest import alerts, settings
+
+    if bool(text) == is_test:
+        raise UsageError("Give either a TEXT or --test.")
+    alerts.send_now(settings.load(), text)
+    console.say("The webhook took the message.")
+
+
+@cli.command()
+def doctor() -> None:
+    """Check what the target needs, and say how to get what is missing."""
+    from ingest import doctor as checks
+    from ingest import settings
+
+    current = settings.load()
+    console.say(f"target: {current.target}")
+    checks.require(list(checks.examine(current)), console.finding)
+
+
+def main() -> None:
+    """Run the command line; expected failures end with their message and exit code."""
+    try:
+        cli.main(prog_name="python -m ingest", standalone_mode=False)
+    except IngestError as fault:
+        console.error(fault)
+        sys.exit(fault.exit_code)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.Abort:
+        console.err.print("Interrupted. `python -m ingest status` shows what was left.")
+        sys.exit(1)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)

@@ -1,0 +1,196 @@
+"""The one place that prints for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sqlalchemy.engine import RowMapping
+
+from ingest import catalog
+from ingest.doctor import Finding
+from ingest.errors import IngestError, TargetUnavailable
+from ingest.runs import ENDED, Ledger
+
+POLL_SECONDS = 0.2
+QUIET_SECONDS = 5.0  # so long without a sign of life from any consumer, and nobody is waited for
+OUTAGE_SECONDS = 60.0  # a database that restarts is waited for
+LINE_SECONDS = 5.0  # how often a run that is watched without a terminal says where it is
+
+WIDTH = 160  # at least: a run's id must never be cut, a narrow terminal wraps it
+
+out = Console(highlight=False, soft_wrap=True)
+out.width = max(out.width, WIDTH)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+
+def error(fault: IngestError) -> None:
+    """Print what failed, and what to do about it, to standard error."""
+    err.print(f"[bold red]error:[/] {_plain(fault.message)}")
+    if fault.hint:
+        err.print(_plain(fault.hint))
+
+
+def say(text: str) -> None:
+    """Print a line to standard output."""
+    out.print(_plain(text))
+
+
+def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
+    """Show a bar per layer until all runs have ended; a plain line now and then where there is no terminal.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where the runs are.
+    run_ids : sequence of str
+        The runs.
+    is_alive : callable
+        Whether anyone still works on them; the watch ends when nobody does.
+    """
+    bars: dict[tuple[str, str], TaskID] = {}
+    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
+        said = time.monotonic()
+        answered = worked = time.monotonic()
+        while True:
+            try:
+                runs = [ledger.run(run_id) for run_id in run_ids]
+                slices = {run_id: ledger.slices(run_id) for run_id in run_ids}
+                answered = time.monotonic()
+                worked = answered if is_alive() else worked
+            except TargetUnavailable:
+                if time.monotonic() - answered > OUTAGE_SECONDS:
+                    raise
+                worked = time.monotonic()  # nobody can give a sign of life to a database that is away
+                time.sleep(POLL_SECONDS)
+                continue
+            for run in runs:
+                rows = slices[run["run_id"]]
+                for name, (done, total) in _by_table(rows).items():
+                    key = (run["run_id"], name)
+                    if key not in bars:
+                        bars[key] = progress.add_task(name, total=total)
+                    progress.update(bars[key], completed=done)
+                if not err.is_terminal and time.monotonic() - said > LINE_SECONDS:
+                    loaded = sum(row["state"] == "loaded" for row in rows)
+                    err.print(f"{run['dataset']}: {run['state']}, {loaded} of {len(rows)} slices")
+            if time.monotonic() - said > LINE_SECONDS:
+                said = time.monotonic()
+            if all(run["state"] in ENDED for run in runs) or answered - worked > QUIET_SECONDS:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def counts(ledger: Ledger, runs: Sequence[RowMapping]) -> None:
+    """Print the rows of every raw table of the given runs."""
+    table = Table("dataset", "release", "table", box=None, pad_edge=False)
+    for name in ("rows", "slices", "MB"):
+        table.add_column(name, justify="right")
+    for run in runs:
+        rows = ledger.slices(run["run_id"])
+        for raw in catalog.get(run["dataset"]).tables:
+            mine = [row for row in rows if row["table_name"] == raw.name]
+            table.add_row(
+                run["dataset"],
+                run["release"],
+                raw.name,
+                str(sum(row["rows_loaded"] or 0 for row in mine)),
+                str(len(mine)),
+                _megabytes(sum(row["bytes"] for row in mine)),
+            )
+    out.print(table)
+
+
+def runs(rows: Sequence[RowMapping]) -> None:
+    """Print a list of runs."""
+    table = Table("run", "dataset", "release", "engine", "state", "started", box=None, pad_edge=False)
+    for name in ("seconds", "rows", "MB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row["run_id"],
+            row["dataset"],
+            row["release"],
+            row["engine"],
+            row["state"],
+            _time(row["started_at"]),
+            _seconds(row),
+            _number(row["rows_loaded"] if row["rows_loaded"] is not None else row["rows_read"]),
+            _megabytes(row["bytes_read"]),
+        )
+    out.print(table)
+
+
+def run(ledger: Ledger, row: RowMapping) -> None:
+    """Print a run with its files and slices."""
+    say(f"run {row['run_id']}: {row['dataset']} {row['release']} by {row['engine']}, {row['state']}")
+    if row["error"]:
+        say(f"error: {row['error']}")
+    for file in ledger.files(row["run_id"]):
+        cached = ", from the cache" if file["was_cached"] else ""
+        say(
+            f"file {file['file_no']}: {file['source']}, {file['state']}{cached}, "
+            f"{_megabytes(file['bytes'])} MB, by {file['worker']}"
+        )
+    table = Table("slice", "table", "source", "state", box=None, pad_edge=False)
+    for name in ("rows", "MB", "seconds", "tries"):
+        table.add_column(name, justify="right")
+    table.add_column("worker")
+    for item in ledger.slices(row["run_id"]):
+        table.add_row(
+            str(item["slice_no"]),
+            item["table_name"],
+            f"{item['source_file']} {item['fid_from']}–{item['fid_to']}",
+            item["state"],
+            _number(item["rows_loaded"] if item["rows_loaded"] is not None else item["rows_planned"]),
+            _megabytes(item["bytes"]),
+            _seconds(item),
+            str(item["attempts"]),
+            item["worker"] or "",
+        )
+    out.print(table)
+
+
+def finding(item: Finding) -> None:
+    """Print one line of the doctor's, and what to do where something is amiss."""
+    mark = "[green]ok[/]     " if item.is_good else "[red]missing[/]" if item.is_needed else "[yellow]small[/]  "
+    out.print(f"{mark} {_plain(item.what)}: {_plain(item.detail)}")
+    if not item.is_good:
+        out.print(f"        {_plain(item.mend)}")
+
+
+def _by_table(rows: Sequence[RowMapping]) -> dict[str, tuple[int, int]]:
+    """Return rows loaded and planned per table."""
+    totals: dict[str, tuple[int, int]] = {}
+    for row in sorted(rows, key=lambda item: str(item["table_name"])):
+        done, total = totals.get(row["table_name"], (0, 0))
+        arrived = row["rows_planned"] if row["state"] == "loaded" else 0
+        totals[row["table_name"]] = (done + arrived, total + row["rows_planned"])
+    return totals
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _megabytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 1e6:.1f}"
+
+
+def _time(value: datetime | None) -> str:
+    return "" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _seconds(row: RowMapping) -> str:
+    if not row["started_at"] or not row["finished_at"]:
+        return ""
+    return f"{(row['finished_at'] - row['started_at']).total_seconds():.1f}"

@@ -1,0 +1,102 @@
+"""The readable reference: the same table as ``sedonadb`` gives, by GeoPandas, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import shapely
+
+from ingest.engines import AREA_CRS, WHITESPACE, SliceSource, open_features, schema
+from ingest.engines.repair import polygonal, reason
+
+CRS = "EPSG:4326"
+
+
+class GeoPandasEngine:
+    """GeoPandas: a frame per batch, cleaned column by column."""
+
+    @contextmanager
+    def read(self, source: SliceSource) -> Iterator[pa.RecordBatchReader]:
+        """Open a slice; see `ingest.engines.Engine.read`."""
+        wanted = schema(tuple(name for name, _ in source.columns))
+        with open_features(source) as (meta, stream):
+            reader = pa.RecordBatchReader.from_stream(stream)
+            geometry = meta.get("geometry_name") or "wkb_geometry"
+            batches = (_rows(batch, geometry, source, wanted) for batch in reader)
+            yield pa.RecordBatchReader.from_batches(wanted, batches)
+
+
+def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.Schema) -> pa.RecordBatch:
+    """Turn a batch of features into rows of the raw table."""
+    wkb = batch.column(geometry)
+    storage = wkb.storage if isinstance(wkb, pa.ExtensionArray) else wkb
+    frame = gpd.GeoDataFrame(
+        {name: _text(batch.column(name)) for _, name in source.columns if name},
+        geometry=gpd.GeoSeries(shapely.from_wkb(np.array(storage.to_pylist(), dtype=object), on_invalid="ignore")),
+        crs=source.crs or CRS,
+    ).to_crs(CRS)
+    frame["invalid_reason"] = reason(frame.geometry.to_numpy())
+    frame["is_valid"] = frame["invalid_reason"].isna().astype(object)
+    frame.loc[frame.geometry.isna(), "is_valid"] = None
+    frame.geometry = _multipolygons(frame)
+
+    (fid,) = set(batch.schema.names) - {geometry, *(name for _, name in source.columns if name)}
+    rows: dict[str, object] = {"source_file": source.source_file, "source_fid": batch.column(fid).to_pandas()}
+    for raw, name in source.columns:
+        rows[raw] = _clean(frame[name], source.missing_text) if name else None
+    rows["geom"] = shapely.to_wkb(frame.geometry.to_numpy(), byte_order=1)
+    rows |= _facts(frame.geometry)
+    rows |= {"is_valid": frame["is_valid"], "invalid_reason": frame["invalid_reason"]}
+    table = pd.DataFrame(rows, index=frame.index, columns=wanted.names)
+    return pa.RecordBatch.from_pandas(table, schema=wanted, preserve_index=False)
+
+
+def _text(values: pa.Array) -> pd.Series[str]:
+    """Return a column for pandas, whole numbers and truth values as text: beside a NULL pandas would make 7 to 7.0."""
+    is_whole = pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)
+    text: pd.Series[str] = (values.cast(pa.string()) if is_whole else values).to_pandas()
+    return text
+
+
+def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str]:
+    trimmed = (
+        text.astype(object)
+        .where(text.notna(), None)
+        .map(lambda value: value if value is None else str(value).strip(WHITESPACE))
+    )
+    return trimmed.where(~trimmed.isin(["", *missing_text]), None)
+
+
+def _multipolygons(frame: gpd.GeoDataFrame) -> gpd.GeoSeries:
+    """Repair what is wrong, drop Z and M, and make every polygon a MultiPolygon."""
+    geometries = frame.geometry.to_numpy().copy()
+    wrong = frame["invalid_reason"].notna().to_numpy()
+    geometries[wrong] = polygonal(geometries[wrong])
+    geometries = shapely.force_2d(geometries)
+    single = shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON
+    geometries[single] = shapely.multipolygons(geometries[single], indices=np.arange(single.sum()))
+    odd = ~np.isin(shapely.get_type_id(geometries), [shapely.GeometryType.MULTIPOLYGON, -1])
+    geometries[odd] = polygonal(geometries[odd])
+    return gpd.GeoSeries(geometries, index=frame.index, crs=CRS)
+
+
+def _facts(geometry: gpd.GeoSeries) -> dict[str, object]:
+    there = geometry.notna()
+    bounds = geometry.bounds
+    points = geometry.representative_point()
+    counts = shapely.get_num_coordinates(geometry.to_numpy())
+    return {
+        "vertex_count": pd.Series(counts, index=geometry.index, dtype="Int64").where(there),
+        "area_km2": (geometry.to_crs(AREA_CRS).area / 1e6).where(there),
+        "point_lon": points.x.where(there),
+        "point_lat": points.y.where(there),
+        "min_lon": bounds["minx"],
+        "min_lat": bounds["miny"],
+        "max_lon": bounds["maxx"],
+        "max_lat": bounds["maxy"],
+    }

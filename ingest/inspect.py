@@ -1,0 +1,283 @@
+"""Which layers are in a file, which level each is, whether its columns are there, and how heavy its features are."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import urllib.parse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fiona
+import numpy as np
+import numpy.typing as npt
+from fiona.errors import FionaError
+
+from ingest.catalog import Dataset, Release, Table
+from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
+from ingest.fetch import check_format
+
+LAYER_FILES = (".gpkg", ".shp", ".geojson", ".json")
+POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a file, matched to the raw table that it goes to.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    name : str
+        The layer's own name.
+    driver : str
+        GDAL driver.
+    table : Table
+        Where the rows go.
+    columns : tuple of (str, str or None)
+        Raw column and the layer's name for it, None where the layer has no such column.
+    crs : str or None
+        Coordinate reference system as WKT when it is not EPSG:4326, else None.
+    fid_column : str
+        How a filter calls the feature id.
+    row_count : int
+        Features in the layer.
+    """
+
+    path: Path
+    name: str
+    driver: str
+    table: Table
+    columns: tuple[tuple[str, str | None], ...]
+    crs: str | None
+    fid_column: str
+    row_count: int
+
+
+def discover(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
+    """Find the layers of a dataset below a path.
+
+    Parameters
+    ----------
+    root : Path
+        A file, or a folder that is searched in depth.
+    dataset, release
+        What the layers are layers of.
+
+    Returns
+    -------
+    list of Layer
+        In the order of files and layers; empty where no layer's name fits.
+
+    Raises
+    ------
+    FormatUnknown
+        When a file is damaged or not what its name says.
+    SchemaDrift
+        When a layer lacks a required column or holds no polygons.
+    """
+    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.suffix.lower() in LAYER_FILES)
+    if not files:
+        raise FormatUnknown(f"{root} holds no GeoPackage, shapefile or GeoJSON.")
+    layers = []
+    for path in files:
+        if set("!;") & set(str(path)):  # pyogrio would take these for parts of an address, and open another file
+            raise FormatUnknown(f"{path} cannot be read: its path holds '!' or ';'.", "Rename it.")
+        driver = check_format(path)
+        if driver == "GPKG":
+            _check_gpkg(path)
+        for name in _layer_names(path):
+            level = _level(name, release)
+            if level is not False:
+                layers.append(_open(path, name, driver, dataset.table(level)))
+    return layers
+
+
+def select(layers: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
+    """Keep the layers of the levels that were asked for.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        What was discovered in all sources together.
+    dataset : Dataset
+        What they are layers of.
+    levels : sequence of int or None
+        Levels that must be there; None takes what is there, as long as it has no hole.
+    found_in : str
+        The sources, for messages.
+
+    Raises
+    ------
+    LayerMissing
+        When nothing fits, a level that was asked for is missing, or the levels have a hole.
+    """
+    if not layers:
+        raise LayerMissing(f"{found_in} has no layer of {dataset.name}.", "Check --release, or the file.")
+    present = {layer.table.level for layer in layers if layer.table.level is not None}
+    without_hole = range(min(present), max(present) + 1) if present else ()
+    wanted = set(without_hole if levels is None else levels)
+    missing = sorted(wanted - present)
+    if missing and dataset.is_hierarchy:
+        there = ", ".join(map(str, sorted(present)))
+        raise LayerMissing(
+            f"{found_in} has no level {', '.join(map(str, missing))}; there are {there}.",
+            "Name the levels to load with --levels.",
+        )
+    return [layer for layer in layers if layer.table.level is None or layer.table.level in wanted]
+
+
+def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the id and the size in bytes of every feature, without reading a geometry.
+
+    A GeoPackage tells them from the header of each row, a shapefile from its index. Elsewhere the file's size is
+    shared out evenly.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Two arrays of int64, shape (row_count,), ordered by id: ids, and bytes.
+
+    Raises
+    ------
+    CountMismatch
+        When the file's own row count is another than its rows.
+    """
+    if layer.driver == "GPKG":
+        fids, sizes = _gpkg_features(layer)
+    else:
+        fids = np.arange(layer.row_count, dtype=np.int64)
+        sizes = _shapefile_sizes(layer.path) if layer.driver == "ESRI Shapefile" else np.empty(0, np.int64)
+        if len(sizes) != len(fids):
+            sizes = np.full(len(fids), layer.path.stat().st_size // max(len(fids), 1), np.int64)
+    if len(fids) != layer.row_count:
+        raise CountMismatch(
+            f"{layer.path.name} says that {layer.name} has {layer.row_count:,} rows; it has {len(fids):,}.",
+            "The file is damaged; download it again.",
+        )
+    return fids, sizes
+
+
+def quote(identifier: str) -> str:
+    """Quote a name for SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def _layer_names(path: Path) -> list[str]:
+    try:
+        return list(fiona.listlayers(path))
+    except (FionaError, OSError, ValueError) as error:
+        raise FormatUnknown(
+            f"{path.name} cannot be opened: {error}.", "The file is damaged; download it again."
+        ) from error
+
+
+def _level(name: str, release: Release) -> int | bool | None:
+    """Return the level that a layer's name tells, None where the dataset has no levels, False where no pattern fits."""
+    for pattern in release.layers:
+        match = pattern.fullmatch(name)
+        if match:
+            level = match.groupdict().get("level")
+            return None if level is None else int(level)
+    return False
+
+
+def _open(path: Path, name: str, driver: str, table: Table) -> Layer:
+    try:
+        with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
+            properties = list(collection.schema["properties"])
+            geometry = collection.schema["geometry"]
+            crs, row_count = collection.crs, len(collection)
+        is_degrees = not crs or crs.to_epsg() == 4326 or "CRS84" in crs.to_wkt()
+    except Exception as error:  # a damaged file makes fiona raise anything
+        raise FormatUnknown(f"{name} in {path.name} cannot be read: {error}.", "The file is damaged.") from error
+    kinds = {geometry} if isinstance(geometry, str) else set(geometry)
+    if not {re.sub(r"^3D ", "", kind) for kind in kinds} & POLYGONAL:
+        raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(kinds))}, not polygons.")
+    return Layer(
+        path=path,
+        name=name,
+        driver=driver,
+        table=table,
+        columns=_match_columns(path, name, table, properties),
+        crs=None if is_degrees else crs.to_wkt(),
+        fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
+        row_count=row_count,
+    )
+
+
+def _match_columns(
+    path: Path, name: str, table: Table, properties: Sequence[str]
+) -> tuple[tuple[str, str | None], ...]:
+    by_lower = {column.lower(): column for column in properties}
+    matched: list[tuple[str, str | None]] = []
+    for column in table.columns:
+        found = next((by_lower[source.lower()] for source in column.source if source.lower() in by_lower), None)
+        if found is None and column.required:
+            raise SchemaDrift(
+                f"{name} in {path.name} has no column {' or '.join(column.source)}.",
+                did_you_mean(column.source[0], properties) + " Is it another --release?",
+            )
+        matched.append((column.name, found))
+    return tuple(matched)
+
+
+def _gpkg_connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=ro&immutable=1", uri=True)
+
+
+def _check_gpkg(path: Path) -> None:
+    """Read what describes a GeoPackage before GDAL does: fiona crashes on messages that quote damaged text."""
+    try:
+        connection = _gpkg_connect(path)
+        try:
+            for table in ("sqlite_master", "gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"):
+                connection.execute(f"select * from {table}").fetchall()  # noqa: S608
+        finally:
+            connection.close()
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        raise FormatUnknown(f"{path.name} is damaged: {error}.", "Download it again.") from error
+
+
+def _gpkg_columns(path: Path, table: str) -> tuple[str, str]:
+    """Return the names of a layer's id and geometry columns."""
+    try:
+        connection = _gpkg_connect(path)
+        try:
+            query = "select column_name from gpkg_geometry_columns where table_name = ?"
+            row = connection.execute(query, (table,)).fetchone()
+            keys = connection.execute("select name from pragma_table_info(?) where pk = 1", (table,)).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.DatabaseError as error:
+        raise FormatUnknown(f"{path.name} is damaged: {error}.", "Download it again.") from error
+    if row is None:
+        raise SchemaDrift(f"{table} in {path.name} has no geometry.")
+    if keys is None:
+        raise SchemaDrift(f"{table} in {path.name} has no feature id column.")
+    return keys[0], row[0]
+
+
+def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    fid, geometry = _gpkg_columns(layer.path, layer.name)
+    columns = f"{quote(fid)}, coalesce(length({quote(geometry)}), 0)"
+    query = f"select {columns} from {quote(layer.name)} order by 1"  # noqa: S608
+    connection = _gpkg_connect(layer.path)
+    try:
+        rows = np.array(connection.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
+    except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
+        raise FormatUnknown(f"{layer.path.name} is damaged: {error}.", "Download it again.") from error
+    finally:
+        connection.close()
+    return rows[:, 0].copy(), rows[:, 1].copy()
+
+
+def _shapefile_sizes(path: Path) -> npt.NDArray[np.int64]:
+    """Return the record lengths that the index states: behind 100 bytes, pairs of offset and length in 16-bit words."""
+    index = next((file for file in (path.with_suffix(".shx"), path.with_suffix(".SHX")) if file.exists()), None)
+    if index is None:
+        return np.empty(0, np.int64)
+    words = np.fromfile(index, dtype=">i4", offset=100)
+    return words[1::2].astype(np.int64) * 2

@@ -1,0 +1,263 @@
+"""Start runs and see them through: what ``python -m ingest DATASET`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from ingest import addresses, alerts, catalog, console, consumer, fetch, mirrors, publication, refresh, sinks
+from ingest.errors import IngestError, SourceUnavailable, UsageError
+from ingest.runs import ENDED, Ledger, Request
+from ingest.settings import Settings
+from ingest.settings import load as load_settings
+from ingest.tasks import submit
+
+
+class RunFailed(IngestError):
+    """A run ended without being published."""
+
+
+def open_target() -> tuple[Settings, Ledger]:
+    """Return the settings and the ledger of the target, its tables in place."""
+    settings = load_settings()
+    ledger = Ledger(settings)
+    ledger.create_tables()
+    return settings, ledger
+
+
+def requests(
+    names: Sequence[str],
+    *,
+    releases: Mapping[str, Sequence[str]],
+    sources: Mapping[str, Sequence[str]],
+    countries: Sequence[str],
+    levels: tuple[int, ...] | None,
+    engine: str,
+    variant: str,
+    oceans: bool,
+) -> list[Request]:
+    """Turn the options of the command into one request per dataset.
+
+    Raises
+    ------
+    UsageError
+        When the options do not go together.
+    """
+    made = []
+    for name in names:
+        dataset = catalog.get(name)
+        if len(releases[name]) > 1:
+            raise UsageError(f"{name} is given two releases: {', '.join(releases[name])}.")
+        release = dataset.release(releases[name][0] if releases[name] else None)
+        mine = countries if dataset.is_hierarchy else ()
+        if mine and sources[name]:
+            raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
+        if dataset.is_hierarchy and levels and max(levels) >= len(dataset.tables):
+            raise UsageError(f"{name} has no level {max(levels)}.", f"Levels: 0-{len(dataset.tables) - 1}.")
+        given = [(location,) for location in sources[name]]
+        found = given or catalog.addresses(dataset, release, countries=mine, variant=variant, oceans=oceans)
+        made.append(
+            Request(
+                dataset=name,
+                release=release.name,
+                engine=engine,
+                sources=tuple(first for first, *_ in found),
+                scope="custom" if sources[name] or release.name == "sample" else "countries" if mine else "world",
+                variant=f"{variant}, {'with' if oceans else 'without'} oceans" if dataset.variants else None,
+                levels=levels if dataset.is_hierarchy else None,
+                mirrors=mirrors.of(found),
+            )
+        )
+    if countries and not any(catalog.get(name).is_hierarchy for name in names):
+        raise UsageError("--country is for datasets with levels.", "Leave it out.")
+    return made
+
+
+def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bool) -> None:
+    """Load datasets side by side, one run each; what is unchanged since its last publication is left alone.
+
+    Parameters
+    ----------
+    requests : sequence of Request
+        At most one per dataset.
+    workers : int
+        Workers to start where no consumer runs.
+    force : bool
+        Load what is unchanged, too.
+    is_async : bool
+        Print the ids of the runs and return, without waiting for their end.
+
+    Raises
+    ------
+    RunFailed
+        When a run ended otherwise than published.
+    """
+    settings, ledger = open_target()
+    sink = sinks.get(settings)
+    consumer.queue_id(settings)
+    identities = {request.dataset: _identity(settings, request) for request in requests}
+    for name, dataset in catalog.load().items():
+        sink.ensure_published(name, dataset.tables)
+    started, unchanged = [], []
+    for request in requests:
+        public = [fetch.Source.parse(location).public for location in request.sources]
+        identity, published = identities[request.dataset], ledger.published_run(request.dataset)
+        if (
+            not force
+            and published
+            and identity
+            and identity == published["identity"]
+            and not publication.lost_tables(ledger, sink, published)
+        ):
+            ledger.note_unchanged(request, public, identity)
+            console.say(
+                f"{request.dataset} {request.release}: unchanged since run {published['run_id']}, nothing to do."
+            )
+            unchanged.append(published)
+        else:
+            hand_over = partial(addresses.hand_over, sources=request.sources)
+            started.append(ledger.create_run(request, public, identity, on_noted=hand_over))
+    if unchanged:
+        for name, dataset in catalog.load().items():
+            sink.ensure_published(name, dataset.tables)
+    if started:
+        _see_through(settings, ledger, started, workers=workers, is_async=is_async)
+    if not is_async:
+        done = {run["dataset"]: run for run in [*unchanged, *(ledger.run(run_id) for run_id in started)]}
+        console.counts(ledger, [done[request.dataset] for request in requests])
+
+
+def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = ()) -> None:
+    """Finish an interrupted run, or all of them: what is loaded stays, what is missing is loaded.
+
+    Nothing is enqueued here: a consumer notices within seconds what nobody works on.
+
+    Parameters
+    ----------
+    run_id : str or None
+        The run; None for all that have not ended.
+    workers : int
+        Workers to start where no consumer runs.
+    sources : sequence of str
+        Addresses of the run that the queue has forgotten, or that have new signatures.
+
+    Raises
+    ------
+    RunNotFound
+        When there is no such run.
+    UsageError
+        When it has ended, or one of its addresses must be given again.
+    RunFailed
+        When it ended otherwise than published.
+    """
+    settings, ledger = open_target()
+    if run_id is not None and ledger.run(run_id)["state"] in ENDED:
+        raise UsageError(f"Run {run_id} has ended: {ledger.run(run_id)['state']}.", "Start a new one.")
+    run_ids = [run_id] if run_id else [run["run_id"] for run in ledger.active_runs()]
+    if not run_ids:
+        console.say("No run is interrupted: nothing to do.")
+        return
+    if sources and run_id is None:
+        raise UsageError("--source goes with one run.", "Name it: python -m ingest resume RUN --source ADDRESS")
+    consumer.queue_id(settings)
+    for each in run_ids:
+        request = Request.from_json(ledger.run(each)["request"])
+        if sources or addresses.is_forgotten(each, request):
+            addresses.tell_again(each, request, sources)
+    _see_through(settings, ledger, run_ids, workers=workers, is_async=False, is_new=False)
+    console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+
+
+def refresh_published(*, workers: int) -> None:
+    """Look once whether a publisher has something new, say what was found, and load it.
+
+    Parameters
+    ----------
+    workers : int
+        Workers to start where no consumer runs.
+
+    Raises
+    ------
+    RunFailed
+        When a run ended otherwise than published.
+    SourceUnavailable
+        When a publisher could not be asked; what the others have is loaded before.
+    """
+    settings, ledger = open_target()
+    consumer.queue_id(settings)
+    findings = refresh.look(ledger)
+    for finding in findings:
+        console.say(finding.text)
+    run_ids, waiting = refresh.start(settings, ledger, findings)
+    for finding in waiting:
+        console.say(f"{finding.dataset}: run {ledger.active_run(finding.dataset)} has not ended; it goes on.")
+    if run_ids:
+        _see_through(settings, ledger, run_ids, workers=workers, is_async=False)
+        console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+    missed = [finding for finding in findings if finding.outcome is refresh.Outcome.NOT_REACHED]
+    if missed:
+        names = ", ".join(dict.fromkeys(finding.dataset for finding in missed))
+        raise SourceUnavailable(f"The publisher of {names} could not be asked.", "Try again later.")
+
+
+def rollback(dataset: str) -> None:
+    """Return a dataset to the publication before the present one."""
+    settings, ledger = open_target()
+    run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
+    console.say(f"{dataset}: readers see run {run_id} again. `dbt build` brings the marts along.")
+    console.counts(ledger, [ledger.run(run_id)])
+
+
+def abandon(run_id: str) -> None:
+    """Give a run up: it ends as failed and its staging tables are dropped; what readers see stays.
+
+    Raises
+    ------
+    UsageError
+        When it has ended.
+    """
+    settings, ledger = open_target()
+    state = ledger.run(run_id)["state"]
+    if state not in ENDED:
+        alerts.claim(ledger, alerts.RUN_FAILED, run_id)  # who gives it up need not be told
+    if not ledger.set_state(run_id, "failed", error="given up by `python -m ingest abandon`"):
+        raise UsageError(f"Run {run_id} has ended: {state}.", "There is nothing to give up.")
+    publication.drop(ledger, sinks.get(settings), run_id)
+    console.say(f"Run {run_id} is given up.")
+
+
+def _see_through(
+    settings: Settings, ledger: Ledger, run_ids: Sequence[str], *, workers: int, is_async: bool, is_new: bool = True
+) -> None:
+    """Enqueue new runs, start a consumer where there is none, and watch until the runs have ended."""
+    process = None
+    if not ledger.live_consumers(consumer.queue_id(settings)):
+        process, _ = consumer.start(settings, ledger, workers, run_ids)
+    has_ended = False
+    try:
+        for run_id in run_ids if is_new else ():
+            submit(ledger, run_id)
+        if is_async:
+            for run_id in run_ids:
+                console.say(run_id)
+            process = None  # it goes on by itself
+            return
+        console.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
+        has_ended = True
+    finally:
+        if process:
+            consumer.stop(process, at_once=not has_ended)
+        if not is_async:
+            addresses.forget_ended(ledger)
+            alerts.notice(settings, ledger)
+    for run_id in run_ids:
+        run = ledger.run(run_id)
+        if run["state"] != "published":
+            reason = run["error"] or f"its workers are gone; `python -m ingest resume {run_id}` finishes it."
+            raise RunFailed(f"Run {run_id} of {run['dataset']} ended as {run['state']}: {reason}")
+
+
+def _identity(settings: Settings, request: Request) -> str | None:
+    sources = [fetch.Source.parse(location) for location in request.sources]
+    found = [mirrors.identity(mirrors.candidates(source, request, number)) for number, source in enumerate(sources)]
+    return request.identity([addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)])

@@ -1,0 +1,365 @@
+"""Who may do what in PostgreSQL: three roles, five schemas, and nothing that needs a superuser afterwards.
+
+The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
+reader reads ``marts``. Tables come and go with every load and every build, so reading is granted by default
+privileges: what an owner makes from then on is readable at once.
+
+What is there is read from the catalogue first, and what is missing follows from it (`missing` is pure). So nothing that
+is right is touched, a second run has nothing to do, and anyone may look at the SQL before somebody runs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from ingest.errors import IngestError, RightMissing, TargetUnavailable, UsageError
+from ingest.settings import Postgres, Settings
+
+RAW = "raw"
+MARTS = "marts"
+OF_TRANSFORMER = ("staging", "intermediate", MARTS, "seeds")
+SCHEMAS = (RAW, *OF_TRANSFORMER)
+MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names off, and two roles could become one
+KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+PUBLIC = ""  # the grantee of what everybody may
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The names of the three roles.
+
+    Attributes
+    ----------
+    loader : str
+        Runs ``python -m ingest`` and its workers.
+    transformer : str
+        Runs dbt.
+    reader : str
+        Asks questions.
+    """
+
+    loader: str = "boundaries_loader"
+    transformer: str = "boundaries_transformer"
+    reader: str = "boundaries_reader"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dataclasses.astuple(self))
+
+    def owner(self, schema: str) -> str:
+        """Return who owns a schema and all that is in it."""
+        return self.loader if schema == RAW else self.transformer
+
+    def check(self) -> None:
+        """Make sure that the names are three, and names.
+
+        Raises
+        ------
+        UsageError
+            When they are not.
+        """
+        for name in self:
+            if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
+                raise UsageError(f"{name!r} is no name for a role.", f"Give 1 to {MAX_NAME_BYTES} bytes.")
+        if len(set(self)) != len(tuple(self)):
+            raise UsageError("The three roles need three names.", "See --loader, --transformer and --reader.")
+
+
+Grants = frozenset[tuple[str, str]]  # of (grantee, privilege)
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role that is there."""
+
+    may_login: bool
+    is_superuser: bool
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or view that is there."""
+
+    schema: str
+    name: str
+    kind: str
+    owner: str
+    grants: Grants
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What the database has now, as far as it matters here.
+
+    Attributes
+    ----------
+    user : str
+        Who is connected.
+    is_superuser : bool
+        Whether that is a superuser.
+    memberships : frozenset of str
+        Roles whose rights the user has.
+    has_postgis : bool
+        Whether the extension is there.
+    database : str
+        Its name.
+    database_grants : frozenset
+        Rights in the database.
+    everyone_creates : bool
+        Whether everybody may create tables in the schema ``public``, as was the default before PostgreSQL 15.
+    roles : dict of str to Role
+        Those of the three that exist.
+    schemas : dict of str to (str, frozenset)
+        Owner and grants of those of the five that exist.
+    relations : tuple of Relation
+        All tables and views in them.
+    defaults : frozenset
+        Default privileges on tables, as (owner, schema, grantee, privilege).
+    """
+
+    user: str
+    database: str
+    is_superuser: bool = True
+    memberships: frozenset[str] = frozenset()
+    has_postgis: bool = False
+    database_grants: Grants = frozenset({(PUBLIC, "CONNECT")})
+    everyone_creates: bool = False
+    roles: dict[str, Role] = field(default_factory=dict)
+    schemas: dict[str, tuple[str, Grants]] = field(default_factory=dict)
+    relations: tuple[Relation, ...] = ()
+    defaults: frozenset[tuple[str, str, str, str]] = frozenset()
+
+
+def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[str], None]) -> None:
+    """Create what is missing of extension, roles, schemas and rights, in one transaction.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target. The embedded one has no roles: nothing is done.
+    roles : Roles
+        Their names.
+    dry_run : bool
+        Report the SQL and leave the database as it is.
+    report : callable
+        Takes a line for the user.
+
+    Raises
+    ------
+    UsageError
+        When the names cannot be used.
+    RightMissing
+        When the user may not do one of the things that are missing.
+    TargetUnavailable
+        When the server does not answer.
+    """
+    roles.check()
+    if settings.postgres is None:
+        report(f"The {settings.target} target has no roles: nothing to do.")
+        return
+    where = settings.postgres
+    try:
+        with psycopg.connect(where.uri(), connect_timeout=10) as connection:
+            if not dry_run:
+                connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries rights'))")
+            found = read(connection, roles)
+            statements = list(missing(found, roles))
+            for statement in statements:
+                report(f"{statement.as_string(connection)};")
+                if not dry_run:
+                    connection.execute(statement)
+    except psycopg.OperationalError as error:
+        raise TargetUnavailable(
+            f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise RightMissing(
+            f"{where.place}: {_first_line(error)}. Nothing was changed.",
+            "Run it as a superuser, or have one run what `python -m ingest init --dry-run` prints.",
+        ) from error
+    except psycopg.Error as error:
+        raise IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.") from error
+    if found.everyone_creates:
+        report("Everybody may create tables in the schema public, the reader too, unless somebody runs")
+        report("revoke create on schema public from public;")
+    if not statements:
+        report(f"{where.place}: all roles, schemas and rights are in place, nothing to do.")
+    elif not dry_run:
+        _say_what_is_next(where, found, roles, report)
+
+
+def _say_what_is_next(where: Postgres, found: Catalogue, roles: Roles, report: Callable[[str], None]) -> None:
+    new = [name for name in roles if name not in found.roles]
+    if new:
+        report("")
+        report(f"The new roles have no password yet. In psql (connected to {where.dbname}), which asks for it twice:")
+        for name in new:
+            report(f"\\password {sql.Identifier(name).as_string()}")
+        report("")
+    report(f"From now on: PGUSER={roles.loader} for python -m ingest, PGUSER={roles.transformer} for dbt.")
+
+
+def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
+    """Read from the catalogue what is there; any user may.
+
+    Parameters
+    ----------
+    connection : psycopg.Connection
+        To the database in question.
+    roles : Roles
+        Which roles are looked for.
+
+    Returns
+    -------
+    Catalogue
+    """
+    row = connection.execute(
+        "select current_user::text, current_database()::text, rolsuper, "
+        "exists (select from pg_extension where extname = 'postgis'), "
+        "exists (select from pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) acl "
+        "where nspname = 'public' and acl.grantee = 0 and acl.privilege_type = 'CREATE') "
+        "from pg_roles where rolname = current_user"
+    ).fetchone()
+    assert row is not None  # noqa: S101  whoever is connected has a role
+    names, schemas = list(roles), list(SCHEMAS)
+    found = connection.execute(
+        "select rolname::text, rolcanlogin, rolsuper, pg_has_role(oid, 'usage') from pg_roles where rolname = any(%s)",
+        [names],
+    ).fetchall()
+    acl = "left join lateral aclexplode({}) acl on true left join pg_roles grantee on grantee.oid = acl.grantee"
+    grant = "coalesce(grantee.rolname::text, ''), acl.privilege_type"
+    in_database = connection.execute(
+        f"select {grant} from pg_database "  # type: ignore[arg-type]  # noqa: S608
+        f"{acl.format('''coalesce(datacl, acldefault('d', datdba))''')} where datname = current_database()"
+    ).fetchall()
+    in_schemas = connection.execute(
+        f"select nspname::text, pg_get_userbyid(nspowner)::text, {grant} from pg_namespace "  # type: ignore[arg-type]  # noqa: S608
+        f"{acl.format('nspacl')} where nspname = any(%s)",
+        [schemas],
+    ).fetchall()
+    # A sequence that belongs to a column follows its table.
+    in_relations = connection.execute(
+        f"select nspname::text, relname::text, relkind::text, pg_get_userbyid(relowner)::text, {grant} "  # type: ignore[arg-type]  # noqa: S608
+        f"from pg_class c join pg_namespace n on n.oid = relnamespace {acl.format('relacl')} "
+        "where nspname = any(%s) and relkind = any(%s) and not exists (select from pg_depend d "
+        "where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype in ('a', 'i') "
+        "and d.refobjsubid > 0) order by nspname, relname",
+        [schemas, list(KINDS)],
+    ).fetchall()
+    by_default = connection.execute(
+        f"select pg_get_userbyid(defaclrole)::text, nspname::text, {grant} from pg_default_acl "  # type: ignore[arg-type]  # noqa: S608
+        f"join pg_namespace n on n.oid = defaclnamespace {acl.format('defaclacl')} "
+        "where defaclobjtype = 'r' and nspname = any(%s)",
+        [schemas],
+    ).fetchall()
+    relations: dict[tuple[str, str, str, str], set[tuple[str, str]]] = {}
+    for schema, name, kind, owner, grantee, privilege in in_relations:
+        relations.setdefault((schema, name, kind, owner), set()).add((grantee, privilege))
+    return Catalogue(
+        user=row[0],
+        database=row[1],
+        is_superuser=row[2],
+        has_postgis=row[3],
+        everyone_creates=row[4],
+        memberships=frozenset(name for name, _, _, is_member in found if is_member),
+        database_grants=frozenset(in_database),
+        roles={name: Role(may_login, is_superuser) for name, may_login, is_superuser, _ in found},
+        schemas={
+            schema: (owner, frozenset((other[2], other[3]) for other in in_schemas if other[0] == schema and other[3]))
+            for schema, owner, _, _ in in_schemas
+        },
+        relations=tuple(Relation(*key, frozenset(grants)) for key, grants in relations.items()),
+        defaults=frozenset(by_default),
+    )
+
+
+def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    """Yield the statements that bring the database from what it has to what it needs.
+
+    Parameters
+    ----------
+    found : Catalogue
+        What it has.
+    roles : Roles
+        Names of the three roles.
+
+    Yields
+    ------
+    psycopg.sql.Composed
+        In the order in which they must run; none where nothing is missing.
+
+    Raises
+    ------
+    UsageError
+        When one of the roles is a superuser: no right binds it.
+    """
+    for name in roles:
+        if name in found.roles and found.roles[name].is_superuser:
+            raise UsageError(f"{name} is a superuser: no right binds it.", "Give another name.")
+    if not found.has_postgis:
+        yield sql.SQL("create extension {}").format(sql.Identifier("postgis"))
+    for name in roles:
+        if name not in found.roles:
+            yield sql.SQL("create role {} login").format(sql.Identifier(name))
+        elif not found.roles[name].may_login:
+            yield sql.SQL("alter role {} login").format(sql.Identifier(name))
+        if not {(PUBLIC, "CONNECT"), (name, "CONNECT")} & found.database_grants:
+            yield sql.SQL("grant connect on database {} to {}").format(
+                sql.Identifier(found.database), sql.Identifier(name)
+            )
+    inside = [*_ownership(found, roles), *_reading(found, roles)]
+    # Who is no superuser must be a member of a role to give it something, or to give away what it has.
+    lent = [
+        name
+        for name in (roles.loader, roles.transformer)
+        if inside and not found.is_superuser and name not in {*found.memberships, found.user}
+    ]
+    for name in lent:
+        yield sql.SQL("grant {} to {}").format(sql.Identifier(name), sql.Identifier(found.user))
+    yield from inside
+    for name in lent:
+        yield sql.SQL("revoke {} from {}").format(sql.Identifier(name), sql.Identifier(found.user))
+
+
+def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    for schema in SCHEMAS:
+        owner = sql.Identifier(roles.owner(schema))
+        if schema not in found.schemas:
+            yield sql.SQL("create schema {} authorization {}").format(sql.Identifier(schema), owner)
+            continue
+        owned_by, grants = found.schemas[schema]
+        if any(grantee == PUBLIC for grantee, _ in grants):
+            yield sql.SQL("revoke all on schema {} from public").format(sql.Identifier(schema))
+        if owned_by != roles.owner(schema):
+            yield sql.SQL("alter schema {} owner to {}").format(sql.Identifier(schema), owner)
+    for relation in found.relations:
+        if relation.owner != roles.owner(relation.schema):
+            yield sql.SQL("alter {} {} owner to {}").format(
+                sql.SQL(KINDS[relation.kind]),
+                sql.Identifier(relation.schema, relation.name),
+                sql.Identifier(roles.owner(relation.schema)),
+            )
+
+
+def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    for schema, grantee in ((RAW, roles.transformer), (MARTS, roles.reader)):
+        owner = roles.owner(schema)
+        _, grants = found.schemas.get(schema, (owner, frozenset()))
+        there = [relation for relation in found.relations if relation.schema == schema and relation.kind != "S"]
+        names = {"schema": sql.Identifier(schema), "grantee": sql.Identifier(grantee), "owner": sql.Identifier(owner)}
+        if (grantee, "USAGE") not in grants:
+            yield sql.SQL("grant usage on schema {schema} to {grantee}").format(**names)
+        if any((grantee, "SELECT") not in relation.grants for relation in there):
+            yield sql.SQL("grant select on all tables in schema {schema} to {grantee}").format(**names)
+        if (owner, schema, grantee, "SELECT") not in found.defaults:
+            yield sql.SQL(
+                "alter default privileges for role {owner} in schema {schema} grant select on tables to {grantee}"
+            ).format(**names)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

@@ -1,0 +1,202 @@
+"""The only reader of the environment and of the dbt profile."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from ingest.errors import SettingsError, did_you_mean
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROFILE = "admin_boundaries"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """Where PostgreSQL is, as libpq names it."""
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    dbname: str
+
+    @property
+    def place(self) -> str:
+        """The server and database, without the password, for messages."""
+        return f"{self.user}@{self.host}:{self.port}/{self.dbname}"
+
+    def uri(self) -> str:
+        """Return a libpq connection URI; the password is left to ``PGPASSWORD`` or ``.pgpass`` when empty."""
+        userinfo = urllib.parse.quote(self.user, safe="")
+        if self.password:
+            userinfo += ":" + urllib.parse.quote(self.password, safe="")
+        query = urllib.parse.urlencode({"host": self.host, "port": self.port})
+        return f"postgresql://{userinfo}@/{urllib.parse.quote(self.dbname, safe='')}?{query}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that can be configured.
+
+    Attributes
+    ----------
+    target : str
+        The dbt output in use: ``embedded`` or ``postgres``.
+    home : Path
+        Downloads, lake, DuckDB file and local queue.
+    postgres : Postgres or None
+        Connection of the ``postgres`` target, None on the others.
+    redis_url : str
+        Queue of the ``postgres`` target.
+    secret : str
+        Signs the tasks.
+    alert_webhook : str
+        Address that is told how runs end; none when empty. Whoever knows it can write there.
+    refresh_schedule : str
+        Cron expression (UTC) of the look for new releases; never when empty.
+    """
+
+    target: str
+    home: Path
+    postgres: Postgres | None
+    redis_url: str = field(repr=False)
+    secret: str = field(repr=False)
+    alert_webhook: str = field(default="", repr=False)
+    refresh_schedule: str = ""
+
+    @property
+    def downloads(self) -> Path:
+        """Cache of fetched files."""
+        return self.home / "downloads"
+
+    @property
+    def lake(self) -> Path:
+        """Root of the Parquet files of the embedded target."""
+        return self.home / "raw"
+
+
+def load(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    env : mapping of str to str, optional
+        Environment; that of the process unless given.
+    root : Path
+        Folder that holds ``profiles/profiles.yml``.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    SettingsError
+        When the profile is missing or malformed, or the target is not one of its outputs.
+    """
+    env = os.environ if env is None else env
+    target = env.get("WAREHOUSE_TARGET") or "embedded"
+    home = Path(env.get("WAREHOUSE_HOME") or ".warehouse")
+    home = home if home.is_absolute() else root / home
+    path = root / "profiles" / "profiles.yml"
+    try:
+        output = _profile_output(path, target, env)
+        postgres = _postgres(output) if output.get("type") == "postgres" else None
+    except (jinja2.TemplateError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise SettingsError(
+            f"The output {target!r} of {path} cannot be used: {error!r}.", "Is PGPORT a number?"
+        ) from error
+    return Settings(
+        target=target,
+        home=home,
+        postgres=postgres,
+        redis_url=env.get("REDIS_URL") or "redis://localhost:6379/0",
+        secret=env.get("INGEST_SECRET") or _local_secret(home),
+        alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
+        refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
+    )
+
+
+def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the secret comes from the environment, where other hosts can have the same one."""
+    return bool((os.environ if env is None else env).get("INGEST_SECRET"))
+
+
+def _webhook(address: str) -> str:
+    """Return the address as it is; a message about one must not quote it."""
+    if address and not address.startswith(("http://", "https://")):
+        raise SettingsError("ALERT_WEBHOOK is no address.", "It begins with https://; leave it out for no alerts.")
+    return address
+
+
+def _postgres(output: Mapping[str, Any]) -> Postgres:
+    """Return the connection that a dbt output describes."""
+    return Postgres(
+        host=str(output["host"]),
+        port=int(output["port"]),
+        user=str(output["user"]),
+        password=str(output.get("password") or output.get("pass") or ""),
+        dbname=str(output.get("dbname") or output["database"]),
+    )
+
+
+def _profile_output(path: Path, target: str, env: Mapping[str, str]) -> dict[str, Any]:
+    """Return one output of the dbt profile, its ``env_var`` calls resolved as dbt resolves them."""
+    try:
+        profile = yaml.safe_load(path.read_text(encoding="utf-8"))[PROFILE]
+        outputs = profile["outputs"]
+    except OSError as error:
+        raise SettingsError(
+            f"Cannot read {path}: {error.strerror}.", "Run from a full clone of the project."
+        ) from error
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} has no profile {PROFILE!r} with outputs ({error}).") from error
+    if target not in outputs:
+        raise SettingsError(f"WAREHOUSE_TARGET={target!r} is no output of {path}.", did_you_mean(target, outputs))
+
+    def env_var(name: str, default: str | None = None) -> str:
+        value = env.get(name, default)
+        if value is None:
+            raise SettingsError(f"{path} needs the variable {name}, which is not set.")
+        return value
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  YAML, not HTML
+    filters = {"as_native": lambda value: value, "as_number": int, "as_text": str, "as_bool": bool}
+    environment.filters.update(filters)
+
+    def render(value: Any) -> Any:
+        if isinstance(value, str):
+            return environment.from_string(value).render(env_var=env_var, target={"name": target})
+        return value
+
+    return {key: render(value) for key, value in outputs[target].items()}
+
+
+def _local_secret(home: Path) -> str:
+    """Return the secret of a single machine: made once, readable by its owner only."""
+    path = home / "secret"
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        pass
+    home.mkdir(parents=True, exist_ok=True)
+    draft = home / f"secret.{os.getpid()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text(encoding="ascii").strip()

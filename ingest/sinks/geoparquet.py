@@ -1,0 +1,161 @@
+"""Staging tables as GeoParquet files in a lake: one file per slice, read in place by DuckDB.
+
+``raw/<dataset>/runs/<run>/<table>/slice-0000.parquet``; ``raw/<dataset>/current`` is a symbolic link to the run that
+readers see: replacing it is one atomic step. The ledger stands beside it as Parquet, for dbt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from ingest.catalog import Table
+from ingest.engines import schema
+from ingest.errors import SliceTaken
+from ingest.runs import Ledger, UtcTime, runs, slices
+from ingest.settings import Settings
+from ingest.sinks import OnLoaded, Staging
+
+ROW_GROUP_BYTES = 16 << 20
+GEO = {
+    "version": "1.1.0",
+    "primary_column": "geom",
+    "columns": {"geom": {"encoding": "WKB", "geometry_types": ["MultiPolygon"]}},
+}
+ARROW = {sa.Text: pa.string(), sa.BigInteger: pa.int64(), sa.Integer: pa.int32(), UtcTime: pa.timestamp("us", tz="UTC")}
+INTERNAL = {"request", "identity", "spec"}
+
+
+class GeoParquetSink:
+    """Files of a run, and one link that says which run is read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
+        """Link an empty run where none is linked yet, and copy the ledger for dbt; see `ingest.sinks.Sink`."""
+        nothing = Staging(run_id="empty", dataset=dataset, release="")
+        if not self._link(dataset).exists():
+            self.prepare(nothing, tables)
+            self._point(nothing)
+        with Ledger(self._settings).transaction() as connection:
+            self._export(connection)
+
+    def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Make the folders of a run, each with a file without rows that states the columns; see `ingest.sinks.Sink`."""
+        for table in tables:
+            folder = self._folder(staging, table)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _replacing(folder / "columns.parquet") as draft:
+                pq.write_table(_file_schema(table).empty_table(), draft)
+
+    def write(
+        self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
+    ) -> int:
+        """Write the file of a slice and note it in the ledger; see `ingest.sinks.Sink`."""
+        wanted = _file_schema(table)
+        rows = 0
+        path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
+        with _draft_of(path) as draft:
+            with pq.ParquetWriter(draft, wanted, compression="zstd", compression_level=1) as writer:
+                for group in _gathered(batches):
+                    constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
+                    columns = [*constants, *(column.combine_chunks() for column in group.columns)]
+                    writer.write_table(pa.Table.from_arrays(columns, schema=wanted))
+                    rows += len(group)
+            with Ledger(self._settings).transaction() as connection:
+                if connection.execute(on_loaded(rows)).first() is None:
+                    raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
+                draft.replace(path)  # before the ledger's commit: a slice that is noted as loaded has its file
+        return rows
+
+    def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
+        """Return the rows of a run's files; see `ingest.sinks.Sink`."""
+        return sum(pq.read_metadata(file).num_rows for file in self._folder(staging, table).glob("*.parquet"))
+
+    def clear(self, staging: Staging, table: Table) -> None:
+        """Remove the files of a staging table's slices; see `ingest.sinks.Sink`."""
+        for file in self._folder(staging, table).glob("slice-*.parquet"):
+            file.unlink()
+
+    def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Do nothing: files are ready as they are."""
+
+    def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
+        """Replace the link, within the ledger's transaction; see `ingest.sinks.Sink`."""
+        self._export(connection)
+        self._point(staging)
+
+    def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Remove the files of a run; see `ingest.sinks.Sink`."""
+        shutil.rmtree(self._run(staging), ignore_errors=True)
+
+    def _run(self, staging: Staging) -> Path:
+        return self._settings.lake / staging.dataset / "runs" / staging.run_id
+
+    def _folder(self, staging: Staging, table: Table) -> Path:
+        return self._run(staging) / table.name
+
+    def _link(self, dataset: str) -> Path:
+        return self._settings.lake / dataset / "current"
+
+    def _point(self, staging: Staging) -> None:
+        with _replacing(self._link(staging.dataset)) as draft:
+            draft.symlink_to(Path("runs") / staging.run_id, target_is_directory=True)
+
+    def _export(self, connection: sa.Connection) -> None:
+        """Write the ledger as dbt reads it."""
+        folder = self._settings.lake / "ledger"
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in (runs, slices):
+            columns = [column for column in table.c if column.name not in INTERNAL]
+            shape = pa.schema([(column.name, ARROW[type(column.type)]) for column in columns])
+            rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
+            with _replacing(folder / f"{table.name}.parquet") as draft:
+                pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yield a name to write to; what is there at the end takes the place of ``path`` in one step, or nothing does."""
+    with _draft_of(path) as draft:
+        yield draft
+        draft.replace(path)
+
+
+@contextmanager
+def _draft_of(path: Path) -> Iterator[Path]:
+    """Yield a name beside ``path`` that is free, and is free again at the end."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)  # left by a process of the same number that was killed
+    try:
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _file_schema(table: Table) -> pa.Schema:
+    columns = schema(tuple(column.name for column in table.columns))
+    constants = [pa.field("run_id", pa.string()), pa.field("release", pa.string())]
+    return pa.schema([*constants, *columns], metadata={"geo": json.dumps(GEO)})
+
+
+def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Gather batches to row groups of a fair size: small ones make Parquet slow to read."""
+    kept: list[pa.RecordBatch] = []
+    for batch in batches:
+        kept.append(batch)
+        if sum(item.nbytes for item in kept) >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(kept)
+            kept = []
+    if kept:
+        yield pa.Table.from_batches(kept)

@@ -1,0 +1,188 @@
+"""Staging tables in PostGIS: ADBC writes Arrow through binary COPY."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as adbc
+import psycopg
+import pyarrow as pa
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.dialects import postgresql
+
+from ingest.catalog import Table
+from ingest.engines import FACTS
+from ingest.errors import IngestError, SliceTaken, TargetUnavailable
+from ingest.settings import Postgres
+from ingest.sinks import OnLoaded, Staging
+
+SCHEMA = "raw"
+EMPTY = "empty"
+TYPES = {pa.string(): "text", pa.int64(): "bigint", pa.float64(): "double precision", pa.bool_(): "boolean"}
+DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, not ready, operator, system
+
+
+class PostgresSink:
+    """Unlogged tables named after the run, and views with the stable names over them."""
+
+    def __init__(self, where: Postgres) -> None:
+        self._where = where
+
+    def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
+        """Put an empty table under every stable name that has none; see `ingest.sinks.Sink`."""
+        with self._connect() as connection:
+            connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
+            for table in tables:
+                known = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{table.name}"']).fetchone()
+                if known is None or known[0] is None:
+                    connection.execute(_create(EMPTY, table, unlogged=False))
+                    connection.execute(_view(EMPTY, None, None, table))
+
+    def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Create the staging tables of a run; see `ingest.sinks.Sink`.
+
+        Unlogged: a crash of the server empties them, and the next `dbt build` then stops at its sources. Geometry is
+        stored uncompressed: pglz would take twice the time and gain little on coordinates.
+        """
+        with self._connect() as connection:
+            if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
+                raise TargetUnavailable(
+                    f"{self._where.place} has no PostGIS.", "As a superuser, once: python -m ingest init"
+                )
+            for table in tables:
+                connection.execute(_create(staging.run_id, table, unlogged=True))
+                for change in ("set storage external", "set statistics 0"):
+                    connection.execute(
+                        sql.SQL("alter table {} alter geom {}").format(_name(staging.run_id, table), sql.SQL(change))
+                    )
+
+    def write(
+        self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
+    ) -> int:
+        """Load a slice in one transaction with its line in the ledger; see `ingest.sinks.Sink`."""
+        try:
+            with closing(adbc.connect(self._where.uri())) as connection, closing(connection.cursor()) as cursor:
+                rows = cursor.adbc_ingest(
+                    _run_table(staging.run_id, table), batches, mode="append", db_schema_name=SCHEMA
+                )
+                cursor.execute(_literal(on_loaded(rows)))
+                if cursor.fetchone() is None:
+                    connection.rollback()
+                    raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
+                connection.commit()
+                return int(rows)
+        except adbc_driver_manager.Error as error:
+            raise _database_error(self._where, error.sqlstate, str(error)) from error
+
+    def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
+        """Return the rows of a staging table; see `ingest.sinks.Sink`."""
+        if connection is not None:
+            return self._count(connection.connection.dbapi_connection, staging, table)
+        with self._connect() as own:
+            return self._count(own, staging, table)
+
+    def _count(self, connection: Any, staging: Staging, table: Table) -> int:
+        known = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{_run_table(staging.run_id, table)}"'])
+        if known.fetchone()[0] is None:
+            return 0
+        counted = connection.execute(sql.SQL("select count(*) from {}").format(_name(staging.run_id, table)))
+        return int(counted.fetchone()[0])
+
+    def clear(self, staging: Staging, table: Table) -> None:
+        """Empty a staging table; see `ingest.sinks.Sink`."""
+        with self._connect() as connection:
+            connection.execute(sql.SQL("truncate {}").format(_name(staging.run_id, table)))
+
+    def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Gather statistics; see `ingest.sinks.Sink`."""
+        with self._connect() as connection:
+            for table in tables:
+                connection.execute(sql.SQL("analyze {}").format(_name(staging.run_id, table)))
+
+    def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
+        """Replace the views, within the ledger's transaction; see `ingest.sinks.Sink`."""
+        connection.exec_driver_sql("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
+        driver: Any = connection.connection.dbapi_connection
+        for table in tables:
+            if _shown_columns(connection, table) not in ([], [name for name, _ in _view_columns(table)]):
+                # The shape of the raw table has changed: a view cannot follow, and dbt makes those on top of it anew.
+                gone = sql.SQL("drop view {} cascade").format(sql.Identifier(SCHEMA, table.name))
+                connection.exec_driver_sql(gone.as_string(driver))
+            connection.exec_driver_sql(
+                _view(staging.run_id, staging.run_id, staging.release, table).as_string(driver).replace("%", "%%")
+            )
+
+    def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
+        """Drop the staging tables of a run; see `ingest.sinks.Sink`."""
+        with self._connect() as connection:
+            for table in tables:
+                connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
+
+    @contextmanager
+    def _connect(self) -> Iterator[psycopg.Connection]:
+        try:
+            with psycopg.connect(self._where.uri(), connect_timeout=10) as connection:
+                yield connection
+        except psycopg.Error as error:
+            raise _database_error(self._where, error.sqlstate, str(error)) from error
+
+
+def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
+    text = f"{where.place}: {message.strip().splitlines()[0]}"
+    if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
+        return TargetUnavailable(text, "Is the server running, and may this user log in?")
+    return IngestError(text, f"SQLSTATE {sqlstate}.")
+
+
+def _run_table(run_id: str, table: Table) -> str:
+    return f"{table.name}__{run_id}"
+
+
+def _name(run_id: str, table: Table) -> sql.Identifier:
+    return sql.Identifier(SCHEMA, _run_table(run_id, table))
+
+
+def _columns(table: Table) -> list[tuple[str, str]]:
+    texts = [(column.name, "text") for column in table.columns]
+    facts = [(name, TYPES[kind]) for name, kind in FACTS]
+    return [("source_file", "text"), ("source_fid", "bigint"), *texts, ("geom", "geometry(MultiPolygon,4326)"), *facts]
+
+
+def _view_columns(table: Table) -> list[tuple[str, str]]:
+    return [("run_id", "text"), ("release", "text"), *_columns(table)]
+
+
+def _shown_columns(connection: sa.Connection, table: Table) -> list[str]:
+    """Return the columns that a stable name has now, in order; none when it is not there."""
+    query = sa.text(
+        "select column_name from information_schema.columns where table_schema = :schema and table_name = :name "
+        "order by ordinal_position"
+    )
+    return list(connection.execute(query, {"schema": SCHEMA, "name": table.name}).scalars())
+
+
+def _create(run_id: str, table: Table, *, unlogged: bool) -> sql.Composed:
+    columns = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in _columns(table)]
+    return sql.SQL("create {} table if not exists {} ({})").format(
+        sql.SQL("unlogged" if unlogged else ""), _name(run_id, table), sql.SQL(", ").join(columns)
+    )
+
+
+def _view(run_id: str, shown_run: str | None, release: str | None, table: Table) -> sql.Composed:
+    return sql.SQL("create or replace view {} as select {}::text as run_id, {}::text as release, {} from {}").format(
+        sql.Identifier(SCHEMA, table.name),
+        sql.Literal(shown_run),
+        sql.Literal(release),
+        sql.SQL(", ").join(sql.Identifier(name) for name, _ in _columns(table)),
+        _name(run_id, table),
+    )
+
+
+def _literal(statement: sa.Update) -> str:
+    """Return a ledger statement as text: ADBC's parameters are Arrow streams, too much for one line."""
+    return str(statement.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))
