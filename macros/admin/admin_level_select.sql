@@ -1,0 +1,63 @@
+{#-
+  The select of a mart `admin_level_N`: the rows of the level that were kept, with their resolved place in the hierarchy. The geometry is copied here, once, and no
+  model reads it again.
+-#}
+{% macro admin_level_select(level) -%}
+{%- if level > 0 %}
+-- built after its parent level, which its foreign keys refer to
+-- depends_on: {{ ref('admin_level_' ~ (level - 1)) }}
+{%- endif %}
+
+with
+
+staged as (
+
+    select * from {{ ref('stg_gadm__adm_' ~ level) }}
+
+),
+
+lineage as (
+
+    select * from {{ ref('int_admin_units__lineage') }}
+
+)
+
+select
+    ---------- ids
+    lineage.gid,
+    lineage.parent_gid,
+    {%- for ancestor in range(level) %}
+    lineage.gid_{{ ancestor }},
+    {%- endfor %}
+
+    ---------- text
+    staged.name,
+    staged.name_local,
+    staged.name_variants,
+    staged.type_local,
+    staged.type_english,
+    staged.hasc_code,
+    staged.iso_code,
+    staged.cc_code,
+
+    ---------- numbers
+    staged.area_km2,
+    staged.vertex_count,
+    staged.point_lon,
+    staged.point_lat,
+    staged.min_lon,
+    staged.min_lat,
+    staged.max_lon,
+    staged.max_lat,
+    lineage.child_count,
+    lineage.is_leaf,
+
+    ---------- geometry
+    staged.geom
+
+from lineage
+inner join staged
+    on lineage.source_file = staged.source_file
+    and lineage.source_fid = staged.source_fid
+where lineage.admin_level = {{ level }}
+{%- endmacro %}

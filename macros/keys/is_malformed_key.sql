@@ -1,0 +1,11 @@
+{#-
+  True where a key breaks the publisher's pattern: three characters for a country, else country, dotted numbers and version (`TGO.1.2_1`). Caught: `?`,
+  Ghana's missing dot, a missing version (`IDN.35.4.1`), `CHN.HKG`.
+-#}
+{% macro is_malformed_key(gid, admin_level) -%}
+    case
+        when {{ admin_level }} = 0
+            then not {{ matches_regex(gid, '^[A-Z][A-Z0-9]{2}$') }}
+        else not {{ matches_regex(gid, '^[A-Z][A-Z0-9]{2}([.][0-9]+)+_[0-9]+$') }}
+    end
+{%- endmacro %}

@@ -1,0 +1,17 @@
+{#-
+  Post-hook, inside the model's transaction: the primary key that the contract declares. It has no name of its own, since the table before still holds it. DuckDB has it from
+  `create table` on.
+-#}
+{% macro add_primary_key() %}
+    {{ return(adapter.dispatch('add_primary_key')()) }}
+{% endmacro %}
+
+{% macro default__add_primary_key() %}
+{% endmacro %}
+
+{% macro postgres__add_primary_key() %}
+    {% set columns = declared_primary_key(model) %}
+    {% if execute and columns %}
+        alter table {{ this }} add primary key ({{ columns | join(', ') }})
+    {% endif %}
+{% endmacro %}

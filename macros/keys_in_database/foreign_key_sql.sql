@@ -1,0 +1,49 @@
+{#-
+  PL/pgSQL that adds foreign keys where they are missing: one block, keys in a fixed order under one advisory lock, so that threads never wait for each other in a
+  circle. A key whose table does not exist yet is left to that table's own build. A value that the parent lacks ends in an error that says what to rebuild.
+-#}
+{% macro foreign_key_sql(keys, advice) %}
+do $foreign_keys$
+declare
+    wanted record;
+begin
+    perform pg_advisory_xact_lock(hashtext('foreign keys of the marts'));
+    for wanted in
+        select name, child, child_column, parent, parent_column
+        from (values
+            {%- for key in keys %}
+            ('{{ key.name }}', '{{ key.child.include(database=false) }}', '{{ key.column }}', '{{ key.parent.include(database=false) }}', '{{ key.to_column }}'){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as declared (name, child, child_column, parent, parent_column)
+        where to_regclass(child) is not null
+            and to_regclass(parent) is not null
+            and not exists (
+                select 1
+                from pg_constraint
+                where conname = declared.name
+                    and contype = 'f'
+                    and conrelid = to_regclass(child)
+                    and confrelid = to_regclass(parent)
+                    and convalidated
+            )
+        order by name
+    loop
+        begin
+            execute format('alter table %s drop constraint if exists %I', wanted.child, wanted.name);
+            execute format(
+                'alter table %s add constraint %I foreign key (%I) references %s (%I)',
+                wanted.child, wanted.name, wanted.child_column, wanted.parent, wanted.parent_column
+            );
+        exception when foreign_key_violation then
+            raise exception using
+                errcode = 'foreign_key_violation',
+                message = format(
+                    '%s.%s holds values that %s does not hold any more: one of the two was built from other data. {{ advice }}',
+                    wanted.child, wanted.child_column, wanted.parent
+                ),
+                detail = sqlerrm;
+        end;
+    end loop;
+end
+$foreign_keys$
+{% endmacro %}

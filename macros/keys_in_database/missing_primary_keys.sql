@@ -1,0 +1,26 @@
+{#- A select that gives one row per mart that declares no primary key, or whose table does not have the declared one. -#}
+{% macro missing_primary_keys() %}
+    {% if execute %}
+        {% set keys = [] %}
+        {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if 'marts' in node.fqn %}
+            {% do keys.append({'schema': node.schema, 'table': node.alias, 'columns': declared_primary_key(node)}) %}
+        {% endfor %}
+select
+    declared.table_name,
+    declared.key_columns
+from (values
+        {%- for key in keys %}
+    ('{{ key.schema }}', '{{ key.table }}', '{{ key.columns | sort | join(', ') }}'){{ ',' if not loop.last }}
+        {%- endfor %}
+) as declared (schema_name, table_name, key_columns)
+left join (
+    {{ primary_keys_in_database() }}
+) as present
+    on declared.schema_name = present.schema_name
+    and declared.table_name = present.table_name
+    and declared.key_columns = present.key_columns
+where present.table_name is null
+    {% else %}
+        select 1
+    {% endif %}
+{% endmacro %}

@@ -1,0 +1,22 @@
+{#-
+  Post-hook, after the commit: rebuilding this table has dropped the foreign keys that refer to it. Children that this run builds later add theirs themselves; those that it
+  does not build get them back here.
+-#}
+{% macro restore_foreign_keys_of_children() %}
+    {{ return(adapter.dispatch('restore_foreign_keys_of_children')()) }}
+{% endmacro %}
+
+{% macro default__restore_foreign_keys_of_children() %}
+{% endmacro %}
+
+{% macro postgres__restore_foreign_keys_of_children() %}
+    {% if execute %}
+        {% set keys = [] %}
+        {% for key in declared_foreign_keys() if key.parent_id == model.unique_id and key.child_id not in selected_resources %}
+            {% do keys.append(key) %}
+        {% endfor %}
+        {% if keys %}
+            {{ foreign_key_sql(keys, 'Rebuild the tables that refer to it as well: dbt build -s ' ~ model.name ~ '+') }}
+        {% endif %}
+    {% endif %}
+{% endmacro %}

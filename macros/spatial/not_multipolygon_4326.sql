@@ -1,0 +1,53 @@
+{#- A select that gives a row where the column may hold anything but MultiPolygons in EPSG:4326; no geometry is read. -#}
+{% macro not_multipolygon_4326(relation, column) %}
+    {{ return(adapter.dispatch('not_multipolygon_4326')(relation, column)) }}
+{% endmacro %}
+
+{% macro default__not_multipolygon_4326(relation, column) %}
+with
+
+wanted as (
+
+    select 'geometry(MultiPolygon,4326)' as column_type
+
+),
+
+present as (
+
+    select format_type(atttypid, atttypmod) as column_type
+    from pg_attribute
+    where attrelid = to_regclass('{{ relation.include(database=false) }}')
+        and attname = '{{ column }}'
+
+)
+
+select
+    wanted.column_type as wanted_type,
+    present.column_type as present_type
+from wanted
+left join present
+    on true
+where present.column_type is distinct from wanted.column_type
+{% endmacro %}
+
+{#- DuckDB's type names the reference system only; which kinds of geometry a column holds is in its statistics. -#}
+{% macro duckdb__not_multipolygon_4326(relation, column) %}
+with
+
+present as (
+
+    select
+        typeof({{ column }}) as column_type,
+        regexp_extract(stats({{ column }}), 'Types: \[([^\]]*)\]', 1) as geometry_types
+    from {{ relation }}
+    limit 1
+
+)
+
+select
+    column_type,
+    geometry_types
+from present
+where column_type <> 'GEOMETRY(''EPSG:4326'')'
+    or geometry_types not in ('multipolygon', '')
+{% endmacro %}

@@ -1,0 +1,19 @@
+{#- The geometry of a raw table and what ingest measured while the bytes passed. -#}
+{% macro staged_geometry_columns() -%}
+        ---------- numbers
+        cast(vertex_count as bigint) as vertex_count,
+        cast(area_km2 as double precision) as area_km2,
+        cast(point_lon as double precision) as point_lon,
+        cast(point_lat as double precision) as point_lat,
+        cast(min_lon as double precision) as min_lon,
+        cast(min_lat as double precision) as min_lat,
+        cast(max_lon as double precision) as max_lon,
+        cast(max_lat as double precision) as max_lat,
+
+        ---------- validity
+        is_valid as is_valid_in_source,
+        invalid_reason,
+
+        ---------- geometry
+        {{ geom_as_published('geom') }} as geom
+{%- endmacro %}

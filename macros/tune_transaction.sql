@@ -1,0 +1,25 @@
+{#-
+  Pre-hook: settings for the transaction that builds a table; nothing to do on DuckDB.
+
+  Coordinates barely shrink, and PostgreSQL's default compressor (pglz) takes longer over them than everything else together: lz4 does not (set only where the server was built with it).
+  Whole-world joins and index builds deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves.
+-#}
+{% macro tune_transaction() %}
+    {{ return(adapter.dispatch('tune_transaction')()) }}
+{% endmacro %}
+
+{% macro default__tune_transaction() %}
+{% endmacro %}
+
+{% macro postgres__tune_transaction() %}
+    select set_config(wanted.name, wanted.value, true)
+    from (values
+        ('default_toast_compression', 'lz4'),
+        ('work_mem', '64MB'),
+        ('maintenance_work_mem', '256MB'),
+        ('jit', 'off')
+    ) as wanted (name, value)
+    inner join pg_settings
+        on wanted.name = pg_settings.name
+        and (pg_settings.enumvals is null or wanted.value = any(pg_settings.enumvals))
+{% endmacro %}

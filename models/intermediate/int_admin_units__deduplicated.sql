@@ -1,0 +1,56 @@
+with
+
+units as (
+
+    select * from {{ ref('int_admin_units__unioned') }}
+
+),
+
+set_aside as (
+
+    select * from {{ ref('int_admin_units__set_aside') }}
+
+),
+
+kept as (
+
+    select
+        units.admin_level,
+        units.release,
+        units.source_file,
+        units.source_fid,
+        units.gid,
+        units.source_parent_gid,
+        {%- for ancestor in admin_levels()[:-1] %}
+        units.source_gid_{{ ancestor }},
+        {%- endfor %}
+        units.name,
+        units.type_local,
+        units.type_english,
+        {{ key_stem('units.gid') }} as key_stem
+    from units
+    left join set_aside
+        on units.admin_level = set_aside.admin_level
+        and units.source_file = set_aside.source_file
+        and units.source_fid = set_aside.source_fid
+    where set_aside.source_fid is null
+
+)
+
+select
+    admin_level,
+    release,
+    source_file,
+    source_fid,
+    gid,
+    key_stem,
+    {{ parent_key_stem('key_stem') }} as parent_key_stem,
+    {{ is_malformed_key('gid', 'admin_level') }} as is_malformed_key,
+    source_parent_gid,
+    {%- for ancestor in admin_levels()[:-1] %}
+    source_gid_{{ ancestor }},
+    {%- endfor %}
+    name,
+    type_local,
+    type_english
+from kept

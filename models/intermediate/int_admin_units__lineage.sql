@@ -1,0 +1,99 @@
+-- From the country down, each level takes its ancestors and its path from its parent's row. A unit without a parent starts a line of its own and keeps those ancestors of its own columns
+-- that exist; that they are looked up by one equality matters, since DuckDB would else compare every unit with every other.
+with
+
+children as (
+
+    select
+        parent_gid,
+        count(*) as child_count
+    from {{ ref('int_admin_units__parents_resolved') }}
+    where parent_gid is not null
+    group by parent_gid
+
+),
+
+{%- for level in admin_levels() %}
+
+level_{{ level }} as (
+
+    select
+        units.admin_level,
+        units.release,
+        units.source_file,
+        units.source_fid,
+        units.gid,
+        units.parent_gid,
+        units.parent_source,
+        {%- for ancestor in admin_levels()[:-1] %}
+        {%- if ancestor >= level %}
+        cast(null as text) as gid_{{ ancestor }},
+        {%- elif ancestor == level - 1 %}
+        parents.gid as gid_{{ ancestor }},
+        {%- else %}
+        coalesce(parents.gid_{{ ancestor }}, known_{{ ancestor }}.gid) as gid_{{ ancestor }},
+        {%- endif %}
+        {%- endfor %}
+        units.name,
+        units.type_local,
+        units.type_english,
+        {% if level > 0 %}coalesce(parents.path || ' > ', '') || {% endif %}coalesce(units.name, units.gid) as path
+    from {{ ref('int_admin_units__parents_resolved') }} as units
+    {%- if level > 0 %}
+    left join level_{{ level - 1 }} as parents -- noqa: LT02
+        on units.parent_gid = parents.gid -- noqa: LT02
+    {%- endif %}
+    {%- for ancestor in range(level - 1) %}
+    left join {{ ref('int_admin_units__parents_resolved') }} as known_{{ ancestor }}
+        on case when units.parent_gid is null then units.source_gid_{{ ancestor }} end = known_{{ ancestor }}.gid
+        and known_{{ ancestor }}.admin_level = {{ ancestor }}
+    {%- endfor %}
+    where units.admin_level = {{ level }}
+
+),
+{%- endfor %}
+
+lineages as (
+    {% for level in admin_levels() %}
+    select
+        admin_level,
+        release,
+        source_file,
+        source_fid,
+        gid,
+        parent_gid,
+        parent_source,
+        {%- for ancestor in admin_levels()[:-1] %}
+        gid_{{ ancestor }},
+        {%- endfor %}
+        name,
+        type_local,
+        type_english,
+        path
+    from level_{{ level }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+)
+
+select
+    lineages.admin_level,
+    lineages.release,
+    lineages.source_file,
+    lineages.source_fid,
+    lineages.gid,
+    lineages.parent_gid,
+    lineages.parent_source,
+    {%- for ancestor in admin_levels()[:-1] %}
+    lineages.gid_{{ ancestor }},
+    {%- endfor %}
+    case when lineages.admin_level = 0 then lineages.gid else lineages.gid_0 end as country_gid,
+    lineages.name,
+    lineages.path,
+    lineages.type_local,
+    lineages.type_english,
+    coalesce(children.child_count, 0) as child_count,
+    children.child_count is null as is_leaf
+from lineages
+left join children
+    on lineages.gid = children.parent_gid

@@ -1,0 +1,125 @@
+-- The parent column first; where it names no unit one level above, a documented repair; else the unit's own key, when exactly one unit fits it.
+with
+
+units as (
+
+    select * from {{ ref('int_admin_units__deduplicated') }}
+
+),
+
+repairs as (
+
+    select * from {{ ref('gadm_key_repairs') }}
+
+),
+
+-- Each role has a select of its own on the same table: PostgreSQL then plans the joins with its statistics, which a shared one would hide.
+units_by_column as (
+
+    select
+        admin_level,
+        gid,
+        key_stem
+    from {{ ref('int_admin_units__deduplicated') }}
+
+),
+
+units_by_repair as (
+
+    select
+        admin_level,
+        gid,
+        key_stem
+    from {{ ref('int_admin_units__deduplicated') }}
+
+),
+
+units_by_key as (
+
+    select
+        admin_level,
+        key_stem,
+        min(gid) as gid
+    from {{ ref('int_admin_units__deduplicated') }}
+    group by admin_level, key_stem
+    having count(*) = 1
+
+),
+
+-- which levels the files hold for which country: a file of one level has no parents to offer, and that is no fault of its rows
+loaded_levels as (
+
+    select distinct
+        admin_level,
+        coalesce(source_gid_0, gid) as country_key
+    from {{ ref('int_admin_units__deduplicated') }}
+
+),
+
+resolved as (
+
+    select
+        units.admin_level,
+        units.release,
+        units.source_file,
+        units.source_fid,
+        units.gid,
+        units.parent_key_stem,
+        units.source_parent_gid,
+        {%- for ancestor in admin_levels()[:-1] %}
+        units.source_gid_{{ ancestor }},
+        {%- endfor %}
+        units.name,
+        units.type_local,
+        units.type_english,
+        units.is_malformed_key,
+        repairs.reason as repair_reason,
+        loaded_levels.admin_level is not null as is_parent_level_loaded,
+        coalesce(units_by_column.gid, units_by_repair.gid, units_by_key.gid) as parent_gid,
+        coalesce(units_by_column.key_stem, units_by_repair.key_stem, units_by_key.key_stem) as stem_of_parent,
+        case
+            when units.admin_level = 0 then 'root'
+            when units_by_column.gid is not null then 'column'
+            when units_by_repair.gid is not null then 'repair seed'
+            when units_by_key.gid is not null then 'key'
+            else 'none'
+        end as parent_source
+    from units
+    left join units_by_column
+        on units.source_parent_gid = units_by_column.gid
+        and units.admin_level - 1 = units_by_column.admin_level
+    left join repairs
+        on units.gid = repairs.gid
+        and units.release = repairs.release
+    left join units_by_repair
+        on repairs.parent_gid = units_by_repair.gid
+        and units.admin_level - 1 = units_by_repair.admin_level
+    left join units_by_key
+        on units.parent_key_stem = units_by_key.key_stem
+        and units.admin_level - 1 = units_by_key.admin_level
+    left join loaded_levels
+        on units.source_gid_0 = loaded_levels.country_key
+        and units.admin_level - 1 = loaded_levels.admin_level
+
+)
+
+select
+    admin_level,
+    release,
+    source_file,
+    source_fid,
+    gid,
+    parent_gid,
+    parent_source,
+    source_parent_gid,
+    {%- for ancestor in admin_levels()[:-1] %}
+    source_gid_{{ ancestor }},
+    {%- endfor %}
+    name,
+    type_local,
+    type_english,
+    is_malformed_key,
+    is_parent_level_loaded,
+    case when parent_source = 'repair seed' then repair_reason end as repair_reason,
+    coalesce(parent_key_stem <> stem_of_parent, false) as has_other_parent_in_key
+from resolved

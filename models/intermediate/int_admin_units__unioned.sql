@@ -1,0 +1,23 @@
+-- all levels under one another, without geometry: what ingest measured stands in its place
+{% for level in admin_levels() %}
+select
+    admin_level,
+    run_id,
+    release,
+    source_file,
+    source_fid,
+    gid,
+    {{ 'gid_' ~ (level - 1) if level > 0 else 'cast(null as text)' }} as source_parent_gid,
+    {%- for ancestor in admin_levels()[:-1] %}
+    {{ 'gid_' ~ ancestor if ancestor < level else 'cast(null as text)' }} as source_gid_{{ ancestor }},
+    {%- endfor %}
+    name,
+    type_local,
+    type_english,
+    vertex_count,
+    area_km2,
+    is_valid_in_source,
+    invalid_reason
+from {{ ref('stg_gadm__adm_' ~ level) }}
+{{ 'union all' if not loop.last }}
+{% endfor %}

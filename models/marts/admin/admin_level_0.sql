@@ -1,0 +1,3 @@
+{{ config(indexes=mart_indexes(columns=[], geometry='geom')) }}
+
+{{ admin_level_select(0) }}

@@ -1,0 +1,3 @@
+{{ config(indexes=mart_indexes(columns=['parent_gid', 'gid_0'], geometry='geom')) }}
+
+{{ admin_level_select(4) }}

@@ -1,0 +1,123 @@
+-- Four independent counts of the same rows: the ledger's (taken in the file before loading), staging's, the mart's, and what was set aside.
+with
+
+levels as (
+    {% for level in admin_levels() %}
+    select {{ level }} as admin_level
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+published_run as (
+
+    select
+        run_id,
+        release,
+        scope
+    from {{ source('ledger', 'ingest_runs') }}
+    where dataset = 'gadm'
+        and state = 'published'
+
+),
+
+file_counts as (
+
+    select
+        slices.level as admin_level,
+        sum(slices.rows_planned) as row_count,
+        sum(slices.rows_loaded) as loaded_count
+    from {{ source('ledger', 'ingest_slices') }} as slices
+    inner join published_run
+        on slices.run_id = published_run.run_id
+    group by slices.level
+
+),
+
+staged_counts as (
+
+    select
+        admin_level,
+        count(*) as row_count
+    from {{ ref('int_admin_units__unioned') }}
+    group by admin_level
+
+),
+
+set_aside_counts as (
+
+    select
+        admin_level,
+        count(*) as row_count
+    from {{ ref('int_admin_units__set_aside') }}
+    group by admin_level
+
+),
+
+mart_counts as (
+    {% for level in admin_levels() %}
+    select
+        {{ level }} as admin_level,
+        count(*) as row_count
+    from {{ ref('admin_level_' ~ level) }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+expected_counts as (
+
+    select
+        expected.admin_level,
+        expected.expected_rows
+    from {{ ref('gadm_expected_counts') }} as expected
+    inner join published_run
+        on expected.release = published_run.release
+        -- only the publisher's whole file can be expected to hold every unit
+        and published_run.scope = 'world'
+
+),
+
+counts as (
+
+    select
+        levels.admin_level,
+        published_run.release,
+        published_run.run_id,
+        published_run.scope,
+        expected_counts.expected_rows as rows_expected,
+        cast(coalesce(file_counts.row_count, 0) as bigint) as rows_in_file,
+        cast(coalesce(file_counts.loaded_count, 0) as bigint) as rows_loaded,
+        coalesce(staged_counts.row_count, 0) as rows_staged,
+        coalesce(mart_counts.row_count, 0) as rows_in_mart,
+        coalesce(set_aside_counts.row_count, 0) as rows_set_aside
+    from levels
+    left join published_run
+        on levels.admin_level >= 0
+    left join file_counts
+        on levels.admin_level = file_counts.admin_level
+    left join staged_counts
+        on levels.admin_level = staged_counts.admin_level
+    left join mart_counts
+        on levels.admin_level = mart_counts.admin_level
+    left join set_aside_counts
+        on levels.admin_level = set_aside_counts.admin_level
+    left join expected_counts
+        on levels.admin_level = expected_counts.admin_level
+
+)
+
+select
+    admin_level,
+    release,
+    run_id,
+    scope,
+    rows_expected,
+    rows_in_file,
+    rows_loaded,
+    rows_staged,
+    rows_in_mart,
+    rows_set_aside,
+    rows_in_file = rows_staged and rows_staged = rows_in_mart + rows_set_aside as is_balanced,
+    rows_in_file = rows_expected as is_as_expected
+from counts

@@ -1,0 +1,1 @@
+{{ staged_admin_level(5) }}

@@ -1,0 +1,60 @@
+-- admin_unit_ancestors, per row: at distance 0 stands the unit itself, at distance 1 its parent, at level 0 its country; distance is the difference of levels.
+-- Then, over all rows: none of these is missing. (Its primary key forbids one too many.)
+with
+
+compared as (
+
+    select
+        ancestors.gid,
+        ancestors.ancestor_gid,
+        ancestors.ancestor_level,
+        ancestors.distance,
+        units.parent_gid,
+        units.country_gid,
+        ancestors.admin_level = units.admin_level
+        and ancestors.distance = units.admin_level - ancestors.ancestor_level
+        and ancestors.distance >= 0
+        and (ancestors.distance > 0 or ancestors.ancestor_gid = units.gid)
+        and (ancestors.distance <> 1 or ancestors.ancestor_gid = units.parent_gid or units.parent_gid is null)
+        and (ancestors.ancestor_level > 0 or ancestors.ancestor_gid = units.country_gid) as is_right
+    from {{ ref('admin_unit_ancestors') }} as ancestors
+    inner join {{ ref('admin_units') }} as units
+        on ancestors.gid = units.gid
+
+),
+
+present as (
+
+    select
+        sum(case when distance = 0 then 1 else 0 end) as self_count,
+        sum(case when distance = 1 and parent_gid is not null then 1 else 0 end) as parent_count,
+        sum(case when ancestor_level = 0 then 1 else 0 end) as country_count,
+        sum(case when is_right then 0 else 1 end) as wrong_count
+    from compared
+
+),
+
+wanted as (
+
+    select
+        count(*) as self_count,
+        count(parent_gid) as parent_count,
+        count(country_gid) as country_count
+    from {{ ref('admin_units') }}
+
+)
+
+select
+    present.self_count,
+    wanted.self_count as wanted_self_count,
+    present.parent_count,
+    wanted.parent_count as wanted_parent_count,
+    present.country_count,
+    wanted.country_count as wanted_country_count,
+    present.wrong_count
+from present
+cross join wanted
+where present.self_count <> wanted.self_count
+    or present.parent_count <> wanted.parent_count
+    or present.country_count <> wanted.country_count
+    or present.wrong_count > 0

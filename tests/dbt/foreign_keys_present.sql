@@ -1,0 +1,9 @@
+-- All marts, per declared foreign key: PostgreSQL has it, validated; and a relationships test, which is what checks it on targets without foreign keys, is declared too
+{%- for level in admin_levels() %}
+-- depends_on: {{ ref('admin_level_' ~ level) }}
+{%- endfor %}
+-- depends_on: {{ ref('admin_units') }}
+-- depends_on: {{ ref('admin_unit_ancestors') }}
+-- depends_on: {{ ref('country_level_counts') }}
+
+{{ missing_foreign_keys() }}

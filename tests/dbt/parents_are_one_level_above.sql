@@ -1,0 +1,10 @@
+-- admin_units, per unit: its parent stands exactly one level above. With that, following parents upwards can never go in a circle.
+select
+    units.gid,
+    units.admin_level,
+    units.parent_gid,
+    parents.admin_level as parent_level
+from {{ ref('admin_units') }} as units
+inner join {{ ref('admin_units') }} as parents
+    on units.parent_gid = parents.gid
+where parents.admin_level <> units.admin_level - 1

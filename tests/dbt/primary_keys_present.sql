@@ -1,0 +1,12 @@
+-- All marts: each declares a primary key in its contract, and the database has it
+{%- for level in admin_levels() %}
+-- depends_on: {{ ref('admin_level_' ~ level) }}
+{%- endfor %}
+-- depends_on: {{ ref('admin_units') }}
+-- depends_on: {{ ref('admin_unit_ancestors') }}
+-- depends_on: {{ ref('timezones') }}
+-- depends_on: {{ ref('admin_level_counts') }}
+-- depends_on: {{ ref('country_level_counts') }}
+-- depends_on: {{ ref('admin_anomalies') }}
+
+{{ missing_primary_keys() }}
