@@ -1,0 +1,11 @@
+-- How deep does each country go, and what is a level called there?
+select
+    country_name,
+    admin_level,
+    unit_count,
+    type_local,
+    type_english
+from marts.country_level_counts
+where unit_count > 0
+    and admin_level > 0
+order by country_name, admin_level

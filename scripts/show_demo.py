@@ -1,0 +1,63 @@
+"""Show what a demo has made: the counts, three queries with their answers, and where everything is.
+
+Run as ``python scripts/show_demo.py`` after ``dbt build`` on the embedded target.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+from rich.console import Console
+from rich.table import Table
+
+from ingest.duckdb_spatial import load_spatial
+from ingest.settings import PROJECT_ROOT, load
+
+SHOWN_ROWS = 8
+COUNTS = """
+select admin_level, rows_in_file, rows_staged, rows_in_mart, rows_set_aside
+from marts.admin_level_counts
+order by admin_level
+"""
+
+
+def show(console: Console, title: str, relation: duckdb.DuckDBPyRelation) -> None:
+    """Print a relation as a table, its first rows when it is long."""
+    rows = relation.fetchall()
+    table = Table(*relation.columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows[:SHOWN_ROWS]:
+        table.add_row(*map(shown, row))
+    console.print(f"\n[bold]{title}[/]")
+    console.print(table)
+    if len(rows) > SHOWN_ROWS:
+        console.print(f"… {len(rows) - SHOWN_ROWS} more rows")
+
+
+def shown(value: object) -> str:
+    """Return a value as a person writes it."""
+    return "" if value is None else f"{value:,.0f}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Print the demo's outcome."""
+    warehouse = load().home / "warehouse.duckdb"
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, 120)
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        load_spatial(connection)
+        show(console, "Rows in the file, staged, in the mart and set aside", connection.sql(COUNTS))
+        for path in sorted((PROJECT_ROOT / "docs" / "queries").glob("*.sql")):
+            comment, _, query = path.read_text(encoding="utf-8").partition("\n")
+            title = f"{comment.removeprefix('-- ')}  ({path.relative_to(PROJECT_ROOT)})"
+            show(console, title, connection.sql(query))
+    console.print(f"\nwarehouse  {_shown(warehouse)}")
+    console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PROJECT_ROOT) if path.is_relative_to(PROJECT_ROOT) else path)
+
+
+if __name__ == "__main__":
+    main()
