@@ -1,0 +1,7 @@
+#!/bin/sh
+# Make the dbt docs page from the project and the warehouse as they are now, and serve that one file.
+set -eu
+dbt docs generate --static
+mkdir -p "$DBT_TARGET_PATH/site"
+cp "$DBT_TARGET_PATH/static_index.html" "$DBT_TARGET_PATH/site/index.html"
+exec python -m http.server 8080 --directory "$DBT_TARGET_PATH/site"

@@ -1,0 +1,32 @@
+"""Health of a worker container: fails when the consumer in it has given no sign of life for ten seconds.
+
+The consumer notes one in the ledger every two seconds, so this also fails while the database or Redis is away.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from ingest.consumer import queue_id
+from ingest.errors import IngestError
+from ingest.runs import Ledger
+from ingest.settings import load
+
+
+def main() -> int:
+    """Return the exit code: 0 where a consumer of this host is alive."""
+    here = f"{socket.gethostname()}:"
+    try:
+        consumers = Ledger(load()).live_consumers(queue_id())
+    except IngestError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if any(row["consumer"].startswith(here) for row in consumers):
+        return 0
+    print("No consumer on this host gives a sign of life.", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
