@@ -1,0 +1,56 @@
+"""What all tests share: the header with versions, and where real files are."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import hypothesis
+import pyogrio
+import pytest
+import shapely
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# What the machine that runs the tests has set must not show through, and nothing of it may be touched.
+MACHINE = (
+    *("WAREHOUSE_TARGET", "WAREHOUSE_HOME", "REDIS_URL", "INGEST_SECRET", "ALERT_WEBHOOK", "REFRESH_SCHEDULE"),
+    *("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGPASSFILE"),
+    *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+)
+
+# In CI the same examples every time: what a search for new ones finds is mended here first, not on somebody's change.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give every test process a queue of its own: it is opened when a test module imports the tasks, before any fixture.
+
+    Without it the processes of one run would share the queue of the checkout, and empty it for its owner.
+    """
+    for name in MACHINE:
+        os.environ.pop(name, None)
+    home = tempfile.TemporaryDirectory(prefix="boundaries-tests-", ignore_cleanup_errors=True)
+    config.add_cleanup(home.cleanup)
+    os.environ["WAREHOUSE_HOME"] = home.name
+
+
+def pytest_report_header() -> list[str]:
+    """Name the libraries whose version decides what geometry comes out."""
+    names = ("apache-sedona", "sedonadb", "geopandas", "dbt-core", "duckdb", "huey", "adbc-driver-postgresql")
+    libraries = ", ".join(f"{name} {version(name)}" for name in names)
+    gdal = ".".join(map(str, pyogrio.__gdal_version__))
+    real = "real files in ../shared/data" if SHARED_DATA.is_dir() else "no ../shared/data: generated files"
+    return [f"GDAL {gdal}, GEOS {shapely.geos_version_string}, {libraries}", real]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a module that needs servers on one xdist worker: they share a warehouse."""
+    for item in items:
+        if item.get_closest_marker("servers"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))

@@ -1,0 +1,1 @@
+"""Unit tests of the package `ingest`: no server, no network, no file from outside."""

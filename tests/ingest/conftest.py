@@ -1,0 +1,187 @@
+"""What the unit tests of `ingest` share: an embedded target of their own, and the engines side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tenacity
+
+from ingest import catalog, engines, inspect, retries, runs
+from ingest.engines import SliceSource
+from ingest.inspect import Layer
+from ingest.runs import Ledger, Request
+from ingest.settings import Settings
+from tests.conftest import SHARED_DATA
+from tests.fixtures import boundaries
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Give every test an embedded warehouse of its own, and let no retry wait."""
+    monkeypatch.setenv("WAREHOUSE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("INGEST_SECRET", "secret-of-the-tests")
+    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _seconds: None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of the embedded target below ``tmp_path``."""
+    return Settings(target="embedded", home=tmp_path / "home", postgres=None, redis_url="", secret="of-the-tests")
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    """A ledger in SQLite, its tables in place."""
+    made = Ledger(settings)
+    made.create_tables()
+    return made
+
+
+@pytest.fixture
+def gadm() -> catalog.Dataset:
+    """GADM as the catalog describes it."""
+    return catalog.get("gadm")
+
+
+@pytest.fixture
+def request_of() -> Callable[..., Request]:
+    """Return a maker of requests with defaults for everything."""
+
+    def make(dataset: str = "gadm", *sources: str, **values: Any) -> Request:
+        fixed: dict[str, Any] = {"release": "4.1", "engine": "sedonadb", "scope": "custom"}
+        return Request(dataset=dataset, sources=sources or ("/data/gadm.gpkg",), **{**fixed, **values})
+
+    return make
+
+
+@dataclass
+class Pipeline:
+    """The tasks, run at once in this process."""
+
+    tasks: ModuleType
+    ledger: Ledger
+    lake: Path
+    make_request: Callable[..., Request]
+
+    def run(self, *sources: Path | str, dataset: str = "gadm", **values: object) -> str:
+        """Load sources and return the id of the run."""
+        locations = [str(source) for source in sources]
+        run_id = self.ledger.create_run(self.make_request(dataset, *locations, **values), locations, None)
+        self.tasks.submit(self.ledger, run_id)
+        return run_id
+
+    def state(self, run_id: str) -> tuple[str, str | None]:
+        """Return the state and the error of a run."""
+        run = self.ledger.run(run_id)
+        return run["state"], run["error"]
+
+    def rows(self, table: str, dataset: str = "gadm") -> int:
+        """Return the rows that readers see."""
+        files = (self.lake / dataset / "current" / table).glob("*.parquet")
+        return sum(pq.read_metadata(file).num_rows for file in files)
+
+
+@pytest.fixture
+def pipeline(
+    settings: Settings, ledger: Ledger, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """The tasks on a queue that runs each at once and waits for no retry."""
+    from ingest import tasks
+    from ingest.queue import huey
+
+    monkeypatch.setattr(tasks, "load", lambda: settings)
+    monkeypatch.setattr(retries.Policy, "pause", lambda _policy, _retry: 0)
+    huey.immediate = True
+    try:
+        yield Pipeline(tasks, ledger, settings.lake, request_of)
+    finally:
+        huey.immediate = False
+
+
+@pytest.fixture(scope="session")
+def country_gpkg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A country's GeoPackage: Togo's real one where it is at hand, a generated one elsewhere."""
+    real = SHARED_DATA / "gadm" / "gadm41_TGO.gpkg"
+    if real.is_file():
+        return real
+    countries = {"TGO": 3}
+    return boundaries.write_country_gpkg(
+        tmp_path_factory.mktemp("country") / "gadm41_TGO.gpkg", boundaries.levels(countries)
+    )
+
+
+@pytest.fixture
+def catalog_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Return a function that puts another catalog in place of the project's."""
+
+    def replace(text: str) -> None:
+        path = tmp_path / "catalog.yaml"
+        path.write_text(text, encoding="utf-8")
+        datasets = catalog.load(path)
+        monkeypatch.setattr(catalog, "load", lambda: datasets)
+
+    return replace
+
+
+def layers_of(path: Path, dataset: str = "gadm", release: str | None = None) -> dict[int | None, Layer]:
+    """Discover the layers of a dataset, by level."""
+    found = catalog.get(dataset)
+    return {layer.table.level: layer for layer in inspect.discover(path, found, found.release(release))}
+
+
+def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, dataset: str = "gadm") -> SliceSource:
+    """Describe a whole layer, or what a filter leaves of it, as the planner does."""
+    return SliceSource(
+        path=layer.path,
+        layer=layer.name,
+        source_file=layer.path.name,
+        columns=layer.columns,
+        missing_text=catalog.get(dataset).missing_text,
+        crs=layer.crs,
+        where=where,
+        batch_rows=batch_rows,
+    )
+
+
+def read(engine: str, source: SliceSource) -> pa.Table:
+    """Read a slice to its end."""
+    with engines.get(engine).read(source) as batches:
+        table: pa.Table = batches.read_all()
+    return table
+
+
+def batches_of(path: Path, level: int = 1, batch_rows: int = 3) -> pa.RecordBatchReader:
+    """Read a level into memory, as an engine gives it."""
+    with engines.get("geopandas").read(slice_of(layers_of(path)[level], batch_rows=batch_rows)) as reader:
+        table = reader.read_all()
+    return table.to_reader()
+
+
+def slice_row(slice_no: int, **values: Any) -> dict[str, Any]:
+    """Return the planner's row of a slice."""
+    fixed = {
+        "slice_no": slice_no,
+        "table_name": "gadm_adm_1",
+        "level": 1,
+        "file_no": 0,
+        "source_file": "gadm.gpkg",
+        "source_layer": "ADM_1",
+    }
+    extent = {"fid_from": 1, "fid_to": 4, "rows_planned": 4, "bytes": 100, "engine": "sedonadb", "spec": "{}"}
+    return fixed | extent | values
+
+
+def expire_leases(ledger: Ledger) -> None:
+    """Let all leases run out, as if their holders had died a while ago."""
+    past = datetime.now(UTC) - timedelta(minutes=1)
+    with ledger.transaction() as connection:
+        for table in (runs.runs, runs.files, runs.slices):
+            connection.execute(table.update().where(table.c.lease_until.is_not(None)).values(lease_until=past))

@@ -1,0 +1,302 @@
+"""A webhook is told how runs end: once, without holding anything up, and nobody learns where it is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ingest import alerts, runs
+from ingest import settings as configuration
+from ingest.errors import SettingsError
+from ingest.runs import Ledger, Request
+from ingest.settings import Settings
+from tests.conftest import ROOT
+from tests.fixtures.webhook import SECRET, Webhook, listening
+from tests.ingest.conftest import slice_row
+from tests.ingest.test_cli import run as run_command
+
+MakeRequest = Callable[..., Request]
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A webhook that takes what it is told."""
+    with listening() as found:
+        yield found
+
+
+@pytest.fixture
+def told(settings: Settings, webhook: Webhook) -> Settings:
+    """Settings with the webhook."""
+    return replace(settings, alert_webhook=webhook.url)
+
+
+@pytest.fixture
+def failed(ledger: Ledger, request_of: MakeRequest) -> str:
+    """A run of which one slice arrived and one did not."""
+    run_id = ledger.create_run(request_of(), ["/data/gadm.gpkg"], None)
+    ledger.set_state(run_id, "planning")
+    ledger.create_slices(run_id, [slice_row(0), slice_row(1)])
+    ledger.claim(run_id, 0)
+    with ledger.transaction() as connection:
+        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    ledger.fail(run_id, "the file says 4 rows, 3 arrived.")
+    return run_id
+
+
+def test_a_failed_run_is_told_with_all_that_one_wants_to_know(
+    told: Settings, ledger: Ledger, webhook: Webhook, failed: str
+) -> None:
+    alerts.notice(told, ledger)
+    (message,) = webhook.told
+    assert message["text"] == f"gadm 4.1 was not loaded: the file says 4 rows, 3 arrived. (run {failed})"
+    names = ("id", "event", "run_id", "dataset", "release", "scope", "state", "error")
+    assert [message[name] for name in names] == [
+        f"run_failed:{failed}",
+        "run_failed",
+        failed,
+        "gadm",
+        "4.1",
+        "custom",
+        "failed",
+        "the file says 4 rows, 3 arrived.",
+    ]
+    assert message["counts"] == {"gadm_adm_1": {"rows_in_file": 8, "rows_loaded": 4}}
+    assert message["host"]
+    assert datetime.now(UTC) - datetime.fromisoformat(message["time"]) < timedelta(minutes=1)
+    assert webhook.types == ["application/json; charset=utf-8"]
+
+
+def test_it_is_told_once_however_many_notice(told: Settings, ledger: Ledger, webhook: Webhook, failed: str) -> None:
+    threads = [threading.Thread(target=alerts.notice, args=(told, Ledger(told))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    alerts.notice(told, ledger)
+    assert [message["run_id"] for message in webhook.told] == [failed]
+    assert webhook.asked == 1
+
+
+@pytest.mark.parametrize("is_expected", [False, True])
+def test_of_all_who_would_tell_one_may(ledger: Ledger, is_expected: bool) -> None:
+    if is_expected:
+        alerts.expect(ledger, "a run")
+    assert [alerts.claim(ledger, alerts.RELEASE_LOADED, "a run") for _ in range(3)] == [True, False, False]
+    assert alerts.claim(ledger, alerts.RUN_FAILED, "a run")
+
+
+def test_each_failed_run_is_told(
+    told: Settings, ledger: Ledger, webhook: Webhook, failed: str, request_of: MakeRequest
+) -> None:
+    other = ledger.create_run(request_of("timezones"), ["/b"], None)
+    ledger.fail(other, "no")
+    alerts.notice(told, ledger)
+    assert {message["run_id"] for message in webhook.told} == {failed, other}
+
+
+@pytest.mark.parametrize("state", ["published", "unchanged", "superseded", "loading"])
+def test_a_run_that_did_not_fail_is_nothing_to_tell(
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest, state: str
+) -> None:
+    ledger.set_state(ledger.create_run(request_of(), ["/a"], None), state)
+    alerts.notice(told, ledger)
+    assert not webhook.asked
+
+
+def test_a_release_that_the_refresh_has_loaded_is_told_once(
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
+) -> None:
+    run_id = ledger.create_run(request_of(), ["/a"], None)
+    alerts.expect(ledger, run_id)
+    alerts.notice(told, ledger)
+    assert not webhook.told
+    ledger.set_state(run_id, "published", rows_loaded=1234)
+    alerts.notice(told, ledger)
+    alerts.notice(told, ledger)
+    (message,) = webhook.told
+    assert (message["event"], message["run_id"]) == ("release_loaded", run_id)
+    assert message["text"].startswith(f"gadm 4.1 was loaded: 1,234 rows, run {run_id}.")
+
+
+def test_a_refresh_that_failed_is_told_as_a_failure(
+    told: Settings, ledger: Ledger, webhook: Webhook, failed: str
+) -> None:
+    alerts.expect(ledger, failed)
+    alerts.notice(told, ledger)
+    assert [message["event"] for message in webhook.told] == ["run_failed"]
+
+
+def test_what_failed_long_ago_is_no_news(told: Settings, ledger: Ledger, webhook: Webhook, failed: str) -> None:
+    with ledger.transaction() as connection:
+        connection.execute(runs.runs.update().values(finished_at=datetime.now(UTC) - timedelta(days=2)))
+    alerts.notice(told, ledger)
+    assert not webhook.asked
+
+
+def test_who_gives_a_run_up_need_not_be_told(
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
+) -> None:
+    from ingest import load
+
+    run_id = ledger.create_run(request_of(), ["/a"], None)
+    load.abandon(run_id)
+    alerts.notice(told, ledger)
+    assert ledger.run(run_id)["state"] == "failed"
+    assert not webhook.asked
+
+
+def test_without_a_webhook_nothing_is_noted(settings: Settings, ledger: Ledger, failed: str) -> None:
+    alerts.notice(settings, ledger)
+    with ledger.transaction() as connection:
+        assert not connection.execute(alerts.alerts.select()).all()
+
+
+@pytest.mark.parametrize(("statuses", "asked"), [([503, 429], 3), ([500] * 3, 3), ([404], 1), ([302], 1)])
+def test_a_webhook_that_refuses_is_asked_three_times_where_that_may_help(
+    told: Settings,
+    ledger: Ledger,
+    webhook: Webhook,
+    failed: str,
+    statuses: list[int],
+    asked: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    webhook.statuses = list(statuses)
+    alerts.notice(told, ledger)
+    assert webhook.asked == asked
+    assert len(webhook.told) == (1 if statuses == [503, 429] else 0)
+    assert ("was not told to the webhook" in caplog.text) == (not webhook.told)
+
+
+def test_a_webhook_that_is_down_changes_nothing_and_is_logged_without_its_address(
+    settings: Settings, ledger: Ledger, failed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    nowhere = replace(settings, alert_webhook=f"http://127.0.0.1:1/{SECRET}?token=hush")
+    before = ledger.run(failed)
+    with caplog.at_level(logging.DEBUG):
+        alerts.notice(nowhere, ledger)
+    assert ledger.run(failed) == before
+    assert f"run_failed:{failed} was not told to the webhook" in caplog.text
+    for secret in (SECRET, "hush", "127.0.0.1"):
+        assert secret not in caplog.text
+        assert secret not in repr(nowhere)
+
+
+def test_a_webhook_that_hangs_is_given_up(
+    told: Settings, ledger: Ledger, webhook: Webhook, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "SECONDS", 1)
+    monkeypatch.setattr(alerts, "ATTEMPTS", 1)
+    webhook.hold.clear()
+    begun = datetime.now(UTC)
+    alerts.notice(told, ledger)
+    assert datetime.now(UTC) - begun < timedelta(seconds=5)
+    assert not webhook.told
+
+
+def test_a_ledger_that_is_away_is_logged(
+    told: Settings, ledger: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (told.home / "ledger.sqlite").unlink()
+    (told.home / "ledger.sqlite").mkdir()
+    alerts.notice(told, Ledger(told))
+    assert "Ended runs were not looked for" in caplog.text
+
+
+def test_what_files_call_themselves_is_no_markup_in_the_message(
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
+) -> None:
+    run_id = ledger.create_run(request_of(), ["/a"], None)
+    ledger.fail(run_id, "<!channel> & <http://evil.example|click> has no column " + "x" * 9999)
+    alerts.notice(told, ledger)
+    (message,) = webhook.told
+    assert "&lt;!channel&gt; &amp; &lt;http://evil.example|click&gt;" in message["text"]
+    assert len(message["text"]) < 700
+    assert "<!channel> & " in message["error"]
+
+
+def test_ended_runs_are_looked_for_while_a_consumer_runs_and_at_its_end(
+    told: Settings, ledger: Ledger, webhook: Webhook, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "LOOK_SECONDS", 0.01)
+    seen = threading.Event()
+    notice = alerts.notice
+    monkeypatch.setattr(alerts, "notice", lambda *arguments: (notice(*arguments), seen.set()))
+    with alerts.watching(told, ledger):
+        assert seen.wait(10)
+        assert len(webhook.told) == 1
+        seen.clear()
+    assert seen.is_set()
+    with alerts.watching(replace(told, alert_webhook=""), ledger):
+        seen.clear()
+    assert not seen.is_set()
+
+
+@pytest.mark.parametrize("address", ["hooks.example/T00/hush", "file:///etc/hush", "ftp://host/hush"])
+def test_a_webhook_that_is_no_address_is_refused_and_not_quoted(address: str) -> None:
+    with pytest.raises(SettingsError, match="ALERT_WEBHOOK is no address") as caught:
+        configuration.load({"ALERT_WEBHOOK": address})
+    assert "hush" not in str(caught.value)
+
+
+def test_a_test_message_arrives(
+    webhook: Webhook, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK", webhook.url)
+    code, printed = run_command("alert", "--test", capsys=capsys, monkeypatch=monkeypatch)
+    assert (code, printed) == (0, "The webhook took the message.\n")
+    code, _ = run_command("alert", "dbt build failed", capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 0
+    assert [message["event"] for message in webhook.told] == ["test", "message"]
+    assert webhook.told[1]["text"] == "dbt build failed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "code", "said"),
+    [
+        (("--test",), "", 1, "ALERT_WEBHOOK is not set"),
+        (("--test",), f"http://127.0.0.1:1/{SECRET}", 1, "The webhook does not answer"),
+        ((), "http://host", 2, "either a TEXT or --test"),
+        (("a", "--test"), "http://host", 2, "either a TEXT or --test"),
+    ],
+)
+def test_a_message_that_cannot_be_sent_ends_the_command_and_says_why(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    address: str,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setenv("ALERT_WEBHOOK", address)
+    ended, printed = run_command("alert", *arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert (ended, said in printed, SECRET in printed) == (code, True, False)
+
+
+def test_the_command_that_waits_ends_with_1_and_of_all_that_notice_one_tells(
+    settings: Settings, webhook: Webhook, tmp_path: Path
+) -> None:
+    bad = tmp_path / "gadm.zip"
+    bad.write_text("<html>503</html>")
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "ALERT_WEBHOOK": webhook.url}
+    command = [sys.executable, "-m", "ingest", "gadm", "--source", str(bad), "--workers", "1"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "HTML page" in ended.stderr
+    (message,) = webhook.told
+    assert message["event"] == "run_failed"
+    assert "HTML page" in message["error"]
+    written = [path.read_bytes() for path in settings.home.rglob("*") if path.is_file()]
+    assert written
+    assert not [text for text in written if SECRET.encode() in text or b"hush" in text]
+    assert SECRET not in ended.stdout + ended.stderr

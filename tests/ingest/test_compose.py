@@ -1,0 +1,144 @@
+"""The compose file, the image and their settings: what can be checked without an engine that runs them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+LONG_RUNNING = [name for name, service in SERVICES.items() if not service.get("profiles")]
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+RULES = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+ALLOWED = [rule[1:] for rule in RULES if rule[0] == "!"]
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+
+
+def environments() -> Iterator[tuple[str, str, str]]:
+    for name, service in SERVICES.items():
+        for variable, value in service.get("environment", {}).items():
+            yield name, variable, str(value)
+
+
+def copied_sources() -> list[str]:
+    """Return what the image copies from the checkout."""
+    copies = [shlex.split(line)[1:-1] for line in DOCKERFILE.splitlines() if line.startswith("COPY ")]
+    return [source for words in copies if not words[0].startswith("--from") for source in words]
+
+
+def test_the_stack_is_servers_workers_and_docs() -> None:
+    assert sorted(LONG_RUNNING) == ["docs", "postgis", "redis", "worker"]
+    assert SERVICES["worker"]["deploy"]["replicas"] == 3
+
+
+@pytest.mark.parametrize("name", LONG_RUNNING)
+def test_a_long_running_service_has_a_healthcheck_and_is_restarted(name: str) -> None:
+    assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
+    assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_a_service_waits_until_what_it_needs_is_healthy() -> None:
+    needs = {name: service["depends_on"] for name, service in SERVICES.items() if "depends_on" in service}
+    assert set(needs) == set(SERVICES) - {"postgis", "redis"}
+    for name, conditions in needs.items():
+        for needed, how in conditions.items():
+            assert how == {"condition": "service_healthy"}, name
+            assert "healthcheck" in SERVICES[needed], f"{name} would wait for {needed} for ever"
+
+
+def test_every_published_port_is_bound_to_this_machine() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(ports) == 2
+    assert all(port.startswith("127.0.0.1:") for port in ports), ports
+
+
+def test_redis_is_reached_by_workers_and_ingest_only() -> None:
+    assert COMPOSE["networks"]["queue"] == {"internal": True}
+    assert SERVICES["redis"]["networks"] == ["queue"]
+    joined = {name for name, service in SERVICES.items() if "queue" in service.get("networks", [])}
+    assert joined == {"redis", "worker", "ingest"}
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    secrets = [(name, variable, value) for name, variable, value in environments() if SECRET.search(variable)]
+    assert {variable for _, variable, _ in secrets} == {"PGPASSWORD", "POSTGRES_PASSWORD", "INGEST_SECRET"}
+    for name, variable, value in secrets:
+        assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), f"{variable} of {name} must come from .env"
+    assert not re.search(r"://[^/\s]*:[^/\s]*@", TEXT), "a password in an address"
+
+
+def test_workers_are_told_webhook_and_schedule_which_are_off_unless_they_are_set() -> None:
+    for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE"):
+        told = {name: value for name, which, value in environments() if which == variable}
+        assert told == dict.fromkeys(("worker", "ingest"), f"${{{variable}:-}}")
+        assert f"\n{variable}=\n" in EXAMPLE
+
+
+def test_every_variable_is_explained_in_the_example_and_no_other() -> None:
+    explained = set(re.findall(r"^#? ?(\w+)=", EXAMPLE, re.MULTILINE))
+    assert set(re.findall(r"(?<!\$)\$\{(\w+)", TEXT)) == explained
+
+
+def test_the_example_holds_no_secret() -> None:
+    assert not [line for line in EXAMPLE.splitlines() if re.match(r"\w*(PASSWORD|SECRET)\w*=.", line)]
+
+
+def test_images_have_a_version() -> None:
+    for service in SERVICES.values():
+        _, _, tag = service["image"].partition(":")
+        assert tag not in ("", "latest"), service["image"]
+    assert not re.findall(r"^FROM [^:\s]+(?::latest)?(?:\s|$)", DOCKERFILE, re.MULTILINE)
+
+
+def test_our_containers_run_as_an_ordinary_user_on_a_read_only_disk() -> None:
+    ours = {name: service for name, service in SERVICES.items() if "build" in service}
+    assert set(ours) == {"worker", "ingest", "dbt", "docs"}
+    for name, service in ours.items():
+        assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"]), name
+        assert "user" not in service
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "10001:10001"
+
+
+def test_the_build_uses_files_that_exist_and_may_enter_the_image() -> None:
+    for service in SERVICES.values():
+        if "build" in service:
+            assert (ROOT / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+    sources = copied_sources()
+    assert "requirements.lock" in sources
+    for source in sources:
+        found = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(source)]
+        assert found, f"COPY {source} finds nothing"
+        for path in found:
+            named = any((ROOT / path) in ROOT.glob(rule) for rule in ALLOWED)
+            assert named, f".dockerignore keeps {path} out"
+
+
+def test_nothing_enters_the_image_unless_it_is_named() -> None:
+    assert RULES[0] == "*"
+    assert not {".", ".env", ".git", ".warehouse", "sample", "data"} & set(ALLOWED)
+
+
+def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+    (install,) = [line for line in DOCKERFILE.splitlines() if "pip install" in line]
+    assert {"--require-hashes", "--requirement"} <= set(shlex.split(install))
+
+
+def test_commands_and_healthchecks_name_scripts_that_exist() -> None:
+    words = {
+        word
+        for service in SERVICES.values()
+        if "build" in service
+        for word in [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
+    }
+    scripts = {word for word in words if word.endswith((".sh", ".py"))}
+    assert len(scripts) == 2
+    assert all((ROOT / script).is_file() for script in scripts), scripts

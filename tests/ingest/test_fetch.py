@@ -1,0 +1,227 @@
+"""Downloads: resumed, verified, asked for again only when they changed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import logging
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest import fetch
+from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
+from ingest.fetch import Source
+from tests.fixtures import publisher as answers
+from tests.fixtures.publisher import Publisher, serving
+
+BODY = random.Random(1).randbytes(10_240)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    """A publisher of one file."""
+    with serving(BODY) as found:
+        yield found
+
+
+def bring(publisher: Publisher, tmp_path: Path) -> fetch.Fetched:
+    """Fetch the publisher's file into the cache."""
+    return fetch.fetch(Source(publisher.url()), tmp_path / "downloads")
+
+
+def test_a_file_arrives_whole_and_with_its_checksum(publisher: Publisher, tmp_path: Path) -> None:
+    fetched = bring(publisher, tmp_path)
+    assert fetched.path.read_bytes() == BODY
+    assert (fetched.bytes, fetched.sha256, fetched.was_cached) == (len(BODY), SHA256, False)
+    assert fetched.path.name == "gadm.zip"
+
+
+def test_a_transfer_that_breaks_off_is_resumed_where_it_stopped(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.breaks_off_after(4000), answers.breaks_off_after(1000)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert [asked.headers.get("Range") for asked in publisher.downloads()] == [None, "bytes=4000-", "bytes=5000-"]
+    assert publisher.downloads()[1].headers["If-Range"] == publisher.etag
+
+
+def test_a_transfer_is_resumed_by_the_next_command_after_all_tries_of_one_failed(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.next_answers = [answers.breaks_off_after(100)] * fetch.ATTEMPTS
+    with pytest.raises(SourceInterrupted):
+        bring(publisher, tmp_path)
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert publisher.downloads()[-1].headers["Range"] == f"bytes={100 * fetch.ATTEMPTS}-"
+
+
+def test_a_file_that_changed_while_it_was_interrupted_is_begun_anew(publisher: Publisher, tmp_path: Path) -> None:
+    def breaks_off_and_changes(handler: answers.Handler) -> None:
+        answers.breaks_off_after(4000)(handler)
+        publisher.body, publisher.etag = BODY[::-1], '"2"'
+
+    publisher.next_answers = [breaks_off_and_changes]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY[::-1]
+
+
+def test_a_server_that_ignores_ranges_sends_the_whole_file_again(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.breaks_off_after(4000), answers.status(200, BODY)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert len(publisher.downloads()) == 2
+
+
+def test_a_server_without_validators_is_never_resumed(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.etag = ""
+    publisher.next_answers = [answers.breaks_off_after(4000)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert [asked.headers.get("Range") for asked in publisher.downloads()] == [None, None]
+
+
+def test_a_part_that_was_not_asked_for_is_not_written_into_the_file(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.breaks_off_after(4000), answers.sends_range(2000, 2999)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+
+
+def test_a_part_that_ends_too_early_is_not_taken_for_the_end(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.breaks_off_after(4000), answers.sends_range(4000, 4999)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+
+
+def test_a_part_of_another_version_is_not_put_behind_the_first(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [
+        answers.breaks_off_after(4000),
+        answers.sends_range(4000, len(BODY) - 1, etag='"another"'),
+    ]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert publisher.downloads()[-1].headers.get("Range") is None
+
+
+def test_a_server_that_says_more_bytes_than_it_sends_is_asked_for_the_rest(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    publisher.next_answers = [answers.says_length(len(BODY) + 7)] * fetch.ATTEMPTS
+    with pytest.raises(SourceInterrupted, match="bytes"):
+        bring(publisher, tmp_path)
+    assert not list(tmp_path.rglob("gadm.zip"))
+
+
+def test_an_unneeded_part_beyond_the_end_is_begun_anew(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.breaks_off_after(4000), answers.status(416)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("code", [401, 403, 404, 410])
+def test_a_file_that_is_not_there_is_asked_for_once(publisher: Publisher, tmp_path: Path, code: int) -> None:
+    publisher.next_answers = [answers.status(code)] * fetch.ATTEMPTS
+    with pytest.raises(SourceUnavailable, match=f"answered {code}") as caught:
+        bring(publisher, tmp_path)
+    assert not isinstance(caught.value, SourceInterrupted)
+    assert len(publisher.asked) == 1
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
+def test_a_server_that_is_busy_is_asked_again(publisher: Publisher, tmp_path: Path, code: int) -> None:
+    publisher.next_answers = [answers.status(code)] * (fetch.ATTEMPTS - 1)
+    assert bring(publisher, tmp_path).sha256 == SHA256
+    assert len(publisher.downloads()) == fetch.ATTEMPTS
+
+
+class FullDisk(io.BytesIO):
+    """A file on a disk that has no room left."""
+
+    def write(self, _data: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_fills_up_during_a_download_is_told_as_such(publisher: Publisher) -> None:
+    source = fetch.Source.parse(publisher.url())
+    with pytest.raises(SourceUnavailable, match="cannot be written to this disk") as caught:
+        fetch._request(source, fetch._Validators(), into=FullDisk())
+    assert not isinstance(caught.value, SourceInterrupted)  # trying again makes no room
+
+
+def test_a_server_that_stays_busy_ends_as_a_fault_that_may_pass(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.status(503)] * fetch.ATTEMPTS
+    with pytest.raises(SourceInterrupted, match="answered 503") as caught:
+        bring(publisher, tmp_path)
+    assert isinstance(caught.value, SourceInterrupted)
+
+
+def test_no_server_at_all_ends_as_a_fault_that_may_pass(publisher: Publisher, tmp_path: Path) -> None:
+    url = publisher.url().replace(str(publisher.port), "1")
+    with pytest.raises(SourceInterrupted, match=r"127\.0\.0\.1"):
+        fetch.fetch(Source(url), tmp_path)
+
+
+def test_a_redirect_is_followed(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.redirects_to("/elsewhere.zip")]
+    assert bring(publisher, tmp_path).sha256 == SHA256
+    assert [asked.path for asked in publisher.downloads()] == ["/gadm.zip", "/elsewhere.zip"]
+
+
+@pytest.mark.parametrize("location", ["file:///etc/hostname", "ftp://127.0.0.1/x", "gopher://127.0.0.1/x"])
+def test_a_redirect_to_anything_but_http_is_refused(publisher: Publisher, tmp_path: Path, location: str) -> None:
+    publisher.next_answers = [answers.redirects_to(location)]
+    with pytest.raises(SourceUnavailable) as caught:
+        bring(publisher, tmp_path)
+    assert not isinstance(caught.value, SourceInterrupted)
+    assert not list(tmp_path.rglob("gadm.zip"))
+
+
+def test_redirects_in_a_circle_end(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.redirects_to("/gadm.zip")] * 50
+    with pytest.raises(SourceUnavailable):
+        bring(publisher, tmp_path)
+
+
+def test_the_right_checksum_is_accepted(publisher: Publisher, tmp_path: Path) -> None:
+    source = Source.parse(f"{publisher.url()}#sha256={SHA256.upper()}")
+    assert fetch.fetch(source, tmp_path).sha256 == SHA256
+    assert "sha256" not in publisher.asked[0].path
+
+
+def test_a_wrong_checksum_is_refused_with_both_sums(publisher: Publisher, tmp_path: Path) -> None:
+    with pytest.raises(ChecksumMismatch, match=f"{SHA256}, not {'0' * 64}"):
+        fetch.fetch(Source.parse(f"{publisher.url()}#sha256={'0' * 64}"), tmp_path)
+
+
+def test_a_file_with_a_wrong_checksum_is_downloaded_again_the_next_time(publisher: Publisher, tmp_path: Path) -> None:
+    source = Source.parse(f"{publisher.url()}#sha256={SHA256}")
+    publisher.next_answers = [answers.says_length(5000)]  # shorter than the file: nothing but the checksum can tell
+    with pytest.raises(ChecksumMismatch):
+        fetch.fetch(source, tmp_path)
+    assert fetch.fetch(source, tmp_path).path.read_bytes() == BODY
+
+
+def test_two_processes_that_want_one_file_share_one_transfer(publisher: Publisher, tmp_path: Path) -> None:
+    fetched: list[fetch.Fetched] = []
+    threads = [threading.Thread(target=lambda: fetched.append(bring(publisher, tmp_path))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [item.sha256 for item in fetched] == [SHA256] * 4
+    assert len(publisher.downloads()) == 1
+    assert sorted(item.was_cached for item in fetched) == [False, True, True, True]
+
+
+def test_no_password_and_no_query_is_in_a_message_or_a_log(
+    publisher: Publisher, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    url = publisher.url("gadm.zip?token=swordfish").replace("http://", "http://anna:hunter2@")
+    for answer in (answers.status(404), *[answers.status(503)] * fetch.ATTEMPTS, answers.redirects_to("file:///x")):
+        publisher.next_answers.append(answer)
+    for _ in range(3):
+        with pytest.raises(SourceUnavailable) as caught:
+            fetch.fetch(Source(url), tmp_path)
+        for secret in ("swordfish", "hunter2", "anna"):
+            assert secret not in str(caught.value)
+            assert secret not in caplog.text
+    assert "gadm.zip" in caplog.text
+    assert publisher.asked[0].path.endswith("?token=swordfish")
+    assert "Authorization" in publisher.asked[0].headers

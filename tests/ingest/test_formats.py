@@ -1,0 +1,149 @@
+"""Only three formats are read, told by their bytes: no harmless name makes GDAL open another file or address."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import fiona
+import pytest
+
+from ingest import catalog, engines, inspect
+from ingest.errors import FormatUnknown, IngestError
+from ingest.fetch import check_format
+from tests.fixtures import boundaries
+from tests.fixtures.publisher import Publisher, serving
+from tests.ingest.conftest import layers_of, read, slice_of
+
+VRT = '<OGRVRTDataSource><OGRVRTLayer name="ADM_0"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
+FEATURE = {
+    "type": "Feature",
+    "properties": {"GID_0": "AAA", "COUNTRY": "CRS"},
+    "geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]},
+}
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Publisher]:
+    """A server that must never be asked."""
+    with serving(b'GEOGCS["WGS 84",DATUM["WGS_1984",SPHEROID["WGS 84",6378137,298.257223563]]]') as found:
+        yield found
+
+
+def geojson(path: Path, crs: str) -> Path:
+    """Write a GeoJSON whose first member is this piece of text."""
+    features = json.dumps([FEATURE])
+    path.write_text(f'{{"type": "FeatureCollection", "name": "gadm41_AAA_0", {crs} "features": {features}}}')
+    return path
+
+
+@pytest.mark.parametrize(("write", "driver"), [("gpkg", "GPKG"), ("shp", "ESRI Shapefile"), ("json", "GeoJSON")])
+def test_a_file_is_what_its_bytes_say(tmp_path: Path, write: str, driver: str) -> None:
+    made = boundaries.levels({"AAA": 0})
+    paths = {
+        "gpkg": lambda: boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made),
+        "shp": lambda: boundaries.write_shapefiles(tmp_path, made) / "gadm41_AAA_0.shp",
+        "json": lambda: boundaries.write_geojson(tmp_path, made) / "gadm41_AAA_0.json",
+    }
+    assert check_format(paths[write]()) == driver
+
+
+@pytest.mark.parametrize("name", ["gadm.gpkg", "gadm41_AAA_0.shp", "gadm41_AAA_0.json", "gadm41_AAA_0.geojson"])
+@pytest.mark.parametrize(
+    "content", [VRT.format("/etc/passwd"), "<html>404</html>", "", "GDAL:/vsicurl/http://host/x", "[1, 2]"]
+)
+def test_a_virtual_file_or_a_web_page_under_a_harmless_name_never_reaches_gdal(
+    tmp_path: Path, name: str, content: str, gadm: catalog.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_args: object, **_kwargs: object) -> None:
+        raise AssertionError("GDAL was asked")
+
+    monkeypatch.setattr(fiona, "listlayers", never)
+    monkeypatch.setattr(fiona, "open", never)
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(FormatUnknown, match="gadm"):
+        inspect.discover(tmp_path, gadm, gadm.release())
+
+
+def test_other_formats_in_a_folder_are_not_looked_at(tmp_path: Path, gadm: catalog.Dataset) -> None:
+    boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
+    (tmp_path / "evil.vrt").write_text(VRT.format("/etc/passwd"))
+    (tmp_path / "evil.kml").write_text("<kml/>")
+    assert [layer.path.name for layer in inspect.discover(tmp_path, gadm, gadm.release())] == ["gadm.gpkg"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ['"crs"', '"CRS"', '"\\u0063rs"', '"c\\u0072\\u0053"', "'crs'", '"crs" /* so */', '"crs\\u0000x"'],
+)
+@pytest.mark.parametrize("kind", ["link", "url", "LINK", "l\\u0069nk"])
+def test_a_geojson_cannot_make_gdal_fetch_its_reference_system(
+    tmp_path: Path, gadm: catalog.Dataset, elsewhere: Publisher, key: str, kind: str
+) -> None:
+    link = f'{{"type": "{kind}", "properties": {{"href": "{elsewhere.url()}", "url": "{elsewhere.url()}"}}}}'
+    path = geojson(tmp_path / "gadm41_AAA_0.json", f"{key}: {link},")
+    with pytest.raises(FormatUnknown, match="not followed"):
+        inspect.discover(path, gadm, gadm.release())
+    assert not elsewhere.asked
+
+
+@pytest.mark.parametrize("key", ["crs", "coordRefSys", "spatialReference", "$ref", "$schema", "links"])
+def test_an_address_anywhere_else_in_a_geojson_is_not_followed_either(
+    tmp_path: Path, gadm: catalog.Dataset, elsewhere: Publisher, key: str
+) -> None:
+    url = elsewhere.url("def/crs/EPSG/0/4326")
+    for value in (
+        url,
+        [url],
+        {"type": "name", "properties": {"name": url}},
+        {"type": "Reference", "href": url, "epoch": 1},
+    ):
+        path = geojson(
+            tmp_path / "gadm41_AAA_0.json", f'"conformsTo": ["[ogc-json-fg-1-0.1:core]"], "{key}": {json.dumps(value)},'
+        )
+        with contextlib.suppress(IngestError):
+            inspect.discover(path, gadm, gadm.release())
+        assert not elsewhere.asked
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        "",
+        '"crs": null,',
+        '"crs": "CRS",',
+        '"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}},',
+        '"crs" :\n{ "type":"name","properties":{"name":"EPSG:4326"} },',
+    ],
+)
+def test_a_geojson_that_names_its_reference_system_is_read(tmp_path: Path, crs: str) -> None:
+    (layer,) = layers_of(geojson(tmp_path / "gadm41_AAA_0.json", crs)).values()
+    assert (layer.row_count, layer.crs) == (1, None)
+
+
+@pytest.mark.parametrize("name", ["a!b", "a;b", "x.zip!"])
+def test_a_path_that_a_library_would_take_for_another_is_refused(
+    tmp_path: Path, gadm: catalog.Dataset, name: str
+) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    geojson(folder / "gadm41_AAA_0.json", "")
+    with pytest.raises(FormatUnknown, match="Rename it"):
+        inspect.discover(folder, gadm, gadm.release())
+
+
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "a&b=c", "ü'\"", "$HOME", "http:"])
+def test_any_other_path_is_only_a_path(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    made = boundaries.levels({"AAA": 0})
+    source = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+    folder.mkdir()
+    path = source.rename(folder / "gadm.gpkg")
+    layer = layers_of(path)[0]
+    fids, _ = inspect.features(layer)
+    assert list(fids) == [1]
+    for engine in engines.ENGINES:
+        assert read(engine, slice_of(layer))["gid_0"].to_pylist() == ["AAA"]

@@ -1,0 +1,291 @@
+"""The lake: whole files or none, one link that says which run is read, and the ledger beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import geopandas as gpd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from duckdb_extensions import import_extension
+
+from ingest import catalog, engines
+from ingest.catalog import Table
+from ingest.errors import SliceTaken
+from ingest.runs import Ledger, Request
+from ingest.settings import Settings
+from ingest.sinks import Staging, get
+from ingest.sinks.geoparquet import GeoParquetSink
+from tests.fixtures import boundaries
+from tests.ingest.conftest import batches_of, expire_leases, slice_row
+
+MakeRequest = Callable[..., Request]
+
+
+@pytest.fixture
+def sink(settings: Settings) -> GeoParquetSink:
+    """The sink of the embedded target."""
+    found = get(settings)
+    assert isinstance(found, GeoParquetSink)
+    return found
+
+
+@pytest.fixture
+def staging(ledger: Ledger, sink: GeoParquetSink, request_of: MakeRequest, gadm: catalog.Dataset) -> Staging:
+    """A run with three slices, its folders in place."""
+    run_id = ledger.create_run(request_of(), ["/a"], None)
+    ledger.set_state(run_id, "planning")
+    ledger.create_slices(run_id, [slice_row(number) for number in range(3)])
+    made = Staging(run_id, "gadm", "4.1")
+    sink.prepare(made, gadm.tables)
+    return made
+
+
+@pytest.fixture
+def level_1(tmp_path: Path) -> Path:
+    """A file with four units at level 1, one of them without geometry."""
+    made = boundaries.levels({"AAA": 1})
+    boundaries.set_cell(made, 1, 3, "geometry", None)
+    return boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+
+
+def write(ledger: Ledger, sink: GeoParquetSink, staging: Staging, path: Path, slice_no: int = 0) -> int:
+    """Claim a slice and load it."""
+    claimed = ledger.claim(staging.run_id, slice_no)
+    assert claimed is not None
+    return load(sink, staging, path, slice_no, claimed[1])
+
+
+def load(sink: GeoParquetSink, staging: Staging, path: Path, slice_no: int, attempt: int) -> int:
+    """Load a slice as one of its claimants."""
+    table = catalog.get("gadm").table(1)
+    noted = lambda rows: Ledger.loaded(staging.run_id, slice_no, attempt, rows_read=rows, rows_loaded=rows)  # noqa: E731
+    return sink.write(staging, slice_no, table, batches_of(path), noted)
+
+
+def parquet(settings: Settings, staging: Staging, table: str = "gadm_adm_1") -> list[str]:
+    """Return the names of all files of a table of a run."""
+    return sorted(file.name for file in (settings.lake / "gadm" / "runs" / staging.run_id / table).iterdir())
+
+
+def publish(ledger: Ledger, sink: GeoParquetSink, staging: Staging) -> None:
+    """Point the readers at a run."""
+    with ledger.transaction() as connection:
+        sink.publish(connection, staging, catalog.get("gadm").tables)
+
+
+def test_what_is_written_can_be_read_by_geopandas(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    assert write(ledger, sink, staging, level_1) == 4
+    publish(ledger, sink, staging)
+    frame = gpd.read_parquet(settings.lake / "gadm" / "current" / "gadm_adm_1" / "slice-0000.parquet")
+    assert frame.crs.equals("OGC:CRS84")
+    assert list(frame.columns[:7]) == ["run_id", "release", "source_file", "source_fid", "country", "gid_0", "gid_1"]
+    assert frame["gid_1"].tolist() == [f"AAA.{number}_1" for number in range(1, 5)]
+    assert set(frame["run_id"]) == {staging.run_id}
+    assert set(frame["release"]) == {"4.1"}
+    assert shapely.area(frame.geometry.to_numpy()).tolist()[:3] == [16.0] * 3
+    assert frame.geometry[3] is None
+
+
+def test_what_is_written_can_be_read_by_duckdb_as_geometry(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1, 0)
+    write(ledger, sink, staging, level_1, 1)
+    publish(ledger, sink, staging)
+    with duckdb.connect() as connection:
+        import_extension("spatial", con=connection)
+        connection.load_extension("spatial")
+        files = settings.lake / "gadm" / "current" / "gadm_adm_1" / "*.parquet"
+        facts = "count(*), sum(st_area(geom)), count(geom), any_value(st_geometrytype(geom))::text"
+        found = connection.execute(f"select {facts} from read_parquet(?)", [str(files)]).fetchone()
+    assert found == (8, 96.0, 6, "MULTIPOLYGON")
+
+
+def test_every_table_can_be_read_before_anything_is_loaded(
+    ledger: Ledger, sink: GeoParquetSink, settings: Settings
+) -> None:
+    for name, dataset in catalog.load().items():
+        sink.ensure_published(name, dataset.tables)
+        for table in dataset.tables:
+            (file,) = (settings.lake / name / "current" / table.name).glob("*.parquet")
+            read = pq.read_table(file)
+            assert read.num_rows == 0
+            texts = [column.name for column in table.columns]
+            facts = [fact for fact, _ in engines.FACTS]
+            assert read.column_names == ["run_id", "release", "source_file", "source_fid", *texts, "geom", *facts]
+    assert pq.read_metadata(settings.lake / "ledger" / "ingest_runs.parquet").num_rows == 0
+
+
+def test_what_is_published_stays_when_tables_are_ensured_again(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1)
+    publish(ledger, sink, staging)
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    assert (settings.lake / "gadm" / "current").resolve().name == staging.run_id
+
+
+def test_a_reader_who_has_opened_the_run_before_reads_it_to_the_end(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1)
+    publish(ledger, sink, staging)
+    seen_before = (settings.lake / "gadm" / "current").resolve()
+    other = Staging("another", "gadm", "3.6")
+    sink.prepare(other, catalog.get("gadm").tables)
+    publish(ledger, sink, other)
+    assert (settings.lake / "gadm" / "current").resolve().name == "another"
+    assert pq.read_metadata(seen_before / "gadm_adm_1" / "slice-0000.parquet").num_rows == 4
+
+
+def test_there_is_a_link_at_every_moment_of_a_publication(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(ledger, sink, staging)
+    link, seen = settings.lake / "gadm" / "current", []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append(link.exists())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    publish(ledger, sink, staging)
+    assert seen
+    assert all(seen)
+
+
+def test_a_publication_that_fails_changes_neither_the_link_nor_the_ledger(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    with pytest.raises(OSError, match="No space"):
+        publish(ledger, sink, staging)
+    assert (settings.lake / "gadm" / "current").resolve().name == "empty"
+    assert ledger.run(staging.run_id)["state"] == "loading"
+
+
+def test_a_slice_that_breaks_off_leaves_no_file(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    whole = batches_of(level_1)
+
+    def breaks_off() -> Iterator[pa.RecordBatch]:
+        yield whole.read_next_batch()
+        raise OSError("the file is damaged")
+
+    before = parquet(settings, staging)
+    broken = pa.RecordBatchReader.from_batches(whole.schema, breaks_off())
+    with pytest.raises(OSError, match="damaged"):
+        sink.write(staging, 0, catalog.get("gadm").table(1), broken, lambda _rows: pytest.fail("not loaded"))
+    assert parquet(settings, staging) == before
+    assert ledger.slices(staging.run_id)[0]["state"] == "queued"
+
+
+def test_a_slice_that_is_refused_leaves_no_file(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    def refuse(rows: int) -> None:
+        raise ValueError(f"{rows} rows are not enough")
+
+    with pytest.raises(ValueError, match="4 rows"):
+        sink.write(staging, 0, catalog.get("gadm").table(1), batches_of(level_1), refuse)  # type: ignore[arg-type]
+    assert parquet(settings, staging) == ["columns.parquet"]
+
+
+def test_a_slice_whose_file_cannot_be_put_in_place_is_not_noted_as_loaded(
+    ledger: Ledger,
+    sink: GeoParquetSink,
+    staging: Staging,
+    level_1: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def killed(_self: Path, _target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write(ledger, sink, staging, level_1)
+    assert ledger.slices(staging.run_id)[0]["state"] == "running"
+    assert parquet(settings, staging) == ["columns.parquet"]
+
+
+def test_the_second_claimant_wins_and_the_first_is_told(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    first = ledger.claim(staging.run_id, 0)[1]  # type: ignore[index]
+    expire_leases(ledger)
+    second = ledger.claim(staging.run_id, 0)[1]  # type: ignore[index]
+    with pytest.raises(SliceTaken, match=r"Slice 0 .* was taken over"):
+        load(sink, staging, level_1, 0, first)
+    assert parquet(settings, staging) == ["columns.parquet"]
+    assert load(sink, staging, level_1, 0, second) == 4
+    assert sink.count(staging, catalog.get("gadm").table(1)) == 4
+
+
+def test_a_slice_that_is_loaded_twice_counts_once(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path
+) -> None:
+    write(ledger, sink, staging, level_1)
+    with pytest.raises(SliceTaken):
+        load(sink, staging, level_1, 0, 1)
+    assert sink.count(staging, catalog.get("gadm").table(1)) == 4
+
+
+def test_a_draft_that_a_killed_worker_left_is_no_obstacle_and_no_row(
+    ledger: Ledger,
+    sink: GeoParquetSink,
+    staging: Staging,
+    level_1: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as killed:  # a process that is killed tidies nothing up
+        killed.setattr(Path, "unlink", lambda *_args, **_kwargs: None)
+        killed.setattr(Path, "replace", lambda *_args: None)
+        publish(ledger, sink, staging)
+    publish(ledger, sink, staging)
+    assert (settings.lake / "gadm" / "current").resolve().name == staging.run_id
+
+
+def test_the_ledger_beside_the_files_has_no_internals(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, settings: Settings
+) -> None:
+    publish(ledger, sink, staging)
+    runs = pq.read_table(settings.lake / "ledger" / "ingest_runs.parquet")
+    slices = pq.read_table(settings.lake / "ledger" / "ingest_slices.parquet")
+    assert runs["run_id"].to_pylist() == [staging.run_id]
+    assert slices.num_rows == 3
+    assert not {"request", "identity", "spec"} & {*runs.column_names, *slices.column_names}
+    assert runs.schema.field("requested_at").type == pa.timestamp("us", tz="UTC")
+
+
+def test_a_run_that_is_dropped_leaves_nothing(sink: GeoParquetSink, staging: Staging, settings: Settings) -> None:
+    tables: tuple[Table, ...] = catalog.get("gadm").tables
+    sink.drop(staging, tables)
+    sink.drop(staging, tables)
+    assert not (settings.lake / "gadm" / "runs" / staging.run_id).exists()
+    assert sink.count(staging, tables[0]) == 0
+
+
+def test_the_files_say_what_geoparquet_wants_to_hear(
+    sink: GeoParquetSink, staging: Staging, settings: Settings
+) -> None:
+    file = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1" / "columns.parquet"
+    geo = json.loads(pq.read_schema(file).metadata[b"geo"])
+    assert (geo["primary_column"], geo["columns"]["geom"]["encoding"]) == ("geom", "WKB")
+    assert geo["columns"]["geom"]["geometry_types"] == [shapely.MultiPolygon.__name__]

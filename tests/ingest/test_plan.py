@@ -1,0 +1,104 @@
+"""Layers are cut so that nothing is lost, the heaviest part goes first, and no batch is too heavy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import plan
+
+MB = 1 << 20
+Features = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> list[tuple[Features, bool]]:
+    """Make layers with gaps between ids and features from nothing to 200 MB, each divisible or not."""
+    size = st.one_of(st.just(0), st.integers(1, 5000), st.integers(0, 200 * MB))
+    made = []
+    for _ in range(draw(st.integers(0, 4))):
+        gaps = draw(st.lists(st.integers(1, 50), max_size=60))
+        sizes = draw(st.lists(size, min_size=len(gaps), max_size=len(gaps)))
+        made.append(((np.cumsum(np.array(gaps, np.int64)), np.array(sizes, np.int64)), draw(st.booleans())))
+    return made
+
+
+def ranges_of(made: list[tuple[Features, bool]]) -> list[plan.FeatureRange]:
+    """Plan what `layers` made."""
+    return plan.plan([features for features, _ in made], [divisible for _, divisible in made])
+
+
+@settings(deadline=None)
+@given(layers())
+def test_every_feature_is_in_exactly_one_range(made: list[tuple[Features, bool]]) -> None:
+    found: list[list[int]] = [[] for _ in made]
+    for part in ranges_of(made):
+        fids, sizes = made[part.layer_no][0]
+        inside = (fids >= part.fid_from) & (fids <= part.fid_to)
+        assert (part.row_count, part.bytes) == (inside.sum(), sizes[inside].sum())
+        found[part.layer_no] += fids[inside].tolist()
+    assert [sorted(fids) for fids in found] == [fids.tolist() for (fids, _), _ in made]
+
+
+@settings(deadline=None)
+@given(layers())
+def test_the_heaviest_range_goes_first(made: list[tuple[Features, bool]]) -> None:
+    weights = [part.bytes for part in ranges_of(made)]
+    assert weights == sorted(weights, reverse=True)
+
+
+@settings(deadline=None)
+@given(layers())
+def test_a_format_that_cannot_be_read_from_the_middle_is_one_range(made: list[tuple[Features, bool]]) -> None:
+    ranges = ranges_of(made)
+    for number, ((fids, _), divisible) in enumerate(made):
+        if not divisible:
+            assert sum(part.layer_no == number for part in ranges) == (1 if len(fids) else 0)
+
+
+@settings(deadline=None)
+@given(layers())
+def test_no_range_is_heavier_than_the_target_by_more_than_its_last_feature(made: list[tuple[Features, bool]]) -> None:
+    target = plan.slice_bytes(sum(int(sizes.sum()) for (_, sizes), _ in made))
+    for part in ranges_of(made):
+        (fids, sizes), divisible = made[part.layer_no]
+        last = int(sizes[fids == part.fid_to][0])
+        trailing = int(sizes[(fids >= part.fid_from) & (fids <= part.fid_to)][:-1].sum())
+        assert not divisible or trailing < target or last == 0
+
+
+@settings(deadline=None)
+@given(layers())
+def test_no_batch_outweighs_the_limit_unless_one_feature_does(made: list[tuple[Features, bool]]) -> None:
+    for part in ranges_of(made):
+        fids, sizes = made[part.layer_no][0]
+        mine = sizes[(fids >= part.fid_from) & (fids <= part.fid_to)]
+        batches = [mine[at : at + part.batch_rows] for at in range(0, len(mine), part.batch_rows)]
+        assert all(len(batch) == 1 or batch.sum() <= plan.BATCH_BYTES for batch in batches)
+        assert 1 <= part.batch_rows <= plan.MAX_BATCH_ROWS
+
+
+def test_a_batch_has_as_many_rows_as_fit() -> None:
+    assert plan.batch_rows(np.full(10_000, 100, np.int64)) == plan.MAX_BATCH_ROWS
+    assert plan.batch_rows(np.full(64, MB, np.int64)) == 8
+    assert plan.batch_rows(np.full(4, 100 * MB, np.int64)) == 1
+
+
+def test_the_level_of_whole_countries_is_cut_where_it_is_heavy() -> None:
+    sizes = np.array([30, 1, 1, 100, 2, 3], np.int64) * MB
+    ranges = plan.plan([(np.arange(1, 7, dtype=np.int64), sizes)], [True])
+    assert [(part.fid_from, part.fid_to) for part in ranges] == [(2, 4), (1, 1), (5, 6)]
+
+
+def test_nothing_to_load_is_no_range() -> None:
+    empty = np.empty(0, np.int64)
+    assert plan.plan([(empty, empty)], [True]) == []
+    assert plan.plan([], []) == []
+
+
+def test_slices_are_neither_too_light_nor_too_heavy() -> None:
+    assert plan.slice_bytes(0) == plan.MIN_SLICE_BYTES
+    assert plan.slice_bytes(16 * 20 * MB) == 20 * MB
+    assert plan.slice_bytes(10**12) == plan.MAX_SLICE_BYTES

@@ -1,0 +1,246 @@
+"""A run is published whole or not at all, and the newest two publications are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ingest import catalog, publication
+from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
+from ingest.publication import Outcome
+from ingest.runs import MAX_ATTEMPTS, Ledger, Request, slices
+from ingest.settings import Settings
+from ingest.sinks import Staging, get
+from ingest.sinks.geoparquet import GeoParquetSink
+from tests.fixtures import boundaries
+from tests.ingest.conftest import batches_of, slice_row
+
+Loaded = Callable[..., str]
+
+
+@pytest.fixture
+def sink(settings: Settings) -> GeoParquetSink:
+    """The sink of the embedded target, every table in place."""
+    found = get(settings)
+    assert isinstance(found, GeoParquetSink)
+    return found
+
+
+@pytest.fixture
+def loaded(ledger: Ledger, sink: GeoParquetSink, request_of: Callable[..., Request], tmp_path: Path) -> Loaded:
+    """Return a maker of runs with two slices, of which the given ones are loaded."""
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    gadm = catalog.get("gadm")
+
+    def make(*slice_nos: int) -> str:
+        run_id = ledger.create_run(request_of(), ["/a"], None)
+        ledger.set_state(run_id, "planning")
+        ledger.create_slices(run_id, [slice_row(0), slice_row(1, table_name="gadm_adm_0", level=0, rows_planned=1)])
+        staging = Staging(run_id, "gadm", "4.1")
+        sink.prepare(staging, gadm.tables)
+        for number in slice_nos or (0, 1):
+            level = 1 - number
+            ledger.claim(run_id, number)
+            noted = lambda rows, number=number: Ledger.loaded(run_id, number, 1, rows_read=rows, rows_loaded=rows)  # noqa: E731
+            sink.write(staging, number, gadm.table(level), batches_of(path, level), noted)
+        return run_id
+
+    return make
+
+
+def published(settings: Settings) -> str:
+    """Return the run that readers see."""
+    return (settings.lake / "gadm" / "current").resolve().name
+
+
+def test_a_whole_run_is_put_before_the_readers(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    run_id = loaded()
+    publication.publish(ledger, sink, run_id)
+    run = ledger.run(run_id)
+    assert (run["state"], run["rows_loaded"]) == ("published", 5)
+    assert run["published_at"] == run["finished_at"]
+    assert published(settings) == run_id
+    states = pq.read_table(settings.lake / "ledger" / "ingest_runs.parquet")["state"].to_pylist()
+    assert states == ["published"]
+
+
+def test_the_run_before_is_superseded(ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings) -> None:
+    first, second = [_publish(ledger, sink, loaded) for _ in range(2)]
+    assert (ledger.run(first)["state"], ledger.run(second)["state"]) == ("superseded", "published")
+    assert ledger.published_run("gadm")["run_id"] == second == published(settings)  # type: ignore[index]
+
+
+def _publish(ledger: Ledger, sink: GeoParquetSink, loaded: Loaded) -> str:
+    run_id = loaded()
+    publication.publish(ledger, sink, run_id)
+    return run_id
+
+
+def test_the_newest_two_publications_are_kept(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    made = [_publish(ledger, sink, loaded) for _ in range(4)]
+    kept = {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()}
+    assert kept == set(made[-publication.KEPT_PUBLICATIONS :])
+
+
+def test_publishing_twice_is_publishing_once(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    first, second = [_publish(ledger, sink, loaded) for _ in range(2)]
+    for run_id in (first, second):
+        publication.publish(ledger, sink, run_id)
+    assert published(settings) == second
+    assert ledger.run(first)["state"] == "superseded"
+
+
+def test_a_missing_slice_is_named_with_its_own_error(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    before = _publish(ledger, sink, loaded)
+    run_id = loaded(1)
+    ledger.claim(run_id, 0)
+    ledger.release(run_id, 0, 1, TargetUnavailable("The disk is gone."), will_retry=False)
+    with pytest.raises(CountMismatch, match=rf"1 slices of run {run_id} .* ADM_1 in gadm\.gpkg: The disk is gone\."):
+        publication.publish(ledger, sink, run_id)
+    assert published(settings) == before
+    assert ledger.run(before)["state"] == "published"
+
+
+def test_a_run_with_slices_still_to_load_is_left_to_who_loads_them(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
+) -> None:
+    run_id = loaded(1)
+    assert publication.publish(ledger, sink, run_id) is Outcome.INCOMPLETE
+    assert ledger.run(run_id)["state"] == "loading"
+
+
+def test_a_table_that_lost_rows_is_not_published(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    before = _publish(ledger, sink, loaded)
+    run_id = loaded()
+    (settings.lake / "gadm" / "runs" / run_id / "gadm_adm_1" / "slice-0000.parquet").unlink()
+    assert publication.publish(ledger, sink, run_id) is Outcome.INCOMPLETE
+    assert published(settings) == before
+    assert ledger.run(run_id)["state"] == "loading"
+    assert {row["state"] for row in ledger.slices(run_id) if row["table_name"] == "gadm_adm_1"} == {"queued"}
+
+
+def test_a_table_that_loses_its_rows_again_and_again_is_an_error(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    run_id = loaded()
+    with ledger.transaction() as connection:
+        connection.execute(slices.update().values(attempts=MAX_ATTEMPTS))
+    (settings.lake / "gadm" / "runs" / run_id / "gadm_adm_1" / "slice-0000.parquet").unlink()
+    with pytest.raises(CountMismatch, match=r"gadm_adm_1 .* holds 0 rows; its slices came to 4"):
+        publication.publish(ledger, sink, run_id)
+
+
+def test_a_table_with_rows_too_many_is_not_published(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    run_id = loaded()
+    folder = settings.lake / "gadm" / "runs" / run_id / "gadm_adm_1"
+    (folder / "slice-0099.parquet").write_bytes((folder / "slice-0000.parquet").read_bytes())
+    assert publication.publish(ledger, sink, run_id) is Outcome.INCOMPLETE
+    assert [file.name for file in folder.iterdir()] == ["columns.parquet"]
+
+
+def test_a_sink_that_fails_leaves_the_ledger_as_it_was(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _publish(ledger, sink, loaded)
+    run_id = loaded()
+
+    def refuse(*_args: object) -> None:
+        raise TargetUnavailable("The disk is gone.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sink, "_point", refuse)
+        with pytest.raises(TargetUnavailable):
+            publication.publish(ledger, sink, run_id)
+    assert (ledger.run(before)["state"], ledger.run(run_id)["state"]) == ("published", "publishing")
+    assert published(settings) == before
+    publication.publish(ledger, sink, run_id)
+    assert published(settings) == run_id
+
+
+def test_a_run_that_was_ended_meanwhile_is_not_put_before_the_readers(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = _publish(ledger, sink, loaded)
+    run_id = loaded()
+    monkeypatch.setattr(sink, "finish", lambda *_args: ledger.fail(run_id, "given up by hand"))
+    publication.publish(ledger, sink, run_id)
+    assert published(settings) == before
+    assert (ledger.run(before)["state"], ledger.run(run_id)["state"]) == ("published", "failed")
+
+
+def test_a_run_that_two_workers_publish_at_once_stays_published(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, others = loaded(), [True]
+
+    def other_worker(*_args: object) -> None:
+        if others.pop():
+            others.append(False)
+            publication.publish(ledger, sink, run_id)
+
+    monkeypatch.setattr(sink, "finish", other_worker)
+    publication.publish(ledger, sink, run_id)
+    assert ledger.run(run_id)["state"] == "published"
+    assert published(settings) == run_id
+
+
+@pytest.mark.parametrize("state", ["failed", "unchanged"])
+def test_a_run_that_has_ended_is_not_published(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, state: str
+) -> None:
+    run_id = loaded()
+    ledger.set_state(run_id, state)
+    publication.publish(ledger, sink, run_id)
+    assert ledger.run(run_id)["state"] == state
+    assert not (settings.lake / "gadm" / "current").exists()
+
+
+def test_the_files_of_a_run_that_will_not_be_published_are_dropped(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    run_id = loaded()
+    publication.drop(ledger, sink, run_id)
+    assert not (settings.lake / "gadm" / "runs" / run_id).exists()
+
+
+def test_a_rollback_returns_to_the_publication_before(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    before, after = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
+    assert publication.rollback(ledger, sink, "gadm") == before
+    assert published(settings) == before
+    assert (ledger.run(before)["state"], ledger.run(after)["state"]) == ("published", "superseded")
+    assert publication.rollback(ledger, sink, "gadm") == after
+
+
+def test_a_rollback_to_a_publication_that_lost_rows_is_refused(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    before, after = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
+    (settings.lake / "gadm" / "runs" / before / "gadm_adm_1" / "slice-0000.parquet").unlink()
+    with pytest.raises(RunNotFound, match=f"Run {before} has lost rows of gadm_adm_1"):
+        publication.rollback(ledger, sink, "gadm")
+    assert published(settings) == after
+
+
+def test_a_dataset_without_a_publication_before_has_nothing_to_return_to(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
+) -> None:
+    _publish(ledger, sink, loaded)
+    with pytest.raises(RunNotFound, match="no publication to return to"):
+        publication.rollback(ledger, sink, "gadm")

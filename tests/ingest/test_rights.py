@@ -1,0 +1,117 @@
+"""Which SQL brings a database from what it has to what it needs; what it does there is tested on a real server."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ingest import rights
+from ingest.errors import UsageError
+from ingest.rights import PUBLIC, SCHEMAS, Catalogue, Relation, Role, Roles
+from ingest.settings import Settings
+
+ROLES = Roles("l", "t", "r")
+NOTHING = Catalogue(user="admin", database="warehouse")
+READS = {"raw": ("t", "USAGE"), "marts": ("r", "USAGE")}
+COMPLETE = Catalogue(
+    user="admin",
+    database="warehouse",
+    has_postgis=True,
+    roles=dict.fromkeys(ROLES, Role(may_login=True, is_superuser=False)),
+    schemas={
+        schema: (ROLES.owner(schema), frozenset([READS[schema]] if schema in READS else [])) for schema in SCHEMAS
+    },
+    defaults=frozenset({("l", "raw", "t", "SELECT"), ("t", "marts", "r", "SELECT")}),
+)
+
+
+def statements(found: Catalogue, names: Roles = ROLES, **changes: Any) -> list[str]:
+    """Return what is missing, as text."""
+    return [statement.as_string() for statement in rights.missing(dataclasses.replace(found, **changes), names)]
+
+
+def test_an_empty_database_gets_everything() -> None:
+    assert statements(NOTHING) == [
+        'create extension "postgis"',
+        'create role "l" login',
+        'create role "t" login',
+        'create role "r" login',
+        'create schema "raw" authorization "l"',
+        'create schema "staging" authorization "t"',
+        'create schema "intermediate" authorization "t"',
+        'create schema "marts" authorization "t"',
+        'create schema "seeds" authorization "t"',
+        'grant usage on schema "raw" to "t"',
+        'alter default privileges for role "l" in schema "raw" grant select on tables to "t"',
+        'grant usage on schema "marts" to "r"',
+        'alter default privileges for role "t" in schema "marts" grant select on tables to "r"',
+    ]
+
+
+def test_a_complete_database_gets_nothing() -> None:
+    assert statements(COMPLETE) == []
+
+
+def test_a_schema_and_a_table_of_another_owner_are_handed_over() -> None:
+    schemas = {**COMPLETE.schemas, "raw": ("admin", COMPLETE.schemas["raw"][1])}
+    view = Relation("raw", "gadm_adm_0", "v", "admin", frozenset({("t", "SELECT")}))
+    assert statements(COMPLETE, schemas=schemas, relations=(view,)) == [
+        'alter schema "raw" owner to "l"',
+        'alter view "raw"."gadm_adm_0" owner to "l"',
+    ]
+
+
+def test_a_table_that_may_not_be_read_yet_may_be_read_afterwards() -> None:
+    table = Relation("marts", "admin_units", "r", "t", frozenset({("t", "SELECT")}))
+    assert statements(COMPLETE, relations=(table,)) == ['grant select on all tables in schema "marts" to "r"']
+
+
+def test_what_everybody_may_in_a_schema_is_taken_away() -> None:
+    schemas = {**COMPLETE.schemas, "seeds": ("t", frozenset({(PUBLIC, "USAGE")}))}
+    assert statements(COMPLETE, schemas=schemas) == ['revoke all on schema "seeds" from public']
+
+
+def test_a_role_that_may_not_log_in_may_afterwards() -> None:
+    roles = {**COMPLETE.roles, "r": Role(may_login=False, is_superuser=False)}
+    assert statements(COMPLETE, roles=roles) == ['alter role "r" login']
+
+
+def test_a_database_that_is_closed_to_others_is_opened_to_the_three() -> None:
+    assert statements(COMPLETE, database_grants=frozenset({("l", "CONNECT")})) == [
+        'grant connect on database "warehouse" to "t"',
+        'grant connect on database "warehouse" to "r"',
+    ]
+
+
+def test_an_owner_who_is_no_superuser_is_a_member_of_the_roles_for_as_long_as_it_takes() -> None:
+    made = statements(NOTHING, is_superuser=False, has_postgis=True)
+    assert made[3:5] == ['grant "l" to "admin"', 'grant "t" to "admin"']
+    assert made[-2:] == ['revoke "l" from "admin"', 'revoke "t" from "admin"']
+    assert statements(COMPLETE, is_superuser=False) == []
+
+
+def test_every_name_is_quoted() -> None:
+    made = statements(NOTHING, Roles('l"; drop table x; --', "Ünder Score", "select"))
+    assert 'create role "l""; drop table x; --" login' in made
+    assert 'create role "Ünder Score" login' in made
+    assert 'grant usage on schema "marts" to "select"' in made
+
+
+def test_a_superuser_is_refused_as_one_of_the_roles() -> None:
+    roles = {**COMPLETE.roles, "r": Role(may_login=True, is_superuser=True)}
+    with pytest.raises(UsageError, match="r is a superuser"):
+        statements(COMPLETE, roles=roles)
+
+
+@pytest.mark.parametrize("names", [("a", "a", "b"), ("", "b", "c"), ("a", "b", "c" * 64), ("a", "b", "c\0")])
+def test_names_that_are_not_three_or_no_names_are_a_wrong_usage(settings: Settings, names: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        rights.init(settings, Roles(*names), dry_run=True, report=lambda _line: None)
+
+
+def test_the_embedded_target_needs_none_of_it(settings: Settings) -> None:
+    lines: list[str] = []
+    rights.init(settings, Roles(), dry_run=False, report=lines.append)
+    assert lines == ["The embedded target has no roles: nothing to do."]

@@ -1,0 +1,238 @@
+"""No secret in the ledger, in a log, in an error or in what a command prints."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest import addresses, fetch, tasks
+from ingest.errors import RightMissing, SettingsError, SourceUnavailable, UsageError
+from ingest.fetch import Source
+from ingest.queue import create, huey
+from ingest.runs import Ledger, Request
+from ingest.settings import Postgres, Settings
+from tests.fixtures import boundaries
+from tests.fixtures import publisher as answers
+from tests.fixtures.publisher import Publisher, serving
+
+MakeRequest = Callable[..., Request]
+SECRET = "5igned-by-the-publi5her"
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    """A publisher of a small world."""
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    with serving(path.read_bytes()) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def queue(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty queue that runs every task at once, on the settings of the test."""
+    monkeypatch.setattr(tasks, "load", lambda: settings)
+    huey.immediate = True
+    huey.immediate_use_memory = True
+    yield
+    huey.immediate = False
+    huey.flush()
+
+
+def start(ledger: Ledger, request: Request) -> str:
+    """Run a request as the command does and return the id of the run."""
+    public = [Source.parse(location).public for location in request.sources]
+    run_id = ledger.create_run(
+        request, public, request.identity(["x"]), on_noted=lambda made: addresses.hand_over(made, request.sources)
+    )
+    tasks.submit(ledger, run_id)
+    return run_id
+
+
+def everything_noted(ledger: Ledger) -> str:
+    """Return the whole ledger as text."""
+    with sqlite3.connect(ledger.place) as connection:
+        return "\n".join(connection.iterdump())
+
+
+def test_a_signed_address_is_loaded_and_stands_in_no_ledger_and_no_log(
+    publisher: Publisher, ledger: Ledger, request_of: MakeRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    run_id = start(ledger, request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}")))
+    assert ledger.run(run_id)["state"] == "published"
+    assert all(SECRET in asked.path for asked in publisher.asked)
+    assert publisher.url("gadm.gpkg?") in everything_noted(ledger)
+    assert SECRET not in everything_noted(ledger) + caplog.text
+
+
+@pytest.mark.parametrize("code", [403, 503])
+def test_an_address_that_is_refused_is_named_without_its_query(
+    publisher: Publisher, ledger: Ledger, request_of: MakeRequest, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    publisher.next_answers = [answers.status(code)] * 100
+    run_id = start(ledger, request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}")))
+    assert ledger.run(run_id)["state"] == ("failed" if code == 403 else "fetching")
+    assert f"gadm.gpkg answered {code}" in everything_noted(ledger) + caplog.text
+    assert SECRET not in everything_noted(ledger) + caplog.text
+
+
+def test_an_address_that_the_queue_has_forgotten_fails_the_run_and_says_what_to_do(
+    publisher: Publisher, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    request = request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}"))
+    run_id = ledger.create_run(request, [publisher.url("gadm.gpkg")], None)
+    tasks.submit(ledger, run_id)
+    run = ledger.run(run_id)
+    assert run["state"] == "failed"
+    assert "The queue has forgotten the query of" in run["error"]
+    assert "--source" in run["error"]
+
+
+def test_a_run_whose_archive_is_unpacked_goes_on_without_its_address(
+    tmp_path: Path, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = boundaries.write_shapefile_zip(tmp_path / "gadm41_AAA_shp.zip", boundaries.levels({"AAA": 1}))
+    real = tasks.plan_run.task_class.execute
+
+    def forgets(task: object) -> object:
+        huey.storage.flush_results()
+        return real(task)
+
+    monkeypatch.setattr(tasks.plan_run.task_class, "execute", forgets)
+    with serving(path.read_bytes()) as publisher:
+        run_id = start(ledger, request_of("gadm", publisher.url(f"gadm41_AAA_shp.zip?signature={SECRET}")))
+    assert ledger.run(run_id)["state"] == "published"
+
+
+def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_of(
+    publisher: Publisher, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    address = publisher.url("gadm.gpkg?signature=")
+    checksum = "ab" * 32
+    made = ledger.create_run(
+        request_of("gadm", f"{address}{SECRET}#sha256={checksum}", "/data/b.gpkg"), ["x", "y"], None
+    )
+    noted = Request.from_json(ledger.run(made)["request"])
+    assert addresses.is_forgotten(made, noted)
+    with pytest.raises(UsageError, match=f"resume {made} --source") as caught:
+        addresses.tell_again(made, noted, [])
+    assert SECRET not in str(caught.value)
+    with pytest.raises(UsageError, match="has no source http://elsewhere/gadm") as caught:
+        addresses.tell_again(made, noted, [f"http://elsewhere/gadm.gpkg?{SECRET}"])
+    assert SECRET not in str(caught.value)
+    addresses.tell_again(made, noted, [f"{address}another"])
+    assert addresses.whole(made, noted, 0) == Source(f"{address}another", checksum)
+    assert addresses.whole(made, noted, 1) == Source("/data/b.gpkg")
+    assert not addresses.is_forgotten(made, noted)
+
+
+def test_two_files_of_one_script_keep_their_own_queries(ledger: Ledger, request_of: MakeRequest) -> None:
+    both = ("http://host/get?file=a", "http://host/get?file=b")
+    run_id = ledger.create_run(request_of("gadm", *both), ["x", "y"], None)
+    noted = Request.from_json(ledger.run(run_id)["request"])
+    addresses.tell_again(run_id, noted, both)
+    assert [addresses.whole(run_id, noted, number).location for number in (0, 1)] == list(both)
+
+
+def test_addresses_are_removed_once_their_run_has_ended(ledger: Ledger, request_of: MakeRequest) -> None:
+    request = request_of("gadm", "http://host/gadm.gpkg?a=b")
+    run_id = ledger.create_run(request, ["x"], None)
+    addresses.hand_over(run_id, request.sources)
+    addresses.hand_over("is-being-noted", request.sources)
+    addresses.forget_ended(ledger)
+    assert not addresses.is_forgotten(run_id, request)
+    ledger.fail(run_id, "given up")
+    addresses.forget_ended(ledger)
+    assert addresses.is_forgotten(run_id, request)
+    assert not addresses.is_forgotten("is-being-noted", request)
+
+
+def test_an_address_without_a_query_is_not_handed_over(ledger: Ledger, request_of: MakeRequest) -> None:
+    addresses.hand_over("run", ["http://host/gadm.gpkg", "/data/what?.gpkg"])
+    assert huey.storage.result_items() == {}
+
+
+def test_the_identity_of_a_signed_address_is_a_keyed_fingerprint(settings: Settings) -> None:
+    signed, plain = Source(f"http://host/a?{SECRET}"), Source("http://host/a")
+    found = addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag"]')
+    assert found is not None
+    assert SECRET not in found
+    assert found != addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag-2"]')
+    assert addresses.fingerprint(settings, plain, "as it is") == "as it is"
+    assert addresses.fingerprint(settings, signed, None) is None
+
+
+def test_a_command_never_repeats_a_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from ingest import cli
+
+    for source in (
+        f"https://anna:{SECRET}@host/gadm.zip",
+        f"https://{SECRET}@host/gadm.zip",
+        f"ftp://anna:{SECRET}@host/gadm.zip",
+        f"http://anna:{SECRET}@ho\u2100st/gadm.zip",
+        f"https://host/gadm.zip#sha256=12?{SECRET}",
+        f"timezones=https://host/zones.zip?{SECRET}",
+        f"gdam=https://anna:{SECRET}@host/gadm.zip",
+    ):
+        monkeypatch.setattr("sys.argv", ["ingest", "gadm", "--source", source])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2, source
+        printed = capsys.readouterr()
+        assert SECRET not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("address", ["https://anna:pass@host/gadm.zip", "https://token@host", "http://a:b@c@d/?x#y"])
+def test_a_password_in_an_address_is_refused_and_netrc_named(address: str) -> None:
+    with pytest.raises(UsageError, match=r"~/\.netrc") as caught:
+        Source.parse(address)
+    assert "pass@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://host/a@b.zip", "https://host?to=a@b", "/data/anna@home.gpkg"])
+def test_a_mere_at_sign_is_no_password(address: str) -> None:
+    assert Source.parse(address).location == address
+
+
+def test_a_password_in_netrc_is_sent_to_its_host(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def guarded(handler: answers.Handler) -> None:
+        wanted = "Basic " + base64.b64encode(f"anna:{SECRET}".encode()).decode()
+        (answers.honest if handler.headers.get("Authorization") == wanted else answers.status(401))(handler)
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    publisher.next_answers = [guarded, guarded]
+    with pytest.raises(SourceUnavailable, match="answered 401"):
+        fetch.fetch(Source(publisher.url()), tmp_path / "downloads")
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login anna password {SECRET}\n")
+    assert fetch.fetch(Source(publisher.url()), tmp_path / "downloads").path.read_bytes() == publisher.body
+
+
+def test_a_malformed_address_of_redis_is_not_repeated(tmp_path: Path) -> None:
+    where = Postgres(host="h", port=1, user="u", password="p", dbname="d")
+    settings = Settings(
+        target="postgres", home=tmp_path, postgres=where, redis_url=f"redis://:{SECRET}/x@host", secret=SECRET
+    )
+    with pytest.raises(SettingsError, match="REDIS_URL is malformed") as caught:
+        create(settings)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(settings)
+
+
+def test_the_queue_of_one_machine_is_readable_by_its_owner_only(settings: Settings) -> None:
+    create(settings)
+    assert (settings.home / "queue.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_error_of_the_ledger_does_not_quote_the_values_of_a_statement(ledger: Ledger) -> None:
+    with pytest.raises(Exception, match="no such table") as caught, ledger.transaction() as connection:
+        connection.exec_driver_sql("insert into nowhere values (?)", (SECRET,))
+    assert SECRET not in str(caught.value) + str(caught.value.__cause__)
+    assert not isinstance(caught.value, RightMissing)

@@ -1,0 +1,210 @@
+"""The whole way in one process: fetch, plan, load, publish; and what each task does when something is wrong."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ingest import engines, sinks
+from ingest.errors import UsageError
+from ingest.settings import Settings
+from tests.fixtures import boundaries, quirks
+from tests.fixtures.publisher import serving
+from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_a_world_arrives_whole(pipeline: Pipeline, tmp_path: Path, engine: str) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg")
+    run_id = pipeline.run(path, engine=engine)
+    assert pipeline.state(run_id) == ("published", None)
+    assert [pipeline.rows(f"gadm_adm_{level}") for level in range(6)] == [3, 8, 32, 64, 256, 0]
+    run = pipeline.ledger.run(run_id)
+    assert (run["rows_read"], run["rows_loaded"]) == (363, 363)
+    assert run["requested_at"] <= run["started_at"] <= run["finished_at"]
+
+
+def test_what_arrives_is_what_the_engine_gave(pipeline: Pipeline, tmp_path: Path) -> None:
+    made = boundaries.levels(quirks=[quirks.bow_tie, quirks.missing_geometry, quirks.strange_names])
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+    pipeline.run(path)
+    stored = pq.read_table(pipeline.lake / "gadm" / "current" / "gadm_adm_1").drop_columns(["run_id", "release"])
+    given = read("sedonadb", slice_of(layers_of(path)[1]))
+    assert stored.sort_by("source_fid").to_pylist() == given.to_pylist()
+
+
+def test_a_zip_from_a_server_goes_the_same_way(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = boundaries.write_shapefile_zip(tmp_path / "gadm41_AAA_shp.zip", boundaries.levels({"AAA": 2}))
+    with serving(path.read_bytes()) as publisher:
+        run_id = pipeline.run(publisher.url("gadm41_AAA_shp.zip"))
+    assert pipeline.state(run_id) == ("published", None)
+    assert [pipeline.rows(f"gadm_adm_{level}") for level in range(4)] == [1, 4, 16, 0]
+
+
+def test_several_files_become_one_table(pipeline: Pipeline, tmp_path: Path) -> None:
+    for code in ("AAA", "BBB"):
+        boundaries.write_geojson(tmp_path / code, boundaries.levels({code: 1}), code=code)
+    run_id = pipeline.run(tmp_path / "AAA", tmp_path / "BBB")
+    assert pipeline.state(run_id) == ("published", None)
+    assert (pipeline.rows("gadm_adm_0"), pipeline.rows("gadm_adm_1")) == (2, 8)
+
+
+def test_time_zones_arrive_beside_the_boundaries(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = boundaries.write_timezones_zip(tmp_path / "zones.shapefile.zip")
+    run_id = pipeline.run(path, dataset="timezones", release="2025b")
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("timezones", "timezones") == 3
+
+
+def test_a_layer_without_features_is_published_empty(pipeline: Pipeline, tmp_path: Path) -> None:
+    made = boundaries.levels({"AAA": 1})
+    made[0], made[1] = made[0].head(0), made[1].head(0)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_1") == 0
+
+
+def test_only_the_levels_that_are_asked_for_are_loaded(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg"), levels=(0, 2))
+    assert [pipeline.rows(f"gadm_adm_{level}") for level in range(4)] == [3, 0, 32, 0]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("missing", "There is no file"),
+        ("page", "HTML page"),
+        ("column", "no column GID_1"),
+        ("hole", "has no level 1"),
+        ("empty", "no layer of gadm"),
+    ],
+)
+def test_a_source_that_cannot_be_used_fails_the_run_and_changes_nothing(
+    pipeline: Pipeline, tmp_path: Path, source: str, reason: str
+) -> None:
+    published = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "good.gpkg", boundaries.levels({"AAA": 1})))
+    made = boundaries.levels({"AAA": 2}, quirks=[quirks.without_column("GID_1")] if source == "column" else [])
+    path = tmp_path / "bad.gpkg"
+    if source == "page":
+        path = tmp_path / "bad.zip"
+        path.write_text("<html>503</html>")
+    elif source == "hole":
+        boundaries.write_levels_gpkg(path, {level: made[level] for level in (0, 2)})
+    elif source != "missing":
+        boundaries.write_levels_gpkg(path, made, names="ADM_{}" if source == "column" else "rivers_{}")
+    run_id = pipeline.run(path)
+    state, error = pipeline.state(run_id)
+    assert state == "failed"
+    assert reason in (error or "")
+    assert pipeline.ledger.published_run("gadm")["run_id"] == published  # type: ignore[index]
+    assert pipeline.rows("gadm_adm_1") == 4
+
+
+@pytest.mark.parametrize("step", ["mirrors.bring", "inspect.discover", "engines.get", "publication.publish"])
+def test_a_fault_that_nobody_foresaw_fails_the_run_too(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    place, _, name = f"tasks.{step}".rpartition(".")
+    owner = pipeline.tasks if place == "tasks" else getattr(pipeline.tasks, place.partition(".")[2])
+    monkeypatch.setattr(owner, name, lambda *_args, **_kwargs: 1 / 0)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
+    state, error = pipeline.state(run_id)
+    assert state == "failed"
+    assert "division by zero" in (error or "")
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_text_in_another_encoding_than_the_file_states_fails_the_run_and_says_where(
+    pipeline: Pipeline, tmp_path: Path, engine: str
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    with sqlite3.connect(path) as connection:
+        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f'drop trigger "{name}"')
+        connection.execute("update ADM_1 set NAME_1 = cast(X'43f47465' as text) where fid = 2")  # Côte in Latin-1
+    state, error = pipeline.state(pipeline.run(path, engine=engine))
+    assert state == "failed"
+    assert "ADM_1 in gadm.gpkg, features 1 to 4, cannot be read" in (error or "")
+    assert "UTF-8" in (error or "")
+
+
+def test_a_fault_after_the_publication_does_not_take_it_back(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.tasks.publication, "_drop_old", lambda *_args: 1 / 0)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_0") == 1
+
+
+def test_a_file_that_lost_rows_since_it_was_planned_is_not_published(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = pipeline.tasks.inspect.features
+    monkeypatch.setattr(
+        pipeline.tasks.inspect, "features", lambda layer: [array.repeat(2) for array in features(layer)]
+    )
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
+    state, error = pipeline.state(run_id)
+    assert state == "failed"
+    assert "the file says 2 rows, 1 arrived" in (error or "")
+    assert not (pipeline.lake / "gadm" / "runs" / run_id).exists()
+
+
+def test_a_slice_that_fails_for_a_while_is_loaded_in_a_later_attempt(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, failures = sinks.get, [2]
+
+    class Faulty:
+        def __init__(self, settings: Settings) -> None:
+            self._sink = sink(settings)
+
+        def __getattr__(self, name: str) -> object:
+            if name == "write" and failures[0]:
+                failures[0] -= 1
+                raise sinks_unavailable
+            return getattr(self._sink, name)
+
+    from ingest.errors import TargetUnavailable
+
+    sinks_unavailable = TargetUnavailable("The server restarts.")
+    monkeypatch.setattr(pipeline.tasks.sinks, "get", Faulty)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
+    assert pipeline.state(run_id) == ("published", None)
+    (row,) = pipeline.ledger.slices(run_id)
+    assert (row["attempts"], row["state"], row["error"]) == (3, "loaded", None)
+
+
+def test_a_task_that_is_delivered_twice_does_no_harm(pipeline: Pipeline, tmp_path: Path) -> None:
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1})))
+    pipeline.tasks.fetch_file(run_id, 0)
+    pipeline.tasks.plan_run(run_id, [])
+    pipeline.tasks.load_slice(run_id, 0)
+    pipeline.tasks.publish_run(run_id, [])
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_1") == 4
+
+
+@pytest.mark.parametrize("state", ["queued", "fetching", "planning", "loading", "publishing"])
+def test_a_run_is_finished_from_wherever_it_stood(pipeline: Pipeline, tmp_path: Path, state: str) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    run_id = pipeline.run(path)
+    with pipeline.ledger.transaction() as connection:
+        connection.exec_driver_sql(
+            "update ingest_runs set state = ?, finished_at = null, published_at = null, lease_until = null", (state,)
+        )
+        if state in ("queued", "fetching", "planning"):
+            connection.exec_driver_sql("delete from ingest_slices")
+    pipeline.tasks.submit(pipeline.ledger, run_id)
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_1") == 4
+
+
+def test_a_run_that_has_ended_cannot_be_resumed(pipeline: Pipeline, tmp_path: Path) -> None:
+    run_id = pipeline.run(tmp_path / "missing.gpkg")
+    with pytest.raises(UsageError, match="has ended: failed"):
+        pipeline.tasks.submit(pipeline.ledger, run_id)

@@ -1,0 +1,229 @@
+"""Zips: what can be read is written, once; what climbs, links, hides or swells is refused before a byte is written."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+import stat
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ingest import fetch
+from ingest.errors import ArchiveInvalid
+from ingest.fetch import Fetched
+
+BYTES = random.Random(2).randbytes(5000)
+
+
+def fetched(path: Path) -> Fetched:
+    """Describe a local file as `fetch` does."""
+    content = path.read_bytes()
+    return Fetched(path, len(content), hashlib.sha256(content).hexdigest(), was_cached=True)
+
+
+def zip_of(path: Path, members: Mapping[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """Write a zip with these members."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def unpack(path: Path, tmp_path: Path) -> Path:
+    """Unpack a file below the home of the test."""
+    return fetch.unpack(fetched(path), tmp_path / "home")
+
+
+def assert_refused(path: Path, tmp_path: Path, reason: str) -> None:
+    """Make sure that an archive is refused for this reason and has left nothing behind."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    before = sorted(file for file in tmp_path.rglob("*"))
+    with pytest.raises(ArchiveInvalid, match=reason):
+        unpack(path, tmp_path)
+    after = sorted(file for file in tmp_path.rglob("*"))
+    assert [file for file in after if file.suffix != ".lock" and file.name != "unpacked"] == before
+
+
+def test_only_what_can_be_read_is_unpacked_with_its_folders(tmp_path: Path) -> None:
+    members = {
+        "a/ADM.gpkg": b"1",
+        "b/x.SHP": b"2",
+        "b/x.dbf": b"3",
+        "licence.txt": b"4",
+        "__MACOSX/a/._ADM.gpkg": b"5",
+        "run.sh": b"6",
+    }
+    folder = unpack(zip_of(tmp_path / "gadm.zip", members), tmp_path)
+    found = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert found == {"a/ADM.gpkg": b"1", "b/x.SHP": b"2", "b/x.dbf": b"3"}
+
+
+def test_an_archive_is_unpacked_once_per_checksum(tmp_path: Path) -> None:
+    first = unpack(zip_of(tmp_path / "one.zip", {"a.gpkg": b"1"}), tmp_path)
+    (first / "a.gpkg").write_bytes(b"still here")
+    shutil.copy(tmp_path / "one.zip", tmp_path / "same.zip")
+    assert unpack(tmp_path / "same.zip", tmp_path) == first
+    assert (first / "a.gpkg").read_bytes() == b"still here"
+    assert unpack(zip_of(tmp_path / "two.zip", {"a.gpkg": b"2"}), tmp_path) != first
+
+
+def test_what_was_unpacked_is_found_by_its_checksum(tmp_path: Path) -> None:
+    file = fetched(zip_of(tmp_path / "one.zip", {"a.gpkg": b"1"}))
+    assert fetch.unpacked(file.sha256, tmp_path / "home") is None
+    assert fetch.unpacked(file.sha256, tmp_path / "home") is None
+    folder = fetch.unpack(file, tmp_path / "home")
+    assert fetch.unpacked(file.sha256, tmp_path / "home") == folder
+
+
+def test_what_is_no_zip_by_name_is_left_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "gadm.gpkg"
+    path.write_bytes(b"1")
+    assert unpack(path, tmp_path) == path
+    assert fetch.unpack(Fetched(tmp_path, 1, "0" * 64, was_cached=True), tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.gpkg",
+        "a/../../evil.gpkg",
+        "/etc/evil.gpkg",
+        "..\\evil.gpkg",
+        "a\\b.gpkg",
+        "C:/evil.gpkg",
+        "a/C:evil.gpkg",
+        "../evil.txt",
+    ],
+)
+def test_a_member_that_climbs_out_is_refused(tmp_path: Path, name: str) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"good.gpkg": b"1", name: b"2"})
+    assert_refused(path, tmp_path, "climbs out")
+
+
+def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.gpkg")
+    link.create_system = 3
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"good.gpkg": b"1", link: b"/etc/passwd"}), tmp_path, "symbolic link")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": b"1"})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    assert_refused(path, tmp_path, "encrypted")
+
+
+def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(fetch.UNPACK_RATIO * fetch.CHUNK_BYTES + 1)})
+    assert path.stat().st_size < fetch.CHUNK_BYTES
+    assert_refused(path, tmp_path, "zip bomb")
+
+
+def test_many_members_that_swell_together_are_a_bomb_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "CHUNK_BYTES", 1000)
+    members = {f"{number}.gpkg": bytes(fetch.UNPACK_RATIO * 1000 // 2) for number in range(40)}
+    assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, "zip bomb")
+
+
+def test_a_member_that_lies_about_its_size_writes_no_more_than_it_says(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(100_000)})
+    content = bytearray(path.read_bytes())
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = (10).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert_refused(path, tmp_path, "damaged")
+
+
+def test_an_archive_that_does_not_fit_on_the_disk_is_refused_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=fetch.UNPACK_FREE_BYTES + 4999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}), tmp_path, "5,000 bytes .* free")
+
+
+def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_source: object, file: object, _length: int) -> None:
+        file.write(b"begun")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}), tmp_path, "No space left on device")
+
+
+@pytest.mark.parametrize("count", [1, 10, 4000])
+def test_a_truncated_archive_is_refused(tmp_path: Path, count: int) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES})
+    path.write_bytes(path.read_bytes()[:-count])
+    assert_refused(path, tmp_path, "no zip archive|damaged")
+
+
+def test_a_web_page_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "gadm.zip"
+    path.write_text("\n <!DOCTYPE html><html><body>503 Service Unavailable</body></html>")
+    assert_refused(path, tmp_path, "HTML page")
+
+
+def test_an_empty_file_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "gadm.zip"
+    path.touch()
+    assert_refused(path, tmp_path, "empty")
+
+
+def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.csv": b"1", "b/": b""}), tmp_path, "holds no GeoPackage")
+
+
+@pytest.mark.parametrize(
+    "names", [("a.gpkg", "a.gpkg"), ("a.shp", "a.shp/b.shp"), (f"{'x' * 300}.gpkg",), (".", "a.gpkg/b.gpkg", "a.gpkg")]
+)
+def test_members_that_cannot_stand_side_by_side_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "gadm.zip"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # of two members with one name
+        for name in names:
+            archive.writestr(name, b"1")
+    assert_refused(path, tmp_path, "damaged|cannot be unpacked")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_STORED])
+def test_a_member_whose_bytes_are_damaged_is_refused(tmp_path: Path, method: int) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}, method)
+    content = bytearray(path.read_bytes())
+    for at in range(50, len(content) - 120, 3):
+        content[at] ^= 0xFF
+    path.write_bytes(content)
+    assert_refused(path, tmp_path, "damaged|cannot be unpacked")
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(
+    at=st.integers(0, 10**6),
+    value=st.integers(0, 255),
+    method=st.sampled_from([zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA]),
+)
+def test_an_archive_with_a_wrong_byte_anywhere_is_unpacked_right_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: int, method: int
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    path = zip_of(folder / "gadm.zip", {"a.gpkg": b"level" * 40, "b.gpkg": BYTES[:300]}, method)
+    content = bytearray(path.read_bytes())
+    content[at % len(content)] = value
+    path.write_bytes(content)
+    try:
+        unpacked = fetch.unpack(fetched(path), folder / "home")
+    except ArchiveInvalid:
+        return
+    assert {file.read_bytes() for file in unpacked.rglob("*.gpkg")} <= {b"level" * 40, BYTES[:300]}

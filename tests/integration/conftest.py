@@ -1,0 +1,172 @@
+"""Real servers, real processes: the commands are run as a person runs them."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import ROOT, SHARED_DATA
+from tests.integration import servers
+
+COMMAND_SECONDS = 300
+SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
+SAMPLE_ZONES = 36
+
+
+@dataclass
+class Warehouse:
+    """A fresh warehouse: its environment, and the commands that a person would type."""
+
+    env: dict[str, str]
+    home: Path
+    dsn: str | None = None
+    _counter: list[int] = field(default_factory=lambda: [0])
+
+    def run(self, *command: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run a command in the project's root and check how it ended."""
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+        logs = "".join(path.read_text() for path in sorted((self.home / "logs").glob("*.log"))) if expect == 0 else ""
+        assert done.returncode == expect, (
+            f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}\n{logs}"
+        )
+        return done
+
+    def ingest(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m ingest``."""
+        return self.run(sys.executable, "-m", "ingest", *arguments, expect=expect)
+
+    def dbt(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+        """Run dbt with its target folder and log outside the checkout."""
+        return self.run(str(Path(sys.executable).with_name("dbt")), *arguments, expect=expect)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask PostgreSQL."""
+        assert self.dsn is not None
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(sql).fetchall()  # type: ignore[arg-type]
+
+    def one(self, sql: str) -> Any:
+        """Ask PostgreSQL for a single value."""
+        ((value,),) = self.query(sql)
+        return value
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL server with a template database that has PostGIS."""
+    with servers.open_folder() as folder:
+        server = servers.Postgres(folder / "postgres", servers.free_port())
+        server.start()
+        try:
+            admin = f"host=127.0.0.1 port={server.port} user=warehouse dbname="
+            with psycopg.connect(admin + "postgres", autocommit=True) as connection:
+                connection.execute("create database with_postgis")
+            with psycopg.connect(admin + "with_postgis") as connection:
+                connection.execute("create extension postgis")
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A Redis server."""
+    server = servers.Redis(tmp_path_factory.mktemp("redis") / "server", servers.free_port())
+    server.start()
+    try:
+        yield server.port
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_warehouse(
+    postgres: servers.Postgres, redis_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Warehouse]:
+    """Return a maker of warehouses, each with a database, a queue and a home of its own."""
+    made: list[int] = []
+
+    def make() -> Warehouse:
+        made.append(len(made))
+        number, home = len(made), tmp_path_factory.mktemp("warehouse")
+        name, admin = f"warehouse_{number}", f"host=127.0.0.1 port={postgres.port} user=warehouse dbname="
+        with psycopg.connect(admin + "postgres", autocommit=True) as connection:
+            connection.execute(f"create database {name} template with_postgis")  # type: ignore[arg-type]
+        env = {
+            **os.environ,
+            "WAREHOUSE_TARGET": "postgres",
+            "WAREHOUSE_HOME": str(home),
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(postgres.port),
+            "PGUSER": "warehouse",
+            "PGPASSWORD": "not-a-real-password",
+            "PGDATABASE": name,
+            "REDIS_URL": f"redis://127.0.0.1:{redis_port}/{number % 16}",
+            "INGEST_SECRET": "secret-of-the-tests",
+            "DBT_TARGET_PATH": str(home / "target"),
+            "DBT_LOG_PATH": str(home / "dbt-logs"),
+            "PYTHONPATH": str(ROOT),
+        }
+        return Warehouse(env=env, home=home, dsn=admin + name)
+
+    return make
+
+
+@dataclass(frozen=True)
+class World:
+    """A world download and its time zones, served over HTTP, and what is in them."""
+
+    address: str
+    folder: Path
+    boundaries: str
+    timezones: str
+    counts: tuple[int, ...]
+    zone_count: int
+
+    @property
+    def options(self) -> list[str]:
+        """The ``--source`` options that name both files."""
+        return [
+            f"--source=gadm={self.address}/{self.boundaries}",
+            f"--source=timezones={self.address}/{self.timezones}",
+        ]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name of its base
+        """Say nothing."""
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Serve GADM's real files where they are, the bundled sample elsewhere."""
+    folder = tmp_path_factory.mktemp("publisher")
+    if SHARED_DATA.is_dir():
+        boundaries = SHARED_DATA / "gadm" / "gadm_410-levels.zip"
+        timezones = SHARED_DATA / "timezones" / "timezones-with-oceans-now.shapefile.zip"
+        counts, zone_count = (8, 113, 439, 2195, 624, 0), 90
+    else:
+        boundaries = ROOT / "sample" / "boundaries-levels.zip"
+        timezones = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
+        counts, zone_count = SAMPLE_COUNTS, SAMPLE_ZONES
+    for path in (boundaries, timezones):
+        shutil.copyfile(path, folder / path.name)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    yield World(address, folder, boundaries.name, timezones.name, counts, zone_count)
+    server.shutdown()

@@ -1,0 +1,82 @@
+"""Read marts from either target and compare them row for row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import duckdb
+import psycopg
+
+from ingest.duckdb_spatial import load_spatial
+from tests.integration.conftest import Warehouse
+
+TABLES = (
+    *(f"admin_level_{level}" for level in range(6)),
+    *("admin_units", "admin_unit_ancestors", "timezones"),
+    *("admin_level_counts", "country_level_counts", "admin_anomalies"),
+)
+RELATIVE_TOLERANCE = 1e-9  # areas: the engines add up the same numbers in another order
+Row = dict[str, Any]
+
+
+class Connection(Protocol):
+    """What both drivers have."""
+
+    def execute(self, query: Any, /) -> Any:
+        """Run a query."""
+        ...
+
+
+@contextmanager
+def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
+    if warehouse.env["WAREHOUSE_TARGET"] == "postgres":
+        assert warehouse.dsn is not None
+        with psycopg.connect(warehouse.dsn) as postgres:
+            yield postgres, "ST_AsBinary"
+    else:
+        with duckdb.connect(str(warehouse.home / "warehouse.duckdb"), read_only=True) as embedded:
+            load_spatial(embedded)
+            yield embedded, "ST_AsWKB"
+
+
+def columns(warehouse: Warehouse, table: str) -> list[str]:
+    """Return the columns of a mart, in order."""
+    with _connect(warehouse) as (connection, _):
+        query = (
+            "select column_name from information_schema.columns "
+            f"where table_schema = 'marts' and table_name = '{table}' order by ordinal_position"
+        )
+        return [name for (name,) in connection.execute(query).fetchall()]
+
+
+def rows(warehouse: Warehouse, table: str) -> list[Row]:
+    """Return the rows of a mart, geometry as WKB, in an order that both targets share; the run's name is left out."""
+    names = [name for name in columns(warehouse, table) if name != "run_id"]
+    with _connect(warehouse) as (connection, as_wkb):
+        selected = ", ".join(f"{as_wkb}({name})" if name == "geom" else name for name in names)
+        found = connection.execute(f"select {selected} from marts.{table}").fetchall()
+    listed = [dict(zip(names, map(_plain, row), strict=True)) for row in found]
+    return sorted(
+        listed, key=lambda row: [str(value) for value in row.values() if not isinstance(value, float | bytes)]
+    )
+
+
+def _plain(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview | bytearray) else value
+
+
+def assert_same(left: Warehouse, right: Warehouse, table: str) -> None:
+    """Check that a mart has the same columns and rows in two warehouses: floats nearly, all else exactly."""
+    assert columns(left, table) == columns(right, table)
+    ours, theirs = rows(left, table), rows(right, table)
+    assert len(ours) == len(theirs), table
+    for one, other in zip(ours, theirs, strict=True):
+        for name, value in one.items():
+            if isinstance(value, float) and isinstance(other[name], float):
+                same = math.isclose(value, other[name], rel_tol=RELATIVE_TOLERANCE)
+            else:
+                same = value == other[name]
+            assert same, f"{table}.{name} of {next(iter(other.values()))}: {value!r} and {other[name]!r}"

@@ -1,0 +1,396 @@
+"""Three roles on a real server: each does its work and nothing else. No secret is left behind, no forged task runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from huey.serializer import SignedSerializer
+
+from tests.conftest import ROOT
+from tests.fixtures import boundaries
+from tests.fixtures.publisher import Publisher, serving
+from tests.integration import marts
+from tests.integration.conftest import Warehouse, World
+
+pytestmark = pytest.mark.servers
+
+LOADER, TRANSFORMER, READER = "boundaries_loader", "boundaries_transformer", "boundaries_reader"
+SIGNATURE = "5igned-by-the-publi5her"
+PASSWORD = "pa55word-of-the-tests"
+
+
+def as_role(warehouse: Warehouse, role: str) -> Warehouse:
+    """Return the same warehouse as another role sees it."""
+    assert warehouse.dsn is not None
+    dsn = re.sub(r"user=\S+", f"user={role}", warehouse.dsn)
+    return replace(warehouse, env={**warehouse.env, "PGUSER": role}, dsn=dsn)
+
+
+def refused(warehouse: Warehouse, statement: str) -> bool:
+    """Tell whether the server refuses a statement for want of a right."""
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn) as connection:
+        try:
+            connection.execute(statement)  # type: ignore[arg-type]
+        except psycopg.errors.InsufficientPrivilege:
+            return True
+        finally:
+            connection.rollback()
+    return False
+
+
+@contextmanager
+def consumer(warehouse: Warehouse) -> Iterator[Path]:
+    """Run a consumer for as long as the context lasts, and yield its log."""
+    warehouse.ingest("status")
+    log = warehouse.home / "consumer.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ingest", "worker", "-w", "2"],
+            cwd=ROOT,
+            env=warehouse.env,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_for(lambda: "Huey consumer started" in log.read_text() or process.poll() is not None)
+        yield log
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A warehouse whose work three roles have done, two loads and two builds of it."""
+
+    loader: Warehouse
+    transformer: Warehouse
+    reader: Warehouse
+    again: str
+
+
+@pytest.fixture(scope="module")
+def divided(new_warehouse: Callable[[], Warehouse], world: World) -> Divided:
+    warehouse = new_warehouse()
+    warehouse.ingest("init")
+    again = warehouse.ingest("init").stdout
+    loader, transformer, reader = (as_role(warehouse, role) for role in (LOADER, TRANSFORMER, READER))
+    for _ in range(2):
+        loader.ingest("gadm", "timezones", *world.options, "--force")
+        transformer.dbt("build")
+    return Divided(loader, transformer, reader, again)
+
+
+def test_a_second_init_finds_nothing_to_do(divided: Divided) -> None:
+    assert "nothing to do" in divided.again
+    assert ";" not in divided.again
+
+
+def test_no_role_has_more_rights_than_a_role_has(divided: Divided) -> None:
+    rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
+    rows = divided.loader.query(f"select distinct {rights} from pg_roles where rolname like 'boundaries\\_%'")
+    assert rows == [(False,) * 5]
+    assert divided.loader.query(
+        "select distinct has_database_privilege(rolname, current_database(), 'create') from pg_roles "
+        "where rolname like 'boundaries\\_%'"
+    ) == [(False,)]
+
+
+def test_the_loader_loads_and_the_transformer_builds_every_mart(divided: Divided, world: World) -> None:
+    assert divided.reader.one("select sum(rows_staged) from marts.admin_level_counts") == sum(world.counts)
+    assert divided.reader.one("select count(*) from marts.timezones") == world.zone_count
+
+
+def test_every_schema_and_all_that_is_in_it_has_its_owner(divided: Divided) -> None:
+    rows = divided.loader.query(
+        "select distinct nspname::text, pg_get_userbyid(nspowner)::text, pg_get_userbyid(relowner)::text "
+        "from pg_namespace n join pg_class c on relnamespace = n.oid "
+        "where nspname in ('raw', 'staging', 'intermediate', 'marts', 'seeds') order by 1"
+    )
+    assert rows == [
+        ("intermediate", TRANSFORMER, TRANSFORMER),
+        ("marts", TRANSFORMER, TRANSFORMER),
+        ("raw", LOADER, LOADER),
+        ("seeds", TRANSFORMER, TRANSFORMER),
+        ("staging", TRANSFORMER, TRANSFORMER),
+    ]
+
+
+def test_the_transformer_makes_the_docs_page(divided: Divided) -> None:
+    divided.transformer.dbt("docs", "generate", "--static")
+    page = (divided.transformer.home / "target" / "static_index.html").read_text(encoding="utf-8")
+    assert all(table in page for table in marts.TABLES)
+
+
+@pytest.mark.parametrize("table", marts.TABLES)
+def test_the_reader_reads_every_mart(divided: Divided, table: str) -> None:
+    assert divided.reader.one(f"select count(*) > 0 from marts.{table}") in (True, False)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select from raw.ingest_runs",
+        "select from raw.gadm_adm_0",
+        "select from staging.stg_gadm__adm_0",
+        "select from seeds.gadm_key_repairs",
+        "delete from marts.admin_units",
+        "create table marts.mine (a int)",
+        "create table public.mine (a int)",
+        "create schema mine",
+    ],
+)
+def test_the_reader_does_nothing_else(divided: Divided, statement: str) -> None:
+    assert refused(divided.reader, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update raw.ingest_runs set state = 'failed'",
+        "create table raw.mine (a int)",
+        "drop view raw.gadm_adm_0",
+        "create or replace view raw.gadm_adm_0 as select 1",
+        "create schema mine",
+    ],
+)
+def test_the_transformer_reads_raw_and_does_not_write_it(divided: Divided, statement: str) -> None:
+    assert divided.transformer.one("select count(*) > 0 from raw.ingest_slices")
+    assert refused(divided.transformer, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select from marts.admin_units",
+        "drop table marts.admin_units",
+        "create table marts.mine (a int)",
+        "create table staging.mine (a int)",
+        "create schema mine",
+    ],
+)
+def test_the_loader_does_not_touch_what_comes_after_raw(divided: Divided, statement: str) -> None:
+    assert refused(divided.loader, statement)
+
+
+def test_a_role_that_may_not_load_is_told_so_without_a_traceback(divided: Divided, world: World) -> None:
+    for role in (divided.reader, divided.transformer):
+        failed = role.ingest("timezones", *world.options[1:], "--force", expect=1)
+        assert "permission denied" in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+def test_a_dry_run_prints_the_sql_and_changes_nothing(new_warehouse: Callable[[], Warehouse]) -> None:
+    warehouse = new_warehouse()
+    printed = warehouse.ingest("init", "--dry-run", "--loader", 'odd"na me').stdout
+    assert 'create role "odd""na me" login;' in printed
+    assert 'create schema "raw" authorization "odd""na me";' in printed
+    assert warehouse.one("select count(*) from pg_roles where rolname like 'odd%'") == 0
+    assert warehouse.one("select count(*) from pg_namespace where nspname = 'raw'") == 0
+
+
+def test_a_warehouse_that_one_user_has_filled_is_divided_afterwards(
+    new_warehouse: Callable[[], Warehouse], world: World
+) -> None:
+    warehouse = new_warehouse()
+    warehouse.ingest("timezones", *world.options[1:])
+    warehouse.dbt("seed")
+    warehouse.ingest("init")
+    loader, transformer = as_role(warehouse, LOADER), as_role(warehouse, TRANSFORMER)
+    loader.ingest("timezones", *world.options[1:], "--force")
+    transformer.dbt("build", "--select", "stg_timezones__timezones+", "--empty", "--exclude", "test_type:data")
+    assert "nothing to do" in warehouse.ingest("init").stdout
+    assert not refused(as_role(warehouse, READER), "select from marts.timezones")
+
+
+def test_an_owner_of_the_database_who_is_no_superuser_can_init(new_warehouse: Callable[[], Warehouse]) -> None:
+    warehouse = new_warehouse()
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn, autocommit=True) as connection:
+        connection.execute("create role dba login createrole")
+        connection.execute(f"alter database {warehouse.env['PGDATABASE']} owner to dba")  # type: ignore[arg-type]
+    names = ["--loader=other_loader", "--transformer=other_transformer", "--reader=other_reader"]
+    owner = as_role(warehouse, "dba")
+    assert "\\password" in owner.ingest("init", *names).stdout
+    assert "nothing to do" in owner.ingest("init", *names).stdout
+    loader = as_role(warehouse, "other_loader")
+    loader.ingest("status")
+    assert "ok" in re.sub(r"\x1b\[\d+m", "", loader.ingest("doctor").stdout)
+    assert not refused(as_role(warehouse, "other_transformer"), "select from raw.ingest_runs")
+    assert refused(owner, "select from raw.ingest_runs")
+
+
+def test_who_may_not_init_is_told_what_to_do_and_nothing_is_changed(new_warehouse: Callable[[], Warehouse]) -> None:
+    warehouse = new_warehouse()
+    warehouse.ingest("init", "--dry-run")
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn, autocommit=True) as connection:
+        connection.execute("create role somebody login")
+    names = ["--loader=no_loader", "--transformer=no_transformer", "--reader=no_reader"]
+    failed = as_role(warehouse, "somebody").ingest("init", *names, expect=1)
+    assert "Run it as a superuser" in failed.stderr
+    assert warehouse.one("select count(*) from pg_roles where rolname like 'no\\_%'") == 0
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Publisher]:
+    """A publisher of a small world."""
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 2}))
+    with serving(path.read_bytes()) as found:
+        yield found
+
+
+def everything_written(warehouse: Warehouse) -> Iterator[tuple[str, bytes]]:
+    """Yield every file of a warehouse and every line of its ledger; not the queue, which is what hands secrets on."""
+    for path in warehouse.home.rglob("*"):
+        if path.is_file() and not path.is_relative_to(warehouse.home / "downloads") and "queue" not in path.name:
+            yield str(path), path.read_bytes()
+    if warehouse.env["WAREHOUSE_TARGET"] == "postgres":
+        for table in ("ingest_runs", "ingest_files", "ingest_slices", "ingest_consumers"):
+            yield table, str(warehouse.query(f"select t::text from raw.{table} t")).encode()
+
+
+@pytest.mark.parametrize("target", ["embedded", "postgres"])
+def test_no_secret_is_printed_noted_or_logged(
+    new_warehouse: Callable[[], Warehouse], publisher: Publisher, target: str
+) -> None:
+    warehouse = new_warehouse()
+    secret = "5ecret-that-5igns-ta5ks"
+    warehouse.env.update(WAREHOUSE_TARGET=target, PGPASSWORD=PASSWORD, INGEST_SECRET=secret)
+    address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
+    printed = []
+    with consumer(warehouse):
+        for options in (
+            [f"--source={address}"],
+            [f"--source={address}", "--force"],
+            [f"--source={address}x", "--force"],
+        ):
+            done = warehouse.ingest("gadm", *options)
+            printed += [done.stdout, done.stderr]
+        publisher.body = b"<html>no such file</html>"
+        publisher.etag = '"2"'
+        failed = warehouse.ingest("gadm", f"--source={address}", expect=1)
+        printed += [failed.stdout, failed.stderr]
+    assert sum(f"signature={SIGNATURE}" in asked.path for asked in publisher.asked) > 3
+    for arguments in (["status"], ["status", re.findall(r"Run (\S+) of", failed.stderr)[0]], ["doctor"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ingest", *arguments], cwd=ROOT, env=warehouse.env, capture_output=True, check=False
+        )
+        printed += [done.stdout.decode(), done.stderr.decode()]
+    for arguments in (["build", "--select", "stg_gadm__adm_0"], ["docs", "generate"], ["debug"]):
+        dbt = Path(sys.executable).with_name("dbt")
+        done = subprocess.run([dbt, *arguments], cwd=ROOT, env=warehouse.env, capture_output=True, check=False)
+        printed += [done.stdout.decode(), done.stderr.decode()]
+    everything = [*everything_written(warehouse), *(("printed", text.encode()) for text in printed)]
+    assert len(everything) > len(printed) + 5
+    for value in (SIGNATURE, PASSWORD, secret):
+        assert [name for name, content in everything if value.encode() in content] == []
+
+
+def test_an_unchanged_signed_address_is_noticed_and_one_with_another_signature_is_loaded(
+    new_warehouse: Callable[[], Warehouse], publisher: Publisher
+) -> None:
+    warehouse = new_warehouse()
+    address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
+    warehouse.ingest("gadm", f"--source={address}")
+    assert "unchanged since run" in warehouse.ingest("gadm", f"--source={address}").stdout
+    assert "unchanged since run" not in warehouse.ingest("gadm", f"--source={address}2").stdout
+    client = redis.Redis.from_url(warehouse.env["REDIS_URL"])
+    assert not [key for key in client.hkeys("huey.results.ingest") if b"addresses" in key]
+
+
+def test_an_address_that_redis_has_forgotten_is_given_again_to_resume(
+    new_warehouse: Callable[[], Warehouse], publisher: Publisher
+) -> None:
+    warehouse = new_warehouse()
+    address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
+    made = subprocess.run(
+        [sys.executable, "-c", QUEUED_ONLY, address],
+        cwd=ROOT,
+        env=warehouse.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    run_id = made.stdout.strip()
+    assert SIGNATURE not in str(warehouse.query("select r::text from raw.ingest_runs r"))
+    redis.Redis.from_url(warehouse.env["REDIS_URL"]).flushdb()
+    for arguments in ([run_id], []):
+        failed = warehouse.ingest("resume", *arguments, expect=2)
+        assert f"resume {run_id} --source" in failed.stderr
+    assert warehouse.one("select state from raw.ingest_runs") == "queued"
+    warehouse.ingest("resume", run_id, "--source", address)
+    assert warehouse.one("select state from raw.ingest_runs") == "published"
+
+
+# What `python -m ingest gadm` does until it is killed, right after the run is noted.
+QUEUED_ONLY = """
+import sys
+from functools import partial
+from ingest import addresses, load
+from ingest.runs import Request
+settings, ledger = load.open_target()
+request = Request(dataset="gadm", release="4.1", engine="sedonadb", sources=(sys.argv[1],), scope="custom")
+print(ledger.create_run(request, ["shown"], None, on_noted=partial(addresses.hand_over, sources=request.sources)))
+"""
+
+
+class Attack:
+    """What makes a file wherever it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        """Say how to unpickle it."""
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_forged_task_is_refused_before_it_is_unpickled_and_the_consumer_goes_on(
+    new_warehouse: Callable[[], Warehouse], publisher: Publisher, tmp_path: Path
+) -> None:
+    warehouse = new_warehouse()
+    path = tmp_path / "was-here"
+    forged = {
+        "unsigned": pickle.dumps(Attack(path)),
+        "signed with another secret": SignedSerializer(secret="guessed", salt="ingest").serialize(Attack(path)),
+        "signed with another salt": SignedSerializer(secret=warehouse.env["INGEST_SECRET"]).serialize(Attack(path)),
+        "not even pickled": b"hello:world",
+    }
+    pickle.loads(forged["unsigned"])
+    assert path.exists(), "the attack works where it is let in"
+    path.unlink()
+    client = redis.Redis.from_url(warehouse.env["REDIS_URL"])
+    with consumer(warehouse) as log:
+        for message in forged.values():
+            client.lpush("huey.redis.ingest", message)
+            client.zadd("huey.schedule.ingest", {message: 0})
+        wait_for(lambda: log.read_text().count("Error reading from queue") == len(forged))
+        wait_for(lambda: log.read_text().count("Unable to deserialize task") == len(forged))
+        assert client.llen("huey.redis.ingest") == client.zcard("huey.schedule.ingest") == 0
+        warehouse.ingest("gadm", f"--source={publisher.url('gadm.gpkg')}")
+        assert warehouse.one("select count(*) from raw.ingest_consumers") == 1
+    assert not path.exists()
+    assert "mismatch" in log.read_text()
