@@ -98,6 +98,13 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
     show_default=True,
     help="Workers to start where no consumer runs.",
 )
+@click.option(
+    "--validate/--no-validate",
+    "is_validated",
+    default=True,
+    show_default=True,
+    help="Check the validity of geometry, repair and report what is invalid.",
+)
 @click.option("--force", is_flag=True, help="Load again even what is unchanged.")
 @click.option("--async", "is_async", is_flag=True, help="Print the run's id and return at once.")
 def load(
@@ -110,6 +117,7 @@ def load(
     levels: tuple[int, ...] | None,
     engine: str,
     workers: int,
+    is_validated: bool,
     force: bool,
     is_async: bool,
 ) -> None:
@@ -131,6 +139,7 @@ def load(
         engine=engine,
         variant=variant,
         oceans=oceans,
+        is_validated=is_validated,
     )
     loading.load(requests, workers=workers, force=force, is_async=is_async)
 

@@ -160,6 +160,17 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     return fids, sizes
 
 
+def most_bytes(layer: Layer, heaviest: int) -> int:
+    """Return what the heaviest of some features weighs as WKB at the most, from what `features` says of it.
+
+    A GeoPackage says it itself; a record of a shapefile grows by less than its own length; in a GeoJSON, of which only
+    the whole is known, a vertex takes six characters or more, and 16 bytes as WKB.
+    """
+    if layer.driver == "GPKG":
+        return heaviest
+    return 2 * heaviest if layer.driver == "ESRI Shapefile" else 3 * layer.path.stat().st_size
+
+
 def quote(identifier: str) -> str:
     """Quote a name for SQL."""
     return '"' + identifier.replace('"', '""') + '"'

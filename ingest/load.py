@@ -35,6 +35,7 @@ def requests(
     engine: str,
     variant: str,
     oceans: bool,
+    is_validated: bool = True,
 ) -> list[Request]:
     """Turn the options of the command into one request per dataset.
 
@@ -66,6 +67,7 @@ def requests(
                 variant=f"{variant}, {'with' if oceans else 'without'} oceans" if dataset.variants else None,
                 levels=levels if dataset.is_hierarchy else None,
                 mirrors=mirrors.of(found),
+                is_validated=is_validated,
             )
         )
     if countries and not any(catalog.get(name).is_hierarchy for name in names):

@@ -1,7 +1,6 @@
 """Cut layers into slices of even weight. Pure: numbers in, slices out.
 
-Slices are feature ranges, heaviest first, so that any number of workers stays busy to the end. Each says how many
-rows a batch may have for the memory of a worker to follow the batch, never the layer.
+Slices are feature ranges, heaviest first, so that any number of workers stays busy to the end.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import numpy.typing as npt
 MIN_SLICE_BYTES = 8 << 20
 MAX_SLICE_BYTES = 64 << 20
 SLICES_WANTED = 16
-BATCH_BYTES = 8 << 20
-MAX_BATCH_ROWS = 8192
+BATCH_BYTES = 8 << 20  # what a batch may weigh beside its heaviest feature, which must pass in any case
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,8 @@ class FeatureRange:
         First and last feature id, both included.
     row_count, bytes : int
         What the range holds by the file's own account.
-    batch_rows : int
-        Rows of a batch, so that no batch outweighs ``BATCH_BYTES`` unless a single feature does.
+    heaviest : int
+        Bytes of the heaviest feature: no batch can be lighter, so the memory of a worker follows it.
     """
 
     layer_no: int
@@ -40,7 +38,7 @@ class FeatureRange:
     fid_to: int
     row_count: int
     bytes: int
-    batch_rows: int
+    heaviest: int
 
 
 def slice_bytes(total: int) -> int:
@@ -80,22 +78,10 @@ def plan(
                     fid_to=int(fids[last - 1]),
                     row_count=last - first,
                     bytes=int(part.sum()),
-                    batch_rows=batch_rows(part),
+                    heaviest=int(part.max()),
                 )
             )
     return sorted(ranges, key=lambda item: (-item.bytes, item.layer_no, item.fid_from))
-
-
-def batch_rows(sizes: npt.NDArray[np.int64], limit: int = BATCH_BYTES) -> int:
-    """Return the most rows, a power of two, of which no run of neighbours outweighs ``limit`` bytes; at least 1."""
-    running = np.concatenate([[0], np.cumsum(sizes)])
-    rows = 1
-    while rows < MAX_BATCH_ROWS:
-        wider = min(rows * 2, len(sizes))
-        if wider <= rows or int((running[wider:] - running[:-wider]).max()) > limit:
-            break
-        rows *= 2
-    return rows
 
 
 def _cuts(sizes: npt.NDArray[np.int64], target: int) -> list[int]:

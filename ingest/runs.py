@@ -157,6 +157,8 @@ class Request:
         Levels that must be loaded; None takes those that the source has.
     mirrors : tuple of tuple of str
         For each source where else the same file may be had; no part of what a run comes to.
+    is_validated : bool
+        Whether the validity of geometry is checked.
     """
 
     dataset: str
@@ -167,6 +169,7 @@ class Request:
     variant: str | None = None
     levels: tuple[int, ...] | None = None
     mirrors: tuple[tuple[str, ...], ...] = ()
+    is_validated: bool = True
 
     @classmethod
     def from_json(cls, text: str) -> Request:

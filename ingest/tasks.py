@@ -23,7 +23,7 @@ from sqlalchemy.engine import RowMapping
 from ingest import addresses, catalog, engines, inspect, mirrors, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
 from ingest.fetch import Source, unpack, unpacked
-from ingest.plan import plan
+from ingest.plan import BATCH_BYTES, plan
 from ingest.publication import Outcome
 from ingest.queue import huey
 from ingest.runs import Ledger, Request
@@ -246,7 +246,8 @@ def _slices(
         source_file = layer.path.name if root.is_file() else layer.path.relative_to(root).as_posix()
         fid = inspect.quote(layer.fid_column) if layer.driver == "GPKG" else layer.fid_column
         where = None if layer.driver == "GeoJSON" else f"{fid} between {part.fid_from} and {part.fid_to}"
-        spec = {"columns": layer.columns, "crs": layer.crs, "where": where, "batch_rows": part.batch_rows}
+        batch_bytes = BATCH_BYTES + inspect.most_bytes(layer, part.heaviest)
+        spec = {"columns": layer.columns, "crs": layer.crs, "where": where, "batch_bytes": batch_bytes}
         rows.append(
             {
                 "slice_no": slice_no,
@@ -280,7 +281,8 @@ def _load(settings: Settings, ledger: Ledger, row: Any, attempt: int) -> None:
         missing_text=dataset.missing_text,
         crs=spec["crs"],
         where=spec["where"],
-        batch_rows=spec["batch_rows"],
+        batch_bytes=spec["batch_bytes"],
+        is_validated=request.is_validated,
     )
 
     def on_loaded(rows: int) -> Any:

@@ -29,7 +29,7 @@ if os.environ.get("CI"):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give every test process a queue of its own: it is opened when a test module imports the tasks, before any fixture.
+    """Give every test process a queue of its own: importing the tasks opens it, before there is any fixture.
 
     Without it the processes of one run would share the queue of the checkout, and empty it for its owner.
     """

@@ -50,8 +50,12 @@ class SliceSource:
         WKT of the layer's reference system when it is not EPSG:4326.
     where : str or None
         Filter that picks the slice's features.
+    batch_bytes : int
+        The most that the geometries of a batch may weigh; more than any of them does.
     batch_rows : int
-        Rows of a batch.
+        The most rows of a batch.
+    is_validated : bool
+        Whether the validity of geometry is checked, and what is invalid repaired.
     """
 
     path: Path
@@ -61,7 +65,9 @@ class SliceSource:
     missing_text: tuple[str, ...]
     crs: str | None
     where: str | None
-    batch_rows: int
+    batch_bytes: int
+    batch_rows: int = 8192
+    is_validated: bool = True
 
     @property
     def names(self) -> list[str]:
@@ -79,6 +85,8 @@ def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str,
     """
     import pyogrio.raw
 
+    # GDAL ends a batch at this weight: a number of rows says little where one weighs 100 bytes and the next 100 MB.
+    pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
     opened: AbstractContextManager[tuple[dict[str, Any], Any]] = pyogrio.raw.open_arrow(
         source.path,
         layer=source.layer,
@@ -99,8 +107,9 @@ class Engine(Protocol):
         Returns
         -------
         context manager of pyarrow.RecordBatchReader
-            Batches of at most ``batch_rows`` rows with the columns of `schema`; ``geom`` is WKB MultiPolygon, 2D,
-            EPSG:4326, degrees, repaired where it was invalid and NULL where nothing polygonal is left.
+            Batches of at most ``batch_rows`` rows and ``batch_bytes`` bytes of geometry, with the columns of `schema`;
+            ``geom`` is WKB MultiPolygon, 2D, EPSG:4326, degrees, repaired where it was invalid (unless that is not
+            checked) and NULL where nothing polygonal is left.
         """
         ...
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import shapely
 
 from ingest.engines import AREA_CRS, WHITESPACE, SliceSource, open_features, schema
-from ingest.engines.repair import polygonal, reason
+from ingest.engines.repair import multipolygons, reason
 
 CRS = "EPSG:4326"
 
@@ -40,10 +40,14 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
         geometry=gpd.GeoSeries(shapely.from_wkb(np.array(storage.to_pylist(), dtype=object), on_invalid="ignore")),
         crs=source.crs or CRS,
     ).to_crs(CRS)
-    frame["invalid_reason"] = reason(frame.geometry.to_numpy())
+    reasons = reason(frame.geometry.to_numpy(), is_validated=source.is_validated)
+    frame["invalid_reason"] = reasons
     frame["is_valid"] = frame["invalid_reason"].isna().astype(object)
-    frame.loc[frame.geometry.isna(), "is_valid"] = None
-    frame.geometry = _multipolygons(frame)
+    is_unchecked = frame["invalid_reason"].isna() & (not source.is_validated)
+    is_untold = shapely.is_missing(frame.geometry.to_numpy()) | is_unchecked
+    frame.loc[is_untold, "is_valid"] = None
+    mended = multipolygons(frame.geometry.to_numpy(), reasons)
+    frame.geometry = gpd.GeoSeries(mended, index=frame.index, crs=CRS)
 
     (fid,) = set(batch.schema.names) - {geometry, *(name for _, name in source.columns if name)}
     rows: dict[str, object] = {"source_file": source.source_file, "source_fid": batch.column(fid).to_pandas()}
@@ -70,19 +74,6 @@ def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str
         .map(lambda value: value if value is None else str(value).strip(WHITESPACE))
     )
     return trimmed.where(~trimmed.isin(["", *missing_text]), None)
-
-
-def _multipolygons(frame: gpd.GeoDataFrame) -> gpd.GeoSeries:
-    """Repair what is wrong, drop Z and M, and make every polygon a MultiPolygon."""
-    geometries = frame.geometry.to_numpy().copy()
-    wrong = frame["invalid_reason"].notna().to_numpy()
-    geometries[wrong] = polygonal(geometries[wrong])
-    geometries = shapely.force_2d(geometries)
-    single = shapely.get_type_id(geometries) == shapely.GeometryType.POLYGON
-    geometries[single] = shapely.multipolygons(geometries[single], indices=np.arange(single.sum()))
-    odd = ~np.isin(shapely.get_type_id(geometries), [shapely.GeometryType.MULTIPOLYGON, -1])
-    geometries[odd] = polygonal(geometries[odd])
-    return gpd.GeoSeries(geometries, index=frame.index, crs=CRS)
 
 
 def _facts(geometry: gpd.GeoSeries) -> dict[str, object]:

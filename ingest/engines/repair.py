@@ -39,8 +39,41 @@ def polygonal(geometries: Geometries) -> Geometries:
     return result
 
 
-def reason(geometries: Geometries) -> npt.NDArray[np.object_]:
+def multipolygons(geometries: Geometries, reasons: npt.NDArray[np.object_]) -> Geometries:
+    """Repair what has a reason to be, drop Z and M, and make every polygon a MultiPolygon.
+
+    Parameters
+    ----------
+    geometries : numpy.ndarray of shapely geometries, shape (n,)
+        As they came from the file.
+    reasons : numpy.ndarray of str or None, shape (n,)
+        What `reason` says of them.
+
+    Returns
+    -------
+    numpy.ndarray of MultiPolygon, shape (n,)
+        None where nothing polygonal is left.
+    """
+    result = geometries.copy()
+    wrong = np.array([why is not None for why in reasons], dtype=bool)
+    result[wrong] = polygonal(result[wrong])
+    result = shapely.force_2d(result)
+    single = shapely.get_type_id(result) == shapely.GeometryType.POLYGON
+    result[single] = shapely.multipolygons(result[single], indices=np.arange(single.sum()))
+    odd = ~np.isin(shapely.get_type_id(result), [shapely.GeometryType.MULTIPOLYGON, -1])
+    result[odd] = polygonal(result[odd])
+    return result
+
+
+def reason(geometries: Geometries, *, is_validated: bool = True) -> npt.NDArray[np.object_]:
     """Say what is wrong with every geometry, None where nothing is.
+
+    Parameters
+    ----------
+    geometries : numpy.ndarray of shapely geometries, shape (n,)
+        As they came from the file.
+    is_validated : bool
+        Whether validity is looked at, besides what costs nothing to tell.
 
     Returns
     -------
@@ -51,7 +84,9 @@ def reason(geometries: Geometries) -> npt.NDArray[np.object_]:
     result = np.full(len(geometries), None, dtype=object)
     missing = shapely.is_missing(geometries)
     empty = shapely.is_empty(geometries)
-    invalid = ~missing & ~empty & ~shapely.is_valid(geometries)
+    invalid = np.zeros(len(geometries), dtype=bool)
+    if is_validated:
+        invalid = ~missing & ~empty & ~shapely.is_valid(geometries)
     linear = ~missing & ~empty & (shapely.get_dimensions(geometries) < 2)  # points, lines, and collections of them
     result[invalid] = shapely.is_valid_reason(geometries[invalid])
     result[linear] = "nothing polygonal"

@@ -1,34 +1,30 @@
-"""The default engine: SedonaDB's SQL cleans columns and computes facts on Arrow, batch by batch, no row in Python."""
+"""The default engine: SedonaDB's SQL cleans columns on Arrow, batch by batch, no row in Python.
+
+The query cleans text, says of each geometry whether it is good, and finds a point on it. What is not good is then
+mended by shapely, those rows alone. A geometry that is good, as nearly all are, passes from GDAL's batch to the sink's
+without being copied.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sedonadb
 import shapely
-from sedonadb import udf
 
-from ingest.engines import AREA_CRS, WHITESPACE, SliceSource, open_features, schema
-from ingest.engines.repair import polygonal, reason
+from ingest.engines import WHITESPACE, SliceSource, open_features, schema
+from ingest.engines.measures import measure
+from ingest.engines.repair import multipolygons, reason
 from ingest.inspect import quote
 
-MULTIPOLYGON_OF_ONE = "010600000001000000"  # little-endian WKB header of a MultiPolygon with one part
+MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")  # little-endian WKB header of a MultiPolygon with one part
 FID, GEOMETRY = "__fid", "__geometry"
-
-
-@udf.arrow_udf(pa.binary(), [pa.binary()], name="repair_wkb")
-def _repair_wkb(wkb: Any) -> pa.Array:
-    return pa.array(shapely.to_wkb(polygonal(_geometries(wkb)), byte_order=1), pa.binary())
-
-
-@udf.arrow_udf(pa.string(), [pa.binary()], name="invalid_reason_of")
-def _invalid_reason_of(wkb: Any) -> pa.Array:
-    return pa.array(reason(_geometries(wkb)), pa.string())
 
 
 class SedonaEngine:
@@ -37,31 +33,19 @@ class SedonaEngine:
     @contextmanager
     def read(self, source: SliceSource) -> Iterator[pa.RecordBatchReader]:
         """Open a slice; see `ingest.engines.Engine.read`."""
-        context = sedonadb.connect()
-        # DataFusion otherwise gathers batches to 8,192 rows: that costs memory and stops reading from overlapping
-        # with writing.
-        for setting in (
-            f"datafusion.execution.batch_size = {source.batch_rows}",
-            "datafusion.execution.target_partitions = 1",
-            "datafusion.execution.coalesce_batches = false",
-        ):
-            context.sql(f"SET {setting}").execute()
-        context.register(_repair_wkb)
-        context.register(_invalid_reason_of)
+        wanted = schema(tuple(name for name, _ in source.columns))
         with open_features(source) as (meta, stream):
             tap = _Tap(pa.RecordBatchReader.from_stream(stream))
             try:
-                frame = context.create_data_frame(_named(tap, meta, source.names))
-                frame.to_view("features")
-                result = context.sql(statement(source)).to_arrow_reader()
-                wanted = schema(tuple(name for name, _ in source.columns))
-                yield pa.RecordBatchReader.from_stream(result).cast(wanted)
+                cleaned = _query(statement(source), _named(tap, meta, source.names), source.batch_rows)
+                rows = (_rows(batch, source, wanted) for batch in cleaned)
+                yield pa.RecordBatchReader.from_batches(wanted, rows)
             finally:
                 tap.shut()
 
 
 def statement(source: SliceSource) -> str:
-    """Return the SQL that turns the features of a layer into rows of the raw table.
+    """Return the SQL that cleans the features of a layer and tells which geometries are as they should be.
 
     Parameters
     ----------
@@ -71,7 +55,9 @@ def statement(source: SliceSource) -> str:
     Returns
     -------
     str
-        A select over the view ``features``.
+        A select over the view ``features``: feature id, texts, geometry in EPSG:4326; ``is_good`` (a 2D polygon or
+        MultiPolygon, not empty, valid as far as that is checked), ``is_single`` (a good polygon), and a point on the
+        geometry where that is good.
     """
     texts = ",\n    ".join(f"{_clean(name, source.missing_text)} as {quote(raw)}" for raw, name in source.columns)
     names = ", ".join(quote(raw) for raw, _ in source.columns)
@@ -79,7 +65,7 @@ def statement(source: SliceSource) -> str:
     if source.crs:
         geometry = f"ST_Transform({geometry}, {_literal(source.crs)}, 'EPSG:4326')"
     return f"""
-with features_in_degrees as (
+with cleaned as (
     select {quote(FID)} as source_fid,
     {texts},
     {geometry} as g
@@ -87,39 +73,69 @@ with features_in_degrees as (
 ),
 checked as (
     select *,
-        ST_AsBinary(g) as wkb,
         coalesce(
-            not ST_IsEmpty(g) and ST_IsValid(g) and ST_GeometryType(g) in ('ST_Polygon', 'ST_MultiPolygon'), false
+            not ST_IsEmpty(g) and ST_ZmFlag(g) = 0 and ST_GeometryType(g) in ('ST_Polygon', 'ST_MultiPolygon')
+            {"and ST_IsValid(g)" if source.is_validated else ""}, false
         ) as is_good
-    from features_in_degrees
+    from cleaned
 ),
-repaired as (
-    select source_fid, {names}, wkb is null as is_null, is_good,
-        case when is_good then null else invalid_reason_of(wkb) end as invalid_reason,
-        case
-            when not is_good then repair_wkb(wkb)
-            when ST_ZmFlag(g) <> 0 and ST_GeometryType(g) = 'ST_Polygon'
-                then X'{MULTIPOLYGON_OF_ONE}' || ST_AsBinary(ST_Force2D(g))
-            when ST_ZmFlag(g) <> 0 then ST_AsBinary(ST_Force2D(g))
-            when ST_GeometryType(g) = 'ST_Polygon' then X'{MULTIPOLYGON_OF_ONE}' || wkb
-            else wkb
-        end as geom
+pointed as (
+    select *, ST_GeomFromWKBUnchecked(case when is_good then ST_AsBinary(ST_PointOnSurface(g)) end) as point
     from checked
-),
-parsed as (
-    select *, ST_GeomFromWKBUnchecked(geom) as g from repaired
 )
-select
-    {_literal(source.source_file)} as source_file,
-    source_fid, {names},
-    geom,
-    ST_NPoints(g) as vertex_count,
-    ST_Area(ST_Transform(g, 'EPSG:4326', '{AREA_CRS}')) / 1e6 as area_km2,
-    ST_X(ST_PointOnSurface(g)) as point_lon, ST_Y(ST_PointOnSurface(g)) as point_lat,
-    ST_XMin(g) as min_lon, ST_YMin(g) as min_lat, ST_XMax(g) as max_lon, ST_YMax(g) as max_lat,
-    case when is_null then null else invalid_reason is null end as is_valid,
-    invalid_reason
-from parsed"""  # noqa: S608  every name is quoted, every text a literal
+select source_fid, {names}, g, is_good,
+    is_good and ST_GeometryType(g) = 'ST_Polygon' as is_single,
+    ST_X(point) as point_lon, ST_Y(point) as point_lat
+from pointed"""  # noqa: S608  every name is quoted, every text a literal
+
+
+def _query(statement: str, batches: pa.RecordBatchReader, batch_rows: int) -> pa.RecordBatchReader:
+    """Run SQL over the view ``features``, which streams."""
+    context = sedonadb.connect()
+    # DataFusion otherwise gathers batches to 8,192 rows: that costs memory and stops reading from overlapping with
+    # writing.
+    for setting in (
+        f"datafusion.execution.batch_size = {batch_rows}",
+        "datafusion.execution.target_partitions = 1",
+        "datafusion.execution.coalesce_batches = false",
+    ):
+        context.sql(f"SET {setting}").execute()
+    context.create_data_frame(batches).to_view("features")
+    return pa.RecordBatchReader.from_stream(context.sql(statement).to_arrow_reader())
+
+
+def _rows(batch: pa.RecordBatch, source: SliceSource, wanted: pa.Schema) -> pa.RecordBatch:
+    """Turn a batch of cleaned features into rows of the raw table; geometries that are good stay where they are."""
+    columns = {name: batch.column(name) for name in batch.schema.names}
+    wkb, is_good, is_single = _storage(columns.pop("g")), columns.pop("is_good"), columns.pop("is_single")
+    is_null, reasons = wkb.is_null(), pa.nulls(len(batch), pa.string())
+    if pc.any(is_single).as_py():
+        wkb = pc.if_else(is_single, pc.binary_join_element_wise(MULTIPOLYGON_OF_ONE, wkb, b""), wkb)
+    if not pc.all(is_good).as_py():
+        is_bad = pc.invert(is_good)
+        geometries = shapely.from_wkb(np.array(wkb.filter(is_bad).to_pylist(), dtype=object), on_invalid="ignore")
+        why = reason(geometries, is_validated=source.is_validated)
+        mended = multipolygons(geometries, why)
+        points = shapely.point_on_surface(mended)
+        reasons = pc.replace_with_mask(reasons, is_bad, pa.array(why, pa.string()))
+        wkb = pc.replace_with_mask(wkb, is_bad, pa.array(shapely.to_wkb(mended, byte_order=1), pa.binary()))
+        for name, values in (("point_lon", shapely.get_x(points)), ("point_lat", shapely.get_y(points))):
+            columns[name] = pc.replace_with_mask(columns[name], is_bad, pa.array(values, from_pandas=True))
+    is_told = pc.invert(is_null) if source.is_validated else pc.and_not(reasons.is_valid(), is_null)
+    columns |= {
+        "source_file": pa.repeat(source.source_file, len(batch)),
+        "geom": wkb,
+        "is_valid": pc.if_else(is_told, reasons.is_null(), None),
+        "invalid_reason": reasons,
+        **measure(wkb),
+    }
+    return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in wanted], schema=wanted)
+
+
+def _storage(geometry: pa.Array) -> pa.BinaryArray:
+    """Return the WKB of a geometry column."""
+    storage = geometry.storage if isinstance(geometry, pa.ExtensionArray) else geometry
+    return storage.cast(pa.binary())
 
 
 def _clean(name: str | None, missing_text: tuple[str, ...]) -> str:
@@ -158,7 +174,7 @@ class _Tap:
             return None if self._is_shut else next(self._reader, None)
 
 
-def _named(tap: _Tap, meta: dict[str, Any], names: list[str]) -> pa.RecordBatchReader:
+def _named(tap: _Tap, meta: dict[str, Any], names: Iterable[str]) -> pa.RecordBatchReader:
     """Give the id and geometry columns names that no attribute has."""
     fields = []
     for field in tap.schema:
@@ -172,8 +188,3 @@ def _named(tap: _Tap, meta: dict[str, Any], names: list[str]) -> pa.RecordBatchR
     return pa.RecordBatchReader.from_batches(
         renamed, (pa.RecordBatch.from_arrays(batch.columns, schema=renamed) for batch in tap)
     )
-
-
-def _geometries(wkb: Any) -> np.ndarray[Any, np.dtype[np.object_]]:
-    array = pa.array(wkb.to_array())
-    return shapely.from_wkb(np.array(array.to_pylist(), dtype=object), on_invalid="ignore")

@@ -147,6 +147,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
         missing_text=catalog.get(dataset).missing_text,
         crs=layer.crs,
         where=where,
+        batch_bytes=1 << 30,
         batch_rows=batch_rows,
     )
 

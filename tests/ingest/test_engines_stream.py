@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyogrio.raw
 import pytest
+import shapely
 
-from ingest import engines
+from ingest import engines, inspect
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, slice_of
 
@@ -55,6 +57,19 @@ def test_no_batch_is_larger_than_planned(engine: str, source: engines.SliceSourc
         sizes = [len(batch) for batch in batches]
     assert sum(sizes) == FEATURES
     assert max(sizes) <= source.batch_rows
+
+
+@both_engines
+def test_no_batch_weighs_more_than_planned_though_features_differ_a_thousandfold(engine: str, tmp_path: Path) -> None:
+    made = boundaries.levels({"AAA": 2}, parts=4)
+    boundaries.set_cell(made, 2, 99, "geometry", shapely.MultiPolygon([shapely.Point(1, 1).buffer(0.1, 10_000)]))
+    layer = layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))[2]
+    heaviest = int(inspect.features(layer)[1].max())
+    source = replace(slice_of(layer), batch_bytes=heaviest + 4096)
+    with engines.get(engine).read(source) as batches:
+        weights = [batch.column("geom").nbytes for batch in batches]
+    assert heaviest < max(weights) <= source.batch_bytes + 8 * FEATURES
+    assert 3 <= len(weights) < 32
 
 
 @both_engines

@@ -1,4 +1,4 @@
-"""Layers are cut so that nothing is lost, the heaviest part goes first, and no batch is too heavy."""
+"""Layers are cut so that nothing is lost and the heaviest part goes first."""
 
 from __future__ import annotations
 
@@ -71,19 +71,10 @@ def test_no_range_is_heavier_than_the_target_by_more_than_its_last_feature(made:
 
 @settings(deadline=None)
 @given(layers())
-def test_no_batch_outweighs_the_limit_unless_one_feature_does(made: list[tuple[Features, bool]]) -> None:
+def test_a_range_knows_its_heaviest_feature(made: list[tuple[Features, bool]]) -> None:
     for part in ranges_of(made):
         fids, sizes = made[part.layer_no][0]
-        mine = sizes[(fids >= part.fid_from) & (fids <= part.fid_to)]
-        batches = [mine[at : at + part.batch_rows] for at in range(0, len(mine), part.batch_rows)]
-        assert all(len(batch) == 1 or batch.sum() <= plan.BATCH_BYTES for batch in batches)
-        assert 1 <= part.batch_rows <= plan.MAX_BATCH_ROWS
-
-
-def test_a_batch_has_as_many_rows_as_fit() -> None:
-    assert plan.batch_rows(np.full(10_000, 100, np.int64)) == plan.MAX_BATCH_ROWS
-    assert plan.batch_rows(np.full(64, MB, np.int64)) == 8
-    assert plan.batch_rows(np.full(4, 100 * MB, np.int64)) == 1
+        assert part.heaviest == sizes[(fids >= part.fid_from) & (fids <= part.fid_to)].max()
 
 
 def test_the_level_of_whole_countries_is_cut_where_it_is_heavy() -> None:

@@ -10,13 +10,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 
 START_SECONDS = 60
+QUICK = {"fsync": "off", "max_connections": "100"}  # what a test writes need not outlive it
 
 
 def free_port() -> int:
@@ -59,7 +60,7 @@ def open_folder() -> Iterator[Path]:
 class Postgres:
     """A PostgreSQL server in a folder; as root it runs under the user ``postgres``, which it insists on."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, settings: Mapping[str, str] = QUICK) -> None:
         self.folder, self.port = folder, port
         self._bin = postgres_binaries()
         self._user = "postgres" if os.geteuid() == 0 else None
@@ -70,8 +71,8 @@ class Postgres:
         options = ["--auth=trust", "--username=warehouse", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         self._run("initdb", "-D", str(folder / "data"), *options)
         with (folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\n")
-            file.write("max_connections = 100\n")
+            file.write(f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n")
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
     def _identity(self) -> dict[str, object]:
         if not self._user:
