@@ -275,20 +275,21 @@ def _vertex_count(unit: Unit, country: Country) -> int:
 def _geometries(units: list[Unit], country: Country) -> npt.NDArray[np.object_]:
     """Return units as WKB MultiPolygons: first the land, then the islands."""
     land, land_ends = _land(np.array([unit.rectangle for unit in units]), country)
-    coordinates, ring_sizes, part_counts = [], [], []
+    coordinates: list[Floats] = []
+    ring_sizes: list[Ints] = []
+    part_counts: list[int] = []
     for position, unit in enumerate(units):
         first, last = np.searchsorted(country.island_owners, [unit.leaf_from, unit.leaf_to])
         ends = country.island_ends[first : last + 1]
         coordinates += [land[land_ends[position] : land_ends[position + 1]], country.islands[ends[0] : ends[-1]]]
-        ring_sizes += [[land_ends[position + 1] - land_ends[position]], np.diff(ends)]
-        part_counts.append(1 + last - first)
+        ring_sizes += [np.diff(land_ends[position : position + 2]), np.diff(ends)]
+        part_counts.append(1 + int(last - first))
     rings = np.concatenate([[0], np.cumsum(np.concatenate(ring_sizes))]).astype(np.int64)
     parts = np.concatenate([[0], np.cumsum(part_counts)]).astype(np.int64)
     geometries = shapely.from_ragged_array(
         shapely.GeometryType.MULTIPOLYGON, np.concatenate(coordinates), (rings, np.arange(len(rings)), parts)
     )
-    wkb: npt.NDArray[np.object_] = shapely.to_wkb(geometries, byte_order=1)
-    return wkb
+    return np.asarray(shapely.to_wkb(geometries, byte_order=1), dtype=object)
 
 
 def _land(rectangles: Ints, country: Country) -> tuple[Floats, Ints]:

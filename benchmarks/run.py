@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -98,12 +98,12 @@ def everything(bench: Bench) -> None:
         bench.alone(peer(bench, name, PEERS[name]))
     bench.alone(ingest(bench, "sedonadb", 1))
     bench.alone(ingest(bench, "sedonadb", 3))
-    command = (sys.executable, "-m", "ingest", "gadm", f"--source={bench.file}", "--workers=2")
     built = Way("embedded-build", "dbt build on DuckDB, with all tests", "embedded", DBT_BUILD)
+    command = ingest(bench, "sedonadb", 2).command
     lake = Way("embedded-ingest", "ingest into the lake, 2 workers", "embedded", command)
     bench.alone(lake, "embedded", then=lambda env: bench.run(built, env))
-    command = (sys.executable, "-m", "benchmarks.peers", "duckdb_st_read", str(bench.file))
-    bench.alone(Way("duckdb-st-read", "DuckDB: create table as … st_read(…)", "embedded", command))
+    st_read = peer(bench, "duckdb_st_read", "DuckDB: create table as … st_read(…)", "embedded")
+    bench.alone(replace(st_read, tables=()))
     for workers in (1, 2, 3):
         bench.alone(ingest(bench, "geopandas", workers))
     bench.alone(peer(bench, "to_postgis", PEERS["to_postgis"]))

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install PostgreSQL with PostGIS, and Redis, for the tests. Starts nothing: the suite starts its own, on ports of its own.
+# Install PostgreSQL with PostGIS, and Redis, for the tests, and GDAL's own commands, which the benchmarks measure beside us. Starts nothing: the suite starts its own, on ports of its own.
 set -euo pipefail
 
 have_postgis() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' >/dev/null; }
 have_redis() { command -v redis-server >/dev/null; }
 
-if have_postgis && have_redis; then
+if have_postgis && have_redis && command -v ogr2ogr >/dev/null; then
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
@@ -24,6 +24,6 @@ if ! command -v pg_lsclusters >/dev/null; then
     "${as_root[@]}" sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 fi
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    postgresql postgresql-postgis redis-server >/dev/null 2>&1 ||
+    postgresql postgresql-postgis redis-server gdal-bin >/dev/null 2>&1 ||
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    postgresql-15 postgresql-15-postgis-3 redis-server >/dev/null
+    postgresql-15 postgresql-15-postgis-3 redis-server gdal-bin >/dev/null

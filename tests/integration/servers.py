@@ -35,7 +35,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             return
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{process.args} did not start:\n{log.read_text()}") from None
+                raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()}") from None
             time.sleep(0.05)
 
 
