@@ -31,6 +31,7 @@ TUNED = {
     "work_mem": "64MB",
     "maintenance_work_mem": "512MB",
     "max_connections": "100",
+    "autovacuum": "off",  # one way's leftovers must not be swept up during another
 }
 
 
@@ -125,7 +126,7 @@ class Bench:
         home.mkdir(parents=True)
         try:
             yield {
-                "PGHOST": "127.0.0.1",
+                "PGHOST": str(self._postgres.folder),  # its socket
                 "PGPORT": str(self._postgres.port),
                 "PGUSER": "warehouse",
                 "PGPASSWORD": "not-a-real-password",

@@ -164,10 +164,9 @@ def start(
     return process, log_file
 
 
-def stop(process: subprocess.Popen[bytes], *, at_once: bool) -> None:
-    """Wait for a consumer that stops with its runs; ``at_once`` tells it to stop after the tasks at hand."""
-    if at_once:
-        process.send_signal(signal.SIGINT)
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Have a consumer stop after the tasks at hand, and wait for it."""
+    process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:

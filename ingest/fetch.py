@@ -131,15 +131,16 @@ class Fetched:
         The file, or the folder.
     bytes : int
         Size of the file, or of all files of the folder.
-    sha256 : str
-        Checksum of the file, or of the names and checksums of the folder's files.
+    sha256 : str or None
+        Checksum of the file, or of the names and checksums of the folder's files. None for a single file on this disk
+        that nothing has to be compared with: `checksum` reads it when there is time.
     was_cached : bool
         Whether nothing had to be transferred.
     """
 
     path: Path
     bytes: int
-    sha256: str
+    sha256: str | None
     was_cached: bool
 
 
@@ -210,9 +211,11 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     """
     if not source.is_remote:
         path = _local_path(source)
-        fetched = Fetched(path, _size(path), known_sha256 or _sha256(path), was_cached=True)
-        _verify(source, fetched.sha256)
-        return fetched
+        sha256 = known_sha256
+        if sha256 is None and (source.sha256 or path.is_dir() or _is_zip(path)):
+            sha256 = checksum(path)
+            _verify(source, sha256)
+        return Fetched(path, _size(path), sha256, was_cached=True)
     name = PurePosixPath(urllib.parse.urlsplit(source.location).path).name or "download"
     folder = downloads / hashlib.sha256(source.location.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -256,7 +259,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
         When the zip is damaged, hostile, or holds nothing that can be read.
     """
     path = fetched.path
-    if path.is_dir() or path.suffix.lower() != ".zip":
+    if fetched.sha256 is None or path.is_dir() or not _is_zip(path):
         return path
     if not zipfile.is_zipfile(path):
         if path.is_relative_to(home / "downloads"):
@@ -359,9 +362,14 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in _files(path))
 
 
-def _sha256(path: Path) -> str:
+def _is_zip(path: Path) -> bool:
+    return path.suffix.lower() == ".zip"
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and checksums of a folder's files."""
     if path.is_dir():
-        lines = (f"{file.relative_to(path)} {_sha256(file)}" for file in _files(path))
+        lines = (f"{file.relative_to(path)} {checksum(file)}" for file in _files(path))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -432,7 +440,7 @@ def _transfer(source: Source, path: Path) -> bool:
         if size > answer.bytes:
             part.unlink()
         raise SourceInterrupted(f"{source.public} sent {size:,} bytes and had said {answer.bytes:,}.")
-    answer.sha256 = _sha256(part)
+    answer.sha256 = checksum(part)
     part.rename(path)
     _write_validators(path, answer)
     Path(f"{part}.json").unlink(missing_ok=True)

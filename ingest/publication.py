@@ -65,6 +65,7 @@ def _publish(ledger: Ledger, sink: Sink, run: RowMapping, slices: Sequence[RowMa
     run_id = run["run_id"]
     tables = catalog.get(run["dataset"]).tables
     staging = _staging(run)
+    checksum = " ".join(file["checksum"] or "" for file in ledger.files(run_id))
     faults = [row for row in slices if row["state"] != "loaded"]
     if faults:
         first = next((row for row in faults if row["error"]), faults[0])
@@ -83,7 +84,7 @@ def _publish(ledger: Ledger, sink: Sink, run: RowMapping, slices: Sequence[RowMa
             older = runs.c.dataset == run["dataset"], runs.c.state == "published"
             connection.execute(runs.update().where(*older).values(state="superseded"))
             mine = runs.c.run_id == run_id, runs.c.state == "publishing"
-            values = {"state": "published", "rows_loaded": sum(loaded.values())}
+            values = {"state": "published", "checksum": checksum, "rows_loaded": sum(loaded.values())}
             moved = connection.execute(
                 runs.update().where(*mine).values(published_at=moment, finished_at=moment, **values)
             )

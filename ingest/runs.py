@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -227,20 +228,31 @@ def _may_live(consumer: str) -> bool:
     return True
 
 
+@cache
+def _postgres_engine(uri: str) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.make_url(uri).set(drivername="postgresql+psycopg"),
+        pool_size=1,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10},
+        hide_parameters=True,
+    )
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    return engine
+
+
 class Ledger:
     """Reads and writes the ledger.
 
-    Every call opens a connection and closes it: nothing is shared by workers that were forked.
+    A process keeps one connection to PostgreSQL for the next call, and verifies it first; a worker that is forked
+    starts without. SQLite is opened for every call.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.is_postgres = settings.postgres is not None
         self.place = settings.postgres.place if settings.postgres else str(settings.home / "ledger.sqlite")
         if settings.postgres:
-            url = sa.make_url(settings.postgres.uri()).set(drivername="postgresql+psycopg")
-            self._engine = sa.create_engine(
-                url, poolclass=sa.NullPool, connect_args={"connect_timeout": 10}, hide_parameters=True
-            )
+            self._engine = _postgres_engine(settings.postgres.uri())
         else:
             settings.home.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(
@@ -438,10 +450,14 @@ class Ledger:
         state = "queued" if will_retry else "failed"
         self._update_file(run_id, file_no, state=state, error=str(error), finished_at=datetime.now(UTC))
 
-    def finish_file(self, run_id: str, file_no: int, *, checksum: str, size: int, **facts: Any) -> None:
+    def finish_file(self, run_id: str, file_no: int, *, checksum: str | None, size: int, **facts: Any) -> None:
         """Note a fetched file; ``facts``: which of its addresses it came from, and whether it was in the cache."""
         facts |= {"state": "fetched", "checksum": checksum, "bytes": size, "finished_at": datetime.now(UTC)}
         self._update_file(run_id, file_no, **facts)
+
+    def note_checksum(self, run_id: str, file_no: int, checksum: str) -> None:
+        """Note the checksum of a file that was fetched without."""
+        self._update_file(run_id, file_no, checksum=checksum)
 
     def _update_file(self, run_id: str, file_no: int, **values: Any) -> None:
         query = files.update().where(files.c.run_id == run_id, files.c.file_no == file_no)

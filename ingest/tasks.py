@@ -22,7 +22,7 @@ from sqlalchemy.engine import RowMapping
 
 from ingest import addresses, catalog, engines, inspect, mirrors, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
-from ingest.fetch import Source, unpack, unpacked
+from ingest.fetch import Source, checksum, unpack, unpacked
 from ingest.plan import BATCH_BYTES, plan
 from ingest.publication import Outcome
 from ingest.queue import huey
@@ -154,12 +154,12 @@ def plan_run(run_id: str, _results: object, task: Task) -> None:
     planned = ledger.create_slices(
         run_id,
         rows,
-        checksum=" ".join(row["checksum"] for row in files),
         rows_read=sum(row["rows_planned"] for row in rows),
         bytes_read=sum(row["bytes"] for row in rows),
     )
     if planned:
         _enqueue_slices(run_id, range(len(rows)))
+        _note_checksums(settings, ledger, run_id)  # other workers load meanwhile
 
 
 @huey.task(retries=retries.RETRIES, context=True)
@@ -187,6 +187,7 @@ def publish_run(run_id: str, _results: object, task: Task) -> None:
     settings = load()
     ledger = Ledger(settings)
     try:
+        _note_checksums(settings, ledger, run_id)
         if publication.publish(ledger, sinks.get(settings), run_id) is Outcome.INCOMPLETE:
             submit(ledger, run_id)
     except Exception as error:
@@ -212,7 +213,7 @@ def _staging(run_id: str, request: Request) -> sinks.Staging:
 def _bring(settings: Settings, run_id: str, request: Request, file: RowMapping) -> Path:
     """Return the file or folder of a source that the run has fetched already, on whichever host this is."""
     file_no, sha256 = file["file_no"], file["checksum"]
-    root = unpacked(sha256, settings.home)
+    root = unpacked(sha256, settings.home) if sha256 else None
     if root is not None:
         return root
     first = addresses.whole(run_id, request, file_no)
@@ -221,6 +222,14 @@ def _bring(settings: Settings, run_id: str, request: Request, file: RowMapping) 
     if fetched.sha256 != sha256:
         raise CountMismatch(f"{source.public} changed while it was being loaded.", "Start the run again.")
     return unpack(fetched, settings.home)
+
+
+def _note_checksums(settings: Settings, ledger: Ledger, run_id: str) -> None:
+    """Take the checksums of files that were fetched without: planning begins it, publishing makes sure of it."""
+    request = Request.from_json(ledger.run(run_id)["request"])
+    for file in ledger.files(run_id):
+        if file["checksum"] is None:
+            ledger.note_checksum(run_id, file["file_no"], checksum(_bring(settings, run_id, request, file)))
 
 
 def _slices(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import adbc_driver_manager
@@ -66,7 +66,7 @@ class PostgresSink:
     ) -> int:
         """Load a slice in one transaction with its line in the ledger; see `ingest.sinks.Sink`."""
         try:
-            with closing(adbc.connect(self._where.uri())) as connection, closing(connection.cursor()) as cursor:
+            with _session(self._where.uri()) as connection, closing(connection.cursor()) as cursor:
                 rows = cursor.adbc_ingest(
                     _run_table(staging.run_id, table), batches, mode="append", db_schema_name=SCHEMA
                 )
@@ -130,6 +130,42 @@ class PostgresSink:
                 yield connection
         except psycopg.Error as error:
             raise _database_error(self._where, error.sqlstate, str(error)) from error
+
+
+_sessions: dict[str, adbc.Connection] = {}  # of this process, by address
+
+
+@contextmanager
+def _session(uri: str) -> Iterator[adbc.Connection]:
+    """Yield this process's session of a server; it is kept for the next slice unless something goes wrong in it.
+
+    A new one would have to find every page of the server's shared memory anew: with 4 GB of it that costs the server
+    as much as the rows of a slice do.
+    """
+    connection = _sessions.pop(uri, None)
+    if connection is not None and not _is_usable(connection):
+        with suppress(adbc_driver_manager.Error):
+            connection.close()
+        connection = None
+    connection = connection or adbc.connect(uri)
+    try:
+        yield connection
+    except BaseException:
+        with suppress(adbc_driver_manager.Error):
+            connection.close()
+        raise
+    _sessions[uri] = connection
+
+
+def _is_usable(connection: adbc.Connection) -> bool:
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("select 1")
+            cursor.fetchone()
+        connection.rollback()
+    except adbc_driver_manager.Error:
+        return False
+    return True
 
 
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:

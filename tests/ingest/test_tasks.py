@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def test_a_world_arrives_whole(pipeline: Pipeline, tmp_path: Path, engine: str) 
     run = pipeline.ledger.run(run_id)
     assert (run["rows_read"], run["rows_loaded"]) == (363, 363)
     assert run["requested_at"] <= run["started_at"] <= run["finished_at"]
+
+
+def test_no_run_is_published_without_the_checksum_of_its_file(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg")
+    run_id = pipeline.run(path)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert pipeline.ledger.run(run_id)["checksum"] == expected == pipeline.ledger.files(run_id)[0]["checksum"]
 
 
 def test_what_arrives_is_what_the_engine_gave(pipeline: Pipeline, tmp_path: Path) -> None:

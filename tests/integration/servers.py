@@ -71,7 +71,7 @@ class Postgres:
         options = ["--auth=trust", "--username=warehouse", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
         self._run("initdb", "-D", str(folder / "data"), *options)
         with (folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n")
+            file.write(f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n")
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
     def _identity(self) -> dict[str, object]:
