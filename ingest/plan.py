@@ -14,6 +14,7 @@ import numpy.typing as npt
 MIN_SLICE_BYTES = 8 << 20
 MAX_SLICE_BYTES = 64 << 20
 SLICES_WANTED = 16
+HEAVY_BYTES = 16 << 20  # a feature above this is a slice of its own: its neighbours' batches stay small
 BATCH_BYTES = 8 << 20  # what a batch may weigh beside its heaviest feature, which must pass in any case
 
 
@@ -85,11 +86,14 @@ def plan(
 
 
 def _cuts(sizes: npt.NDArray[np.int64], target: int) -> list[int]:
-    """Return where ranges begin: a new one as soon as the one before has reached the target."""
+    """Return where ranges begin: a new one as soon as the one before has reached the target, and around what is heavy."""
     ends = np.cumsum(sizes)
+    heavy = np.flatnonzero(sizes > HEAVY_BYTES)
+    forced = np.unique(np.concatenate([heavy, heavy + 1, [len(sizes)]]))
     cuts, reached = [0], 0
     while True:
-        following = int(np.searchsorted(ends, reached + target, side="left")) + 1
+        full = int(np.searchsorted(ends, reached + target, side="left")) + 1
+        following = min(full, int(forced[np.searchsorted(forced, cuts[-1], side="right")]))
         if following >= len(sizes):
             return cuts
         cuts.append(following)

@@ -77,10 +77,17 @@ def test_a_range_knows_its_heaviest_feature(made: list[tuple[Features, bool]]) -
         assert part.heaviest == sizes[(fids >= part.fid_from) & (fids <= part.fid_to)].max()
 
 
-def test_the_level_of_whole_countries_is_cut_where_it_is_heavy() -> None:
-    sizes = np.array([30, 1, 1, 100, 2, 3], np.int64) * MB
-    ranges = plan.plan([(np.arange(1, 7, dtype=np.int64), sizes)], [True])
-    assert [(part.fid_from, part.fid_to) for part in ranges] == [(2, 4), (1, 1), (5, 6)]
+def test_a_country_that_outweighs_others_by_far_is_a_range_of_its_own() -> None:
+    sizes = np.array([30, 1, 1, 100, 2, 3, 40, 20], np.int64) * MB
+    ranges = plan.plan([(np.arange(1, 9, dtype=np.int64), sizes)], [True])
+    assert [(part.fid_from, part.fid_to) for part in ranges] == [(4, 4), (7, 7), (1, 1), (8, 8), (5, 6), (2, 3)]
+
+
+@settings(deadline=None)
+@given(layers())
+def test_no_feature_shares_its_range_with_a_heavy_one(made: list[tuple[Features, bool]]) -> None:
+    for part in ranges_of(made):
+        assert part.row_count == 1 or part.heaviest <= plan.HEAVY_BYTES or not made[part.layer_no][1]
 
 
 def test_nothing_to_load_is_no_range() -> None:
