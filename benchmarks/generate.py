@@ -37,6 +37,9 @@ HEAVY_COASTS |= {"AUS": 1.6, "SWE": 1.3, "FIN": 1.3, "GBR": 1.3, "JPN": 1.2, "GR
 ISLAND_VERTICES = 150
 WIGGLE = 0.4  # of a lattice step; under one half nothing can cross
 
+TENTH = 0.1  # below this, countries are left out as well
+SMALL_WORLD = "RWA CAN"  # what is left in the smallest of worlds: five levels, and a coast
+
 COLUMNS_OF_PLACES = 24  # countries stand on a grid of 24 × 11 places of 15° × 15°
 LAND_WIDTH, LAND_HEIGHT = 14.0, 9.0
 SEA_HEIGHT, COAST_DEPTH = 4.0, 0.5
@@ -104,6 +107,7 @@ def write(path: Path, scale: float = 1.0) -> dict[str, int]:
         A GeoPackage that is not there yet; layers ``ADM_0`` … ``ADM_5``, MultiPolygon, EPSG:4326.
     scale : float
         Share of the level-1 units, with all below them, and of the coasts; 1 gives about 400,000 units and 4.7 GB.
+        Below a tenth countries are left out as well.
 
     Returns
     -------
@@ -141,9 +145,12 @@ def _units(scale: float) -> tuple[dict[str, npt.NDArray[np.object_]], list[Unit]
             countries.append(unit)
         else:  # a few name no parent, or one that is not there: they lie in their country all the same
             (known.get(path[:level]) or known[path[:1]]).children.append(unit)
+    share = min(1.0, scale / TENTH)
+    countries = sorted(countries, key=lambda unit: SMALL_WORLD.find(str(keys[unit.row][0])) if share < 1 else 0)
+    countries = countries[-max(3, round(share * len(countries))) :]
     random = np.random.default_rng(41)
     for country in countries:
-        kept = max(1, round(scale * len(country.children)))
+        kept = max(1, round(scale / share * len(country.children)))
         country.children = [country.children[i] for i in sorted(random.permutation(len(country.children))[:kept])]
         _number_leaves(country, 0)
     return table, countries
@@ -158,11 +165,11 @@ def _number_leaves(unit: Unit, first: int) -> int:
 
 
 def _coast_vertices(codes: list[str], countries: list[Unit], scale: float) -> Floats:
-    """Share the coasts out: named ones by table, the others by the root of their units."""
+    """Share the coasts out: to the named ones by table, to the others by the root of their units."""
     named = np.array([HEAVY_COASTS.get(code, 0.0) * 1e6 for code in codes])
     roots = np.where(named > 0, 0, np.sqrt([unit.leaf_to for unit in countries]))
-    weights: Floats = scale * (named + roots * (COAST_VERTICES - named.sum()) / roots.sum())
-    return weights
+    weights: Floats = named + roots * (COAST_VERTICES - sum(HEAVY_COASTS.values()) * 1e6) / roots.sum()
+    return weights * scale * COAST_VERTICES / weights.sum()
 
 
 def _lay_out(unit: Unit, coast_vertices: float, number: int) -> Country:

@@ -86,7 +86,7 @@ def plan(
 
 
 def _cuts(sizes: npt.NDArray[np.int64], target: int) -> list[int]:
-    """Return where ranges begin: a new one as soon as the one before has reached the target, and around what is heavy."""
+    """Return where ranges begin: a new one once the one before has reached the target, and around what is heavy."""
     ends = np.cumsum(sizes)
     heavy = np.flatnonzero(sizes > HEAVY_BYTES)
     forced = np.unique(np.concatenate([heavy, heavy + 1, [len(sizes)]]))
