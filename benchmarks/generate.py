@@ -169,7 +169,8 @@ def _coast_vertices(codes: list[str], countries: list[Unit], scale: float) -> Fl
     named = np.array([HEAVY_COASTS.get(code, 0.0) * 1e6 for code in codes])
     roots = np.where(named > 0, 0, np.sqrt([unit.leaf_to for unit in countries]))
     weights: Floats = named + roots * (COAST_VERTICES - sum(HEAVY_COASTS.values()) * 1e6) / roots.sum()
-    return weights * scale * COAST_VERTICES / weights.sum()
+    weights *= scale * COAST_VERTICES / weights.sum()
+    return weights
 
 
 def _lay_out(unit: Unit, coast_vertices: float, number: int) -> Country:

@@ -3,11 +3,6 @@
   model reads it again.
 -#}
 {% macro admin_level_select(level) -%}
-{%- if level > 0 %}
--- built after its parent level, which its foreign keys refer to
--- depends_on: {{ ref('admin_level_' ~ (level - 1)) }}
-{%- endif %}
-
 with
 
 staged as (

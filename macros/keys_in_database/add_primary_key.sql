@@ -1,6 +1,6 @@
 {#-
-  Post-hook, inside the model's transaction: the primary key that the contract declares. It has no name of its own, since the table before still holds it. DuckDB has it from
-  `create table` on.
+  Post-hook, inside the model's transaction: the primary key that the contract declares. It has no name of its own, since the table before still holds it. Its comment is the id of the
+  dbt run, which tells the other tables of the run that this one is finished. DuckDB has the key from `create table` on.
 -#}
 {% macro add_primary_key() %}
     {{ return(adapter.dispatch('add_primary_key')()) }}
@@ -12,6 +12,15 @@
 {% macro postgres__add_primary_key() %}
     {% set columns = declared_primary_key(model) %}
     {% if execute and columns %}
-        alter table {{ this }} add primary key ({{ columns | join(', ') }})
+do $primary_key$
+begin
+    alter table {{ this }} add primary key ({{ columns | join(', ') }});
+    execute (
+        select format('comment on constraint %I on %s is %L', conname, conrelid::regclass, '{{ invocation_id }}')
+        from pg_constraint
+        where contype = 'p' and conrelid = to_regclass('{{ this.include(database=false) }}')
+    );
+end
+$primary_key$
     {% endif %}
 {% endmacro %}

@@ -1,8 +1,8 @@
 {#-
   PL/pgSQL that adds foreign keys where they are missing: one block, keys in a fixed order under one advisory lock, so that threads never wait for each other in a
-  circle. A key whose table does not exist yet is left to that table's own build. A value that the parent lacks ends in an error that says what to rebuild.
+  circle. A key whose table does not exist yet is left to that table's own build, and so is, with `is_built_only`, one whose table is not yet replaced by this run. A value that the parent lacks ends in an error that says what to rebuild.
 -#}
-{% macro foreign_key_sql(keys, advice) %}
+{% macro foreign_key_sql(keys, advice, is_built_only=false) %}
 do $foreign_keys$
 declare
     wanted record;
@@ -17,6 +17,15 @@ begin
         ) as declared (name, child, child_column, parent, parent_column)
         where to_regclass(child) is not null
             and to_regclass(parent) is not null
+            {%- if is_built_only %}
+            and (
+                select count(*)
+                from pg_constraint
+                where contype = 'p'
+                    and conrelid in (to_regclass(child), to_regclass(parent))
+                    and obj_description(oid, 'pg_constraint') = '{{ invocation_id }}'
+            ) = 2
+            {%- endif %}
             and not exists (
                 select 1
                 from pg_constraint

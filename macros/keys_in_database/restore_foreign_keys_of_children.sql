@@ -1,6 +1,6 @@
 {#-
-  Post-hook, after the commit: rebuilding this table has dropped the foreign keys that refer to it. Children that this run builds later add theirs themselves; those that it
-  does not build get them back here.
+  Post-hook, after the commit: rebuilding this table has dropped the foreign keys that refer to it. Children that this run does not build get them back here; for the others see
+  `add_foreign_keys_between_built`.
 -#}
 {% macro restore_foreign_keys_of_children() %}
     {{ return(adapter.dispatch('restore_foreign_keys_of_children')()) }}

@@ -1,8 +1,5 @@
 {{ config(indexes=mart_indexes(columns=['ancestor_gid'])) }}
 
--- built after the units, which its foreign keys refer to
--- depends_on: {{ ref('admin_units') }}
-
 with
 
 lineage as (

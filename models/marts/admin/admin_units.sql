@@ -1,8 +1,5 @@
 {{ config(indexes=mart_indexes(columns=['parent_gid', 'country_gid'])) }}
 
--- built after the countries, which its foreign key refers to
--- depends_on: {{ ref('admin_level_0') }}
-
 with
 
 lineage as (
