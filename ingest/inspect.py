@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fiona.errors import FionaError
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
 from ingest.fetch import check_format
+from ingest.gdal import only_our_drivers
 
 LAYER_FILES = (".gpkg", ".shp", ".geojson", ".json")
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
@@ -81,18 +82,8 @@ def discover(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.suffix.lower() in LAYER_FILES)
     if not files:
         raise FormatUnknown(f"{root} holds no GeoPackage, shapefile or GeoJSON.")
-    layers = []
-    for path in files:
-        if set("!;") & set(str(path)):  # pyogrio would take these for parts of an address, and open another file
-            raise FormatUnknown(f"{path} cannot be read: its path holds '!' or ';'.", "Rename it.")
-        driver = check_format(path)
-        if driver == "GPKG":
-            _check_gpkg(path)
-        for name in _layer_names(path):
-            level = _level(name, release)
-            if level is not False:
-                layers.append(_open(path, name, driver, dataset.table(level)))
-    return layers
+    with only_our_drivers():
+        return [layer for path in files for layer in _layers(path, dataset, release)]
 
 
 def select(layers: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
@@ -174,6 +165,19 @@ def most_bytes(layer: Layer, heaviest: int) -> int:
 def quote(identifier: str) -> str:
     """Quote a name for SQL."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def _layers(path: Path, dataset: Dataset, release: Release) -> Iterator[Layer]:
+    """Yield the layers of a file that are layers of the dataset."""
+    if set("!;") & set(str(path)):  # pyogrio would take these for parts of an address, and open another file
+        raise FormatUnknown(f"{path} cannot be read: its path holds '!' or ';'.", "Rename it.")
+    driver = check_format(path)
+    if driver == "GPKG":
+        _check_gpkg(path)
+    for name in _layer_names(path):
+        level = _level(name, release)
+        if level is not False:
+            yield _open(path, name, driver, dataset.table(level))
 
 
 def _layer_names(path: Path) -> list[str]:

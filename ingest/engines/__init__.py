@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ingest.errors import UsageError, did_you_mean
+from ingest.gdal import restrict_pyogrio
 
 ENGINES = ("sedonadb", "geopandas")
 WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # what is trimmed off a text at both ends
@@ -85,6 +86,7 @@ def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str,
     """
     import pyogrio.raw
 
+    restrict_pyogrio()
     # GDAL ends a batch at this weight: a number of rows says little where one weighs 100 bytes and the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
     opened: AbstractContextManager[tuple[dict[str, Any], Any]] = pyogrio.raw.open_arrow(

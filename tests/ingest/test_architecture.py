@@ -19,6 +19,7 @@ LAYERS = {
     "retries": 1,
     "catalog": 2,
     "fetch": 3,
+    "gdal": 3,
     "runs": 3,
     "plan": 3,
     "queue": 3,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fiona
+import pyogrio
 import pytest
 
-from ingest import catalog, engines, inspect
+from ingest import catalog, engines, gdal, inspect
 from ingest.errors import FormatUnknown, IngestError
 from ingest.fetch import check_format
 from tests.fixtures import boundaries
@@ -88,6 +89,24 @@ def test_a_geojson_cannot_make_gdal_fetch_its_reference_system(
     with pytest.raises(FormatUnknown, match="not followed"):
         inspect.discover(path, gadm, gadm.release())
     assert not elsewhere.asked
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_a_geojson_with_a_virtual_file_in_one_of_its_texts_is_only_a_geojson(
+    tmp_path: Path, gadm: catalog.Dataset, engine: str
+) -> None:
+    other = boundaries.write_levels_gpkg(tmp_path / "another.gpkg", boundaries.levels({"BBB": 0}))
+    layer = f"<OGRVRTLayer name='gadm41_AAA_0'><SrcDataSource>{other}</SrcDataSource><SrcLayer>ADM_0</SrcLayer>"
+    virtual = f'"note": "<OGRVRTDataSource>{layer}</OGRVRTLayer></OGRVRTDataSource>",'
+    path = geojson(tmp_path / "gadm41_AAA_0.json", virtual)
+    assert read(engine, slice_of(layers_of(path)[0])).column("gid_0").to_pylist() == ["AAA"]
+
+
+def test_no_driver_but_three_may_open_a_file() -> None:
+    with gdal.only_our_drivers(), fiona.Env() as environment:
+        assert set(environment.drivers()) == gdal.DRIVERS
+    gdal.restrict_pyogrio()
+    assert set(pyogrio.list_drivers()) == gdal.DRIVERS
 
 
 @pytest.mark.parametrize("key", ["crs", "coordRefSys", "spatialReference", "$ref", "$schema", "links"])
