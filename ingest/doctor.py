@@ -72,7 +72,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _home(home: Path) -> Iterator[Finding]:
     nearest = next(path for path in (home, *home.parents) if path.exists())
-    writable = os.access(nearest, os.W_OK)
+    writable = nearest.is_dir() and os.access(nearest, os.W_OK)
     yield Finding("WAREHOUSE_HOME can be written", writable, str(home), "Set WAREHOUSE_HOME to a folder of yours.")
     free = shutil.disk_usage(nearest).free
     yield Finding(

@@ -397,8 +397,16 @@ def retrying() -> tenacity.Retrying:
         retry=tenacity.retry_if_exception_type(SourceInterrupted),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=30),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
-        before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
+        before_sleep=_say_that_it_is_tried_again,
         reraise=True,
+    )
+
+
+def _say_that_it_is_tried_again(state: tenacity.RetryCallState) -> None:
+    fault = state.outcome.exception() if state.outcome else None
+    text = fault.message if isinstance(fault, SourceInterrupted) else fault
+    log.warning(
+        "%s Attempt %s of %s follows in %.1f s.", text, state.attempt_number + 1, ATTEMPTS, state.upcoming_sleep
     )
 
 

@@ -36,6 +36,7 @@ class PostgresSink:
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
         """Put an empty table under every stable name that has none; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
+            self._require_postgis(connection)
             connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
             for table in tables:
                 known = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{table.name}"']).fetchone()
@@ -50,10 +51,7 @@ class PostgresSink:
         stored uncompressed: pglz would take twice the time and gain little on coordinates.
         """
         with self._connect() as connection:
-            if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
-                raise TargetUnavailable(
-                    f"{self._where.place} has no PostGIS.", "As a superuser, once: python -m ingest init"
-                )
+            self._require_postgis(connection)
             for table in tables:
                 connection.execute(_create(staging.run_id, table, unlogged=True))
                 for change in ("set storage external", "set statistics 0"):
@@ -122,6 +120,12 @@ class PostgresSink:
         with self._connect() as connection:
             for table in tables:
                 connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
+
+    def _require_postgis(self, connection: psycopg.Connection) -> None:
+        if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
+            raise TargetUnavailable(
+                f"{self._where.place} has no PostGIS.", "As a superuser, once: python -m ingest init"
+            )
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection]:

@@ -195,6 +195,20 @@ def test_staging_that_lost_its_rows_stops_the_build_and_leaves_the_marts(job: Jo
     assert every_row(job.warehouse) == before
 
 
+def test_a_database_without_postgis_is_told_with_what_to_do(
+    new_warehouse: Callable[[], Warehouse], world: World
+) -> None:
+    warehouse = new_warehouse()
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn) as connection:
+        connection.execute("drop extension postgis")
+    for command in (["doctor"], ["timezones", *world.options[1:]]):
+        done = warehouse.ingest(*command, expect=1)
+        assert "PostGIS" in done.stdout + done.stderr, command
+        assert "python -m ingest init" in done.stdout + done.stderr, command
+    assert warehouse.query("select 1 from raw.ingest_runs") == []
+
+
 @pytest.fixture
 def consumer(new_warehouse: Callable[[], Warehouse]) -> Iterator[Warehouse]:
     """A warehouse on whose queue a consumer with two workers runs."""
