@@ -46,6 +46,10 @@ class TargetUnavailable(IngestError):
     """The database or the queue does not answer, or lacks what is needed."""
 
 
+class DiskFull(IngestError):
+    """A disk that rows are written to has no room left."""
+
+
 class RightMissing(IngestError):
     """The database does not let this user do it."""
 

@@ -6,6 +6,7 @@ readers see: replacing it is one atomic step. The ledger stands beside it as Par
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 
 from ingest.catalog import Table
 from ingest.engines import schema
-from ingest.errors import SliceTaken
+from ingest.errors import DiskFull, SliceTaken
 from ingest.runs import Ledger, UtcTime, runs, slices
 from ingest.settings import Settings
 from ingest.sinks import OnLoaded, Staging
@@ -65,7 +66,7 @@ class GeoParquetSink:
         wanted = _file_schema(table)
         rows = 0
         path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
-        with _draft_of(path) as draft:
+        with _told_when_full(path.parent), _draft_of(path) as draft:
             with pq.ParquetWriter(draft, wanted, compression="zstd", compression_level=1) as writer:
                 for group in _gathered(batches):
                     constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
@@ -122,6 +123,20 @@ class GeoParquetSink:
             rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
             with _replacing(folder / f"{table.name}.parquet") as draft:
                 pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
+
+
+@contextmanager
+def _told_when_full(folder: Path) -> Iterator[None]:
+    """Tell a full disk from any other failure to write below a folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFull(
+            f"The disk of {folder} is full.",
+            "Free some space, or set WAREHOUSE_HOME to another disk; then start again.",
+        ) from error
 
 
 @contextmanager

@@ -16,11 +16,12 @@ from sqlalchemy.dialects import postgresql
 
 from ingest.catalog import Table
 from ingest.engines import FACTS
-from ingest.errors import IngestError, SliceTaken, TargetUnavailable
+from ingest.errors import DiskFull, IngestError, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
 from ingest.sinks import OnLoaded, Staging
 
 SCHEMA = "raw"
+DISK_FULL = "53100"
 EMPTY = "empty"
 TYPES = {pa.string(): "text", pa.int64(): "bigint", pa.float64(): "double precision", pa.bool_(): "boolean"}
 DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
@@ -174,6 +175,8 @@ def _is_usable(connection: adbc.Connection) -> bool:
 
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
     text = f"{where.place}: {message.strip().splitlines()[0]}"
+    if sqlstate == DISK_FULL:
+        return DiskFull(text, "Free some space on the disk of the server, then start the run again.")
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
         return TargetUnavailable(text, "Is the server running, and may this user log in?")
     return IngestError(text, f"SQLSTATE {sqlstate}.")

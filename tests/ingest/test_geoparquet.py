@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,12 @@ import pytest
 import shapely
 from duckdb_extensions import import_extension
 
-from ingest import catalog, engines
+from ingest import catalog, engines, retries
 from ingest.catalog import Table
-from ingest.errors import SliceTaken
+from ingest.errors import DiskFull, SliceTaken
 from ingest.runs import Ledger, Request
-from ingest.settings import Settings
-from ingest.sinks import Staging, get
+from ingest.settings import Postgres, Settings
+from ingest.sinks import Staging, get, postgres
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, expire_leases, slice_row
@@ -193,6 +194,32 @@ def test_a_slice_that_breaks_off_leaves_no_file(
         sink.write(staging, 0, catalog.get("gadm").table(1), broken, lambda _rows: pytest.fail("not loaded"))
     assert parquet(settings, staging) == before
     assert ledger.slices(staging.run_id)[0]["state"] == "queued"
+
+
+def test_a_disk_that_fills_up_under_a_slice_is_told_as_such_and_leaves_no_file(
+    ledger: Ledger,
+    sink: GeoParquetSink,
+    staging: Staging,
+    level_1: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_self: object, _table: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(DiskFull, match="gadm_adm_1 is full") as caught:
+        write(ledger, sink, staging, level_1)
+    assert retries.policy(caught.value) is retries.NEVER
+    assert parquet(settings, staging) == ["columns.parquet"]
+    assert ledger.slices(staging.run_id)[0]["state"] == "running"
+
+
+def test_a_full_disk_of_postgresql_is_no_server_that_is_away() -> None:
+    where = Postgres(host="h", port=1, user="u", password="", dbname="d")
+    fault = postgres._database_error(where, "53100", "could not extend file: No space left on device")
+    assert isinstance(fault, DiskFull)
+    assert "Free some space" in fault.hint
 
 
 def test_a_slice_that_is_refused_leaves_no_file(

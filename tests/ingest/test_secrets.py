@@ -6,11 +6,12 @@ import base64
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ingest import addresses, fetch, tasks
+from ingest import addresses, consumer, fetch, tasks
 from ingest.errors import RightMissing, SettingsError, SourceUnavailable, UsageError
 from ingest.fetch import Source
 from ingest.queue import create, huey
@@ -224,6 +225,12 @@ def test_a_malformed_address_of_redis_is_not_repeated(tmp_path: Path) -> None:
         create(settings)
     assert SECRET not in str(caught.value)
     assert SECRET not in repr(settings)
+
+
+def test_who_has_another_secret_sees_another_queue(settings: Settings) -> None:
+    mine = consumer.queue_id(settings)
+    assert consumer.queue_id(settings) == mine
+    assert consumer.queue_id(replace(settings, secret="another")) != mine
 
 
 def test_the_queue_of_one_machine_is_readable_by_its_owner_only(settings: Settings) -> None:

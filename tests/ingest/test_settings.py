@@ -21,6 +21,11 @@ def test_nothing_set_means_the_embedded_target_in_the_project(tmp_path: Path) ->
     assert (found.downloads, found.lake) == (root / ".warehouse" / "downloads", root / ".warehouse" / "raw")
 
 
+def test_dbt_finds_the_one_profile_in_the_root() -> None:
+    root = settings.PROJECT_ROOT
+    assert (root / "profiles.yml").samefile(root / "profiles" / "profiles.yml"), "it must be a symbolic link"
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     found = settings.load(
         {"WAREHOUSE_TARGET": "", "WAREHOUSE_HOME": "", "REDIS_URL": "", "INGEST_SECRET": "s", "PGPORT": ""}
