@@ -6,12 +6,13 @@ Messages are signed; a consumer refuses one that is not before anything of it is
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from huey import Huey, RedisHuey, SqliteHuey
 from huey.serializer import SignedSerializer
 
-from ingest.errors import SettingsError
+from ingest.errors import SettingsError, TargetUnavailable
 from ingest.settings import Settings, load
 
 
@@ -26,10 +27,16 @@ def create(settings: Settings) -> Huey:
                 "REDIS_URL is malformed.",
                 "redis://:PASSWORD@HOST:6379/0, where a password's / ? # @ and % are percent-encoded.",
             ) from None
-    settings.home.mkdir(parents=True, exist_ok=True)
     file = settings.home / "queue.sqlite"
-    file.touch(mode=0o600)  # addresses with a query pass through it
-    return SqliteHuey(filename=str(file), fsync=False, **options)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)  # addresses with a query pass through it
+        return SqliteHuey(filename=str(file), fsync=False, **options)
+    except (OSError, sqlite3.Error) as error:
+        raise TargetUnavailable(
+            f"The queue {file} cannot be opened: {error}.",
+            "Is the disk full, or the folder another user's? WAREHOUSE_HOME names another.",
+        ) from error
 
 
 huey = create(load())

@@ -185,18 +185,26 @@ def _local_secret(home: Path) -> str:
     """Return the secret of a single machine: made once, readable by its owner only."""
     path = home / "secret"
     try:
+        if not path.exists():
+            home.mkdir(parents=True, exist_ok=True)
+            _write_secret(home, path)
         return path.read_text(encoding="ascii").strip()
-    except FileNotFoundError:
-        pass
-    home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"{path} can be neither read nor written: {error.strerror}.",
+            "Is the disk full, or the folder another user's? WAREHOUSE_HOME names another.",
+        ) from error
+
+
+def _write_secret(home: Path, path: Path) -> None:
+    """Write a secret in one step; who comes second leaves the first one's."""
     draft = home / f"secret.{os.getpid()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32))
     try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
         os.link(draft, path)
     except FileExistsError:
         pass
     finally:
         draft.unlink()
-    return path.read_text(encoding="ascii").strip()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingest import addresses, consumer, fetch, tasks
-from ingest.errors import RightMissing, SettingsError, SourceUnavailable, UsageError
+from ingest.errors import RightMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
 from ingest.fetch import Source
 from ingest.queue import create, huey
 from ingest.runs import Ledger, Request
@@ -236,6 +236,13 @@ def test_who_has_another_secret_sees_another_queue(settings: Settings) -> None:
 def test_the_queue_of_one_machine_is_readable_by_its_owner_only(settings: Settings) -> None:
     create(settings)
     assert (settings.home / "queue.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_queue_that_cannot_be_opened_is_told(settings: Settings) -> None:
+    (settings.home / "queue.sqlite").mkdir(parents=True)
+    with pytest.raises(TargetUnavailable, match=r"queue\.sqlite cannot be opened") as caught:
+        create(settings)
+    assert "WAREHOUSE_HOME" in caught.value.hint
 
 
 def test_an_error_of_the_ledger_does_not_quote_the_values_of_a_statement(ledger: Ledger) -> None:

@@ -127,6 +127,13 @@ def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
 
 
+def test_a_home_where_no_secret_can_be_kept_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="neither read nor written") as caught:
+        settings.load({"WAREHOUSE_HOME": str(tmp_path / "file" / "home")})
+    assert "WAREHOUSE_HOME" in caught.value.hint
+
+
 def _secret(home: str) -> str:
     return settings.load({"WAREHOUSE_HOME": home}).secret
 
