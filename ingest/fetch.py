@@ -47,6 +47,7 @@ ATTEMPTS = 5
 CONNECT_SECONDS = 30
 STALL_SECONDS = 60  # no byte for so long: the transfer is given up and resumed
 CHUNK_BYTES = 1 << 20
+ZIP_HEAD = b"PK\x03\x04"
 UNPACK_RATIO = 200  # a zip that claims to grow by more than this is a bomb; GADM's grow by 4
 UNPACK_FREE_BYTES = 1 << 28  # what must stay free on the disk after unpacking
 READABLE = {".gpkg", ".shp", ".shx", ".dbf", ".prj", ".cpg", ".geojson", ".json"}
@@ -264,9 +265,10 @@ def unpack(fetched: Fetched, home: Path) -> Path:
     if not zipfile.is_zipfile(path):
         if path.is_relative_to(home / "downloads"):
             _forget(path)
-        raise ArchiveInvalid(
-            f"{path.name} is no zip archive: {_looks_like(path)}.", "Download it again, or check the address."
-        )
+        with path.open("rb") as file:
+            is_cut_off = file.read(len(ZIP_HEAD)) == ZIP_HEAD
+        what = "damaged: its end is missing" if is_cut_off else f"no zip archive: {_looks_like(path)}"
+        raise ArchiveInvalid(f"{path.name} is {what}.", "Download it again, or check the address.")
     folder = _unpacked_folder(fetched.sha256, home)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
@@ -385,9 +387,11 @@ def _verify(source: Source, sha256: str) -> None:
 
 def _looks_like(path: Path) -> str:
     with path.open("rb") as file:
-        head = file.read(512).lstrip().lower()
-    if head.startswith((b"<!doctype html", b"<html")):
+        head = file.read(512).lstrip()
+    if head.lower().startswith((b"<!doctype html", b"<html")):
         return "it is an HTML page, most likely a server's error"
+    if head.startswith(ZIP_HEAD):
+        return "it begins like a zip archive"
     return "it is empty" if not head else f"it begins with {head[:8]!r}"
 
 

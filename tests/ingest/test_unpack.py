@@ -163,11 +163,11 @@ def test_a_disk_that_fills_up_while_unpacking_leaves_nothing_behind(
     assert_refused(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}), tmp_path, "No space left on device")
 
 
-@pytest.mark.parametrize("count", [1, 10, 4000])
-def test_a_truncated_archive_is_refused(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "message"), [(1, "damaged"), (10, "damaged"), (4000, "its end is missing")])
+def test_a_truncated_archive_is_refused(tmp_path: Path, count: int, message: str) -> None:
     path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES})
     path.write_bytes(path.read_bytes()[:-count])
-    assert_refused(path, tmp_path, "no zip archive|damaged")
+    assert_refused(path, tmp_path, message)
 
 
 def test_a_web_page_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -> None:
