@@ -42,7 +42,7 @@ docs: install ## the docs site as one page: target/static_index.html
 	$(BIN)/dbt docs generate --static
 
 test: servers install-dev ## every test, on real PostGIS and Redis that the suite starts itself
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: install-dev ## the tests that need no server
 	$(BIN)/pytest tests/ingest -n 2

@@ -47,10 +47,3 @@ def pytest_report_header() -> list[str]:
     gdal = ".".join(map(str, pyogrio.__gdal_version__))
     real = "real files in ../shared/data" if SHARED_DATA.is_dir() else "no ../shared/data: generated files"
     return [f"GDAL {gdal}, GEOS {shapely.geos_version_string}, {libraries}", real]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a module that needs servers on one xdist worker: they share a warehouse."""
-    for item in items:
-        if item.get_closest_marker("servers"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
