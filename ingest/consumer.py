@@ -126,7 +126,7 @@ def _beat(
                 return
         except (IngestError, RedisError, HueyException) as error:
             log.warning("No sign of life given: %s", error)
-        stopped.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 4)
+        stopped.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 8)
 
 
 def start(
@@ -164,9 +164,13 @@ def start(
     return process, log_file
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Have a consumer stop after the tasks at hand, and wait for it."""
-    process.send_signal(signal.SIGINT)
+def stop(process: subprocess.Popen[bytes], *, at_once: bool) -> None:
+    """Wait for a consumer that stops with its runs; ``at_once`` tells it to stop after the tasks at hand.
+
+    One that stops by itself must not be told: the second signal would break off what publishing clears away.
+    """
+    if at_once:
+        process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:

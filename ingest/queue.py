@@ -21,7 +21,8 @@ def create(settings: Settings) -> Huey:
     options: dict[str, Any] = {"name": "ingest", "serializer": SignedSerializer(secret=settings.secret, salt="ingest")}
     if settings.postgres:
         try:
-            return RedisHuey(url=settings.redis_url, **options)
+            # Workers look up from an empty queue this often, and so hear that they are to stop.
+            return RedisHuey(url=settings.redis_url, read_timeout=0.2, **options)
         except ValueError:  # its message may quote a part of the password
             raise SettingsError(
                 "REDIS_URL is malformed.",

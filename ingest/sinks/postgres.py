@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
@@ -137,16 +136,18 @@ class PostgresSink:
             raise _database_error(self._where, error.sqlstate, str(error)) from error
 
 
-_sessions: dict[str, adbc.Connection] = {}  # of this process, by address
+_sessions: dict[str, Any] = {}  # ADBC connections of this process, by address
 
 
 @contextmanager
-def _session(uri: str) -> Iterator[adbc.Connection]:
+def _session(uri: str) -> Iterator[Any]:
     """Yield this process's session of a server; it is kept for the next slice unless something goes wrong in it.
 
     A new one would have to find every page of the server's shared memory anew: with 4 GB of it that costs the server
     as much as the rows of a slice do.
     """
+    import adbc_driver_postgresql.dbapi as adbc  # a quarter of a second, in the workers only
+
     connection = _sessions.pop(uri, None)
     if connection is not None and not _is_usable(connection):
         with suppress(adbc_driver_manager.Error):
@@ -162,7 +163,7 @@ def _session(uri: str) -> Iterator[adbc.Connection]:
     _sessions[uri] = connection
 
 
-def _is_usable(connection: adbc.Connection) -> bool:
+def _is_usable(connection: Any) -> bool:
     try:
         with closing(connection.cursor()) as cursor:
             cursor.execute("select 1")
