@@ -1,13 +1,11 @@
-"""dbt-duckdb plugin: DuckDB's spatial extension from the package index, loaded without network.
+"""DuckDB's spatial extension from the package index, loaded without network.
 
-``profiles/profiles.yml`` names this module; dbt-duckdb calls :meth:`Plugin.configure_connection` once per DuckDB
-instance. The extension binary comes from the PyPI package ``duckdb-extension-spatial``, whose version must equal
-that of ``duckdb``.
+The extension binary comes from the PyPI package ``duckdb-extension-spatial``, whose version must equal that of
+``duckdb``.
 """
 
 from __future__ import annotations
 
-from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 from duckdb_extensions import import_extension
 
@@ -22,17 +20,3 @@ def load_spatial(connection: DuckDBPyConnection) -> None:
     """
     import_extension("spatial", con=connection)
     connection.load_extension("spatial")
-
-
-class Plugin(BasePlugin):
-    """Install the packaged spatial extension and load it."""
-
-    def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load the extension and keep times in UTC, so that a build does not depend on where it runs.
-
-        Parameters
-        ----------
-        conn : DuckDBPyConnection
-            The fresh connection; cursors made from it share what is loaded here.
-        """
-        load_spatial(conn)

@@ -1,0 +1,69 @@
+"""dbt-duckdb plugin: what the models need of DuckDB that it does not have by itself.
+
+``profiles/profiles.yml`` names this module; dbt-duckdb calls :meth:`Plugin.configure_connection` once per DuckDB
+instance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import shapely
+from dbt.adapters.duckdb.plugins import BasePlugin
+from duckdb import DuckDBPyConnection
+
+from ingest.duckdb_spatial import load_spatial
+
+LAST_PIECE = 2**60  # a heap of vertices on one spot, which no halving takes apart, ends here
+
+
+def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
+    """Cut a polygon into pieces of at most so many vertices, as ``macros/spatial/cut_polygons.sql`` does on PostGIS.
+
+    Parameters
+    ----------
+    wkb : bytes
+        The polygon, as WKB.
+    max_vertices : int
+        The most vertices that a piece may have.
+
+    Returns
+    -------
+    list of dict
+        ``piece_number`` (1 for a polygon that was small enough; piece n was halved into 2n and 2n + 1) and ``geom``,
+        WKB of a Polygon or MultiPolygon. No piece is empty.
+    """
+    found, left = [], [(1, shapely.from_wkb(wkb))]
+    while left:
+        number, piece = left.pop()
+        if piece.is_empty:
+            continue
+        if shapely.get_num_coordinates(piece) <= max_vertices or number >= LAST_PIECE:
+            found.append({"piece_number": number, "geom": shapely.to_wkb(piece)})
+            continue
+        min_lon, min_lat, max_lon, max_lat = piece.bounds
+        if max_lon - min_lon > max_lat - min_lat:
+            middle = (min_lon + max_lon) / 2
+            boxes = ((min_lon, min_lat, middle, max_lat), (middle, min_lat, max_lon, max_lat))
+        else:
+            middle = (min_lat + max_lat) / 2
+            boxes = ((min_lon, min_lat, max_lon, middle), (min_lon, middle, max_lon, max_lat))
+        left += [(number * 2 + side, shapely.clip_by_rect(piece, *box)) for side, box in enumerate(boxes)]
+    return found
+
+
+class Plugin(BasePlugin):
+    """Load the packaged spatial extension, and register :func:`cut_polygon`."""
+
+    def configure_connection(self, conn: DuckDBPyConnection) -> None:
+        """Load what is needed, and keep times in UTC, so that a build does not depend on where it runs.
+
+        Parameters
+        ----------
+        conn : DuckDBPyConnection
+            The fresh connection; cursors made from it share what is loaded here.
+        """
+        load_spatial(conn)
+        conn.create_function(
+            "cut_polygon", cut_polygon, ["BLOB", "INTEGER"], "STRUCT(piece_number BIGINT, geom BLOB)[]"  # type: ignore[arg-type, list-item]
+        )

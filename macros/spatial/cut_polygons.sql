@@ -1,0 +1,85 @@
+{#- The select that cuts the geometries above `part_vertices()` of a CTE: key, polygon_number, piece_number, geom. -#}
+{% macro cut_polygons(cte, key) %}
+    {{ return(adapter.dispatch('cut_polygons')(cte, key)) }}
+{% endmacro %}
+
+{#- The halves have names of two bits less than a bigint has: a heap of vertices on one spot, which no halving takes apart, ends there. -#}
+{% macro default__cut_polygons(cte, key) %}
+    with recursive halves as (
+
+        select
+            {{ cte }}.{{ key }},
+            dumped.path[1] as polygon_number,
+            cast(1 as bigint) as piece_number,
+            dumped.geom
+        from {{ cte }}
+        cross join lateral st_dump({{ cte }}.geom) as dumped
+        where {{ cte }}.vertex_count > {{ part_vertices() }}
+
+        union all
+
+        select
+            halves.{{ key }},
+            halves.polygon_number,
+            halves.piece_number * 2 + side as piece_number,
+            st_clipbybox2d(halves.geom, st_makeenvelope(
+                case when side = 1 and is_wide then mid_lon else min_lon end,
+                case when side = 1 and not is_wide then mid_lat else min_lat end,
+                case when side = 0 and is_wide then mid_lon else max_lon end,
+                case when side = 0 and not is_wide then mid_lat else max_lat end,
+                4326
+            )) as geom
+        from halves
+        cross join lateral (
+            select
+                st_xmin(halves.geom) as min_lon,
+                st_ymin(halves.geom) as min_lat,
+                st_xmax(halves.geom) as max_lon,
+                st_ymax(halves.geom) as max_lat,
+                (st_xmin(halves.geom) + st_xmax(halves.geom)) / 2 as mid_lon,
+                (st_ymin(halves.geom) + st_ymax(halves.geom)) / 2 as mid_lat,
+                st_xmax(halves.geom) - st_xmin(halves.geom) > st_ymax(halves.geom) - st_ymin(halves.geom) as is_wide
+        ) as box
+        cross join generate_series(0, 1) as side
+        where st_npoints(halves.geom) > {{ part_vertices() }}
+            and halves.piece_number < {{ 2 ** 60 }}
+
+    )
+
+    select
+        {{ key }},
+        polygon_number,
+        piece_number,
+        geom
+    from halves
+    where not st_isempty(geom)
+        and (st_npoints(geom) <= {{ part_vertices() }} or piece_number >= {{ 2 ** 60 }})
+{% endmacro %}
+
+{#- `cut_polygon` is Shapely's, registered by `ingest.duckdb_plugin`: DuckDB has GEOS and does not show its rectangle clipping. -#}
+{% macro duckdb__cut_polygons(cte, key) %}
+    select
+        {{ key }},
+        polygon_number,
+        piece.piece_number,
+        st_geomfromwkb(piece.geom) as geom
+    from (
+        select
+            {{ key }},
+            polygon_number,
+            unnest(cut_polygon(st_aswkb(geom), {{ part_vertices() }})) as piece
+        from (
+            select
+                {{ key }},
+                dumped.path[1] as polygon_number,
+                dumped.geom
+            from (
+                select
+                    {{ key }},
+                    unnest(st_dump(geom)) as dumped
+                from {{ cte }}
+                where vertex_count > {{ part_vertices() }}
+            ) as dumps
+        ) as polygons
+    ) as cuts
+{% endmacro %}
