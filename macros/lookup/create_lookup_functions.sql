@@ -1,0 +1,34 @@
+{#-
+  At the end of every run: the functions that people ask, `fold_name`, `locate` and, on DuckDB, `locate_points`, beside the tables that they read. They name the tables in their text only, so that rebuilding a table
+  does not take them along.
+-#}
+{% macro create_lookup_functions() %}
+    {{ return(adapter.dispatch('create_lookup_functions')()) }}
+{% endmacro %}
+
+{% macro postgres__create_lookup_functions() %}
+do $create$
+begin
+    -- a run that made no mart yet has no schema for them
+    if to_regnamespace('marts') is null then
+        return;
+    end if;
+    perform pg_advisory_xact_lock(hashtext('lookup functions of the marts'));
+
+    create or replace function marts.fold_name(name text)
+    returns text language sql immutable strict parallel safe
+    as $fold_name$
+        select {{ fold_name('name') }}
+    $fold_name$;
+    comment on function marts.fold_name(text) is 'A name as people type it: small letters, no accents, no marks.';
+
+    {{ locate_in_postgres() }}
+end
+$create$
+{% endmacro %}
+
+{% macro duckdb__create_lookup_functions() %}
+create schema if not exists marts;
+create or replace macro marts.fold_name(name) as {{ fold_name('name') }};
+{{ locate_in_duckdb() }}
+{% endmacro %}

@@ -1,0 +1,85 @@
+{#- PL/pgSQL, since it plans each statement once per session: planning them takes longer than running them. -#}
+{% macro locate_in_postgres() %}
+    create or replace function marts.locate(lon double precision, lat double precision)
+    returns table (
+        status text,
+        gid text,
+        admin_level integer,
+        {%- for level in admin_levels() %}
+        gid_{{ level }} text,
+        {%- endfor %}
+        path text,
+        gids text[],
+        tzid text,
+        tzids text[]
+    )
+    language plpgsql stable parallel safe
+    as $locate$
+    #variable_conflict use_column
+    declare
+        point geometry;
+        meridian double precision;
+        more_gids text[];
+        more_tzids text[];
+    begin
+        -- NULL and NaN are not between anything
+        if (locate.lon between -180 and 180 and locate.lat between -90 and 90) is not true then
+            locate.status := 'bad coordinates';
+            return next;
+            return;
+        end if;
+
+        foreach meridian in array case when abs(locate.lon) = 180 then array[-180, 180] else array[locate.lon] end loop
+            point := st_setsrid(st_makepoint(meridian, locate.lat), 4326);
+
+            select array_agg(distinct parts.gid)
+            into more_gids
+            from marts.admin_leaf_parts as parts
+            where st_dwithin(parts.geom, point, {{ border_degrees() }});
+
+            select array_agg(distinct parts.tzid)
+            into more_tzids
+            from marts.timezone_parts as parts
+            where st_dwithin(parts.geom, point, {{ border_degrees() }});
+
+            locate.gids := locate.gids || more_gids;
+            locate.tzids := locate.tzids || more_tzids;
+        end loop;
+
+        if cardinality(locate.gids) > 1 then
+            locate.gids := array(select distinct unnest(locate.gids) collate "C" order by 1);
+        end if;
+        if cardinality(locate.tzids) > 1 then
+            locate.tzids := array(
+                select tz
+                from (select distinct unnest(locate.tzids) collate "C" as tz) as zones
+                order by tz like 'Etc/%', tz
+            );
+        end if;
+        locate.tzid := locate.tzids[1];
+        locate.gid := locate.gids[1];
+        locate.status := case coalesce(cardinality(locate.gids), 0) when 0 then 'no unit' when 1 then 'one unit' else 'several units' end;
+
+        if locate.gid is not null then
+            select units.admin_level, units.path
+            into locate.admin_level, locate.path
+            from marts.admin_units as units
+            where units.gid = locate.gid;
+
+            select
+                {%- for level in admin_levels() %}
+                max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}){{ ',' if not loop.last }}
+                {%- endfor %}
+            into
+                {%- for level in admin_levels() %}
+                locate.gid_{{ level }}{{ ',' if not loop.last }}
+                {%- endfor %}
+            from marts.admin_unit_ancestors as ancestors
+            where ancestors.gid = locate.gid;
+        end if;
+        return next;
+    end
+    $locate$;
+    comment on function marts.locate(double precision, double precision) is
+        'The units from country to leaf, and the time zones, at a longitude and latitude in degrees on WGS 84. Always one row.';
+{% endmacro %}
