@@ -6,11 +6,12 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from ingest import __version__, catalog, console, engines
-from ingest.errors import IngestError, UsageError, did_you_mean
+from ingest import __version__, console
+from ingest.errors import IngestError, NameUnknown, UsageError, did_you_mean
 
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
@@ -89,7 +90,9 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
 )
 @click.option("--levels", metavar="0-5", callback=_levels, help="Levels that must be loaded, such as 0-2 or 1,3.")
 @click.option(
-    "--engine", type=click.Choice(engines.ENGINES), default="sedonadb", show_default=True, help="What reads the layers."
+    "--engine",
+    type=click.Choice(["sedonadb", "geopandas"]),
+    default="sedonadb", show_default=True, help="What reads the layers."
 )
 @click.option(
     "--workers",
@@ -122,6 +125,7 @@ def load(
     is_async: bool,
 ) -> None:
     """Load DATASETS into the staging tables and publish them."""
+    from ingest import catalog
     from ingest import load as loading
 
     names = list(dict.fromkeys(datasets))
@@ -146,6 +150,8 @@ def load(
 
 def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
     """Sort ``[DATASET=]VALUE`` options by dataset; a value without one is for all that are loaded."""
+    from ingest import catalog
+
     sorted_values: dict[str, list[str]] = {name: [] for name in names}
     for value in values:
         name, mark, rest = value.partition("=")
@@ -275,6 +281,68 @@ def alert(text: str | None, is_test: bool) -> None:
         raise UsageError("Give either a TEXT or --test.")
     alerts.send_now(settings.load(), text)
     console.say("The webhook took the message.")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("lon", required=False)
+@click.argument("lat", required=False)
+@click.option(
+    "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="Many points, from CSV or GeoParquet."
+)
+@click.option(
+    "--output", "target", metavar="FILE", type=click.Path(path_type=Path), help="Where their answers go, same format."
+)
+def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None) -> None:
+    """Say in which units and time zones a point lies: LON and LAT in degrees, or the points of a file.
+
+    \b
+    python -m ingest locate -66.1 18.4
+    python -m ingest locate --input points.csv --output located.csv
+    """  # noqa: D301  click reads the escape as a character
+    from ingest import lookup, settings
+
+    if source is not None or target is not None:
+        if source is None or target is None or lon is not None:
+            raise UsageError("Give either LON and LAT, or --input and --output.")
+        from ingest import points
+
+        with lookup.open_marts(settings.load()) as marts:
+            rows = points.locate_file(marts, source, target, console.progress)
+        console.say(f"{rows} rows: {target}")
+        return
+    coordinates = _coordinates(lon, lat)
+    with lookup.open_marts(settings.load()) as marts:
+        console.location(marts.locate(*coordinates))
+
+
+def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
+    if lon is None or lat is None:
+        raise UsageError("Give LON and LAT in degrees, as in: locate -66.1 18.4", "Many points: --input and --output.")
+    try:
+        degrees = float(lon), float(lat)
+    except ValueError as error:
+        raise UsageError(f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4") from error
+    if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
+        swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
+        hint = "Longitude comes first." if swapped else "Longitude is -180 to 180, latitude -90 to 90."
+        raise UsageError(f"There is no longitude {lon} with latitude {lat}.", hint)
+    return degrees
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many units.")
+def find(name: str, limit: int) -> None:
+    """Find units by NAME or its beginning, in any spelling that is known; accents do not matter."""
+    from ingest import lookup, settings
+
+    with lookup.open_marts(settings.load()) as marts:
+        found = marts.find(name, limit + 1)
+    if not found:
+        raise NameUnknown(f"No unit goes by {name!r}, or by a name that begins so.", "Try its beginning only.")
+    console.names(found[:limit])
+    if len(found) > limit:
+        console.say(f"… and more: --limit {2 * limit} shows them.")
 
 
 @cli.command()

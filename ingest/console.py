@@ -5,16 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy.engine import RowMapping
 
-from ingest import catalog
-from ingest.doctor import Finding
 from ingest.errors import IngestError, TargetUnavailable
-from ingest.runs import ENDED, Ledger
+
+if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger, which takes longer to import
+    from rich.progress import TaskID
+    from sqlalchemy.engine import RowMapping
+
+    from ingest.doctor import Finding
+    from ingest.lookup import Name, Row
+    from ingest.runs import Ledger
 
 POLL_SECONDS = 0.2
 QUIET_SECONDS = 5.0  # so long without a sign of life from any consumer, and nobody is waited for
@@ -52,6 +56,10 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
     is_alive : callable
         Whether anyone still works on them; the watch ends when nobody does.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from ingest.runs import ENDED
+
     bars: dict[tuple[str, str], TaskID] = {}
     columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
@@ -88,6 +96,8 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
 
 def counts(ledger: Ledger, runs: Sequence[RowMapping]) -> None:
     """Print the rows of every raw table of the given runs."""
+    from ingest import catalog
+
     table = Table("dataset", "release", "table", box=None, pad_edge=False)
     for name in ("rows", "slices", "MB"):
         table.add_column(name, justify="right")
@@ -153,6 +163,39 @@ def run(ledger: Ledger, row: RowMapping) -> None:
             str(item["attempts"]),
             item["worker"] or "",
         )
+    out.print(table)
+
+
+def progress(rows: int) -> None:
+    """Say how many rows are done, on one line of a terminal; nothing where there is none."""
+    if err.is_terminal:
+        err.print(f"{rows} rows", end="\r")
+
+
+def location(answer: Row) -> None:
+    """Print the answer to where one point is: its units from the country down, then its time zones."""
+    from ingest.lookup import COLUMNS
+
+    found = dict(zip(COLUMNS, answer, strict=True))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    names = (found["path"] or "").split(" > ")
+    keys = [found[f"gid_{level}"] for level in range(6) if found[f"gid_{level}"]]
+    for key, name in zip(keys, names, strict=False):
+        table.add_row(key, _plain(name))
+    if found["status"] == "no unit":
+        table.add_row("no unit", "at sea, or in a country that is not loaded")
+    if found["status"] == "several units":
+        table.add_row("several units", "on a border, or units overlap: " + ", ".join(found["gids"]))
+    table.add_row("time zone", ", ".join(found["tzids"] or ["none"]))
+    out.print(table)
+
+
+def names(found: Sequence[Name]) -> None:
+    """Print units that go by a name, with the path that tells them apart."""
+    table = Table("gid", "level", "type", "name", "path", box=None, pad_edge=False)
+    for item in found:
+        name = item.name if item.name_kind == "name" else f"{item.name} ({item.name_kind})"
+        table.add_row(item.gid, str(item.admin_level), _plain(item.type_english or ""), _plain(name), _plain(item.path))
     out.print(table)
 
 

@@ -98,6 +98,14 @@ class RunInProgress(IngestError):
     """Another run of the same dataset has not ended."""
 
 
+class MartsMissing(IngestError):
+    """The marts that are asked were never built."""
+
+
+class NameUnknown(IngestError):
+    """No unit goes by the name."""
+
+
 class SliceTaken(IngestError):
     """Another worker has taken the slice over; what this one loaded is discarded."""
 

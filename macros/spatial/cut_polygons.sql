@@ -1,10 +1,10 @@
-{#- The select that cuts the geometries above `part_vertices()` of a CTE: key, polygon_number, piece_number, geom. -#}
-{% macro cut_polygons(cte, key) %}
-    {{ return(adapter.dispatch('cut_polygons')(cte, key)) }}
+{#- The select that cuts the geometries of a CTE that have more than `max_vertices`: key, polygon_number, piece_number, geom. -#}
+{% macro cut_polygons(cte, key, max_vertices) %}
+    {{ return(adapter.dispatch('cut_polygons')(cte, key, max_vertices)) }}
 {% endmacro %}
 
 {#- The halves have names of two bits less than a bigint has: a heap of vertices on one spot, which no halving takes apart, ends there. -#}
-{% macro default__cut_polygons(cte, key) %}
+{% macro default__cut_polygons(cte, key, max_vertices) %}
     with recursive halves as (
 
         select
@@ -14,7 +14,7 @@
             dumped.geom
         from {{ cte }}
         cross join lateral st_dump({{ cte }}.geom) as dumped
-        where {{ cte }}.vertex_count > {{ part_vertices() }}
+        where {{ cte }}.vertex_count > {{ max_vertices }}
 
         union all
 
@@ -41,7 +41,7 @@
                 st_xmax(halves.geom) - st_xmin(halves.geom) > st_ymax(halves.geom) - st_ymin(halves.geom) as is_wide
         ) as box
         cross join generate_series(0, 1) as side
-        where st_npoints(halves.geom) > {{ part_vertices() }}
+        where st_npoints(halves.geom) > {{ max_vertices }}
             and halves.piece_number < {{ 2 ** 60 }}
 
     )
@@ -53,11 +53,11 @@
         geom
     from halves
     where not st_isempty(geom)
-        and (st_npoints(geom) <= {{ part_vertices() }} or piece_number >= {{ 2 ** 60 }})
+        and (st_npoints(geom) <= {{ max_vertices }} or piece_number >= {{ 2 ** 60 }})
 {% endmacro %}
 
 {#- `cut_polygon` is Shapely's, registered by `ingest.duckdb_plugin`: DuckDB has GEOS and does not show its rectangle clipping. -#}
-{% macro duckdb__cut_polygons(cte, key) %}
+{% macro duckdb__cut_polygons(cte, key, max_vertices) %}
     select
         {{ key }},
         polygon_number,
@@ -67,7 +67,7 @@
         select
             {{ key }},
             polygon_number,
-            unnest(cut_polygon(st_aswkb(geom), {{ part_vertices() }})) as piece
+            unnest(cut_polygon(st_aswkb(geom), {{ max_vertices }})) as piece
         from (
             select
                 {{ key }},
@@ -78,7 +78,7 @@
                     {{ key }},
                     unnest(st_dump(geom)) as dumped
                 from {{ cte }}
-                where vertex_count > {{ part_vertices() }}
+                where vertex_count > {{ max_vertices }}
             ) as dumps
         ) as polygons
     ) as cuts

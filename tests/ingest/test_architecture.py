@@ -40,6 +40,9 @@ LAYERS = {
     "cli": 8,
     "__main__": 9,
     "duckdb_spatial": 0,
+    "duckdb_plugin": 1,
+    "lookup": 2,
+    "points": 3,
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from ingest import cli as command_line
+from ingest import engines
 from ingest.errors import IngestError, did_you_mean
 from ingest.runs import Ledger, Request
 from ingest.settings import Settings
@@ -71,6 +72,19 @@ def test_help_ends_well(ingest: object, path: tuple[str, ...]) -> None:
     code, printed = ingest(*path, "--help")  # type: ignore[operator]
     assert code == 0
     assert printed.startswith("Usage: python -m ingest")
+
+
+def test_every_engine_can_be_chosen() -> None:
+    (option,) = (option for option in ALL["load",].params if option.name == "engine")
+    assert isinstance(option.type, click.Choice)
+    assert tuple(option.type.choices) == engines.ENGINES
+
+
+def test_asking_the_command_line_imports_nothing_heavy() -> None:
+    heavy = ("numpy", "pyarrow", "sqlalchemy", "redis", "dbt", "shapely")
+    code = "import sys, ingest.cli, ingest.lookup; print(*(name for name in sys.argv[1:] if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_the_version_is_that_of_the_package(ingest: object) -> None:

@@ -16,6 +16,7 @@ from tests.integration.conftest import Warehouse
 TABLES = (
     *(f"admin_level_{level}" for level in range(6)),
     *("admin_units", "admin_unit_ancestors", "timezones"),
+    *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies"),
 )
 RELATIVE_TOLERANCE = 1e-9  # areas: the engines add up the same numbers in another order

@@ -1,26 +1,13 @@
 {{ config(indexes=mart_indexes(geometry='geom')) }}
 
--- built after the units, which its foreign key refers to
--- depends_on: {{ ref('admin_units') }}
-
+-- From what is staged, not from the marts of the levels: those are built one after another, and cutting takes as long as they do.
 with
 
 leaves as (
-    {% for level in admin_levels() %}
-    select
-        gid,
-        vertex_count,
-        min_lon,
-        min_lat,
-        max_lon,
-        max_lat,
-        geom
-    from {{ ref('admin_level_' ~ level) }}
-    where is_leaf
-        and geom is not null
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+
+    select * from {{ ref('int_admin_leaves') }}
+    where geom is not null
 
 )
 
-{{ geometry_parts('leaves', 'gid') }}
+{{ geometry_parts('leaves', 'gid', 1000) }}

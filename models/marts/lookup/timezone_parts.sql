@@ -9,4 +9,5 @@ zones as (
 
 )
 
-{{ geometry_parts('zones', 'tzid') }}
+-- small ones, since every leaf is compared with them
+{{ geometry_parts('zones', 'tzid', 250) }}

@@ -2,27 +2,44 @@
 
 with
 
+leaves as (
+
+    select
+        gid,
+        area_km2,
+        point_lon,
+        point_lat
+    from {{ ref('int_admin_leaves') }}
+
+),
+
 zone_parts as materialized (
 
     select * from {{ ref('timezone_parts') }}
 
 ),
 
--- Boxes and representative points of leaves against the zones: what most leaves need. Where one zone alone meets its box, a leaf lies in it.
-leaf_zones as materialized (
-    {% for level in admin_levels() %}
-    select
-        leaves.gid,
-        leaves.area_km2,
-        zone_parts.tzid,
-        max(case when st_intersects(zone_parts.geom, {{ point_4326('leaves.point_lon', 'leaves.point_lat') }}) then 1 else 0 end) as holds_point
+-- Boxes of the leaves' parts against the zones: enough for most. Where one zone alone meets the box of a part, the part lies in it.
+part_zones as materialized (
+
+    select distinct
+        leaf_parts.gid,
+        leaf_parts.polygon_number,
+        leaf_parts.piece_number,
+        zone_parts.tzid
     from zone_parts
-    inner join {{ ref('admin_level_' ~ level) }} as leaves
-        on {{ meets_box_of('leaves', 'zone_parts') }}
-    where leaves.is_leaf
-    group by leaves.gid, leaves.area_km2, zone_parts.tzid
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+    inner join {{ ref('admin_leaf_parts') }} as leaf_parts
+        on {{ meets_box_of('leaf_parts', 'zone_parts') }}
+
+),
+
+leaf_zones as materialized (
+
+    select
+        gid,
+        tzid
+    from part_zones
+    group by gid, tzid
 
 ),
 
@@ -35,33 +52,61 @@ crossed as materialized (
 
 ),
 
--- The others, part by part. An area is weighed by the latitude of the leaf's part.
+-- An area is weighed by the latitude of the leaf's part.
 crossed_parts as materialized (
 
     select
         leaf_parts.gid,
         leaf_parts.geom,
         st_area(leaf_parts.geom) as area,
-        {{ sphere_factor('leaf_parts.min_lat', 'leaf_parts.max_lat') }} as weight
+        {{ sphere_factor('leaf_parts.min_lat', 'leaf_parts.max_lat') }} as weight,
+        zones.zone_count,
+        zones.tzid
     from {{ ref('admin_leaf_parts') }} as leaf_parts
     inner join crossed
         on leaf_parts.gid = crossed.gid
+    left join (
+        select
+            gid,
+            polygon_number,
+            piece_number,
+            count(*) as zone_count,
+            min(tzid) as tzid
+        from part_zones
+        group by gid, polygon_number, piece_number
+    ) as zones
+        on leaf_parts.gid = zones.gid
+        and leaf_parts.polygon_number = zones.polygon_number
+        and leaf_parts.piece_number = zones.piece_number
 
 ),
 
 common_areas as (
 
     select
-        crossed_parts.gid,
-        zone_parts.tzid,
-        sum(crossed_parts.weight * case
-            when st_covers(zone_parts.geom, crossed_parts.geom) then crossed_parts.area
-            else st_area(st_intersection(crossed_parts.geom, zone_parts.geom))
-        end) as area
-    from crossed_parts
-    inner join {{ ref('timezone_parts') }} as zone_parts
-        on st_intersects(zone_parts.geom, crossed_parts.geom)
-    group by crossed_parts.gid, zone_parts.tzid
+        gid,
+        tzid,
+        sum(area) as area
+    from (
+        select
+            gid,
+            tzid,
+            weight * area as area
+        from crossed_parts
+        where zone_count = 1
+
+        union all
+
+        select
+            crossed_parts.gid,
+            zone_parts.tzid,
+            crossed_parts.weight * st_area(st_intersection(crossed_parts.geom, zone_parts.geom)) as area
+        from crossed_parts
+        inner join {{ ref('timezone_parts') }} as zone_parts
+            on st_intersects(zone_parts.geom, crossed_parts.geom)
+        where crossed_parts.zone_count > 1
+    ) as areas
+    group by gid, tzid
 
 ),
 
@@ -75,23 +120,41 @@ crossed_areas as (
 
 ),
 
+crossed_points as (
+
+    select distinct
+        leaves.gid,
+        zone_parts.tzid
+    from leaves
+    inner join crossed
+        on leaves.gid = crossed.gid
+    inner join {{ ref('timezone_parts') }} as zone_parts
+        on st_intersects(zone_parts.geom, {{ point_4326('leaves.point_lon', 'leaves.point_lat') }})
+
+),
+
 leaf_shares as (
 
     select
         leaf_zones.gid,
         leaf_zones.tzid,
-        leaf_zones.area_km2,
-        leaf_zones.holds_point,
+        leaves.area_km2,
+        case when crossed_areas.gid is null or crossed_points.gid is not null then 1 else 0 end as holds_point,
         case
             when crossed_areas.gid is null then 1.0
             else least(round(1e6 * coalesce(common_areas.area, 0) / nullif(crossed_areas.area, 0)) / 1e6, 1.0)
         end as area_share
     from leaf_zones
+    inner join leaves
+        on leaf_zones.gid = leaves.gid
     left join crossed_areas
         on leaf_zones.gid = crossed_areas.gid
     left join common_areas
         on leaf_zones.gid = common_areas.gid
         and leaf_zones.tzid = common_areas.tzid
+    left join crossed_points
+        on leaf_zones.gid = crossed_points.gid
+        and leaf_zones.tzid = crossed_points.tzid
 
 ),
 
@@ -101,19 +164,10 @@ units as (
         ancestors.ancestor_gid as gid,
         ancestors.ancestor_level as admin_level,
         count(*) as leaf_count,
-        sum(levels.area_km2) as area_km2
+        sum(leaves.area_km2) as area_km2
     from {{ ref('admin_unit_ancestors') }} as ancestors
-    inner join (
-        {%- for level in admin_levels() %}
-        select
-            gid,
-            area_km2
-        from {{ ref('admin_level_' ~ level) }}
-        where is_leaf
-        {{ 'union all' if not loop.last }}
-        {%- endfor %}
-    ) as levels
-        on ancestors.gid = levels.gid
+    inner join leaves
+        on ancestors.gid = leaves.gid
     group by ancestors.ancestor_gid, ancestors.ancestor_level
 
 ),

@@ -1,0 +1,207 @@
+"""Locate the points of a file: CSV or GeoParquet in, the same out, with the answers as columns behind.
+
+Memory is bounded by the batch: rows are read, answered and written :data:`BATCH_ROWS` at a time. What comes out
+appears under its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
+from ingest.lookup import COLUMNS, Marts, as_text
+
+Floats = npt.NDArray[np.float64]
+BATCH_ROWS = 50_000
+LON_NAMES = ("lon", "longitude", "lng", "long", "x")
+LAT_NAMES = ("lat", "latitude", "y")
+LISTS = ("gids", "tzids")
+TYPES = {"admin_level": pa.int32(), **dict.fromkeys(LISTS, pa.list_(pa.string()))}
+FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
+
+
+def locate_file(marts: Marts, source: Path, target: Path, report: Callable[[int], None]) -> int:
+    """Locate every point of a file.
+
+    Parameters
+    ----------
+    marts : Marts
+        Who knows.
+    source : Path
+        A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in columns called ``lon``
+        and ``lat`` (or ``longitude``, ``latitude``, ``lng``, ``x``, ``y``, in any letter case), or in the primary
+        geometry column of a GeoParquet file, which must hold points.
+    target : Path
+        The file to write, of the same format: all columns of the source as they are, then the answers. It is replaced
+        where it exists.
+    report : callable
+        Takes the number of rows that are done, after every batch.
+
+    Returns
+    -------
+    int
+        Rows written: as many as were read. A row whose coordinates are missing or no numbers is answered with
+        ``bad coordinates``.
+
+    Raises
+    ------
+    SourceUnavailable, FormatUnknown, SchemaDrift, SourceDamaged, UsageError
+        When the files cannot be used. Nothing is written then.
+    """
+    if not source.is_file():
+        raise SourceUnavailable(f"There is no file {source}.", "Check the path.")
+    kinds = {".csv": _locate_csv, ".parquet": _locate_parquet, ".geoparquet": _locate_parquet}
+    kind, out = kinds.get(source.suffix.lower()), kinds.get(target.suffix.lower())
+    if kind is None:
+        raise FormatUnknown(f"{source} is neither .csv nor .parquet.", "Give points as CSV or GeoParquet.")
+    if out is not kind:
+        raise UsageError(f"{target} is of another format than {source}.", f"Let it end in {source.suffix}.")
+    if target.exists() and source.samefile(target):
+        raise UsageError(f"{target} is the file that is read.", "Give another name to write to.")
+    done = 0
+    with _written_whole(target) as draft:
+        for rows in kind(marts, source, draft):
+            done += rows
+            report(done)
+    return done
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    draft = target.with_name(f"{target.name}.part")
+    try:
+        yield draft
+        draft.replace(target)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _column(names: Sequence[str], known: Sequence[str]) -> int | None:
+    lowered = [name.strip().lower() for name in names]
+    return next((lowered.index(name) for name in known if name in lowered), None)
+
+
+def _clashing(names: Sequence[str], source: Path) -> None:
+    clashes = sorted({field.name for field in FIELDS} & set(names))
+    if clashes:
+        raise SchemaDrift(f"{source} has columns {', '.join(clashes)} already.", "Rename them: answers go by these names.")
+
+
+def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
+    found = ", ".join(names) or "none"
+    return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", "Rename the two that hold degrees.")
+
+
+def _locate_csv(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file, draft.open("w", encoding="utf-8", newline="") as out:
+            reader, writer = csv.reader(file), csv.writer(out, lineterminator="\n")
+            header = next(reader, [])
+            lon, lat = _column(header, LON_NAMES), _column(header, LAT_NAMES)
+            if lon is None or lat is None:
+                raise _no_coordinates(header, source)
+            _clashing(header, source)
+            writer.writerow([*header, *(field.name for field in FIELDS)])
+            for rows in _csv_batches(reader, source, len(header)):
+                lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in (lon, lat))
+                answers = marts.locate_points(lons, lats)
+                writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
+                yield len(rows)
+    except UnicodeDecodeError as error:
+        raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
+    except csv.Error as error:
+        raise SourceDamaged(f"{source} is no CSV: {error}.", "Separate columns by commas, quote with \".") from error
+
+
+def _csv_batches(reader: Any, source: Path, width: int) -> Iterator[list[list[str]]]:
+    rows: list[list[str]] = []
+    for row in reader:
+        if not row:
+            continue  # a blank line is no row
+        if len(row) != width:
+            raise SourceDamaged(
+                f"{source}, line {reader.line_num}: {len(row)} columns, not {width}.", "Nothing was written."
+            )
+        rows.append(row)
+        if len(rows) == BATCH_ROWS:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+
+
+def _degrees(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _locate_parquet(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
+    try:
+        file = pq.ParquetFile(source)
+    except pa.ArrowException as error:
+        raise SourceDamaged(f"{source} is no Parquet file: {error}.", "Check the file.") from error
+    with file:
+        schema = file.schema_arrow
+        _clashing(schema.names, source)
+        coordinates = _parquet_coordinates(schema, source)
+        written = schema
+        for field in FIELDS:
+            written = written.append(field)
+        with pq.ParquetWriter(draft, written, compression="zstd") as writer:
+            for batch in file.iter_batches(BATCH_ROWS):
+                answers = marts.locate_points(*coordinates(batch)) if batch.num_rows else []
+                columns = list(zip(*answers, strict=True)) or [()] * len(FIELDS)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, FIELDS, strict=True)]
+                writer.write_batch(pa.record_batch([*batch.columns, *arrays], schema=written))
+                yield batch.num_rows
+
+
+def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.RecordBatch], tuple[Floats, Floats]]:
+    """Return what takes longitudes and latitudes from a batch."""
+    lon, lat = _column(schema.names, LON_NAMES), _column(schema.names, LAT_NAMES)
+    if lon is not None and lat is not None:
+        indices = (lon, lat)
+
+        def from_columns(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
+            lons, lats = (batch.column(i).cast(pa.float64()).to_numpy(zero_copy_only=False) for i in indices)
+            return lons, lats
+
+        return from_columns
+    geometry = _geometry_column(schema, source)
+
+    def from_geometry(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
+        points = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
+        return shapely.get_x(points), shapely.get_y(points)
+
+    return from_geometry
+
+
+def _geometry_column(schema: pa.Schema, source: Path) -> str:
+    import json
+
+    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+    name = geo.get("primary_column")
+    if name is None or name not in schema.names:
+        raise _no_coordinates(schema.names, source)
+    column = geo["columns"][name]
+    if column.get("encoding") != "WKB" or set(column.get("geometry_types") or ["Point"]) != {"Point"}:
+        raise SchemaDrift(f"{source}: {name} holds other geometry than points in WKB.", "Give points.")
+    crs = column.get("crs", {})
+    identity = crs.get("id", {}) if crs else {}
+    if crs and (identity.get("authority"), str(identity.get("code"))) not in {("OGC", "CRS84"), ("EPSG", "4326")}:
+        raise SchemaDrift(f"{source}: {name} is in {crs.get('name')}.", "Bring it to EPSG:4326, degrees on WGS 84.")
+    return str(name)
