@@ -92,7 +92,9 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
 @click.option(
     "--engine",
     type=click.Choice(["sedonadb", "geopandas"]),
-    default="sedonadb", show_default=True, help="What reads the layers."
+    default="sedonadb",
+    show_default=True,
+    help="What reads the layers.",
 )
 @click.option(
     "--workers",
@@ -321,7 +323,9 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
     try:
         degrees = float(lon), float(lat)
     except ValueError as error:
-        raise UsageError(f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4") from error
+        raise UsageError(
+            f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4"
+        ) from error
     if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
         swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
         hint = "Longitude comes first." if swapped else "Longitude is -180 to 180, latitude -90 to 90."

@@ -65,5 +65,8 @@ class Plugin(BasePlugin):
         """
         load_spatial(conn)
         conn.create_function(
-            "cut_polygon", cut_polygon, ["BLOB", "INTEGER"], "STRUCT(piece_number BIGINT, geom BLOB)[]"  # type: ignore[arg-type, list-item]
+            "cut_polygon",
+            cut_polygon,
+            ["BLOB", "INTEGER"],
+            "STRUCT(piece_number BIGINT, geom BLOB)[]",  # type: ignore[arg-type, list-item]
         )

@@ -160,7 +160,8 @@ class _PostgresMarts:
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
         rows: list[Row] = self._connection.execute(
-            "select answers.* from unnest(%s::float8[], %s::float8[]) with ordinality as points (lon, lat, point_number) "
+            "select answers.* "
+            "from unnest(%s::float8[], %s::float8[]) with ordinality as points (lon, lat, point_number) "
             "cross join lateral marts.locate(points.lon, points.lat) as answers order by points.point_number",
             (lons.tolist(), lats.tolist()),
         ).fetchall()

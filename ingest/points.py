@@ -96,7 +96,9 @@ def _column(names: Sequence[str], known: Sequence[str]) -> int | None:
 def _clashing(names: Sequence[str], source: Path) -> None:
     clashes = sorted({field.name for field in FIELDS} & set(names))
     if clashes:
-        raise SchemaDrift(f"{source} has columns {', '.join(clashes)} already.", "Rename them: answers go by these names.")
+        raise SchemaDrift(
+            f"{source} has columns {', '.join(clashes)} already.", "Rename them: answers go by these names."
+        )
 
 
 def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
@@ -106,7 +108,10 @@ def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
 
 def _locate_csv(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
     try:
-        with source.open(encoding="utf-8-sig", newline="") as file, draft.open("w", encoding="utf-8", newline="") as out:
+        with (
+            source.open(encoding="utf-8-sig", newline="") as file,
+            draft.open("w", encoding="utf-8", newline="") as out,
+        ):
             reader, writer = csv.reader(file), csv.writer(out, lineterminator="\n")
             header = next(reader, [])
             lon, lat = _column(header, LON_NAMES), _column(header, LAT_NAMES)
@@ -122,7 +127,7 @@ def _locate_csv(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
     except UnicodeDecodeError as error:
         raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
     except csv.Error as error:
-        raise SourceDamaged(f"{source} is no CSV: {error}.", "Separate columns by commas, quote with \".") from error
+        raise SourceDamaged(f"{source} is no CSV: {error}.", 'Separate columns by commas, quote with ".') from error
 
 
 def _csv_batches(reader: Any, source: Path, width: int) -> Iterator[list[list[str]]]:

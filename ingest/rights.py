@@ -1,8 +1,8 @@
 """Who may do what in PostgreSQL: three roles, five schemas, and nothing that needs a superuser afterwards.
 
 The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
-reader reads ``marts``. Tables come and go with every load and every build, so reading is granted by default
-privileges: what an owner makes from then on is readable at once.
+reader reads ``marts`` and calls its functions. Tables come and go with every load and every build, so reading is granted
+by default privileges: what an owner makes from then on is readable at once.
 
 What is there is read from the catalogue first, and what is missing follows from it (`missing` is pure). So nothing that
 is right is touched, a second run has nothing to do, and anyone may look at the SQL before somebody runs it.
@@ -118,7 +118,7 @@ class Catalogue:
     relations : tuple of Relation
         All tables and views in them.
     defaults : frozenset
-        Default privileges on tables, as (owner, schema, grantee, privilege).
+        Default privileges on tables and functions, as (owner, schema, grantee, privilege).
     """
 
     user: str
@@ -253,7 +253,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     by_default = connection.execute(
         f"select pg_get_userbyid(defaclrole)::text, nspname::text, {grant} from pg_default_acl "  # type: ignore[arg-type]  # noqa: S608
         f"join pg_namespace n on n.oid = defaclnamespace {acl.format('defaclacl')} "
-        "where defaclobjtype = 'r' and nspname = any(%s)",
+        "where defaclobjtype in ('r', 'f') and nspname = any(%s)",
         [schemas],
     ).fetchall()
     relations: dict[tuple[str, str, str, str], set[tuple[str, str]]] = {}
@@ -358,6 +358,12 @@ def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
         if (owner, schema, grantee, "SELECT") not in found.defaults:
             yield sql.SQL(
                 "alter default privileges for role {owner} in schema {schema} grant select on tables to {grantee}"
+            ).format(**names)
+        if schema == MARTS and (owner, schema, grantee, "EXECUTE") not in found.defaults:
+            # Everybody may call a new function, unless a database has taken that away.
+            yield sql.SQL("grant execute on all functions in schema {schema} to {grantee}").format(**names)
+            yield sql.SQL(
+                "alter default privileges for role {owner} in schema {schema} grant execute on functions to {grantee}"
             ).format(**names)
 
 

@@ -5,5 +5,9 @@
 -- depends_on: {{ ref('admin_units') }}
 -- depends_on: {{ ref('admin_unit_ancestors') }}
 -- depends_on: {{ ref('country_level_counts') }}
+-- depends_on: {{ ref('admin_leaf_parts') }}
+-- depends_on: {{ ref('timezone_parts') }}
+-- depends_on: {{ ref('admin_unit_timezones') }}
+-- depends_on: {{ ref('admin_unit_names') }}
 
 {{ missing_foreign_keys() }}

@@ -7,6 +7,10 @@
 -- depends_on: {{ ref('timezones') }}
 -- depends_on: {{ ref('admin_level_counts') }}
 -- depends_on: {{ ref('country_level_counts') }}
+-- depends_on: {{ ref('admin_leaf_parts') }}
+-- depends_on: {{ ref('timezone_parts') }}
+-- depends_on: {{ ref('admin_unit_timezones') }}
+-- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_anomalies') }}
 
 {{ missing_primary_keys() }}

@@ -23,7 +23,7 @@ COMPLETE = Catalogue(
     schemas={
         schema: (ROLES.owner(schema), frozenset([READS[schema]] if schema in READS else [])) for schema in SCHEMAS
     },
-    defaults=frozenset({("l", "raw", "t", "SELECT"), ("t", "marts", "r", "SELECT")}),
+    defaults=frozenset({("l", "raw", "t", "SELECT"), ("t", "marts", "r", "SELECT"), ("t", "marts", "r", "EXECUTE")}),
 )
 
 
@@ -47,6 +47,8 @@ def test_an_empty_database_gets_everything() -> None:
         'alter default privileges for role "l" in schema "raw" grant select on tables to "t"',
         'grant usage on schema "marts" to "r"',
         'alter default privileges for role "t" in schema "marts" grant select on tables to "r"',
+        'grant execute on all functions in schema "marts" to "r"',
+        'alter default privileges for role "t" in schema "marts" grant execute on functions to "r"',
     ]
 
 

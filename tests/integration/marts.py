@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import duckdb
 import psycopg
+import shapely
 
 from ingest.duckdb_spatial import load_spatial
 from tests.integration.conftest import Warehouse
@@ -19,6 +20,8 @@ TABLES = (
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies"),
 )
+CUT = ("admin_leaf_parts", "timezone_parts")  # GEOS of two versions: where a line was cut, ends differ in the last bits
+DEGREES_TOLERANCE = 1e-12
 RELATIVE_TOLERANCE = 1e-9  # areas: the engines add up the same numbers in another order
 Row = dict[str, Any]
 
@@ -78,6 +81,13 @@ def assert_same(left: Warehouse, right: Warehouse, table: str) -> None:
         for name, value in one.items():
             if isinstance(value, float) and isinstance(other[name], float):
                 same = math.isclose(value, other[name], rel_tol=RELATIVE_TOLERANCE)
+            elif name == "geom" and table in CUT:
+                same = _same_shape(value, other[name])
             else:
                 same = value == other[name]
             assert same, f"{table}.{name} of {next(iter(other.values()))}: {value!r} and {other[name]!r}"
+
+
+def _same_shape(one: Any, other: Any) -> bool:
+    left, right = (shapely.normalize(shapely.from_wkb(wkb)) for wkb in (one, other))
+    return bool(left.equals_exact(right, DEGREES_TOLERANCE))

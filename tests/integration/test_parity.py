@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.integration import marts
-from tests.integration.conftest import Warehouse, World
+from tests.integration.conftest import Warehouse
 
-pytestmark = pytest.mark.servers
-
-
-@pytest.fixture(scope="module")
-def both(new_warehouse: Callable[[], Warehouse], world: World) -> tuple[Warehouse, Warehouse]:
-    """One warehouse on PostGIS and one on DuckDB, loaded from the same files."""
-    postgres, embedded = new_warehouse(), new_warehouse()
-    embedded.env["WAREHOUSE_TARGET"] = "embedded"
-    for warehouse in (postgres, embedded):
-        warehouse.ingest("gadm", "timezones", *world.options)
-        warehouse.dbt("build")
-    return postgres, embedded
+pytestmark = [pytest.mark.servers, pytest.mark.xdist_group("both targets")]
 
 
 @pytest.mark.parametrize("table", marts.TABLES)

@@ -52,6 +52,19 @@ crossed as materialized (
 
 ),
 
+part_zone_counts as (
+
+    select
+        gid,
+        polygon_number,
+        piece_number,
+        count(*) as zone_count,
+        min(tzid) as tzid
+    from part_zones
+    group by gid, polygon_number, piece_number
+
+),
+
 -- An area is weighed by the latitude of the leaf's part.
 crossed_parts as materialized (
 
@@ -65,16 +78,7 @@ crossed_parts as materialized (
     from {{ ref('admin_leaf_parts') }} as leaf_parts
     inner join crossed
         on leaf_parts.gid = crossed.gid
-    left join (
-        select
-            gid,
-            polygon_number,
-            piece_number,
-            count(*) as zone_count,
-            min(tzid) as tzid
-        from part_zones
-        group by gid, polygon_number, piece_number
-    ) as zones
+    left join part_zone_counts as zones
         on leaf_parts.gid = zones.gid
         and leaf_parts.polygon_number = zones.polygon_number
         and leaf_parts.piece_number = zones.piece_number
