@@ -8,13 +8,14 @@
     with recursive halves as (
 
         select
-            {{ cte }}.{{ key }},
-            dumped.path[1] as polygon_number,
+            {{ key }},
+            polygon_number,
             cast(1 as bigint) as piece_number,
-            dumped.geom
-        from {{ cte }}
-        cross join lateral st_dump({{ cte }}.geom) as dumped
-        where {{ cte }}.vertex_count > {{ max_vertices }}
+            geom
+        from (
+            {{ polygons_of(cte, key, max_vertices) }}
+        ) as polygons
+        where st_npoints(geom) > {{ max_vertices }}
 
         union all
 
@@ -69,17 +70,8 @@
             polygon_number,
             unnest(cut_polygon(st_aswkb(geom), {{ max_vertices }})) as piece
         from (
-            select
-                {{ key }},
-                dumped.path[1] as polygon_number,
-                dumped.geom
-            from (
-                select
-                    {{ key }},
-                    unnest(st_dump(geom)) as dumped
-                from {{ cte }}
-                where vertex_count > {{ max_vertices }}
-            ) as dumps
+            {{ polygons_of(cte, key, max_vertices) }}
         ) as polygons
+        where st_npoints(geom) > {{ max_vertices }}
     ) as cuts
 {% endmacro %}

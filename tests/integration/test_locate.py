@@ -186,7 +186,7 @@ def test_a_csv_and_a_geoparquet_come_back_with_answers(
     assert back.geometry.geom_equals(geo.geometry).all()
     for at, (lon, lat) in enumerate(zip(lons, lats, strict=True)):
         answer = one(asked, lon, lat)
-        assert back["gid"][at] == answer["gid"]
+        assert back["gid"].astype(object).where(back["gid"].notna(), None)[at] == answer["gid"]
         assert rows[at]["gid"] == (answer["gid"] or "")
         assert rows[at]["tzids"] == "|".join(answer["tzids"] or ())
 
@@ -196,7 +196,7 @@ def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, W
     assert printed[0] == printed[1]
     assert "no unit" in printed[0]
     failed = both[0].ingest("locate", "20", "-130", expect=2)
-    assert "Longitude is -180 to 180" in failed.stderr
+    assert "Longitude comes first" in failed.stderr
 
 
 def test_a_rebuild_of_one_table_leaves_the_functions(both: tuple[Warehouse, Warehouse]) -> None:
