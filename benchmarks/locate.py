@@ -175,7 +175,7 @@ def _sjoin(connection: psycopg.Connection, lons: Floats, lats: Floats) -> dict[s
     keys, shapes = [], []
     began = time.perf_counter()
     for level in range(6):
-        query = f"select gid, st_asbinary(geom) from marts.admin_level_{level} where is_leaf and geom is not null"  # noqa: S608
+        query = f"select gid, st_asbinary(geom) from marts.admin_level_{level} where is_leaf and geom is not null"
         with connection.cursor(binary=True) as cursor:
             for gid, wkb in cursor.execute(query):  # type: ignore[arg-type]
                 keys.append(gid)

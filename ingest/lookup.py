@@ -159,13 +159,8 @@ class _PostgresMarts:
         return row
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
-        rows: list[Row] = self._connection.execute(
-            "select answers.* "
-            "from unnest(%s::float8[], %s::float8[]) with ordinality as points (lon, lat, point_number) "
-            "cross join lateral marts.locate(points.lon, points.lat) as answers order by points.point_number",
-            (lons.tolist(), lats.tolist()),
-        ).fetchall()
-        return rows
+        query = "select * from marts.locate_points(%s::float8[], %s::float8[])"
+        return [row[1:] for row in self._connection.execute(query, (lons.tolist(), lats.tolist()))]
 
     def find(self, name: str, limit: int) -> list[Name]:
         # What is folded holds neither % nor _, and a pattern known beforehand lets the index on the beginning be used.

@@ -1,5 +1,5 @@
 {#-
-  At the end of every run: the functions that people ask, `fold_name`, `locate` and, on DuckDB, `locate_points`, beside the tables that they read. They name the tables in their text only, so that rebuilding a table
+  At the end of every run: the functions that people ask, `fold_name`, `locate` and `locate_points`, beside the tables that they read. They name the tables in their text only, so that rebuilding a table
   does not take them along.
 -#}
 {% macro create_lookup_functions() %}

@@ -1,4 +1,6 @@
-{#- PL/pgSQL, since it plans each statement once per session: planning them takes longer than running them. -#}
+{#-
+  `locate` is PL/pgSQL, which plans each statement once per session: planning them takes longer than running them. `locate_points` answers many points by few joins, at a third of the cost.
+-#}
 {% macro locate_in_postgres() %}
     create or replace function marts.locate(lon double precision, lat double precision)
     returns table (
@@ -82,4 +84,41 @@
     $locate$;
     comment on function marts.locate(double precision, double precision) is
         'The units from country to leaf, and the time zones, at a longitude and latitude in degrees on WGS 84. Always one row.';
+
+    create or replace function marts.locate_points(lons double precision[], lats double precision[])
+    returns table (
+        point_number bigint,
+        status text,
+        gid text,
+        admin_level integer,
+        {%- for level in admin_levels() %}
+        gid_{{ level }} text,
+        {%- endfor %}
+        path text,
+        gids text[],
+        tzid text,
+        tzids text[]
+    )
+    language sql stable parallel safe
+    as $locate_points$
+    with
+
+    points as (
+
+        select
+            point_number,
+            lon,
+            lat
+        from unnest(lons, lats) with ordinality as given (lon, lat, point_number)
+
+    ),
+
+    {{ locate_answers() }}
+
+    select *
+    from answers
+    order by point_number
+    $locate_points$;
+    comment on function marts.locate_points(double precision[], double precision[]) is
+        'What locate says, for many points: one row each, point_number counts from 1.';
 {% endmacro %}

@@ -1,0 +1,123 @@
+{#-
+  The common table expressions from `points` (point_number, lon, lat) to `answers`, one row per point, on both targets.
+
+  The date line is one meridian with two longitudes. NULL and NaN are not between anything.
+-#}
+{% macro locate_answers(leaf_parts='marts.admin_leaf_parts', zone_parts='marts.timezone_parts') -%}
+good_points as (
+
+    select
+        point_number,
+        lon,
+        lat
+    from points
+    where lon between -180 and 180
+        and lat between -90 and 90
+
+),
+
+probes as materialized (
+
+    select
+        point_number,
+        {{ point_4326('lon', 'lat') }} as point
+    from good_points
+
+    union all
+
+    select
+        point_number,
+        {{ point_4326('-lon', 'lat') }} as point
+    from good_points
+    where abs(lon) = 180
+
+),
+
+found_units as (
+
+    select distinct
+        probes.point_number,
+        parts.gid
+    from probes
+    inner join {{ leaf_parts }} as parts
+        on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
+
+),
+
+found_zones as (
+
+    select distinct
+        probes.point_number,
+        parts.tzid
+    from probes
+    inner join {{ zone_parts }} as parts
+        on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
+
+),
+
+unit_lists as (
+
+    select
+        point_number,
+        array_agg(gid order by {{ in_byte_order('gid') }}) as gids
+    from found_units
+    group by point_number
+
+),
+
+zone_lists as (
+
+    select
+        point_number,
+        array_agg(tzid order by starts_with(tzid, 'Etc/'), {{ in_byte_order('tzid') }}) as tzids
+    from found_zones
+    group by point_number
+
+),
+
+chains as (
+
+    select
+        gid,
+        {%- for level in admin_levels() %}
+        max(ancestor_gid) filter (where ancestor_level = {{ level }}) as gid_{{ level }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from marts.admin_unit_ancestors
+    where gid in (select unit_lists.gids[1] from unit_lists)
+    group by gid
+
+),
+
+answers as (
+
+    select
+        points.point_number,
+        case
+            when good_points.point_number is null then 'bad coordinates'
+            when unit_lists.gids is null then 'no unit'
+            when array_length(unit_lists.gids, 1) = 1 then 'one unit'
+            else 'several units'
+        end as status,
+        units.gid,
+        units.admin_level,
+        {%- for level in admin_levels() %}
+        chains.gid_{{ level }},
+        {%- endfor %}
+        units.path,
+        unit_lists.gids,
+        zone_lists.tzids[1] as tzid,
+        zone_lists.tzids
+    from points
+    left join good_points
+        on points.point_number = good_points.point_number
+    left join unit_lists
+        on points.point_number = unit_lists.point_number
+    left join zone_lists
+        on points.point_number = zone_lists.point_number
+    left join marts.admin_units as units
+        on unit_lists.gids[1] = units.gid
+    left join chains
+        on units.gid = chains.gid
+
+)
+{%- endmacro %}
