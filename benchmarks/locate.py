@@ -1,10 +1,10 @@
-"""How fast is `locate`, beside what people use otherwise, and do its zones agree with ``timezonefinder``?
+"""Measure `locate` beside what people use otherwise, and compare its zones with those of ``timezonefinder``.
 
     WAREHOUSE_TARGET=postgres … python -m benchmarks.locate --results benchmarks/results
 
 Asks the marts of the target that the environment names. Points are spread evenly over the sphere; "land" is where the
-zone is none of the oceans' (``Etc/…``), so territorial waters are in. Zones agree when their clocks do, from now on: the
-publisher's variant `now` has one zone per such group, ``timezonefinder`` has them all.
+zone is none of the oceans' (``Etc/…``), so territorial waters are in. Zones agree when their clocks do, from now on:
+the publisher's variant `now` has one zone per such group, ``timezonefinder`` has them all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import statistics
 import time
 from collections import Counter
@@ -157,7 +158,10 @@ def measures(marts: Marts, where: settings.Settings, finder: TimezoneFinder) -> 
                 f"select gid from marts.admin_level_{level} where st_contains(geom, st_setsrid(st_makepoint(%(x)s, %(y)s), 4326))"  # noqa: E501
                 for level in range(6)
             )
-            ask = lambda x, y: connection.execute(plain, {"x": x, "y": y}).fetchall()  # type: ignore[arg-type]  # noqa: E731
+
+            def ask(x: float, y: float) -> object:
+                return connection.execute(plain, {"x": x, "y": y}).fetchall()  # type: ignore[arg-type]
+
             some = slice(0, 200)
             yield {
                 "way": "ST_Contains over admin_level_0 … 5: units only",
@@ -172,7 +176,8 @@ def measures(marts: Marts, where: settings.Settings, finder: TimezoneFinder) -> 
 
 
 def _sjoin(connection: psycopg.Connection, lons: Floats, lats: Floats) -> dict[str, Any]:
-    keys, shapes = [], []
+    keys: list[str] = []
+    shapes: list[shapely.Geometry] = []
     began = time.perf_counter()
     for level in range(6):
         query = f"select gid, st_asbinary(geom) from marts.admin_level_{level} where is_leaf and geom is not null"
@@ -183,7 +188,7 @@ def _sjoin(connection: psycopg.Connection, lons: Floats, lats: Floats) -> dict[s
     leaves = gpd.GeoDataFrame({"gid": keys}, geometry=shapes, crs="EPSG:4326")
     loaded = time.perf_counter() - began
     points = gpd.GeoDataFrame(geometry=gpd.points_from_xy(lons, lats), crs="EPSG:4326")
-    speed = per_second(lambda xs, ys: points.sjoin(leaves, predicate="intersects"), lons, lats)
+    speed = per_second(lambda _xs, _ys: points.sjoin(leaves, predicate="intersects"), lons, lats)
     return {"median_ms": None, "points_per_second": speed, "seconds_to_load": loaded}
 
 
@@ -191,8 +196,8 @@ def report(found: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = [
         "# locate", "",
-        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}. {SINGLES:,} single points one after another over one "
-        f"connection, then {BATCH:,} at once; all lie in a unit.", "",
+        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}. {SINGLES:,} single points one after another "
+        f"over one connection, then {BATCH:,} at once; all lie in a unit.", "",
         "| way | one point, median ms | points a second |", "|---|--:|--:|",
     ]  # fmt: skip
     for row in found["measures"]:
@@ -216,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     where, finder = settings.load(), TimezoneFinder()
     with open_marts(where) as marts:
-        found: dict[str, Any] = {"target": where.target, "machine": _machine(), **_size(where)}
+        found: dict[str, Any] = {"target": where.target, "machine": _machine(), **_size(marts)}
         found["measures"] = list(measures(marts, where, finder))
         found["agreement"] = agreement(marts, finder, options.points)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -225,20 +230,15 @@ def main() -> None:
     print(report(found))
 
 
-def _size(where: settings.Settings) -> dict[str, int]:
-    from ingest import lookup
-
-    with lookup.open_marts(where) as marts:
-        count = marts._connection.execute  # type: ignore[attr-defined]
-        return {
-            "units": count("select count(*) from marts.admin_units").fetchone()[0],
-            "zones": count("select count(*) from marts.timezones").fetchone()[0],
-        }
+def _size(marts: Any) -> dict[str, int]:
+    count = marts._connection.execute
+    return {
+        "units": count("select count(*) from marts.admin_units").fetchone()[0],
+        "zones": count("select count(*) from marts.timezones").fetchone()[0],
+    }
 
 
 def _machine() -> str:
-    import os
-
     return f"{os.cpu_count()} cores"
 
 

@@ -1,8 +1,8 @@
 """Who may do what in PostgreSQL: three roles, five schemas, and nothing that needs a superuser afterwards.
 
 The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
-reader reads ``marts`` and calls its functions. Tables come and go with every load and every build, so reading is granted
-by default privileges: what an owner makes from then on is readable at once.
+reader reads ``marts`` and calls its functions. Tables come and go with every load and every build, so reading is
+granted by default privileges: what an owner makes from then on is readable at once.
 
 What is there is read from the catalogue first, and what is missing follows from it (`missing` is pure). So nothing that
 is right is touched, a second run has nothing to do, and anyone may look at the SQL before somebody runs it.
