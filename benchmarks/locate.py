@@ -177,7 +177,7 @@ def measures(marts: Marts, where: settings.Settings, finder: TimezoneFinder) -> 
 
 def _sjoin(connection: psycopg.Connection, lons: Floats, lats: Floats) -> dict[str, Any]:
     keys: list[str] = []
-    shapes: list[shapely.Geometry] = []
+    shapes: list[Any] = []
     began = time.perf_counter()
     for level in range(6):
         query = f"select gid, st_asbinary(geom) from marts.admin_level_{level} where is_leaf and geom is not null"
@@ -196,12 +196,12 @@ def report(found: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = [
         "# locate", "",
-        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}. {SINGLES:,} single points one after another "
-        f"over one connection, then {BATCH:,} at once; all lie in a unit.", "",
+        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}. {SINGLES:,} single points in turn over one",
+        f"connection, then {BATCH:,} at once; all lie in a unit.", "",
         "| way | one point, median ms | points a second |", "|---|--:|--:|",
     ]  # fmt: skip
     for row in found["measures"]:
-        single = "" if row["median_ms"] is None else f"{row['median_ms']:.2f}"
+        single = "" if row["median_ms"] is None else f"{row['median_ms']:.3f}"
         lines.append(f"| {row['way']} | {single} | {row['points_per_second']:,.0f} |")
     zones = found["agreement"]
     lines += [
