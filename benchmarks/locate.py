@@ -196,8 +196,8 @@ def report(found: dict[str, Any]) -> str:
     """Return the results as Markdown."""
     lines = [
         "# locate", "",
-        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}. {SINGLES:,} single points in turn over one",
-        f"connection, then {BATCH:,} at once; all lie in a unit.", "",
+        f"{found['units']:,} units, {found['zones']} zones, {found['machine']}.",
+        f"{SINGLES:,} single points in turn over one connection, then {BATCH:,} at once; all lie in a unit.", "",
         "| way | one point, median ms | points a second |", "|---|--:|--:|",
     ]  # fmt: skip
     for row in found["measures"]:
