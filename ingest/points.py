@@ -190,6 +190,7 @@ def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.Record
 
     def from_geometry(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
         points = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
+        points[shapely.is_empty(points)] = None  # GEOS refuses to name a coordinate of an empty point
         return shapely.get_x(points), shapely.get_y(points)
 
     return from_geometry

@@ -170,14 +170,3 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     address = f"http://127.0.0.1:{server.server_address[1]}"
     yield World(address, folder, boundaries.name, timezones.name, counts, zone_count)
     server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def both(new_warehouse: Callable[[], Warehouse], world: World) -> tuple[Warehouse, Warehouse]:
-    """One warehouse on PostGIS and one on DuckDB, loaded from the same files and built."""
-    postgres, embedded = new_warehouse(), new_warehouse()
-    embedded.env["WAREHOUSE_TARGET"] = "embedded"
-    for warehouse in (postgres, embedded):
-        warehouse.ingest("gadm", "timezones", *world.options)
-        warehouse.dbt("build")
-    return postgres, embedded

@@ -1,6 +1,6 @@
 {{ config(indexes=mart_indexes(geometry='geom')) }}
 
--- From what is staged, not from the marts of the levels: those are built one after another, and cutting takes as long as they do.
+-- From what is staged, not from the marts of the levels: cutting takes as long as building them, and need not wait for them.
 with
 
 leaves as (
