@@ -188,13 +188,16 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 
 @cli.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
-def status(run_id: str | None) -> None:
+@click.option("--watch", is_flag=True, help="Follow RUN, or every run that has not ended, to its end.")
+def status(run_id: str | None, watch: bool) -> None:
     """Show the latest runs, or every slice of RUN."""
     from ingest import load as loading
 
-    _, ledger = loading.open_target()
+    settings, ledger = loading.open_target()
+    if watch:
+        loading.watch(settings, ledger, run_id)
     if run_id:
-        console.run(ledger, ledger.run(run_id))
+        console.run(ledger, ledger.run(run_id), settings.target)
     else:
         console.runs(ledger.recent_runs())
 
@@ -309,7 +312,7 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
         from ingest import points
 
         with lookup.open_marts(settings.load()) as marts:
-            rows = points.locate_file(marts, source, target, console.progress)
+            rows = points.locate_file(marts, source, target, console.points_done)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
@@ -347,6 +350,23 @@ def find(name: str, limit: int) -> None:
     console.names(found[:limit])
     if len(found) > limit:
         console.say(f"… and more: --limit {2 * limit} shows them.")
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it asks for no password.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Host name that it is reached by. Repeatable.")
+@click.option("--read-only", "is_read_only", is_flag=True, help="No buttons: look, and no more.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Workers that a button starts."
+)
+def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int) -> None:
+    """Serve a page that shows runs, slices and workers as they are."""
+    from ingest import dashboard as pages
+
+    pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers)
 
 
 @cli.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from ingest.errors import IngestError, TargetUnavailable
 
 if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger, which takes longer to import
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
     from sqlalchemy.engine import RowMapping
 
     from ingest.doctor import Finding
@@ -56,15 +56,22 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
     is_alive : callable
         Whether anyone still works on them; the watch ends when nobody does.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from ingest import progress
     from ingest.runs import ENDED
 
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        TextColumn("{task.fields[rows]}", justify="right"),
+        TextColumn("{task.fields[rate]}", justify="right"),
+        TextColumn("{task.fields[left]}", justify="right"),
+        TimeElapsedColumn(),
+    )
     bars: dict[tuple[str, str], TaskID] = {}
-    columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=not err.is_terminal) as progress:
-        said = time.monotonic()
-        answered = worked = time.monotonic()
+    with Progress(*columns, console=err, disable=not err.is_terminal) as shown:
+        said = answered = worked = time.monotonic()
         while True:
             try:
                 runs = [ledger.run(run_id) for run_id in run_ids]
@@ -77,21 +84,50 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
                 worked = time.monotonic()  # nobody can give a sign of life to a database that is away
                 time.sleep(POLL_SECONDS)
                 continue
+            is_time = not err.is_terminal and time.monotonic() - said > LINE_SECONDS
             for run in runs:
-                rows = slices[run["run_id"]]
-                for name, (done, total) in _by_table(rows).items():
-                    key = (run["run_id"], name)
-                    if key not in bars:
-                        bars[key] = progress.add_task(name, total=total)
-                    progress.update(bars[key], completed=done)
-                if not err.is_terminal and time.monotonic() - said > LINE_SECONDS:
-                    loaded = sum(row["state"] == "loaded" for row in rows)
-                    err.print(f"{run['dataset']}: {run['state']}, {loaded} of {len(rows)} slices")
-            if time.monotonic() - said > LINE_SECONDS:
+                _show(shown, bars, run, slices[run["run_id"]])
+                if is_time:
+                    err.print(progress.line(run, slices[run["run_id"]], datetime.now(UTC)))
+            if is_time:
                 said = time.monotonic()
             if all(run["state"] in ENDED for run in runs) or answered - worked > QUIET_SECONDS:
                 return
             time.sleep(POLL_SECONDS)
+
+
+def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: RowMapping, rows: Sequence[RowMapping]) -> None:
+    """Bring the bars of a run up to date: what its files do until it is planned, then one for each layer."""
+    from ingest import progress
+
+    run_id = run["run_id"]
+    if not rows:
+        key = (run_id, "")
+        name = f"{run['dataset']}: {run['state']}"
+        if key not in bars:
+            bars[key] = shown.add_task(name, total=None, rows="", rate="", left="")
+        shown.update(bars[key], description=name)
+        return
+    if (run_id, "") in bars:
+        shown.remove_task(bars.pop((run_id, "")))
+    for layer in progress.layers(rows, datetime.now(UTC)):
+        key = (run_id, layer.name)
+        if key not in bars:
+            bars[key] = shown.add_task(layer.name, total=layer.bytes_total, rows="", rate="", left="")
+        shown.update(
+            bars[key],
+            completed=layer.bytes,
+            rows=f"{layer.rows:,}/{layer.rows_total:,} rows",
+            rate=progress.rate(layer),
+            left=progress.left(layer),
+        )
+
+
+def summary(ledger: Ledger, run: RowMapping, target: str) -> None:
+    """Print one line that says what a run came to; it can be pasted into an issue."""
+    from ingest import progress
+
+    say(progress.summary(run, ledger.slices(run["run_id"]), target))
 
 
 def counts(ledger: Ledger, runs: Sequence[RowMapping]) -> None:
@@ -136,8 +172,8 @@ def runs(rows: Sequence[RowMapping]) -> None:
     out.print(table)
 
 
-def run(ledger: Ledger, row: RowMapping) -> None:
-    """Print a run with its files and slices."""
+def run(ledger: Ledger, row: RowMapping, target: str) -> None:
+    """Print a run with its files and slices, and the line that sums it up."""
     say(f"run {row['run_id']}: {row['dataset']} {row['release']} by {row['engine']}, {row['state']}")
     if row["error"]:
         say(f"error: {row['error']}")
@@ -164,9 +200,10 @@ def run(ledger: Ledger, row: RowMapping) -> None:
             item["worker"] or "",
         )
     out.print(table)
+    summary(ledger, row, target)
 
 
-def progress(rows: int) -> None:
+def points_done(rows: int) -> None:
     """Say how many rows are done, on one line of a terminal; nothing where there is none."""
     if err.is_terminal:
         err.print(f"{rows} rows", end="\r")
@@ -205,16 +242,6 @@ def finding(item: Finding) -> None:
     out.print(f"{mark} {_plain(item.what)}: {_plain(item.detail)}")
     if not item.is_good:
         out.print(f"        {_plain(item.mend)}")
-
-
-def _by_table(rows: Sequence[RowMapping]) -> dict[str, tuple[int, int]]:
-    """Return rows loaded and planned per table."""
-    totals: dict[str, tuple[int, int]] = {}
-    for row in sorted(rows, key=lambda item: str(item["table_name"])):
-        done, total = totals.get(row["table_name"], (0, 0))
-        arrived = row["rows_planned"] if row["state"] == "loaded" else 0
-        totals[row["table_name"]] = (done + arrived, total + row["rows_planned"])
-    return totals
 
 
 def _plain(text: str) -> str:

@@ -125,11 +125,14 @@ def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bo
     if started:
         _see_through(settings, ledger, started, workers=workers, is_async=is_async)
     if not is_async:
-        done = {run["dataset"]: run for run in [*unchanged, *(ledger.run(run_id) for run_id in started)]}
+        ended = [ledger.run(run_id) for run_id in started]
+        done = {run["dataset"]: run for run in [*unchanged, *ended]}
         console.counts(ledger, [done[request.dataset] for request in requests])
+        for run in ended:
+            console.summary(ledger, run, settings.target)
 
 
-def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = ()) -> None:
+def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = (), is_async: bool = False) -> None:
     """Finish an interrupted run, or all of them: what is loaded stays, what is missing is loaded.
 
     Nothing is enqueued here: a consumer notices within seconds what nobody works on.
@@ -142,6 +145,8 @@ def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = ()) -> 
         Workers to start where no consumer runs.
     sources : sequence of str
         Addresses of the run that the queue has forgotten, or that have new signatures.
+    is_async : bool
+        Return without waiting for their end.
 
     Raises
     ------
@@ -166,8 +171,35 @@ def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = ()) -> 
         request = Request.from_json(ledger.run(each)["request"])
         if sources or addresses.is_forgotten(each, request):
             addresses.tell_again(each, request, sources)
-    _see_through(settings, ledger, run_ids, workers=workers, is_async=False, is_new=False)
-    console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+    _see_through(settings, ledger, run_ids, workers=workers, is_async=is_async, is_new=False)
+    if not is_async:
+        console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+
+
+def watch(settings: Settings, ledger: Ledger, run_id: str | None) -> None:
+    """Follow a run, or all that have not ended, until they have, or nobody works on them.
+
+    Parameters
+    ----------
+    settings, ledger
+        Of the target.
+    run_id : str or None
+        The run; None for all that have not ended.
+
+    Raises
+    ------
+    RunNotFound
+        When there is no such run.
+    """
+    run_ids = [run_id] if run_id else [run["run_id"] for run in ledger.active_runs()]
+    if not run_ids:
+        console.say("No run is under way.")
+        return
+    queue = consumer.queue_id(settings)
+    console.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(queue)))
+    for each in run_ids:
+        if ledger.run(each)["state"] not in ENDED:
+            console.say(f"Nobody works on run {each}: `python -m ingest resume {each}` finishes it.")
 
 
 def refresh_published(*, workers: int) -> None:

@@ -640,6 +640,12 @@ class Ledger:
         with self.transaction() as connection:
             return [row for row in connection.execute(query).mappings() if _may_live(row["consumer"])]
 
+    def now(self) -> datetime:
+        """Return the time by the ledger's clock."""
+        with self.transaction() as connection:
+            moment: datetime = connection.execute(sa.select(self._clock())).scalar_one()
+        return moment
+
     def _clock(self, ahead: timedelta = timedelta()) -> Any:
         """Return the time by the ledger's clock, which workers on several hosts share, as an expression."""
         if self.is_postgres:

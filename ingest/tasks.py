@@ -22,7 +22,7 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 from sqlalchemy.engine import RowMapping
 
-from ingest import addresses, catalog, engines, inspect, mirrors, publication, retries, sinks
+from ingest import addresses, catalog, engines, faults, inspect, mirrors, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
 from ingest.fetch import Source, checksum, unpack, unpacked
 from ingest.plan import BATCH_BYTES, plan
@@ -46,6 +46,14 @@ def _import_ahead() -> None:
     """Have a worker import what its first slice needs while it waits for one: half a second of each."""
     names = ("ingest.engines.sedonadb", "adbc_driver_postgresql.dbapi")
     threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
+
+
+@huey.signal(SIGNAL_ERROR)
+def _note_error(_signal: str, task: Task, error: Exception | None = None) -> None:
+    """Keep the traceback of every failed attempt, also of one that a retry makes good."""
+    if error is not None:
+        settings = load()
+        faults.note(settings, Ledger(settings), task, error)
 
 
 def submit(ledger: Ledger, run_id: str) -> None:

@@ -1,0 +1,277 @@
+"""Serve the dashboard: pages, their live sections as server-sent events, and the buttons.
+
+Three locks keep other sites out. A request must name a host that this server goes by, which stops addresses that are
+pointed here afterwards. A button must come from this server's own pages: the browser's ``Origin`` says so. It must
+carry the token that belongs to the browser's cookie, which is never sent from elsewhere (``SameSite=Strict``).
+Everything on a page is escaped, and the content security policy lets only this server's own files run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import json
+import secrets
+import socket
+import urllib.parse
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingest import console
+from ingest import load as loading
+from ingest.dashboard import actions, views
+from ingest.errors import IngestError, RunNotFound, SettingsError
+from ingest.runs import Ledger
+from ingest.settings import Settings
+
+FILES = Path(__file__).with_name("files")
+COOKIE = "ingest_dashboard"
+FRESH_SECONDS = 1.0  # how often a page that is open is brought up to date
+QUIET_SECONDS = 15.0  # so that nothing on the way takes a stream without news for dead
+MOST_FORM_BYTES = 4096
+MOST_TOLD = 100
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # without any referrer browsers send `Origin: null` with a form
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class _WithHeaders:
+    """Put the protective headers on every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+class Dashboard:
+    """The pages and buttons of one target.
+
+    Parameters
+    ----------
+    settings, ledger
+        Of the target.
+    is_read_only : bool
+        Show no button, and take none.
+    workers : int
+        Worker processes to start for a run that has no live consumer.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, *, is_read_only: bool = False, workers: int = 3) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._is_read_only, self._workers = is_read_only, workers
+        self._key = secrets.token_bytes(32)
+        self._told: dict[str, tuple[str, str]] = {}
+
+    def app(self, hosts: Sequence[str]) -> Starlette:
+        """Return the application, which answers only to the given host names."""
+        return Starlette(
+            routes=[
+                Route("/", self.overview),
+                Route("/events", self.overview_events),
+                Route("/runs/{run_id}", self.run),
+                Route("/runs/{run_id}/events", self.run_events),
+                Route("/runs/{run_id}/resume", partial(self.press, actions.resume), methods=["POST"]),
+                Route("/runs/{run_id}/retry", partial(self.press, actions.retry), methods=["POST"]),
+                Route("/datasets/{dataset}/rollback", partial(self.press, actions.rollback), methods=["POST"]),
+                Route("/alive", self.alive),
+                Mount("/files", StaticFiles(directory=FILES)),
+            ],
+            middleware=[Middleware(_WithHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+            exception_handlers={IngestError: self._explained},
+        )
+
+    async def overview(self, request: Request) -> Response:
+        """Answer with the page on everything."""
+        return await self._page(request, "overview.html", self._overview)
+
+    async def run(self, request: Request) -> Response:
+        """Answer with the page on one run."""
+        return await self._page(request, "run.html", self._of_run(request))
+
+    async def overview_events(self, request: Request) -> Response:
+        """Send the sections of the first page that have changed."""
+        return self._stream(request, self._overview)
+
+    async def run_events(self, request: Request) -> Response:
+        """Send the sections of a run's page that have changed."""
+        return self._stream(request, self._of_run(request))
+
+    async def alive(self, _request: Request) -> Response:
+        """Answer whether the ledger does."""
+        await run_in_threadpool(self._ledger.now)
+        return PlainTextResponse("ok")
+
+    async def press(self, action: actions.Action, request: Request) -> Response:
+        """Do what a button says, and return to the page that it stands on."""
+        session = request.cookies.get(COOKIE, "")
+        form = await self._form(request)
+        if self._is_read_only:
+            return PlainTextResponse("This dashboard is read only.", status_code=403)
+        if not _is_own_origin(request) or not session or not self._is_token(session, form.get("token", "")):
+            return PlainTextResponse(
+                "Refused: this did not come from a page of this dashboard. Reload the page and try again.",
+                status_code=403,
+            )
+        subject = next(iter(request.path_params.values()))
+        try:
+            told = ("good", await run_in_threadpool(action, self._ledger, subject, self._workers))
+        except IngestError as error:
+            told = ("bad", views.plain(self._settings, str(error)))
+        if len(self._told) >= MOST_TOLD:
+            self._told.pop(next(iter(self._told)))
+        self._told[session] = told
+        back = f"/runs/{subject}" if form.get("page") == "run" else "/"
+        return RedirectResponse(back, status_code=303)
+
+    def _overview(self, token: str) -> dict[str, str]:
+        return views.overview(self._settings, self._ledger, token)
+
+    def _of_run(self, request: Request) -> Callable[[str], dict[str, str]]:
+        run_id = request.path_params["run_id"]
+        return lambda token: views.run(self._settings, self._ledger, run_id, token)
+
+    async def _page(self, request: Request, name: str, sections: Callable[[str], dict[str, str]]) -> Response:
+        session = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
+        shown = await run_in_threadpool(sections, self._token(session))
+        told = self._told.pop(session, None)
+        events = request.url.path.rstrip("/") + "/events"
+        answer = HTMLResponse(views.page(name, sections=shown, told=told, events=events, settings=self._settings))
+        answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", path="/")
+        return answer
+
+    def _stream(self, request: Request, sections: Callable[[str], dict[str, str]]) -> Response:
+        session = request.cookies.get(COOKIE, "")
+        headers = {"X-Accel-Buffering": "no"}  # a proxy that gathers would keep the news to itself
+        token = self._token(session)
+        return StreamingResponse(_events(sections, token), media_type="text/event-stream", headers=headers)
+
+    def _token(self, session: str) -> str:
+        """Return the token of a browser's session; none where there are no buttons."""
+        return "" if self._is_read_only else hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()
+
+    def _is_token(self, session: str, token: str) -> bool:
+        return hmac.compare_digest(self._token(session).encode(), token.encode())
+
+    async def _form(self, request: Request) -> dict[str, str]:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MOST_FORM_BYTES:
+                return {}
+        return dict(urllib.parse.parse_qsl(body.decode(errors="replace")))
+
+    async def _explained(self, _request: Request, error: Exception) -> Response:
+        status = 404 if isinstance(error, RunNotFound) else 503
+        text = views.plain(self._settings, str(error))
+        return HTMLResponse(views.page("fault.html", text=text, settings=self._settings), status_code=status)
+
+
+async def _events(sections: Callable[[str], dict[str, str]], token: str) -> AsyncIterator[str]:
+    """Yield the sections that have changed, as server-sent events, for as long as the page is open."""
+    known: dict[str, str] = {}
+    loop = asyncio.get_running_loop()
+    sent = loop.time()
+    while True:
+        try:
+            found = await run_in_threadpool(sections, token)
+        except IngestError as error:  # it may be back in a moment
+            found = {"trouble": views.section("trouble.html", text=error.message)}
+        else:
+            found["trouble"] = ""
+        changed = {name: text for name, text in found.items() if known.get(name) != text}
+        if changed:
+            yield f"data: {json.dumps(changed)}\n\n"
+            known |= changed
+            sent = loop.time()
+        elif loop.time() - sent > QUIET_SECONDS:
+            yield ": nothing new\n\n"
+            sent = loop.time()
+        await asyncio.sleep(FRESH_SECONDS)
+
+
+def _is_own_origin(request: Request) -> bool:
+    """Tell whether a browser says that a request comes from a page of this very server; every browser says it."""
+    origin = urllib.parse.urlsplit(request.headers.get("origin", ""))
+    return origin.scheme in ("http", "https") and origin.netloc == request.headers.get("host")
+
+
+def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
+    """Return the names that a server on the given address answers to."""
+    names = {"localhost", "127.0.0.1", "::1", host, socket.gethostname(), socket.getfqdn(), *more}
+    return sorted({name for name in names if name and name not in ("0.0.0.0", "::")})  # noqa: S104  not bound here
+
+
+def serve(*, host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int) -> None:
+    """Serve the dashboard until it is told to stop.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen.
+    names : sequence of str
+        Further host names that it is reached by.
+    is_read_only : bool
+        Show no buttons.
+    workers : int
+        Worker processes to start for a run that has no live consumer.
+
+    Raises
+    ------
+    SettingsError
+        When nothing can listen there.
+    """
+    settings, ledger = loading.open_target()
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Give another --port.") from error
+    app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
+    shown = f"[{host}]" if ":" in host else host
+    console.say(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
+    if not _is_loopback(host):
+        console.say(
+            "It asks for no password: whoever reaches this address sees every run"
+            + ("." if is_read_only else ", and may resume, retry and roll back. --read-only takes the buttons away.")
+        )
+    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1, workers=1)
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
