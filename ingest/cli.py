@@ -353,6 +353,21 @@ def find(name: str, limit: int) -> None:
 
 
 @cli.command()
+@click.argument("names", metavar="[MART]...", nargs=-1)
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="File: .parquet, .gpkg or .fgb.")
+@click.option(
+    "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool) -> None:
+    """Write MARTs, or all levels, into a GeoParquet, GeoPackage or FlatGeobuf file."""
+    from ingest import export as exports
+    from ingest import settings
+
+    exports.export(settings.load(), names, countries, output, overwrite=overwrite, report=console.say)
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it asks for no password.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="Port; 0 takes a free one."

@@ -16,9 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
+import pyproj
 
 from ingest import marts
-from ingest.errors import IngestError, UsageError, did_you_mean
+from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
 from ingest.marts import GEOMETRY, Mart, Marts
 from ingest.settings import Settings
 
@@ -105,8 +107,10 @@ def export(
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(open_marts, selection, draft)
+                _check_count(open_marts, selection, rows)
                 report(f"{selection.mart.name}: {rows:,} rows")
-    report(f"{output}: {FORMATS[suffix]}, {output.stat().st_size / 1e6:,.1f} MB")
+    kind = FORMATS[suffix] if selections[0].geometry_type or suffix != ".parquet" else "Parquet"
+    report(f"{output}: {kind}, {output.stat().st_size / 1e6:,.1f} MB")
 
 
 def _check_countries(open_marts: Marts, countries: Sequence[str]) -> None:
@@ -116,6 +120,15 @@ def _check_countries(open_marts: Marts, countries: Sequence[str]) -> None:
     for country in countries:
         if country not in known:
             raise UsageError(f"{country} is not in the warehouse.", did_you_mean(country, known))
+
+
+def _check_count(open_marts: Marts, selection: Selection, rows: int) -> None:
+    query = f"select count(*) from {marts.relation(selection.mart)} where {selection.where}"  # noqa: S608
+    ((held,),) = open_marts.rows(query, selection.parameters)
+    if rows != held:
+        raise CountMismatch(
+            f"{selection.mart.name} has {held:,} rows, {rows:,} were written.", "Was it built meanwhile? Try again."
+        )
 
 
 def _select(open_marts: Marts, mart: Mart, countries: Sequence[str], suffix: str) -> Selection:
@@ -131,35 +144,109 @@ def _select(open_marts: Marts, mart: Mart, countries: Sequence[str], suffix: str
 
 def _geometry_type(open_marts: Marts, mart: Mart) -> str:
     """Return what all shapes of a mart are, as GDAL names it; ``Unknown`` where they differ."""
-    query = f"select distinct upper(replace(cast(ST_GeometryType({GEOMETRY}) as varchar), 'ST_', '')) from {marts.relation(mart)} where {GEOMETRY} is not null"  # noqa: S608, E501
-    found = {kind for (kind,) in open_marts.rows(query)}
+    query = f"select distinct ST_GeometryType({GEOMETRY}) from {marts.relation(mart)} where {GEOMETRY} is not null"  # noqa: S608
+    found = {str(kind).upper().removeprefix("ST_") for (kind,) in open_marts.rows(query)}
     if found <= {"MULTIPOLYGON"}:
         return "MultiPolygon"
     return "Polygon" if found == {"POLYGON"} else "Unknown"
 
 
-def _columns(open_marts: Marts, mart: Mart) -> list[str]:
-    """Return the SQL of a mart's columns, the shape as WKB and last."""
-    plain = [marts.quoted(name) for name in mart.columns if name != GEOMETRY]
-    return plain + ([f"{open_marts.as_wkb}({GEOMETRY}) as {GEOMETRY}"] if mart.has_geometry else [])
+def _write_ogr(suffix: str, is_further: bool, open_marts: Marts, selection: Selection, draft: Path) -> int:
+    """Write a mart as a layer by GDAL; ``is_further`` adds it to a file that has others."""
+    rows, faults = _Counter(), list[Exception]()
+    shapes: dict[str, Any] = {}
+    if selection.geometry_type:
+        shapes = {"geometry_name": GEOMETRY, "geometry_type": selection.geometry_type, "crs": CRS}
+    try:
+        pyogrio.write_arrow(
+            _watched(_reader(open_marts, selection), rows, faults),
+            draft,
+            layer=selection.mart.name,
+            driver={".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[suffix],
+            append=is_further,
+            layer_options={"GEOMETRY_NAME": GEOMETRY} if suffix == ".gpkg" and shapes else None,
+            **shapes,
+        )
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as error:
+        raise _failed(selection, faults[0] if faults else error) from error
+    return rows.value
 
 
-def _reader(open_marts: Marts, selection: Selection, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Return the rows as a stream whose faults are noted: GDAL would tell of them in its own words."""
-    columns = _columns(open_marts, selection.mart)
-    batches = open_marts.batches(selection.mart, columns, selection.where, selection.parameters)
-    first = next(batches, None)
-    if first is None:  # the columns of nothing are still columns
-        first = next(iter(_empty(open_marts, selection.mart, columns)))
-    schema = pa.schema([pa.field(field.name, _type(field.type)) for field in first.schema])
+def _write_parquet(open_marts: Marts, selection: Selection, draft: Path) -> int:
+    """Write a mart as Parquet, its shapes described as GeoParquet 1.1 asks for."""
+    rows, faults = _Counter(), list[Exception]()
+    try:
+        with (
+            _watched(_reader(open_marts, selection), rows, faults) as reader,
+            pq.ParquetWriter(draft, reader.schema, compression="zstd", compression_level=3) as writer,
+        ):
+            for batch in reader:
+                writer.write_batch(batch)
+            if selection.geometry_type:
+                writer.add_key_value_metadata({"geo": json.dumps(_geo(open_marts, selection))})
+    except (OSError, pa.ArrowException) as error:
+        raise _failed(selection, faults[0] if faults else error) from error
+    return rows.value
+
+
+def _failed(selection: Selection, reason: Exception) -> ExportFailed:
+    text = str(reason).strip().splitlines()
+    return ExportFailed(
+        f"{selection.mart.name} was not written: {text[0] if text else type(reason).__name__}.", "Is the disk full?"
+    )
+
+
+def _geo(open_marts: Marts, selection: Selection) -> dict[str, Any]:
+    """Return the metadata of GeoParquet 1.1; coordinates stand in it as longitude, latitude."""
+    kinds = [] if selection.geometry_type == "Unknown" else [selection.geometry_type]
+    column: dict[str, Any] = {
+        "encoding": "WKB",
+        "geometry_types": kinds,
+        "crs": pyproj.CRS(CRS).to_json_dict(),
+        "edges": "planar",
+    }
+    if {"min_lon", "min_lat", "max_lon", "max_lat"} <= set(selection.mart.columns):
+        query = f"select {', '.join(BOX)} from {marts.relation(selection.mart)} where {selection.where}"  # noqa: S608
+        box = open_marts.rows(query, selection.parameters)[0]
+        if None not in box:
+            column["bbox"] = list(box)
+    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
+
+
+def _reader(open_marts: Marts, selection: Selection) -> pa.RecordBatchReader:
+    """Return the rows of a selection, the shape as WKB and last."""
+    columns = [marts.quoted(name) for name in selection.mart.columns if name != GEOMETRY]
+    if selection.geometry_type:
+        columns.append(f"{open_marts.as_wkb}({GEOMETRY}) as {GEOMETRY}")
+    return open_marts.reader(selection.mart, columns, selection.where, selection.parameters)
+
+
+class _Counter:
+    value = 0
+
+
+def _watched(reader: pa.RecordBatchReader, rows: _Counter, faults: list[Exception]) -> pa.RecordBatchReader:
+    """Pass batches on, count their rows, and note what goes wrong: GDAL would tell of it in its own words."""
 
     def passed_on() -> Iterator[pa.RecordBatch]:
         try:
-            yield pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in zip(first, schema.types, strict=True)], schema=schema)
-            for batch in batches:
-                yield pa.RecordBatch.from_arrays([column.cast(kind) for column, kind in zip(batch, schema.types, strict=True)], schema=schema)
+            for batch in reader:
+                rows.value += len(batch)
+                yield batch
         except Exception as error:
             faults.append(error)
             raise
 
-    return pa.RecordBatchReader.from_batches(schema, passed_on())
+    return pa.RecordBatchReader.from_batches(reader.schema, passed_on())
+
+
+@contextmanager
+def _draft_of(output: Path) -> Iterator[Path]:
+    """Yield a name beside a file; it takes the file's place at the end, or is gone when anything went wrong."""
+    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
+    try:
+        yield draft
+        draft.replace(output)
+    finally:
+        for left in output.parent.glob(f"{draft.name}*"):  # a GeoPackage has journals
+            left.unlink()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import adbc_driver_postgresql.dbapi as adbc
+import duckdb
+import psycopg
 import pyarrow as pa
 
+from ingest.duckdb_spatial import load_spatial
 from ingest.errors import TargetUnavailable, UsageError, did_you_mean
 from ingest.settings import Settings
 
@@ -17,6 +20,8 @@ SCHEMA = "marts"
 GEOMETRY = "geom"
 BATCH_BYTES = 32 * 2**20
 BYTES_PER_VERTEX = 16
+BYTES_PER_ROW = 512  # of all the rest
+NARROW_ROWS = 2**15  # of a mart without shapes, in one batch
 NOT_BUILT = "`dbt build` makes the marts; `python -m ingest` loads what they are made from."
 
 
@@ -61,8 +66,10 @@ class Marts(Protocol):
         """Return all rows of a query; ``?`` stands for a parameter."""
         ...
 
-    def batches(self, mart: Mart, columns: Sequence[str], where: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatch]:
-        """Yield rows of a mart in the order of its key.
+    def reader(
+        self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
+    ) -> pa.RecordBatchReader:
+        """Return rows of a mart in the order of its key.
 
         Parameters
         ----------
@@ -71,14 +78,14 @@ class Marts(Protocol):
         columns : sequence of str
             SQL of the columns.
         where : str
-            Condition, ``true`` for all rows; ``?`` stands for a parameter.
+            Condition; ``?`` stands for a parameter.
         parameters : sequence
             Its values.
 
-        Yields
-        ------
-        pyarrow.RecordBatch
-            Some tens of megabytes at most, unless a single row has more.
+        Returns
+        -------
+        pyarrow.RecordBatchReader
+            Batches of some tens of megabytes at most, unless a single row has more.
         """
         ...
 
@@ -104,7 +111,10 @@ def find(marts: Marts) -> dict[str, Mart]:
     TargetUnavailable
         When none were built.
     """
-    query = "select table_name, column_name from information_schema.columns where table_schema = ? order by 1, ordinal_position"
+    query = (
+        "select table_name, column_name from information_schema.columns where table_schema = ? "
+        "order by table_name, ordinal_position"
+    )
     columns: dict[str, list[str]] = {}
     for table, column in marts.rows(query, [SCHEMA]):
         columns.setdefault(table, []).append(column)
@@ -146,19 +156,28 @@ class _DuckDB:
         found: list[tuple[Any, ...]] = self._connection.execute(query, list(parameters)).fetchall()
         return found
 
-    def batches(
-        self, mart: Mart, columns: Sequence[str], where: str, parameters: Sequence[Any]
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield rows by ranges of the key: DuckDB itself would hold the shapes of two thousand rows at once."""
-        wanted, key = ", ".join(columns), quoted(mart.key)
-        for first, last in self._ranges(mart, where, parameters):
-            query = f"select {wanted} from {relation(mart)} where ({where}) and {key} between ? and ? order by {key}"  # noqa: S608
-            yield from self._connection.execute(query, [*parameters, first, last]).to_arrow_reader(2**16)
+    def reader(
+        self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
+    ) -> pa.RecordBatchReader:
+        """Read by ranges of the key: DuckDB itself would hold the shapes of two thousand rows at once."""
+        key = quoted(mart.key)
+        query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  no value stands in it
+        if not mart.has_geometry:
+            ordered = self._connection.execute(f"{query} order by {key}", list(parameters))
+            return ordered.to_arrow_reader(NARROW_ROWS)
+        schema = self._connection.execute(f"{query} limit 0", list(parameters)).to_arrow_reader().schema
+
+        def ranges() -> Iterator[pa.RecordBatch]:
+            for first, last in self._ranges(mart, where, parameters):
+                part = f"{query} and {key} between ? and ? order by {key}"
+                yield from self._connection.execute(part, [*parameters, first, last]).to_arrow_reader()
+
+        return pa.RecordBatchReader.from_batches(schema, ranges())
 
     def _ranges(self, mart: Mart, where: str, parameters: Sequence[Any]) -> list[tuple[Any, Any]]:
         key = quoted(mart.key)
         size = f"sum(coalesce(vertex_count, 0)) * {BYTES_PER_VERTEX}" if "vertex_count" in mart.columns else "0"
-        weights = f"select {key}, {size} + count(*) * 512 from {relation(mart)} where ({where}) group by 1 order by 1"  # noqa: S608
+        weights = f"select {key}, {size} + count(*) * {BYTES_PER_ROW} from {relation(mart)} where ({where}) group by 1 order by 1"  # noqa: S608
         ranges: list[tuple[Any, Any]] = []
         held = 0
         for value, weight in self.rows(weights, parameters):
@@ -174,28 +193,26 @@ class _DuckDB:
 class _Postgres:
     as_wkb = "ST_AsBinary"
 
-    def __init__(self, connection: Any, uri: str) -> None:
-        self._connection, self._uri = connection, uri
+    def __init__(self, connection: Any, uri: str, open_until: ExitStack) -> None:
+        self._connection, self._uri, self._open_until = connection, uri, open_until
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = self._connection.execute(_numbered(query), parameters).fetchall()
         return found
 
-    def batches(
-        self, mart: Mart, columns: Sequence[str], where: str, parameters: Sequence[Any]
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield rows as the server's COPY gives them; shapes are fetched after the sort, one by one."""
-        import adbc_driver_postgresql.dbapi as adbc
-        import psycopg
-
+    def reader(
+        self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
+    ) -> pa.RecordBatchReader:
+        """Read what the server's COPY gives; shapes are fetched after the sort, row by row."""
         condition = psycopg.ClientCursor(self._connection).mogrify(_numbered(where), parameters)
         query = (
             f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
             f"order by {quoted(mart.key)} offset 0) as sorted"
         )
-        with closing(adbc.connect(self._uri)) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(query)
-            yield from cursor.fetch_record_batch()
+        connection = self._open_until.enter_context(closing(adbc.connect(self._uri)))
+        cursor = self._open_until.enter_context(closing(connection.cursor()))
+        cursor.execute(query)
+        return cursor.fetch_record_batch()
 
 
 def _numbered(query: str) -> str:
@@ -205,10 +222,6 @@ def _numbered(query: str) -> str:
 
 @contextmanager
 def _duckdb(settings: Settings) -> Iterator[Marts]:
-    import duckdb
-
-    from ingest.duckdb_spatial import load_spatial
-
     path = settings.home / "warehouse.duckdb"
     if not path.is_file():
         raise TargetUnavailable(f"There is no warehouse {path}.", NOT_BUILT)
@@ -216,7 +229,8 @@ def _duckdb(settings: Settings) -> Iterator[Marts]:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.IOException as error:
         raise TargetUnavailable(
-            f"{path} cannot be opened: {str(error).splitlines()[0]}", "Does `dbt build` run, or another program hold it?"
+            f"{path} cannot be opened: {str(error).splitlines()[0]}",
+            "Does `dbt build` run, or another program hold it?",
         ) from error
     with closing(connection):
         load_spatial(connection)
@@ -225,16 +239,15 @@ def _duckdb(settings: Settings) -> Iterator[Marts]:
 
 @contextmanager
 def _postgres(settings: Settings) -> Iterator[Marts]:
-    import psycopg
-
-    assert settings.postgres is not None  # noqa: S101  the caller looked
-    uri = settings.postgres.uri()
+    where = settings.postgres
+    assert where is not None  # noqa: S101  the caller looked
     try:
-        connection = psycopg.connect(uri, connect_timeout=10, autocommit=True)
+        connection = psycopg.connect(where.uri(), connect_timeout=10, autocommit=True)
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         raise TargetUnavailable(
-            f"{settings.postgres.place} does not answer: {reason}", "`python -m ingest doctor` says more."
+            f"{where.place} does not answer: {reason}", "`python -m ingest doctor` says more."
         ) from error
-    with contextlib.closing(connection):
-        yield _Postgres(connection, uri)
+    with ExitStack() as open_until:
+        open_until.enter_context(closing(connection))
+        yield _Postgres(connection, where.uri(), open_until)

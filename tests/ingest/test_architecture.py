@@ -33,6 +33,7 @@ LAYERS = {
     "alerts": 4,
     "faults": 4,
     "progress": 4,
+    "marts": 4,
     "publication": 5,
     "tasks": 6,
     "refresh": 6,
