@@ -353,6 +353,23 @@ def find(name: str, limit: int) -> None:
 
 
 @cli.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; `pictures` in the warehouse's home.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), default="target/manifest.json", show_default=True, help="dbt's own."
+)
+@click.option("--page", type=click.Path(path_type=Path), help="Docs page to put them into: target/static_index.html.")
+def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
+    """Draw maps, counts and the tables' diagram from the marts."""
+    from ingest import pictures as drawings
+    from ingest import settings
+
+    current = settings.load()
+    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)
+    if page:
+        drawings.embed(page, drawn)
+
+
+@cli.command()
 @click.argument("names", metavar="[MART]...", nargs=-1)
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="File: .parquet, .gpkg or .fgb.")
 @click.option(

@@ -177,7 +177,8 @@ class _DuckDB:
     def _ranges(self, mart: Mart, where: str, parameters: Sequence[Any]) -> list[tuple[Any, Any]]:
         key = quoted(mart.key)
         size = f"sum(coalesce(vertex_count, 0)) * {BYTES_PER_VERTEX}" if "vertex_count" in mart.columns else "0"
-        weights = f"select {key}, {size} + count(*) * {BYTES_PER_ROW} from {relation(mart)} where ({where}) group by 1 order by 1"  # noqa: S608
+        weight = f"{size} + count(*) * {BYTES_PER_ROW}"
+        weights = f"select {key}, {weight} from {relation(mart)} where ({where}) group by 1 order by 1"  # noqa: S608
         ranges: list[tuple[Any, Any]] = []
         held = 0
         for value, weight in self.rows(weights, parameters):

@@ -1,0 +1,392 @@
+"""Maps: one for each level, and one of the time zones.
+
+Shapes are thinned to what the picture can show batch by batch, as they come out of the warehouse: a map of the world
+needs no more memory than one of a country.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+
+from ingest.marts import GEOMETRY, Mart, Marts
+from ingest.pictures import style
+
+Floats = npt.NDArray[np.float64]
+
+WIDTH = 9.0  # inches
+MAP_HEIGHT = 3.9
+TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
+MOST_PANELS = 3  # countries shown one by one; more are shown as a world
+FEW = 8
+TOLERANCE_PIXELS = 0.35
+METRES_PER_DEGREE = 111_320.0
+DEGREES_BETWEEN_POINTS = 1.0
+WORLD = "+proj=eqearth +datum=WGS84"
+WORLD_EDGE = 17_243_959.06  # half the length of its equator, in metres
+WORLD_KM2 = 510_000_000
+SOURCES = {
+    "gadm": "Boundaries: GADM {release}; not to be redistributed, for non-commercial use",
+    "sample": "Boundaries: the bundled sample of open data, see DATA_LICENSES.md",
+    "timezones": "Time zones: timezone-boundary-builder {release}, © OpenStreetMap contributors, ODbL",
+}
+
+
+@dataclass
+class Panel:
+    """A map within a picture.
+
+    Attributes
+    ----------
+    title : str
+        What it shows.
+    country : str or None
+        Whose units; None for all.
+    projection : str
+        As PROJ takes it.
+    box : tuple of float
+        Left, bottom, right, top, in metres of the projection.
+    height : float
+        In inches.
+    members : frozenset of str
+        Keys of the units that the map is framed around; the box is as it stands when empty.
+    shapes : dict
+        Paths by what chooses their colour.
+    borders : list of Path
+        Outlines that are drawn over them.
+    """
+
+    title: str
+    country: str | None
+    projection: str
+    box: tuple[float, float, float, float]
+    height: float = MAP_HEIGHT
+    members: frozenset[str] = frozenset()
+    shapes: dict[Any, list[Path]] = field(default_factory=dict)
+    borders: list[Path] = field(default_factory=list)
+
+    @property
+    def aspect(self) -> float:
+        """Width by height."""
+        left, bottom, right, top = self.box
+        return (right - left) / (top - bottom)
+
+    @property
+    def width(self) -> float:
+        """In inches, at the panel's height."""
+        return self.height * self.aspect
+
+    @property
+    def tolerance(self) -> float:
+        """What is smaller than this cannot be seen, in metres."""
+        _, bottom, _, top = self.box
+        return TOLERANCE_PIXELS * (top - bottom) / (self.height * style.DOTS_PER_INCH)
+
+
+def level(opened: Marts, known: Mapping[str, Mart], number: int) -> Figure:
+    """Draw the units of a level, coloured by the unit that they lie in.
+
+    Parameters
+    ----------
+    opened : Marts
+        Where the shapes are.
+    known : mapping of str to Mart
+        The marts that there are.
+    number : int
+        Which level.
+    """
+    mart = known[f"admin_level_{number}"]
+    country = "gid" if number == 0 else "gid_0"
+    units = _units(opened, mart, country)
+    if not units:
+        return _nothing(f"Level {number}", "No units of this level are loaded.")
+    names = dict(opened.rows("select gid, name from marts.admin_level_0"))
+    panels = _panels(units, names) if number else [_world(units)]
+    _read(opened, mart, panels, "gid" if number < 2 else "parent_gid", country)
+    if number:
+        _read_borders(opened, known[f"admin_level_{number - 1}"], panels, "gid_0" if number > 1 else "gid")
+    _fit(panels)
+    countries = len({unit.country for unit in units})
+    if number == 0:
+        shown = f"{len(units):,} countries and areas"
+    else:
+        where = "1 country" if countries == 1 else f"{countries} countries"
+        shown = f"{len(units):,} units in {where}"
+        shown += "; the colour says which unit of the level above" if number > 1 else ""
+    return _picture(f"Level {number}", shown, panels, _attribution(opened))
+
+
+def timezones(opened: Marts, known: Mapping[str, Mart]) -> Figure:
+    """Draw the time zones, coloured by their standard offset from UTC."""
+    offset = "coalesce(standard_utc_offset_minutes, 0)"
+    zones = _units(opened, known["timezones"], offset)
+    if not zones:
+        return _nothing("Time zones", "None are loaded.")
+    ((release,),) = opened.rows("select max(release) from marts.timezones")
+    covered = sum(zone.area for zone in zones)
+    panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones)
+    _read(opened, known["timezones"], [panel], offset, None)
+    _fit([panel])
+    colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
+    shown = f"{len(zones):,} zones; the colour says which standard offset from UTC, in hours"
+    if len(panel.members) and len(panel.members) < len(zones):
+        shown += f"; {len(panel.members)} of them are in the frame"
+    figure = _picture("Time zones", shown, [panel], SOURCES["timezones"].format(release=release), colours)
+    _label(figure, panel, zones)
+    return figure
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a map must know of a unit before it reads its shape: key, country, a point on it, its size in km²."""
+
+    gid: str
+    country: Any
+    lon: float
+    lat: float
+    area: float
+    south: float
+    north: float
+
+    @property
+    def radius(self) -> float:
+        """How far it reaches about its point, roughly, in metres."""
+        return math.sqrt(max(self.area, 1.0)) * 700
+
+
+def _units(opened: Marts, mart: Mart, country: str) -> list[Unit]:
+    query = (
+        f"select {mart.key}, {country}, point_lon, point_lat, coalesce(area_km2, 0), min_lat, max_lat "  # noqa: S608
+        f"from marts.{mart.name} where point_lon is not null order by 5 desc, 1"
+    )
+    return [Unit(*row) for row in opened.rows(query)]
+
+
+def _nothing(title: str, why: str) -> Figure:
+    figure = style.canvas(WIDTH, 0.9)
+    style.title(figure, title, why)
+    return figure
+
+
+def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
+    """Return a panel for each of the countries with most units, or one of the world where there are many countries."""
+    by_country: dict[str, list[Unit]] = {}
+    for unit in units:
+        by_country.setdefault(unit.country, []).append(unit)
+    if len(by_country) > FEW:
+        return [_world(units)]
+    largest = sorted(by_country, key=lambda country: (-len(by_country[country]), str(country)))[:MOST_PANELS]
+    return [
+        _framed(f"{names.get(each) or each}: {len(by_country[each]):,}", each, by_country[each]) for each in largest
+    ]
+
+
+def _framed(title: str, country: str | None, units: Sequence[Unit]) -> Panel:
+    """Return a panel around the units that lie together, in an equal-area projection about their middle.
+
+    What lies far off, as Hawaii does, would make a speck of the rest; where most of a country lies scattered, all of it
+    is shown.
+    """
+    together = _together(units)
+    lon0, lat0 = _middle(together)
+    projection = f"+proj=laea +lat_0={lat0:.3f} +lon_0={lon0:.3f} +datum=WGS84"
+    box = tuple(shapely.total_bounds(_squares(projection, together)).tolist())
+    return Panel(title, country, projection, box, members=frozenset(unit.gid for unit in together))
+
+
+def _together(units: Sequence[Unit]) -> Sequence[Unit]:
+    lon0, lat0 = _middle(units)
+    squares = _squares(f"+proj=laea +lat_0={lat0:.3f} +lon_0={lon0:.3f} +datum=WGS84", units)
+    groups = shapely.get_parts(shapely.union_all(squares))
+    members = [[units[at] for at in found] for found in map(shapely.STRtree(squares).query, groups)]
+    largest = max(members, key=len)
+    return largest if len(largest) > len(units) / 2 else units
+
+
+def _squares(projection: str, units: Sequence[Unit]) -> npt.NDArray[np.object_]:
+    """Return a square about each unit, somewhat larger than the unit."""
+    x, y = _project(projection, np.array([unit.lon for unit in units]), np.array([unit.lat for unit in units]))
+    radius = np.array([unit.radius for unit in units]) * 1.3
+    return np.asarray(shapely.box(x - radius, y - radius, x + radius, y + radius))
+
+
+def _world(units: Sequence[Unit]) -> Panel:
+    """Return a panel of the world between the parallels that its units reach."""
+    south = max(min(unit.south for unit in units) - 5, -90.0)
+    north = min(max(unit.north for unit in units) + 5, 90.0)
+    _, y = _project(WORLD, np.zeros(2), np.array([south, north]))
+    return Panel("", None, WORLD, (-WORLD_EDGE, float(y[0]), WORLD_EDGE, float(y[1])))
+
+
+def _middle(units: Sequence[Unit]) -> tuple[float, float]:
+    """Return the middle of units on the globe, by area, also where they lie on both sides of the date line."""
+    east, north = (np.radians([unit.lon for unit in units]), np.radians([unit.lat for unit in units]))
+    weight = np.array([unit.area for unit in units]) + 1.0
+    parts = np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)
+    x, y, z = (float((part * weight).sum()) for part in parts)
+    return math.degrees(math.atan2(y, x)), math.degrees(math.atan2(z, math.hypot(x, y)))
+
+
+def _fit(panels: Sequence[Panel]) -> None:
+    """Divide the width among the panels: a wide country gets more of it, and not so much that others vanish."""
+    room = WIDTH - 2 * SIDE - GAP * (len(panels) - 1)
+    shares = np.array([panel.aspect for panel in panels]) ** 0.7
+    for panel, width in zip(panels, room * shares / shares.sum(), strict=True):
+        panel.height = float(width) / panel.aspect
+    too_high = max(panel.height for panel in panels) / MAP_HEIGHT
+    for panel in panels:
+        panel.height /= max(too_high, 1.0)
+
+
+def _read(opened: Marts, mart: Mart, panels: Sequence[Panel], colour: str, country: str | None) -> None:
+    """Read the shapes of a mart into the panels, and set the frames around their members."""
+    for panel in panels:
+        reach, is_member = [], []
+        for gid, key, shape in _shapes(opened, mart, panel, colour, country):
+            panel.shapes.setdefault(key, []).append(_path(shape))
+            reach.append(shapely.bounds(shape))
+            is_member.append(gid in panel.members)
+        if any(is_member):
+            panel.box = _frame(np.array(reach), np.array(is_member))
+
+
+def _frame(reach: Floats, is_member: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """Return the box around the members, and around what lies close to them."""
+    close = _around(reach[is_member], 0.08)
+    is_near = shapely.intersects(shapely.box(*reach.T), shapely.box(*close))
+    return _around(reach[is_member | is_near], 0.01)
+
+
+def _around(reach: Floats, margin: float) -> tuple[float, float, float, float]:
+    """Return the box around boxes, larger on each side by a share of its longer side."""
+    west, south = reach[:, :2].min(axis=0).tolist()
+    east, north = reach[:, 2:].max(axis=0).tolist()
+    more = margin * max(east - west, north - south)
+    return west - more, south - more, east + more, north + more
+
+
+def _read_borders(opened: Marts, mart: Mart, panels: Sequence[Panel], country: str) -> None:
+    """Read the outlines of the level above."""
+    for panel in panels:
+        panel.borders = [_path(shape) for _, _, shape in _shapes(opened, mart, panel, "gid", country)]
+
+
+def _shapes(
+    opened: Marts, mart: Mart, panel: Panel, colour: str, country: str | None
+) -> Iterator[tuple[str, Any, shapely.Geometry]]:
+    """Yield key, colour's key and shape of what a panel shows: thinned to what can be seen, and projected."""
+    where, parameters = (f"{country} = ?", [panel.country]) if panel.country else ("true", [])
+    columns = [mart.key, f"{colour} as colour", f"{opened.as_wkb}({GEOMETRY}) as {GEOMETRY}"]
+    transformer = _transformer(panel.projection)
+
+    def projected(points: Floats) -> Floats:
+        return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
+
+    for batch in opened.reader(mart, columns, where, parameters):
+        shapes = shapely.from_wkb(batch.column(2).to_numpy(zero_copy_only=False))
+        thinned = shapely.simplify(shapes, panel.tolerance / METRES_PER_DEGREE, preserve_topology=False)
+        # a border along a parallel is a curve here, and has to have the points for it
+        bent = shapely.segmentize(shapely.orient_polygons(thinned), DEGREES_BETWEEN_POINTS)
+        ready = shapely.transform(bent, projected)
+        for gid, key, shape in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), ready, strict=True):
+            if shape is not None and not shape.is_empty:
+                yield gid, key, shape
+
+
+def _path(shape: shapely.Geometry) -> Path:
+    """Return the rings of a shape as one path; holes run the other way round."""
+    _, points, (rings, *_) = shapely.to_ragged_array([shape], include_z=False)
+    codes = np.full(len(points), Path.LINETO, dtype=Path.code_type)
+    codes[rings[:-1]] = Path.MOVETO
+    codes[rings[1:] - 1] = Path.CLOSEPOLY
+    return Path(points, codes)
+
+
+def _transformer(projection: str) -> Any:
+    return pyproj.Transformer.from_crs("EPSG:4326", projection, always_xy=True)
+
+
+def _project(projection: str, lon: Floats, lat: Floats) -> tuple[Floats, Floats]:
+    x, y = _transformer(projection).transform(lon, lat)
+    return np.asarray(x), np.asarray(y)
+
+
+def _picture(
+    title: str, below: str, panels: Sequence[Panel], credit: str, colours: Mapping[Any, str] | None = None
+) -> Figure:
+    top = TOP if panels[0].title else 0.9
+    high = max(panel.height for panel in panels)
+    height = high + top + FOOT
+    figure = style.canvas(WIDTH, height)
+    style.title(figure, title, below)
+    style.source(figure, credit)
+    total = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
+    left = (WIDTH - total) / 2 if len(panels) == 1 else SIDE
+    for panel in panels:
+        place = (left / WIDTH, (FOOT + high - panel.height) / height, panel.width / WIDTH, panel.height / height)
+        axes = figure.add_axes(place)
+        _draw(axes, panel, colours)
+        if panel.title:
+            figure.text(left / WIDTH, 1 - 1.0 / height, panel.title, size=8.5, weight="bold", va="center")
+        left += panel.width + GAP
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel, colours: Mapping[Any, str] | None) -> None:
+    west, south, east, north = panel.box
+    axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
+    axes.set_axis_off()
+    if panel.projection == WORLD:
+        _graticule(axes)
+    count = sum(map(len, panel.shapes.values()))
+    width = 0.1 if count > 1500 else 0.22 if count > 250 else 0.35
+    for number, key in enumerate(sorted(panel.shapes, key=str)):
+        colour = colours[key] if colours else style.PALETTE[number % len(style.PALETTE)]
+        whole = Path.make_compound_path(*panel.shapes[key])
+        axes.add_patch(PathPatch(whole, facecolor=colour, edgecolor="white", linewidth=width, joinstyle="round"))
+    if panel.borders:
+        outline = Path.make_compound_path(*panel.borders)
+        width = 0.45 if len(panel.borders) < 200 else 0.2
+        axes.add_patch(PathPatch(outline, facecolor="none", edgecolor=style.INK, linewidth=width, joinstyle="round"))
+
+
+def _graticule(axes: Axes) -> None:
+    """Draw the seas, and meridians and parallels over them."""
+    edge = np.linspace(-90, 90, 91)
+    lon = np.concatenate([np.full(91, -180.0), np.full(91, 180.0)])
+    x, y = _project(WORLD, lon, np.concatenate([edge, edge[::-1]]))
+    axes.fill(x, y, facecolor=style.SEA, edgecolor="none", zorder=0)
+    for meridian in range(-180, 181, 30):
+        axes.plot(*_project(WORLD, np.full(91, float(meridian)), edge), color=style.GROUND, linewidth=0.7, zorder=0)
+    for parallel in range(-60, 61, 30):
+        along = np.linspace(-180, 180, 181)
+        axes.plot(*_project(WORLD, along, np.full(181, float(parallel))), color=style.GROUND, linewidth=0.7, zorder=0)
+
+
+def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
+    """Write the offset on the largest zone of each that has room for it."""
+    said = set()
+    west, _, east, _ = panel.box
+    for zone in zones:
+        is_shown = not panel.members or zone.gid in panel.members
+        if zone.country not in said and is_shown and zone.radius > (east - west) / 60:
+            said.add(zone.country)
+            x, y = _project(panel.projection, np.array([zone.lon]), np.array([zone.lat]))
+            text = f"{zone.country / 60:+.4g}".replace("-", "−") if zone.country else "0"
+            figure.axes[0].text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")
+
+
+def _attribution(opened: Marts) -> str:
+    ((release,),) = opened.rows("select max(release) from marts.admin_units")
+    return SOURCES["sample" if release == "sample" else "gadm"].format(release=release)

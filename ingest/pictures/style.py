@@ -1,0 +1,58 @@
+"""How the pictures look: colours, type and canvas."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+INK, QUIET, FAINT, LINE = "#22303c", "#5c6b77", "#a3b1bb", "#c9d3da"
+GROUND, SEA = "#ffffff", "#eef3f6"
+PALETTE = (
+    *("#8ecae6", "#ffd166", "#95d5b2", "#f4a261", "#cdb4db", "#f28482"),
+    *("#a3b18a", "#84a9c0", "#e9c46a", "#bde0fe", "#d4a373", "#b8c0ff"),
+)
+DOTS_PER_INCH = 180
+
+mpl.rcParams.update(
+    {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+        "text.color": INK,
+        "axes.labelcolor": QUIET,
+        "xtick.color": QUIET,
+        "ytick.color": INK,
+        "svg.hashsalt": "admin-boundaries",  # the same data give the same file
+        "path.simplify": True,
+        "path.simplify_threshold": 0.3,
+    }
+)
+
+
+def canvas(width: float, height: float) -> Figure:
+    """Return an empty figure.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches.
+    """
+    return Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor=GROUND)
+
+
+def title(figure: Figure, text: str, below: str, *, top: float = 0.0) -> None:
+    """Write what a picture shows, and a quieter line below it."""
+    height = figure.get_figheight()
+    figure.text(0.25 / figure.get_figwidth(), 1 - (0.36 + top) / height, text, size=13, weight="bold", va="center")
+    figure.text(0.25 / figure.get_figwidth(), 1 - (0.62 + top) / height, below, size=8.5, color=QUIET, va="center")
+
+
+def source(figure: Figure, text: str) -> None:
+    """Write whose data a picture shows, at the foot."""
+    figure.text(
+        1 - 0.25 / figure.get_figwidth(),
+        0.14 / figure.get_figheight(),
+        text,
+        size=6.5,
+        color=QUIET,
+        ha="right",
+        va="center",
+    )
