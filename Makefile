@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev servers demo build docs test test-unit test-integration chaos benchmark lint format check lock clean
+.PHONY: help install install-dev servers demo build docs pictures test test-unit test-integration chaos benchmark lint format check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,13 +33,18 @@ demo: install ## two minutes: the bundled sample, from file to tested tables and
 	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest gadm timezones --release sample
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet build
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet docs generate --static
+	@WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest pictures --page target/static_index.html >/dev/null
 	@WAREHOUSE_TARGET=embedded $(BIN)/python scripts/show_demo.py
 
 build: install ## dbt build on the target
 	$(BIN)/dbt build
 
-docs: install ## the docs site as one page: target/static_index.html
+docs: install ## the docs site as one page, with pictures of this warehouse: target/static_index.html
 	$(BIN)/dbt docs generate --static
+	$(BIN)/python -m ingest pictures --page target/static_index.html
+
+pictures: install-dev ## the pictures and screenshots in docs/images, from the bundled sample and nothing else
+	$(BIN)/python scripts/make_pictures.py
 
 test: servers install-dev ## every test, on real PostGIS and Redis that the suite starts itself
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

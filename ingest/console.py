@@ -123,6 +123,18 @@ def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: RowMapping,
         )
 
 
+def published(ledger: Ledger) -> str:
+    """Return a sentence for each dataset that says which release readers see, and since when."""
+    found = [ledger.published_run(name) for name in catalog.load()]
+    lines = [
+        f"**{run['dataset']}**: release {run['release']}, {run['rows_loaded']:,} rows, "
+        f"published {run['published_at']:%Y-%m-%d %H:%M} UTC."
+        for run in found
+        if run
+    ]
+    return " ".join(lines) or "Nothing is loaded yet."
+
+
 def summary(ledger: Ledger, run: RowMapping, target: str) -> None:
     """Print one line that says what a run came to; it can be pasted into an issue."""
     from ingest import progress

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,12 @@ from PIL import Image
 from ingest import marts
 from ingest.errors import UsageError
 from ingest.pictures import charts, entities, maps
+from ingest.pictures.page import finish
 from ingest.settings import Settings
 
-FOLDER = "docs/images"  # as the overview of the docs site and the README name it
+__all__ = ["draw", "finish"]
+
 COLOURS = 128  # of a map; more cannot be told apart
-MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str], None]) -> list[Path]:
@@ -69,39 +68,6 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
             report(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
             written.append(path)
     return written
-
-
-def embed(page: Path, pictures: list[Path]) -> None:
-    """Put pictures into a docs page in place of their addresses, so that it is whole in one file.
-
-    Parameters
-    ----------
-    page : Path
-        ``target/static_index.html``, as ``dbt docs generate --static`` writes it.
-    pictures : list of Path
-        The files; the page names them as ``docs/images/<name>``.
-
-    Raises
-    ------
-    UsageError
-        When there is no such page, or it names none of them.
-    """
-    try:
-        text = page.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"There is no page {page}.", "`dbt docs generate --static` writes it.") from error
-    by_name = {path.name: path for path in pictures}
-    address = re.compile(rf"{FOLDER}/({'|'.join(map(re.escape, by_name))})")
-    text, count = address.subn(lambda match: _data_uri(by_name[match[1]]), text)
-    if not count:
-        raise UsageError(f"{page} names none of the pictures.", "`dbt docs generate --static` writes it anew.")
-    draft = page.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(page)
-
-
-def _data_uri(path: Path) -> str:
-    return f"data:{MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _write(figure: Figure, path: Path) -> None:
