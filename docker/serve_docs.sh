@@ -3,7 +3,7 @@
 set -eu
 dbt docs generate --static
 # before the first `dbt build` there is nothing to draw: the page is served without pictures
-python -m ingest pictures --manifest "$DBT_TARGET_PATH/manifest.json" --output "$DBT_TARGET_PATH/pictures" \
+WAREHOUSE_HOME=/tmp/warehouse python -m ingest pictures --manifest "$DBT_TARGET_PATH/manifest.json" --output "$DBT_TARGET_PATH/pictures" \
     --page "$DBT_TARGET_PATH/static_index.html" || true
 mkdir -p "$DBT_TARGET_PATH/site"
 cp "$DBT_TARGET_PATH/static_index.html" "$DBT_TARGET_PATH/site/index.html"

@@ -360,13 +360,14 @@ def find(name: str, limit: int) -> None:
 @click.option("--page", type=click.Path(path_type=Path), help="Docs page to put them into: target/static_index.html.")
 def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     """Draw maps, counts and the tables' diagram from the marts."""
-    from ingest import load as loading
     from ingest import pictures as drawings
+    from ingest import settings
+    from ingest.runs import Ledger
 
-    settings, ledger = loading.open_target()
-    drawn = drawings.draw(settings, output or settings.home / "pictures", manifest, console.say)
+    current = settings.load()
+    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)
     if page:
-        drawings.finish(page, drawn, console.published(ledger))
+        drawings.finish(page, drawn, console.published(Ledger(current)))
 
 
 @cli.command()

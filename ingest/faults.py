@@ -20,7 +20,7 @@ from sqlalchemy.engine import RowMapping
 
 from ingest.errors import IngestError
 from ingest.runs import Ledger, UtcTime, metadata, worker_name
-from ingest.settings import Settings
+from ingest.settings import PROJECT_ROOT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def note(settings: Settings, ledger: Ledger, task: Task, error: Exception) -> No
     if stage is None:
         return
     secrets = secrets_of(settings)
-    trace = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error)).replace(f"{PROJECT_ROOT}/", "")
     row = {
         "run_id": task.args[0],
         "stage": stage,

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Install PostgreSQL with PostGIS, and Redis, for the tests, and GDAL's own commands, which the benchmarks measure beside us. Starts nothing: the suite starts its own, on ports of its own.
+# Install PostgreSQL with PostGIS, Redis and Chromium for the tests, and GDAL's own commands, which the benchmarks measure beside us. Starts nothing: the suite starts its own, on ports of its own.
 set -euo pipefail
 
 have_postgis() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' >/dev/null; }
 have_redis() { command -v redis-server >/dev/null; }
+have_chromium() { [ -x /usr/bin/chromium ]; }
 
-if have_postgis && have_redis && command -v ogr2ogr >/dev/null; then
+if have_postgis && have_redis && have_chromium && command -v ogr2ogr >/dev/null; then
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
-    echo "PostgreSQL with PostGIS and Redis are needed for the tests; install them with this system's package manager." >&2
+    echo "PostgreSQL with PostGIS, Redis and Chromium are needed for the tests; install them with this system's package manager." >&2
     exit 1
 fi
 as_root=()
@@ -24,6 +25,6 @@ if ! command -v pg_lsclusters >/dev/null; then
     "${as_root[@]}" sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 fi
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    postgresql postgresql-postgis redis-server gdal-bin >/dev/null 2>&1 ||
+    postgresql postgresql-postgis redis-server chromium gdal-bin >/dev/null 2>&1 ||
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-    postgresql-15 postgresql-15-postgis-3 redis-server gdal-bin >/dev/null
+    postgresql-15 postgresql-15-postgis-3 redis-server chromium gdal-bin >/dev/null

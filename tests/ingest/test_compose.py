@@ -35,8 +35,8 @@ def copied_sources() -> list[str]:
     return [source for words in copies if not words[0].startswith("--from") for source in words]
 
 
-def test_the_stack_is_servers_workers_and_docs() -> None:
-    assert sorted(LONG_RUNNING) == ["docs", "postgis", "redis", "worker"]
+def test_the_stack_is_servers_workers_dashboard_and_docs() -> None:
+    assert sorted(LONG_RUNNING) == ["dashboard", "docs", "postgis", "redis", "worker"]
     assert SERVICES["worker"]["deploy"]["replicas"] == 3
 
 
@@ -57,15 +57,15 @@ def test_a_service_waits_until_what_it_needs_is_healthy() -> None:
 
 def test_every_published_port_is_bound_to_this_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 2
+    assert len(ports) == 3
     assert all(port.startswith("127.0.0.1:") for port in ports), ports
 
 
-def test_redis_is_reached_by_workers_and_ingest_only() -> None:
+def test_redis_is_reached_by_workers_ingest_and_dashboard_only() -> None:
     assert COMPOSE["networks"]["queue"] == {"internal": True}
     assert SERVICES["redis"]["networks"] == ["queue"]
     joined = {name for name, service in SERVICES.items() if "queue" in service.get("networks", [])}
-    assert joined == {"redis", "worker", "ingest"}
+    assert joined == {"redis", "worker", "ingest", "dashboard"}
 
 
 def test_no_secret_stands_in_the_file() -> None:
@@ -79,7 +79,7 @@ def test_no_secret_stands_in_the_file() -> None:
 def test_workers_are_told_webhook_and_schedule_which_are_off_unless_they_are_set() -> None:
     for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE"):
         told = {name: value for name, which, value in environments() if which == variable}
-        assert told == dict.fromkeys(("worker", "ingest"), f"${{{variable}:-}}")
+        assert told == dict.fromkeys(("worker", "ingest", "dashboard"), f"${{{variable}:-}}")
         assert f"\n{variable}=\n" in EXAMPLE
 
 
@@ -101,7 +101,7 @@ def test_images_have_a_version() -> None:
 
 def test_our_containers_run_as_an_ordinary_user_on_a_read_only_disk() -> None:
     ours = {name: service for name, service in SERVICES.items() if "build" in service}
-    assert set(ours) == {"worker", "ingest", "dbt", "docs"}
+    assert set(ours) == {"worker", "ingest", "dbt", "docs", "dashboard"}
     for name, service in ours.items():
         assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"]), name
         assert "user" not in service

@@ -1,0 +1,126 @@
+"""Make everything in docs/images anew: the pictures, and screenshots of the dashboard and the docs site.
+
+Run as ``make pictures``. The bundled sample is loaded into a folder of its own, and nothing else is looked at. The
+dashboard is shown while a load runs, with a run that failed before it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGES = ROOT / "docs" / "images"
+PYTHON = sys.executable
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = (
+    *("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+Scheme = Literal["light", "dark"]
+DESKTOP, PHONE = (1280, 800), (390, 844)
+SAMPLE = ("gadm", "timezones", "--release", "sample")
+
+
+def run(env: dict[str, str], *command: str, is_expected: bool = True) -> str:
+    """Run a command in the project's root and return what it printed."""
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    if is_expected and done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+@contextmanager
+def dashboard(env: dict[str, str]) -> Iterator[str]:
+    """Serve the dashboard and yield its address."""
+    command = [PYTHON, "-m", "ingest", "dashboard", "--port", "0"]
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        found = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
+        yield found[0] if found else sys.exit("The dashboard did not start.")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def opened(browser: Browser, address: str, size: tuple[int, int], scheme: Scheme = "light") -> Page:
+    """Open a page in a window of its own."""
+    width, height = size
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(address)
+    return page
+
+
+def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
+    """Take a picture of a page, once it has come to rest."""
+    page.wait_for_timeout(settle_ms)
+    page.screenshot(path=IMAGES / name)
+    page.close()
+    print(f"docs/images/{name}")
+
+
+def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None:
+    """Take the dashboard's pictures: while the sample is loaded by a single worker, and of the run that failed."""
+    pages = opened(browser, address, DESKTOP), opened(browser, address, PHONE, "dark")
+    process = subprocess.Popen(
+        [PYTHON, "-m", "ingest", *SAMPLE, "--force", "--workers", "1", "--engine", "geopandas"],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for page, name in zip(pages, ("dashboard.png", "dashboard-phone.png"), strict=True):
+        page.wait_for_selector(".left:text-is('done')", timeout=60_000)  # the first layer is in, others are not
+        shoot(page, name, settle_ms=100)
+    process.wait()
+    page = opened(browser, address, DESKTOP)
+    page.click("details.error summary")
+    page.click("details.error a")
+    page.wait_for_selector("text=Retry")
+    page.click("details.error summary")
+    shoot(page, "dashboard-run.png")
+
+
+def main() -> None:
+    """Write the pictures."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="boundaries-pictures-") as name:
+        home = Path(name)
+        target = home / "target"
+        env = {
+            **os.environ,
+            **{"WAREHOUSE_TARGET": "embedded", "WAREHOUSE_HOME": str(home), "TZ": "UTC"},
+            **{"DBT_TARGET_PATH": str(target), "DBT_LOG_PATH": str(home / "logs")},
+        }
+        dbt = str(Path(PYTHON).with_name("dbt"))
+        run(env, PYTHON, "-m", "ingest", *SAMPLE)
+        run(env, dbt, "build")
+        run(env, dbt, "docs", "generate", "--static")
+        page, manifest = target / "static_index.html", target / "manifest.json"
+        drawn = ("--output", str(IMAGES), "--manifest", str(manifest), "--page", str(page))
+        IMAGES.mkdir(parents=True, exist_ok=True)
+        run(env, PYTHON, "-m", "ingest", "pictures", *drawn)
+        damaged = home / "damaged.zip"
+        damaged.write_text("<!doctype html><title>502 Bad Gateway</title>")
+        run(env, PYTHON, "-m", "ingest", "gadm", "--source", str(damaged), is_expected=False)
+        with sync_playwright() as playwright, dashboard(env) as address:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+            shoot_dashboard(env, address, browser)
+            shoot(opened(browser, page.as_uri(), DESKTOP), "docs-site.png")
+            shoot(opened(browser, page.as_uri(), PHONE), "docs-site-phone.png")
+            browser.close()
+    print(f"{len(list(IMAGES.iterdir()))} files in {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

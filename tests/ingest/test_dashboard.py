@@ -1,0 +1,293 @@
+"""The dashboard shows the ledger as it is, keeps secrets, and does nothing that another site asks for."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+import uvicorn
+
+from ingest import load as loading
+from ingest.dashboard import server as served
+from ingest.errors import RunNotFound
+from ingest.runs import Ledger, Request, slices
+from ingest.settings import Settings
+from tests.ingest.conftest import slice_row
+
+MakeRequest = Callable[..., Request]
+SECRET = "5igned-by-the-publi5her"
+
+
+@dataclass
+class Browser:
+    """As much of a browser as is needed: it keeps the cookie and says where a request comes from."""
+
+    port: int
+    cookie: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        sent = {"Cookie": self.cookie} if self.cookie else {}
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, body, sent)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        if "set-cookie" in found:
+            self.cookie = found["set-cookie"].partition(";")[0]
+        connection.close()
+        return answer.status, text, found
+
+    def get(self, path: str = "/") -> str:
+        status, text, _ = self.ask("GET", path)
+        assert status == 200, text
+        return text
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def token(self, path: str = "/") -> str:
+        found = re.search(r'name="token" value="(\w+)"', self.get(path))
+        assert found
+        return found[1]
+
+    def press(self, path: str, token: str, **headers: str) -> int:
+        body = urllib.parse.urlencode({"token": token, "page": "overview"})
+        return self.ask("POST", path, body, **{"Origin": self.origin, **headers})[0]
+
+    def events(self, path: str = "/events") -> dict[str, str]:
+        """Return the first message of a stream."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request("GET", path, headers={"Cookie": self.cookie})
+        answer = connection.getresponse()
+        line = answer.readline().decode()
+        connection.close()
+        return json.loads(line.removeprefix("data: "))
+
+
+@pytest.fixture
+def serve(settings: Settings, ledger: Ledger) -> Iterator[Callable[..., Browser]]:
+    """Return a function that serves the dashboard of an embedded target and opens it."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**options: bool) -> Browser:
+        app = served.Dashboard(settings, ledger, **options).app(served.names_of("127.0.0.1"))
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        return Browser(listener.getsockname()[1])
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def browser(serve: Callable[..., Browser]) -> Browser:
+    return serve()
+
+
+@pytest.fixture
+def rolled_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was rolled back."""
+    done: list[str] = []
+    monkeypatch.setattr(loading, "rollback", done.append)
+    return done
+
+
+def published(ledger: Ledger, request: Request) -> str:
+    """Note a run as published."""
+    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
+    before = ledger.published_run(request.dataset)
+    if before:
+        ledger.set_state(before["run_id"], "superseded", only_from=("published",))
+    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=ledger.now())
+    return run_id
+
+
+@pytest.fixture
+def two_runs(ledger: Ledger, request_of: MakeRequest) -> tuple[str, str]:
+    """Two publications, so that there is something to return to."""
+    return published(ledger, request_of()), published(ledger, request_of())
+
+
+def loading_run(ledger: Ledger, request: Request) -> str:
+    """Note a run of which one of two slices is loaded."""
+    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
+    ledger.set_state(run_id, "planning", started_at=ledger.now())
+    ledger.create_slices(run_id, [slice_row(0), slice_row(1, fid_from=5, fid_to=8)])
+    ledger.claim(run_id, 0)
+    with ledger.transaction() as connection:
+        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    return run_id
+
+
+def test_an_empty_ledger_says_how_to_begin(browser: Browser) -> None:
+    text = browser.get()
+    assert "Nothing ran yet" in text
+    assert "--release sample" in text
+
+
+def test_a_run_under_way_is_shown_with_its_layers(browser: Browser, ledger: Ledger, request_of: MakeRequest) -> None:
+    run_id = loading_run(ledger, request_of())
+    for text in (browser.get(), browser.get(f"/runs/{run_id}")):
+        assert run_id in text
+        assert re.search(r'<progress value="100" max="200"', text)
+        assert re.search(r"4 <i>of 8 rows", text)
+        assert "No worker is alive" in text
+
+
+def test_a_page_is_brought_up_to_date_without_reloading(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    browser.get()
+    assert "gadm_adm_1" not in browser.events()["running"]
+    run_id = loading_run(ledger, request_of())
+    assert "gadm_adm_1" in browser.events()["running"]
+    assert "gadm_adm_1" in browser.events(f"/runs/{run_id}/events")["slices"]
+
+
+def test_what_a_file_calls_itself_is_text_and_no_markup(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    run_id = loading_run(ledger, request_of())
+    bad = "<script>alert(1)</script>"
+    with ledger.transaction() as connection:
+        connection.execute(slices.update().values(source_file=bad, worker=bad))
+    ledger.fail(run_id, bad)
+    for path in ("/", f"/runs/{run_id}"):
+        assert "<script>alert" not in browser.get(path)
+    assert "&lt;script&gt;" in browser.get(f"/runs/{run_id}")
+    assert not any("<script>alert" in part for part in browser.events().values())
+
+
+def test_no_query_of_an_address_is_shown(browser: Browser, ledger: Ledger, request_of: MakeRequest) -> None:
+    address = f"https://host/gadm.gpkg?signature={SECRET}"
+    run_id = ledger.create_run(request_of("gadm", address), [address], None)
+    ledger.fail(run_id, f"{address} answered 403")
+    for path in ("/", f"/runs/{run_id}"):
+        assert SECRET not in browser.get(path)
+    assert SECRET not in json.dumps(browser.events())
+    assert "https://host/gadm.gpkg?…" in browser.get(f"/runs/{run_id}")
+
+
+def test_a_run_that_is_not_there_is_404(browser: Browser) -> None:
+    status, text, _ = browser.ask("GET", "/runs/none")
+    assert status == 404
+    assert "There is no run" in text
+
+
+def test_every_answer_forbids_what_the_pages_do_not_need(browser: Browser) -> None:
+    for path in ("/", "/files/live.js", "/runs/none"):
+        _, _, headers = browser.ask("GET", path)
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-frame-options"] == "DENY"
+    assert not re.search(r"""\s(style|on\w+)=["']|src=["']http""", browser.get())
+
+
+def test_the_cookie_is_sent_from_no_other_site_and_read_by_no_script(browser: Browser) -> None:
+    _, _, headers = browser.ask("GET", "/")
+    assert "HttpOnly" in headers["set-cookie"]
+    assert "SameSite=strict" in headers["set-cookie"]
+
+
+def test_a_name_that_is_pointed_here_is_refused(browser: Browser) -> None:
+    for method in ("GET", "POST"):
+        assert browser.ask(method, "/", Host=f"evil.example:{browser.port}")[0] == 400
+
+
+def test_a_button_does_what_it_says(browser: Browser, two_runs: tuple[str, str], rolled_back: list[str]) -> None:
+    assert browser.press("/datasets/gadm/rollback", browser.token()) == 303
+    assert rolled_back == ["gadm"]
+    assert "readers see the publication before" in browser.get()
+    assert "readers see the publication before" not in browser.get()
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_button_is_refused_from_elsewhere(browser: Browser, rolled_back: list[str]) -> None:
+    token = browser.token()
+    path = "/datasets/gadm/rollback"
+    assert browser.press(path, token, Origin="https://evil.example") == 403
+    assert browser.press(path, token, Origin="null") == 403
+    assert browser.press(path, "") == 403
+    assert browser.press(path, "0" * 64) == 403
+    assert browser.ask("POST", path, f"token={token}")[0] == 403  # no origin
+    assert Browser(browser.port).press(path, token) == 403  # no cookie
+    assert Browser(browser.port, cookie=f"{served.COOKIE}=another").press(path, token) == 403
+    assert browser.ask("GET", path)[0] == 405
+    assert rolled_back == []
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_dashboard_that_is_read_only_has_no_button_and_takes_none(
+    serve: Callable[..., Browser], rolled_back: list[str]
+) -> None:
+    browser = serve(is_read_only=True)
+    assert "<form" not in browser.get()
+    assert browser.press("/datasets/gadm/rollback", "") == 403
+    assert rolled_back == []
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_why_a_button_failed_is_said_on_the_page(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_dataset: str) -> None:
+        raise RunNotFound("Run x has lost rows <b>of</b> gadm_adm_1.")
+
+    monkeypatch.setattr(loading, "rollback", fails)
+    assert browser.press("/datasets/gadm/rollback", browser.token()) == 303
+    assert "has lost rows &lt;b&gt;of" in browser.get()
+
+
+def test_a_failed_run_is_retried_with_the_same_request(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr(loading, "load", lambda requests, **_options: asked.extend(requests))
+    request = request_of(levels=(0, 1))
+    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
+    ledger.fail(run_id, "why")
+    assert browser.press(f"/runs/{run_id}/retry", browser.token(f"/runs/{run_id}")) == 303
+    assert asked == [request]
+
+
+def test_a_run_with_a_signed_address_is_retried_on_the_command_line(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "load", lambda *_arguments, **_options: pytest.fail("was loaded without its query"))
+    run_id = ledger.create_run(request_of("gadm", f"https://host/a.gpkg?{SECRET}"), ["https://host/a.gpkg"], None)
+    ledger.fail(run_id, "why")
+    browser.press(f"/runs/{run_id}/retry", browser.token(f"/runs/{run_id}"))
+    assert "--source ADDRESS" in browser.get()
+
+
+def test_a_run_without_workers_is_resumed_and_the_page_does_not_wait_for_its_end(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+    monkeypatch.setattr(loading, "resume", lambda run_id, *, workers, is_async: asked.append((run_id, is_async)))
+    run_id = loading_run(ledger, request_of())
+    assert browser.press(f"/runs/{run_id}/resume", browser.token()) == 303
+    assert asked == [(run_id, True)]
+
+
+def test_the_server_listens_on_this_host_only_unless_told_otherwise() -> None:
+    from ingest.cli import dashboard
+
+    defaults = {option.name: option.default for option in dashboard.params}
+    assert (defaults["host"], defaults["port"]) == ("127.0.0.1", 5555)
+    assert not {"0.0.0.0", "::"} & set(served.names_of("0.0.0.0", ["::"]))
+    assert "boundaries.example" in served.names_of("0.0.0.0", ["boundaries.example"])

@@ -1,0 +1,162 @@
+"""Files for other programs: whole or not there, and described as their formats ask for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import geopandas
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+
+from ingest import export, marts
+from ingest.errors import CountMismatch, TargetUnavailable, UsageError
+from ingest.settings import Settings
+from tests.fixtures import marts as built
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Settings:
+    """An embedded target with two countries of four units each."""
+    built.write(settings.home)
+    return settings
+
+
+def write(
+    settings: Settings, output: Path, *names: str, countries: tuple[str, ...] = (), overwrite: bool = False
+) -> list[str]:
+    """Export and return what was reported."""
+    said: list[str] = []
+    export.export(settings, names, countries, output, overwrite=overwrite, report=said.append)
+    return said
+
+
+def test_a_geoparquet_file_has_its_rows_its_shapes_and_its_metadata(warehouse: Settings, tmp_path: Path) -> None:
+    output = tmp_path / "units.parquet"
+    said = write(warehouse, output, "admin_level_1")
+    assert said[0] == "admin_level_1: 8 rows"
+    frame = geopandas.read_parquet(output)
+    assert frame.crs == "EPSG:4326"
+    assert frame.geom_type.unique().tolist() == ["MultiPolygon"]
+    assert frame["name"].tolist()[:2] == ["Ünit 0", "Ünit 1"]
+    geo = json.loads(pq.read_metadata(output).metadata[b"geo"])
+    assert (geo["version"], geo["primary_column"]) == ("1.1.0", "geom")
+    column = geo["columns"]["geom"]
+    assert (column["encoding"], column["geometry_types"]) == ("WKB", ["MultiPolygon"])
+    assert column["bbox"] == pytest.approx([0.0, 40.0, 14.0, 41.0])
+
+
+@pytest.mark.parametrize(("suffix", "driver"), [(".gpkg", "GPKG"), (".fgb", "FlatGeobuf")])
+def test_a_country_is_written_alone(warehouse: Settings, tmp_path: Path, suffix: str, driver: str) -> None:
+    output = tmp_path / f"land{suffix}"
+    write(warehouse, output, "admin_level_1", countries=("BAA",))
+    facts = pyogrio.read_info(output, layer="admin_level_1")
+    assert (facts["driver"], facts["features"], facts["crs"]) == (driver, 4, "EPSG:4326")
+    assert facts["geometry_type"] == "MultiPolygon"
+    assert set(pyogrio.read_dataframe(output)["gid_0"]) == {"BAA"}
+
+
+def test_without_a_mart_every_level_is_a_layer_of_the_geopackage_also_an_empty_one(
+    warehouse: Settings, tmp_path: Path
+) -> None:
+    output = tmp_path / "all.gpkg"
+    write(warehouse, output)
+    assert pyogrio.list_layers(output)[:, 0].tolist() == [f"admin_level_{level}" for level in range(6)]
+    assert pyogrio.read_info(output, layer="admin_level_1")["geometry_name"] == "geom"
+    assert pyogrio.read_info(output, layer="admin_level_5")["features"] == 0
+
+
+def test_a_mart_without_shapes_is_a_plain_table(warehouse: Settings, tmp_path: Path) -> None:
+    said = write(warehouse, tmp_path / "units.parquet", "admin_units")
+    assert b"geo" not in (pq.read_metadata(tmp_path / "units.parquet").metadata or {})
+    assert said[-1].split(": ")[1].startswith("Parquet,")
+    write(warehouse, tmp_path / "units.gpkg", "admin_units", countries=("AAA",))
+    facts = pyogrio.read_info(tmp_path / "units.gpkg")
+    assert (facts["features"], facts["geometry_type"]) == (1, None)
+
+
+def test_rows_come_in_ranges_and_none_is_lost(
+    warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(marts, "BATCH_BYTES", 1500)
+    write(warehouse, tmp_path / "units.parquet", "admin_level_1")
+    file = pq.ParquetFile(tmp_path / "units.parquet")
+    assert file.num_row_groups > 2
+    gids = file.read()["gid"].to_pylist()
+    assert gids == sorted(gids)
+    assert len(gids) == 8
+
+
+@pytest.mark.parametrize(
+    ("names", "countries", "file", "message"),
+    [
+        (("admin_levl_1",), (), "a.gpkg", "Did you mean 'admin_level_1'"),
+        (("admin_level_1",), ("AAB",), "a.gpkg", "AAB is not in the warehouse. Did you mean"),
+        (("timezones",), ("AAA",), "a.gpkg", "does not say which country"),
+        (("admin_level_1",), (), "a.shp", "names no format"),
+        (("admin_units",), (), "a.fgb", "has no shapes"),
+        (("admin_level_0", "admin_level_1"), (), "a.parquet", "holds one mart, not 2"),
+        (("admin_level_1",), (), "nowhere/a.gpkg", "There is no folder"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_and_writes_nothing(
+    warehouse: Settings, tmp_path: Path, names: tuple[str, ...], countries: tuple[str, ...], file: str, message: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UsageError) as caught:
+        write(warehouse, tmp_path / file, *names, countries=countries)
+    assert message in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_that_is_there_is_replaced_only_on_request(warehouse: Settings, tmp_path: Path) -> None:
+    output = tmp_path / "units.gpkg"
+    output.write_text("precious")
+    with pytest.raises(UsageError, match="--overwrite"):
+        write(warehouse, output, "admin_level_1")
+    assert output.read_text() == "precious"
+    write(warehouse, output, "admin_level_1", overwrite=True)
+    assert pyogrio.read_info(output)["features"] == 8
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".fgb"])
+def test_a_fault_on_the_way_leaves_the_old_file_and_nothing_else(
+    warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    output = tmp_path / f"units{suffix}"
+    output.write_text("precious")
+    real = export._watched
+
+    def breaks(reader: object, rows: object, faults: list[Exception]) -> object:
+        def batches() -> object:
+            yield from real(reader, rows, faults)  # type: ignore[arg-type, misc]
+            raise OSError("the cable was pulled")
+
+        return export.pa.RecordBatchReader.from_batches(reader.schema, batches())  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(export, "_watched", breaks)
+    with pytest.raises(export.ExportFailed, match="admin_level_1 was not written"):
+        write(warehouse, output, "admin_level_1", overwrite=True)
+    assert output.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [output.name]
+
+
+def test_a_mart_that_changes_meanwhile_is_not_written(
+    warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = export._write_parquet
+    monkeypatch.setattr(export, "_write_parquet", lambda *arguments: real(*arguments) + 1)
+    with pytest.raises(CountMismatch, match="has 8 rows, 9 were written"):
+        write(warehouse, tmp_path / "units.parquet", "admin_level_1")
+    assert not (tmp_path / "units.parquet").exists()
+
+
+def test_a_warehouse_that_is_missing_or_held_is_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(TargetUnavailable, match="`dbt build` makes the marts"):
+        write(settings, tmp_path / "a.gpkg")
+    settings.home.mkdir(parents=True)
+    duckdb.connect(str(settings.home / "warehouse.duckdb")).close()
+    with pytest.raises(TargetUnavailable, match="There are no marts"):
+        write(settings, tmp_path / "a.gpkg")

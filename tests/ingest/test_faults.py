@@ -1,0 +1,104 @@
+"""Tracebacks of failed attempts are kept, and hold no secret."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ingest import faults
+from ingest.runs import Ledger, runs
+from ingest.settings import Postgres, Settings
+from tests.fixtures import boundaries
+from tests.ingest.conftest import Pipeline
+
+SECRET = "5igned-by-the-publi5her"
+
+
+@pytest.mark.parametrize(
+    ("text", "blotted"),
+    [
+        ("GET https://host/a.zip?X-Amz-Signature=abc&b=c failed", "GET https://host/a.zip?… failed"),
+        ("('https://host/a?b', 1)", "('https://host/a?…', 1)"),
+        ("postgresql://anna:pass@host/db", "postgresql://…@host/db"),
+        ("redis://:pass@host:6379/0", "redis://…@host:6379/0"),
+        ("host=db password=pass user=anna", "host=db password=… user=anna"),
+        ("is this a question? yes", "is this a question? yes"),
+        ("https://host/a.zip answered 404", "https://host/a.zip answered 404"),
+    ],
+)
+def test_what_looks_like_a_secret_is_blotted_out(text: str, blotted: str) -> None:
+    assert faults.blotted(text) == blotted
+
+
+def test_every_configured_secret_is_blotted_out_however_it_is_spelled(settings: Settings) -> None:
+    where = Postgres(host="h", port=1, user="u", password="p@ss/word", dbname="d")
+    full = replace(
+        settings,
+        postgres=where,
+        redis_url="redis://:r%40dis-pass@h/0",
+        secret="of-the-queue",
+        alert_webhook="https://h/x",
+    )
+    text = "p@ss/word p%40ss%2Fword r@dis-pass r%40dis-pass of-the-queue https://h/x"
+    assert faults.blotted(text, faults.secrets_of(full)) == "… … … … … …"
+
+
+def test_a_failed_attempt_is_noted_with_its_traceback(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = tmp_path / "gadm.gpkg"
+    path.write_text("no GeoPackage")
+    run_id = pipeline.run(path)
+    with pipeline.ledger.transaction() as connection:
+        rows = faults.latest(connection, run_id)
+    assert rows
+    assert {row["run_id"] for row in rows} == {run_id}
+    assert "Traceback (most recent call last)" in rows[0]["traceback"]
+    assert rows[0]["error"] in pipeline.state(run_id)[1]  # type: ignore[operator]
+    assert rows[0]["stage"] in ("fetch", "plan")
+
+
+def test_a_traceback_holds_no_query_and_no_secret(
+    pipeline: Pipeline, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+
+    def fails(*_arguments: object) -> None:
+        try:
+            raise OSError(f"curl: https://host/gadm.gpkg?signature={SECRET} with {settings.secret}")
+        except OSError as error:
+            raise RuntimeError("no luck") from error
+
+    monkeypatch.setattr(pipeline.tasks, "_slices", fails)
+    run_id = pipeline.run(path)
+    with pipeline.ledger.transaction() as connection:
+        (row,) = faults.latest(connection, run_id)
+    assert "no luck" in row["error"]
+    assert "https://host/gadm.gpkg?…" in row["traceback"]
+    with sqlite3.connect(pipeline.ledger.place) as connection:
+        everything = "\n".join(connection.iterdump())
+    assert SECRET not in everything
+    assert settings.secret not in everything
+
+
+def test_a_ledger_from_before_gets_the_table_of_errors_and_keeps_its_runs(settings: Settings) -> None:
+    old = Ledger(settings)
+    with old.transaction() as connection:
+        runs.metadata.create_all(connection, tables=[runs])
+    assert not sa.inspect(sa.create_engine(f"sqlite:///{old.place}")).has_table("ingest_errors")
+    old.create_tables()
+    with old.transaction() as connection:
+        assert faults.latest(connection) == []
+
+
+def test_a_ledger_that_does_not_answer_is_no_further_fault(
+    settings: Settings, ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    from ingest.tasks import fetch_file
+
+    broken = Ledger(replace(settings, home=settings.home / "elsewhere"))
+    (settings.home / "elsewhere").rename(settings.home / "gone")
+    faults.note(settings, broken, fetch_file.s("run", 0), ValueError("why"))
+    assert "was not noted" in caplog.text

@@ -1,0 +1,123 @@
+"""Pictures show what the marts hold, and the docs page is whole with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ingest import marts, pictures
+from ingest.errors import UsageError
+from ingest.pictures import entities, maps, page, style
+from ingest.settings import Settings
+from tests.conftest import ROOT
+from tests.fixtures import marts as built
+
+MOST_BYTES = 300_000
+
+
+def node(name: str, key: tuple[str, ...], columns: tuple[str, ...], *links: tuple[str, str]) -> dict[str, Any]:
+    """Return a model as dbt's manifest has it."""
+    return {
+        "resource_type": "model",
+        "schema": "marts",
+        "name": name,
+        "fqn": ["admin_boundaries", "marts", "admin", name],
+        "constraints": [{"type": "primary_key", "columns": list(key)}],
+        "columns": {each: {"constraints": []} for each in columns},
+        "config": {"meta": {"foreign_keys": [{"column": column, "to": to} for column, to in links]}},
+    }
+
+
+MANIFEST = {
+    "nodes": {
+        "a": node("admin_level_0", ("gid",), ("gid", "name")),
+        "b": node("admin_level_1", ("gid",), ("gid", "parent_gid", "name"), ("parent_gid", "admin_level_0")),
+        "c": node("admin_units", ("gid",), ("gid", "parent_gid"), ("parent_gid", "admin_units")),
+        "d": {**node("stg", ("gid",), ("gid",)), "schema": "staging"},
+    }
+}
+
+
+@pytest.fixture
+def drawn(settings: Settings, tmp_path: Path) -> list[Path]:
+    """Every picture of a small warehouse."""
+    built.write(settings.home)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps(MANIFEST))
+    return pictures.draw(settings, tmp_path / "pictures", manifest, lambda _line: None)
+
+
+def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn: list[Path], tmp_path: Path) -> None:
+    names = {path.name for path in drawn}
+    assert names == {*(f"level_{level}.png" for level in range(6)), "timezones.png", "counts.svg", "entities.svg"}
+    assert max(path.stat().st_size for path in drawn) < MOST_BYTES
+    with Image.open(next(path for path in drawn if path.name == "level_1.png")) as image:
+        assert len(image.convert("RGB").getcolors(100_000) or []) > 5  # units in colours, not an empty frame
+    html = tmp_path / "index.html"
+    overview = json.dumps({"text": f"{page.LOADED} ![a](docs/images/level_1.png) ![b](docs/images/counts.svg)"})
+    html.write_text(f"<head></head><script>x={overview}</script>")
+    pictures.finish(html, drawn, 'release "4.1"')
+    text = html.read_text()
+    assert "docs/images" not in text
+    assert text.count(";base64,") == 2
+    assert json.loads(text.partition("x=")[2].partition("</script>")[0])["text"].startswith(
+        'release "4.1" ![a](data:image/png'
+    )
+
+
+def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
+    html = tmp_path / "index.html"
+    html.write_text("<head></head>")
+    with pytest.raises(UsageError, match="names none of the pictures"):
+        pictures.finish(html, drawn, "")
+    with pytest.raises(UsageError, match="There is no page"):
+        pictures.finish(tmp_path / "none.html", drawn, "")
+
+
+def test_the_overview_names_every_picture_and_the_place_of_what_is_loaded() -> None:
+    overview = (ROOT / "models" / "docs" / "overview.md").read_text()
+    assert page.LOADED in overview
+    for name in (*(f"level_{level}.png" for level in range(6)), "timezones.png", "counts.svg", "entities.svg"):
+        assert f"{page.FOLDER}/{name}" in overview
+        assert (ROOT / page.FOLDER / name).stat().st_size < MOST_BYTES
+
+
+def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="dbt docs generate"):
+        pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print)
+
+
+def test_the_diagram_holds_what_dbt_declares_and_no_other_schema() -> None:
+    found = {entity.name: entity for entity in entities.entities(MANIFEST)}
+    assert set(found) == {"admin_level_0", "admin_level_1", "admin_units"}
+    assert found["admin_level_1"].rows == [("gid", "key"), ("parent_gid", "→ level 0"), ("and 1 more columns", "")]
+    assert len(entities.diagram(MANIFEST).axes) == 1
+
+
+def test_a_country_on_both_sides_of_the_date_line_is_shown_in_one_piece() -> None:
+    units = [
+        maps.Unit(gid, "FJI", lon, -17.0, 5000.0, -18.0, -16.0)
+        for gid, lon in (("a", 178.5), ("b", 179.6), ("c", -179.7))
+    ]
+    panel = maps._framed("Fiji", "FJI", units)
+    west, _, east, _ = panel.box
+    assert east - west < 1_000_000
+    assert panel.members == {"a", "b", "c"}
+
+
+def test_what_lies_far_off_does_not_make_a_speck_of_the_rest() -> None:
+    units = [maps.Unit(str(lon), "USA", float(lon), 40.0, 9000.0, 39.5, 40.5) for lon in range(-100, -90)]
+    units.append(maps.Unit("Hawaii", "USA", -155.0, 20.0, 9000.0, 19.5, 20.5))
+    assert "Hawaii" not in maps._framed("United States", "USA", units).members
+
+
+def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings: Settings) -> None:
+    built.write(settings.home, countries=maps.FEW + 1, units=1)
+    with marts.opened(settings) as opened:
+        figure = maps.level(opened, marts.find(opened), 1)
+    assert len(figure.axes) == 1
+    assert figure.dpi == style.DOTS_PER_INCH

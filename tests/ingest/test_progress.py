@@ -1,0 +1,106 @@
+"""What people are told of a run while it goes on, and of what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from ingest import console, load, progress
+from ingest.runs import Ledger, Request
+from ingest.settings import Settings
+from tests.ingest.conftest import slice_row
+
+NOW = datetime(2026, 11, 25, 12, 0, 10, tzinfo=UTC)
+BEGUN = NOW - timedelta(seconds=10)
+MakeRequest = Callable[..., Request]
+
+
+def part(state: str, *, table: str = "gadm_adm_1", rows: int = 10, size: int = 5_000_000, **times: datetime) -> dict:
+    """Return a slice as the ledger gives it."""
+    empty = {"started_at": None, "finished_at": None, "worker": "host:1", "rows_loaded": None}
+    return {**empty, "table_name": table, "state": state, "rows_planned": rows, "bytes": size, **times}
+
+
+def test_a_layer_says_rows_rate_and_the_time_that_is_left() -> None:
+    rows = [
+        part("loaded", rows=30, size=20_000_000, started_at=BEGUN, finished_at=NOW),
+        part("running", rows=12, size=40_000_000, started_at=BEGUN),
+    ]
+    (layer,) = progress.layers(rows, NOW)
+    assert (layer.rows, layer.rows_total, layer.slices, layer.running) == (30, 42, 1, 1)
+    assert layer.megabytes_per_second == pytest.approx(2.0)
+    assert layer.seconds_left == pytest.approx(20.0)
+    assert (progress.rate(layer), progress.left(layer)) == ("2.0 MB/s", "20 s left")
+
+
+def test_before_the_first_slice_is_in_nothing_is_promised() -> None:
+    (layer,) = progress.layers([part("running", started_at=BEGUN), part("queued")], NOW)
+    assert (progress.rate(layer), progress.left(layer)) == ("", "")
+
+
+def test_the_rate_of_a_finished_layer_does_not_sink_while_others_go_on() -> None:
+    rows = [part("loaded", started_at=BEGUN, finished_at=BEGUN + timedelta(seconds=1))]
+    (layer,) = progress.layers(rows, NOW + timedelta(hours=1))
+    assert progress.rate(layer) == "5.0 MB/s"
+    assert progress.left(layer) == ""
+
+
+def test_layers_stand_in_the_order_of_their_names_and_failures_are_counted() -> None:
+    rows = [part("failed", table="gadm_adm_2"), part("queued", table="gadm_adm_0")]
+    assert [(layer.name, layer.failed) for layer in progress.layers(rows, NOW)] == [
+        ("gadm_adm_0", 0),
+        ("gadm_adm_2", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.42, "0.4 s"), (12.4, "12 s"), (59.6, "1:00"), (185, "3:05"), (3723, "1:02:03")]
+)
+def test_spans_of_time_are_short(seconds: float, shown: str) -> None:
+    assert progress.duration(seconds) == shown
+
+
+def test_without_a_terminal_a_run_is_one_plain_line() -> None:
+    rows = [part("loaded", started_at=BEGUN, finished_at=NOW), part("queued")]
+    run = {"dataset": "gadm", "state": "loading"}
+    assert progress.line(run, rows, NOW) == (
+        "gadm: loading, 1 of 2 slices, 10 of 20 rows, 5 of 10 MB, 0.5 MB/s, 10 s left"
+    )
+
+
+def test_the_summary_is_one_line_that_names_no_path_host_or_address(ledger: Ledger, request_of: MakeRequest) -> None:
+    run_id = ledger.create_run(request_of("gadm", "/secret/place/gadm.gpkg"), ["/secret/place/gadm.gpkg"], None)
+    ledger.set_state(run_id, "planning", started_at=BEGUN)
+    ledger.create_slices(run_id, [slice_row(0)])
+    ledger.claim(run_id, 0)
+    with ledger.transaction() as connection:
+        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    ledger.set_state(run_id, "published", finished_at=NOW)
+    text = progress.summary(ledger.run(run_id), ledger.slices(run_id), "embedded")
+    assert "\n" not in text
+    assert text.startswith("gadm 4.1 published | 4 rows | 0.0 MB | 1 of 1 slices | 10 s")
+    assert "1 worker |" in text
+    assert text.endswith(f"run {run_id}")
+    assert "/" not in text.replace("MB/s", "")
+
+
+def test_status_watch_says_when_there_is_nothing_to_follow(
+    settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load.watch(settings, ledger, None)
+    assert "No run is under way." in capsys.readouterr().out
+
+
+def test_status_watch_ends_when_nobody_works_on_the_run_and_says_what_to_do(
+    settings: Settings,
+    ledger: Ledger,
+    request_of: MakeRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.0)
+    run_id = ledger.create_run(request_of(), ["x"], None)
+    load.watch(settings, ledger, None)
+    assert f"resume {run_id}" in capsys.readouterr().out
