@@ -1,6 +1,6 @@
 """Write marts into files that other programs open: GeoParquet, GeoPackage, FlatGeobuf.
 
-Rows stream from the warehouse into the file, some megabytes at a time. A file appears under its name when it is whole.
+Rows stream from the warehouse into the file, batch by batch. A file appears under its name when it is whole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyogrio
 import pyproj
@@ -143,9 +144,13 @@ def _select(open_marts: Marts, mart: Mart, countries: Sequence[str], suffix: str
 
 
 def _geometry_type(open_marts: Marts, mart: Mart) -> str:
-    """Return what all shapes of a mart are, as GDAL names it; ``Unknown`` where they differ."""
-    query = f"select distinct ST_GeometryType({GEOMETRY}) from {marts.relation(mart)} where {GEOMETRY} is not null"  # noqa: S608
-    found = {str(kind).upper().removeprefix("ST_") for (kind,) in open_marts.rows(query)}
+    """Return what all shapes of a mart are, as GDAL names it; ``Unknown`` where they differ.
+
+    They are looked at batch by batch, as they are written afterwards.
+    """
+    kinds = open_marts.reader(mart, [f"ST_GeometryType({GEOMETRY}) as kind"], f"{GEOMETRY} is not null")
+    unlike = {str(kind) for batch in kinds for kind in pc.unique(batch.column(0).cast(pa.string())).to_pylist()}
+    found = {kind.upper().removeprefix("ST_") for kind in unlike}
     if found <= {"MULTIPOLYGON"}:
         return "MultiPolygon"
     return "Polygon" if found == {"POLYGON"} else "Unknown"

@@ -18,10 +18,7 @@ from ingest.settings import Settings
 
 SCHEMA = "marts"
 GEOMETRY = "geom"
-BATCH_BYTES = 32 * 2**20
-BYTES_PER_VERTEX = 16
-BYTES_PER_ROW = 512  # of all the rest
-NARROW_ROWS = 2**15  # of a mart without shapes, in one batch
+VECTOR_ROWS = 2048  # DuckDB reads no fewer at once
 NOT_BUILT = "`dbt build` makes the marts; `python -m ingest` loads what they are made from."
 
 
@@ -69,7 +66,7 @@ class Marts(Protocol):
     def reader(
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
     ) -> pa.RecordBatchReader:
-        """Return rows of a mart in the order of its key.
+        """Return rows of a mart as a stream.
 
         Parameters
         ----------
@@ -85,7 +82,7 @@ class Marts(Protocol):
         Returns
         -------
         pyarrow.RecordBatchReader
-            Batches of some tens of megabytes at most, unless a single row has more.
+            Batches of some megabytes from PostgreSQL, in the order of the key; of 2,048 rows from DuckDB.
         """
         ...
 
@@ -159,36 +156,10 @@ class _DuckDB:
     def reader(
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
     ) -> pa.RecordBatchReader:
-        """Read by ranges of the key: DuckDB itself would hold the shapes of two thousand rows at once."""
-        key = quoted(mart.key)
+        """Read vector by vector, each once, in the order of the table: a sort would hold all shapes."""
         query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  no value stands in it
-        if not mart.has_geometry:
-            ordered = self._connection.execute(f"{query} order by {key}", list(parameters))
-            return ordered.to_arrow_reader(NARROW_ROWS)
-        schema = self._connection.execute(f"{query} limit 0", list(parameters)).to_arrow_reader().schema
-
-        def ranges() -> Iterator[pa.RecordBatch]:
-            for first, last in self._ranges(mart, where, parameters):
-                part = f"{query} and {key} between ? and ? order by {key}"
-                yield from self._connection.execute(part, [*parameters, first, last]).to_arrow_reader()
-
-        return pa.RecordBatchReader.from_batches(schema, ranges())
-
-    def _ranges(self, mart: Mart, where: str, parameters: Sequence[Any]) -> list[tuple[Any, Any]]:
-        key = quoted(mart.key)
-        size = f"sum(coalesce(vertex_count, 0)) * {BYTES_PER_VERTEX}" if "vertex_count" in mart.columns else "0"
-        weight = f"{size} + count(*) * {BYTES_PER_ROW}"
-        weights = f"select {key}, {weight} from {relation(mart)} where ({where}) group by 1 order by 1"  # noqa: S608
-        ranges: list[tuple[Any, Any]] = []
-        held = 0
-        for value, weight in self.rows(weights, parameters):
-            if ranges and held + weight <= BATCH_BYTES:
-                ranges[-1] = (ranges[-1][0], value)
-            else:
-                ranges.append((value, value))
-                held = 0
-            held += weight
-        return ranges
+        order = "" if mart.has_geometry else f" order by {quoted(mart.key)}"
+        return self._connection.cursor().execute(query + order, list(parameters)).to_arrow_reader(VECTOR_ROWS)
 
 
 class _Postgres:

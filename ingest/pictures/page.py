@@ -31,6 +31,7 @@ html .app-details pre { overflow-x: auto; }
   html .app-menu > .app-header { display: none; }
   html .app-body, html .app-scroll { position: static; width: auto; height: auto; overflow: visible; }
   html .app-details .app-frame, html .app-details .app-body { min-width: 0; }
+  html .app-content > .app-body { overflow-x: clip; }
   html .app-content .app-pad { padding-left: 14px; padding-right: 14px; }
   html .app-details table { display: block; overflow-x: auto; }
 }

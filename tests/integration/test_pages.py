@@ -195,7 +195,7 @@ def test_a_country_goes_from_postgis_into_every_format(built: Warehouse, tmp_pat
         built.ingest("export", *marts, "--country", "DZA", "-o", str(tmp_path / name))
     assert pyogrio.read_info(tmp_path / "all.gpkg", layer="admin_level_3")["features"] == 1538
     frame = geopandas.read_parquet(tmp_path / "units.parquet")
-    assert (len(frame), str(frame.crs), set(frame.geom_type)) == (548, "EPSG:4326", {"MultiPolygon"})
+    assert (len(frame), frame.crs == "EPSG:4326", set(frame.geom_type)) == (548, True, {"MultiPolygon"})
     assert pyogrio.read_info(tmp_path / "units.fgb")["features"] == 548
 
 
@@ -203,9 +203,9 @@ def test_a_mart_from_postgis_is_whole(built: Warehouse, tmp_path: Path) -> None:
     built.ingest("export", "admin_level_2", "-o", str(tmp_path / "units.parquet"))
     frame = geopandas.read_parquet(tmp_path / "units.parquet")
     assert len(frame) == SAMPLE_COUNTS[2]
-    assert frame["gid"].is_monotonic_increasing or frame["gid"].is_unique
-    area = built.one("select round(sum(ST_Area(geom))::numeric, 6) from marts.admin_level_2")
-    assert frame.area.sum() == pytest.approx(float(area), abs=1e-5)
+    assert frame["gid"].is_unique
+    vertices = built.one("select sum(ST_NPoints(geom)) from marts.admin_level_2")
+    assert frame.geometry.count_coordinates().sum() == vertices
 
 
 def test_qgis_finds_the_geometry_and_one_key_that_is_no_number(built: Warehouse) -> None:
