@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from ingest import __version__
+from ingest.runs import Ledger
 
 
 @dataclass(frozen=True)
@@ -56,32 +58,39 @@ class Layer:
         return 0.0 if not left else left / 1e6 / rate if rate else None
 
 
-def layers(slices: Iterable[RowMapping], now: datetime) -> list[Layer]:
+def now(ledger: Ledger) -> datetime:
+    """Return the time by the ledger's clock, by which it notes signs of life."""
+    with ledger.transaction() as connection:
+        moment: datetime = connection.execute(sa.select(ledger.clock())).scalar_one()
+    return moment
+
+
+def layers(slices: Iterable[RowMapping], moment: datetime) -> list[Layer]:
     """Return the progress of every layer of a run, by name.
 
     Parameters
     ----------
     slices : iterable of row
         Of one run, from `ingest.runs.Ledger.slices`.
-    now : datetime
+    moment : datetime
         The present time, with its zone.
     """
     by_name: dict[str, list[RowMapping]] = {}
     for row in slices:
         by_name.setdefault(row["table_name"], []).append(row)
-    return [_layer(name, by_name[name], now) for name in sorted(by_name)]
+    return [_layer(name, by_name[name], moment) for name in sorted(by_name)]
 
 
-def total(slices: Sequence[RowMapping], now: datetime) -> Layer:
+def total(slices: Sequence[RowMapping], moment: datetime) -> Layer:
     """Return the progress of a run as a whole."""
-    return _layer("total", slices, now)
+    return _layer("total", slices, moment)
 
 
-def _layer(name: str, rows: Sequence[RowMapping], now: datetime) -> Layer:
+def _layer(name: str, rows: Sequence[RowMapping], moment: datetime) -> Layer:
     loaded = [row for row in rows if row["state"] == "loaded"]
     begun = [row["started_at"] for row in rows if row["started_at"]]
     is_over = all(row["state"] in ("loaded", "failed") for row in rows)
-    end = max((row["finished_at"] for row in rows if row["finished_at"]), default=now) if is_over else now
+    end = max((row["finished_at"] for row in rows if row["finished_at"]), default=moment) if is_over else moment
     return Layer(
         name=name,
         rows=sum(row["rows_planned"] for row in loaded),
@@ -119,9 +128,9 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
 
 
-def line(run: RowMapping, slices: Sequence[RowMapping], now: datetime) -> str:
+def line(run: RowMapping, slices: Sequence[RowMapping], moment: datetime) -> str:
     """Return one line on a run that is under way, for where there is no terminal."""
-    whole = total(slices, now)
+    whole = total(slices, moment)
     text = f"{run['dataset']}: {run['state']}, {whole.slices} of {whole.slices_total} slices"
     if slices:
         text += f", {whole.rows:,} of {whole.rows_total:,} rows"

@@ -428,13 +428,13 @@ class Ledger:
         query = files.update().where(
             files.c.run_id == run_id,
             files.c.file_no == file_no,
-            sa.or_(files.c.state == "queued", sa.and_(files.c.state == "running", files.c.lease_until < self._clock())),
+            sa.or_(files.c.state == "queued", sa.and_(files.c.state == "running", files.c.lease_until < self.clock())),
             sa.exists().where(runs.c.run_id == run_id, runs.c.state.in_(("queued", "fetching"))),
         )
         values = {
             "state": "running",
             "worker": worker_name(),
-            "lease_until": self._clock(WORK_LEASE),
+            "lease_until": self.clock(WORK_LEASE),
             "attempts": files.c.attempts + 1,
             "error": None,
         }
@@ -492,7 +492,7 @@ class Ledger:
                 slices.c.slice_no == slice_no,
                 sa.or_(
                     slices.c.state.in_(("queued", "failed")),
-                    sa.and_(slices.c.state == "running", slices.c.lease_until < self._clock()),
+                    sa.and_(slices.c.state == "running", slices.c.lease_until < self.clock()),
                 ),
                 sa.exists().where(runs.c.run_id == run_id, runs.c.state == "loading"),
             )
@@ -500,7 +500,7 @@ class Ledger:
                 state="running",
                 attempts=slices.c.attempts + 1,
                 worker=worker_name(),
-                lease_until=self._clock(WORK_LEASE),
+                lease_until=self.clock(WORK_LEASE),
                 started_at=datetime.now(UTC),
                 finished_at=None,
                 error=None,
@@ -543,9 +543,9 @@ class Ledger:
         query = runs.update().where(
             runs.c.run_id == run_id,
             runs.c.state.in_(only_from),
-            sa.or_(runs.c.state != state, runs.c.lease_until.is_(None), runs.c.lease_until < self._clock()),
+            sa.or_(runs.c.state != state, runs.c.lease_until.is_(None), runs.c.lease_until < self.clock()),
         )
-        values = {"state": state, "worker": worker_name(), "lease_until": self._clock(WORK_LEASE)}
+        values = {"state": state, "worker": worker_name(), "lease_until": self.clock(WORK_LEASE)}
         with self.transaction() as connection:
             return connection.execute(query.values(**values)).rowcount == 1
 
@@ -574,7 +574,7 @@ class Ledger:
                 query = table.update().where(condition, table.c.worker == worker_name())
                 try:
                     with self.transaction() as connection:
-                        connection.execute(query.values(lease_until=self._clock(WORK_LEASE)))
+                        connection.execute(query.values(lease_until=self.clock(WORK_LEASE)))
                 except TargetUnavailable as error:
                     log.warning("A lease of run %s was not renewed: %s", run_id, error)
 
@@ -595,7 +595,7 @@ class Ledger:
         found = 0
         with self.transaction() as connection:
             for table in (files, slices):
-                expired = table.c.run_id == run_id, table.c.state == "running", table.c.lease_until < self._clock()
+                expired = table.c.run_id == run_id, table.c.state == "running", table.c.lease_until < self.clock()
                 failing = table.update().where(*expired, table.c.attempts >= MAX_ATTEMPTS)
                 found += connection.execute(failing.values(state="failed", error=hopeless)).rowcount
                 found += connection.execute(table.update().where(*expired).values(state="queued")).rowcount
@@ -616,7 +616,7 @@ class Ledger:
 
     def beat(self, queue_id: str, workers: int) -> None:
         """Note that this process runs a consumer of the queue."""
-        name, moment = worker_name(), self._clock()
+        name, moment = worker_name(), self.clock()
         with self.transaction() as connection:
             query = consumers.update().where(consumers.c.consumer == name)
             if connection.execute(query.values(queue_id=queue_id, workers=workers, heartbeat_at=moment)).rowcount == 0:
@@ -625,7 +625,7 @@ class Ledger:
                         consumer=name, queue_id=queue_id, workers=workers, started_at=moment, heartbeat_at=moment
                     )
                 )
-            connection.execute(consumers.delete().where(consumers.c.heartbeat_at < self._clock(-timedelta(days=1))))
+            connection.execute(consumers.delete().where(consumers.c.heartbeat_at < self.clock(-timedelta(days=1))))
 
     def stop_beating(self) -> None:
         """Note that this process's consumer has ended."""
@@ -635,18 +635,12 @@ class Ledger:
     def live_consumers(self, queue_id: str) -> Sequence[RowMapping]:
         """Return the consumers of a queue that gave a sign of life within the lease."""
         query = consumers.select().where(
-            consumers.c.queue_id == queue_id, consumers.c.heartbeat_at > self._clock(-CONSUMER_LEASE)
+            consumers.c.queue_id == queue_id, consumers.c.heartbeat_at > self.clock(-CONSUMER_LEASE)
         )
         with self.transaction() as connection:
             return [row for row in connection.execute(query).mappings() if _may_live(row["consumer"])]
 
-    def now(self) -> datetime:
-        """Return the time by the ledger's clock."""
-        with self.transaction() as connection:
-            moment: datetime = connection.execute(sa.select(self._clock())).scalar_one()
-        return moment
-
-    def _clock(self, ahead: timedelta = timedelta()) -> Any:
+    def clock(self, ahead: timedelta = timedelta()) -> Any:
         """Return the time by the ledger's clock, which workers on several hosts share, as an expression."""
         if self.is_postgres:
             return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + ahead

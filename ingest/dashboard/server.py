@@ -32,7 +32,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest import console
+from ingest import console, progress
 from ingest import load as loading
 from ingest.dashboard import actions, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
@@ -129,7 +129,7 @@ class Dashboard:
 
     async def alive(self, _request: Request) -> Response:
         """Answer whether the ledger does."""
-        await run_in_threadpool(self._ledger.now)
+        await run_in_threadpool(progress.now, self._ledger)
         return PlainTextResponse("ok")
 
     async def press(self, action: actions.Action, request: Request) -> Response:

@@ -75,7 +75,7 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
     dict of str to str
         HTML by the section's name.
     """
-    now = ledger.now()
+    now = progress.now(ledger)
     with ledger.transaction() as connection:
         recent = _all(connection, runs.select().order_by(runs.c.requested_at.desc()).limit(RECENT_RUNS))
         active = _all(connection, runs.select().where(runs.c.state.in_(ACTIVE)).order_by(runs.c.requested_at))
@@ -114,7 +114,7 @@ def run(settings: Settings, ledger: Ledger, run_id: str, token: str) -> dict[str
     RunNotFound
         When there is no such run.
     """
-    now, row = ledger.now(), ledger.run(run_id)
+    now, row = progress.now(ledger), ledger.run(run_id)
     with ledger.transaction() as connection:
         parts = _slices(connection, run_id)
         sources = _all(connection, files.select().where(files.c.run_id == run_id).order_by(files.c.file_no))

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 
 from ingest import load as loading
+from ingest import progress
 from ingest.dashboard import server as served
 from ingest.errors import RunNotFound
 from ingest.runs import Ledger, Request, slices
@@ -113,7 +114,7 @@ def published(ledger: Ledger, request: Request) -> str:
     before = ledger.published_run(request.dataset)
     if before:
         ledger.set_state(before["run_id"], "superseded", only_from=("published",))
-    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=ledger.now())
+    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=progress.now(ledger))
     return run_id
 
 
@@ -126,7 +127,7 @@ def two_runs(ledger: Ledger, request_of: MakeRequest) -> tuple[str, str]:
 def loading_run(ledger: Ledger, request: Request) -> str:
     """Note a run of which one of two slices is loaded."""
     run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
-    ledger.set_state(run_id, "planning", started_at=ledger.now())
+    ledger.set_state(run_id, "planning", started_at=progress.now(ledger))
     ledger.create_slices(run_id, [slice_row(0), slice_row(1, fid_from=5, fid_to=8)])
     ledger.claim(run_id, 0)
     with ledger.transaction() as connection:

@@ -122,7 +122,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_work_lasts(
 
 def _is_expired(ledger: Ledger, run_id: str) -> bool:
     query = sa.select(runs.slices.c.slice_no).where(
-        runs.slices.c.run_id == run_id, runs.slices.c.state == "running", runs.slices.c.lease_until < ledger._clock()
+        runs.slices.c.run_id == run_id, runs.slices.c.state == "running", runs.slices.c.lease_until < ledger.clock()
     )
     with ledger.transaction() as connection:
         return connection.execute(query).first() is not None

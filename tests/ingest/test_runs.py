@@ -224,7 +224,7 @@ def test_a_consumer_lives_as_long_as_it_beats(ledger: Ledger, monkeypatch: pytes
     assert [row["consumer"] for row in ledger.live_consumers("queue")] == [runs.worker_name()]
     assert not ledger.live_consumers("another queue")
     later = datetime.now(UTC) + runs.CONSUMER_LEASE * 2
-    monkeypatch.setattr(ledger, "_clock", lambda ahead=timedelta(): sa.literal(later + ahead, runs.UtcTime))
+    monkeypatch.setattr(ledger, "clock", lambda ahead=timedelta(): sa.literal(later + ahead, runs.UtcTime))
     assert not ledger.live_consumers("queue")
     ledger.beat("queue", 3)
     ledger.stop_beating()
