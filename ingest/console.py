@@ -125,6 +125,8 @@ def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: RowMapping,
 
 def published(ledger: Ledger) -> str:
     """Return a sentence for each dataset that says which release readers see, and since when."""
+    from ingest import catalog
+
     found = [ledger.published_run(name) for name in catalog.load()]
     lines = [
         f"**{run['dataset']}**: release {run['release']}, {run['rows_loaded']:,} rows, "

@@ -22,6 +22,7 @@ import pyproj
 
 from ingest import marts
 from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
+from ingest.gdal import register_writers
 from ingest.marts import GEOMETRY, Mart, Marts
 from ingest.settings import Settings
 
@@ -162,6 +163,7 @@ def _write_ogr(suffix: str, is_further: bool, open_marts: Marts, selection: Sele
     shapes: dict[str, Any] = {}
     if selection.geometry_type:
         shapes = {"geometry_name": GEOMETRY, "geometry_type": selection.geometry_type, "crs": CRS}
+    register_writers()
     try:
         pyogrio.write_arrow(
             _watched(_reader(open_marts, selection), rows, faults),

@@ -25,9 +25,17 @@ def only_our_drivers() -> Iterator[None]:
         yield
 
 
+def register_writers() -> None:
+    """Bring back what `restrict_pyogrio` took out of this process: a file of our own is written by any driver."""
+    from pyogrio._ogr import _register_drivers
+
+    _register_drivers()
+    restrict_pyogrio.cache_clear()
+
+
 @functools.cache
 def restrict_pyogrio() -> None:
-    """Take all drivers but `DRIVERS` out of pyogrio's GDAL, for as long as this process lives."""
+    """Take all drivers but `DRIVERS` out of pyogrio's GDAL, until `register_writers` brings them back."""
     import pyogrio
     from pyogrio._ogr import _register_drivers
 

@@ -1,6 +1,6 @@
 {#-
   PL/pgSQL that adds foreign keys where they are missing: one block, keys in a fixed order under one advisory lock, so that threads never wait for each other in a
-  circle. A key whose table does not exist yet is left to that table's own build, and so is, with `is_built_only`, one whose table is not yet replaced by this run. A value that the parent lacks ends in an error that says what to rebuild.
+  circle; and no lock that a reader would wait for, as long as nothing has to be dropped first. A key whose table does not exist yet is left to that table's own build, and so is, with `is_built_only`, one whose table is not yet replaced by this run. A value that the parent lacks ends in an error that says what to rebuild.
 -#}
 {% macro foreign_key_sql(keys, advice, is_built_only=false) %}
 do $foreign_keys$
@@ -38,7 +38,9 @@ begin
         order by name
     loop
         begin
-            execute format('alter table %s drop constraint if exists %I', wanted.child, wanted.name);
+            if exists (select 1 from pg_constraint where conname = wanted.name and conrelid = to_regclass(wanted.child)) then
+                execute format('alter table %s drop constraint %I', wanted.child, wanted.name);
+            end if;
             execute format(
                 'alter table %s add constraint %I foreign key (%I) references %s (%I)',
                 wanted.child, wanted.name, wanted.child_column, wanted.parent, wanted.parent_column
