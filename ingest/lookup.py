@@ -92,9 +92,12 @@ def open_marts(settings: Settings) -> Iterator[Marts]:
     TargetUnavailable
         When the database does not answer, or is being written to by somebody else.
     """
-    opened = _in_postgres(settings.postgres) if settings.postgres else _in_duckdb(settings)
-    with opened as marts:
-        yield marts
+    if settings.postgres:
+        with in_postgres(settings.postgres) as connection:
+            yield _PostgresMarts(connection)
+    else:
+        with in_duckdb(settings) as connection:
+            yield _DuckdbMarts(connection)
 
 
 FIND = """
@@ -195,13 +198,14 @@ class _DuckdbMarts:
 
 
 @contextmanager
-def _in_postgres(where: Postgres) -> Iterator[Marts]:
+def in_postgres(where: Postgres) -> Iterator[Any]:
+    """Yield a connection of psycopg to the marts; what goes wrong with it is told as `open_marts` does."""
     import psycopg
 
     missing = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
     try:
         with psycopg.connect(where.uri(), connect_timeout=10, autocommit=True) as connection:
-            yield _PostgresMarts(connection)
+            yield connection
     except missing as error:
         raise MartsMissing(f"{where.place} has not all marts: {_first_line(error)}.", NOT_BUILT) from error
     except psycopg.OperationalError as error:
@@ -215,7 +219,8 @@ def _in_postgres(where: Postgres) -> Iterator[Marts]:
 
 
 @contextmanager
-def _in_duckdb(settings: Settings) -> Iterator[Marts]:
+def in_duckdb(settings: Settings) -> Iterator[Any]:
+    """Yield a connection of DuckDB to the marts; what goes wrong with it is told as `open_marts` does."""
     import duckdb
 
     from ingest.duckdb_spatial import load_spatial
@@ -226,7 +231,7 @@ def _in_duckdb(settings: Settings) -> Iterator[Marts]:
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             load_spatial(connection)
-            yield _DuckdbMarts(connection)
+            yield connection
     except duckdb.CatalogException as error:
         raise MartsMissing(f"{path} has not all marts: {_first_line(error)}", NOT_BUILT) from error
     except duckdb.IOException as error:

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import adbc_driver_postgresql.dbapi as adbc
-import duckdb
 import psycopg
 import pyarrow as pa
 
-from ingest.duckdb_spatial import load_spatial
-from ingest.errors import TargetUnavailable, UsageError, did_you_mean
+from ingest import lookup
+from ingest.errors import MartsMissing, UsageError, did_you_mean
 from ingest.settings import Settings
 
 SCHEMA = "marts"
 GEOMETRY = "geom"
 VECTOR_ROWS = 2048  # DuckDB reads no fewer at once
-NOT_BUILT = "`dbt build` makes the marts; `python -m ingest` loads what they are made from."
 
 
 @dataclass(frozen=True)
@@ -93,11 +91,18 @@ def opened(settings: Settings) -> Iterator[Marts]:
 
     Raises
     ------
+    MartsMissing
+        When the warehouse is not there.
     TargetUnavailable
-        When the warehouse is not there, or somebody else holds it.
+        When it does not answer, or somebody else writes to it.
     """
-    with _postgres(settings) if settings.postgres else _duckdb(settings) as found:
-        yield found
+    where = settings.postgres
+    if where is None:
+        with lookup.in_duckdb(settings) as connection:
+            yield _DuckDB(connection)
+    else:
+        with lookup.in_postgres(where) as connection, ExitStack() as open_until:
+            yield _Postgres(connection, where.uri(), open_until)
 
 
 def find(marts: Marts) -> dict[str, Mart]:
@@ -105,7 +110,7 @@ def find(marts: Marts) -> dict[str, Mart]:
 
     Raises
     ------
-    TargetUnavailable
+    MartsMissing
         When none were built.
     """
     query = (
@@ -116,7 +121,7 @@ def find(marts: Marts) -> dict[str, Mart]:
     for table, column in marts.rows(query, [SCHEMA]):
         columns.setdefault(table, []).append(column)
     if not columns:
-        raise TargetUnavailable("There are no marts.", NOT_BUILT)
+        raise MartsMissing("There are no marts.", lookup.NOT_BUILT)
     return {name: Mart(name, tuple(found)) for name, found in columns.items()}
 
 
@@ -190,36 +195,3 @@ class _Postgres:
 def _numbered(query: str) -> str:
     """Return a query as psycopg wants its parameters written."""
     return query.replace("%", "%%").replace("?", "%s")
-
-
-@contextmanager
-def _duckdb(settings: Settings) -> Iterator[Marts]:
-    path = settings.home / "warehouse.duckdb"
-    if not path.is_file():
-        raise TargetUnavailable(f"There is no warehouse {path}.", NOT_BUILT)
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.IOException as error:
-        raise TargetUnavailable(
-            f"{path} cannot be opened: {str(error).splitlines()[0]}",
-            "Does `dbt build` run, or another program hold it?",
-        ) from error
-    with closing(connection):
-        load_spatial(connection)
-        yield _DuckDB(connection)
-
-
-@contextmanager
-def _postgres(settings: Settings) -> Iterator[Marts]:
-    where = settings.postgres
-    assert where is not None  # noqa: S101  the caller looked
-    try:
-        connection = psycopg.connect(where.uri(), connect_timeout=10, autocommit=True)
-    except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise TargetUnavailable(
-            f"{where.place} does not answer: {reason}", "`python -m ingest doctor` says more."
-        ) from error
-    with ExitStack() as open_until:
-        open_until.enter_context(closing(connection))
-        yield _Postgres(connection, where.uri(), open_until)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -185,10 +186,12 @@ def _arrow(
                 ((x, y), (to_x + BOX_WIDTH, y), 0.0) if steps > 0 else ((x + BOX_WIDTH, y), (to_x, y), 0.0)
             )
         else:
-            start, end, bend = (x + middle, top), (to_x + middle + 0.1 * steps, top), ARC
+            start, end, bend = (x + middle, top), (to_x + middle + 0.1 * steps, top), math.copysign(ARC, steps)
             colour = style.FAINT
-    else:
+    elif top < to_top:
         start, end, bend = (x + middle, top), (to_x + middle, to_top - by_name[to].height), 0.0
+    else:
+        start, end, bend = (x + middle, top - entity.height), (to_x + middle, to_top), 0.0
     axes.add_patch(
         FancyArrowPatch(
             start,

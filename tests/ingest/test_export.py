@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 
-from ingest import export, marts
-from ingest.errors import CountMismatch, TargetUnavailable, UsageError
+from ingest import export
+from ingest.duckdb_spatial import load_spatial
+from ingest.errors import CountMismatch, MartsMissing, UsageError
 from ingest.settings import Settings
 from tests.fixtures import marts as built
 
@@ -80,7 +81,7 @@ def test_a_mart_without_shapes_is_a_plain_table(warehouse: Settings, tmp_path: P
 def test_rows_come_in_batches_and_none_is_lost(settings: Settings, tmp_path: Path) -> None:
     built.write(settings.home, countries=1, units=1)
     with duckdb.connect(str(settings.home / "warehouse.duckdb")) as connection:
-        marts.load_spatial(connection)
+        load_spatial(connection)
         connection.execute(
             "insert into marts.admin_level_1 by name select 'AAA.' || range || '_2' as gid, 'AAA' as gid_0, geom "
             "from marts.admin_level_0, range(5000)"
@@ -155,10 +156,10 @@ def test_a_mart_that_changes_meanwhile_is_not_written(
     assert not (tmp_path / "units.parquet").exists()
 
 
-def test_a_warehouse_that_is_missing_or_held_is_named(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(TargetUnavailable, match="`dbt build` makes the marts"):
+def test_a_warehouse_that_is_missing_or_empty_is_named(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(MartsMissing, match="There is no warehouse"):
         write(settings, tmp_path / "a.gpkg")
     settings.home.mkdir(parents=True)
     duckdb.connect(str(settings.home / "warehouse.duckdb")).close()
-    with pytest.raises(TargetUnavailable, match="There are no marts"):
+    with pytest.raises(MartsMissing, match="There are no marts"):
         write(settings, tmp_path / "a.gpkg")
