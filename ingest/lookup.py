@@ -7,8 +7,8 @@ answered quickly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +26,8 @@ COLUMNS = (
     *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
     *("path", "gids", "tzid", "tzids"),
 )
+SESSIONS = 4  # of PostgreSQL, over which many points are divided: each is answered by one of the server's processes
+SESSION_POINTS = 2000  # fewer are not worth another session
 Row = tuple[Any, ...]
 
 
@@ -93,8 +95,9 @@ def open_marts(settings: Settings) -> Iterator[Marts]:
         When the database does not answer, or is being written to by somebody else.
     """
     if settings.postgres:
-        with in_postgres(settings.postgres) as connection:
-            yield _PostgresMarts(connection)
+        where = settings.postgres
+        with ExitStack() as sessions:
+            yield _PostgresMarts(lambda: sessions.enter_context(in_postgres(where)))
     else:
         with in_duckdb(settings) as connection:
             yield _DuckdbMarts(connection)
@@ -154,16 +157,31 @@ limit {limit}
 
 
 class _PostgresMarts:
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    """Asks one session what is asked of one point, and several at once what is asked of many."""
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._connection = connect()
+        self._sessions = [self._connection]
 
     def locate(self, lon: float, lat: float) -> Row:
         row: Row = self._connection.execute("select * from marts.locate(%s, %s)", (lon, lat)).fetchone()
         return row
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
+        from concurrent.futures import ThreadPoolExecutor
+
         query = "select * from marts.locate_points(%s::float8[], %s::float8[])"
-        return [row[1:] for row in self._connection.execute(query, (lons.tolist(), lats.tolist()))]
+        while len(self._sessions) < min(SESSIONS, len(lons) // SESSION_POINTS):
+            self._sessions.append(self._connect())
+        size = max(1, -(-len(lons) // len(self._sessions)))
+        parts = [slice(first, first + size) for first in range(0, len(lons), size)]
+
+        def ask(session: Any, part: slice) -> list[Row]:
+            return [row[1:] for row in session.execute(query, (lons[part].tolist(), lats[part].tolist()))]
+
+        with ThreadPoolExecutor(len(self._sessions)) as pool:
+            return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
 
     def find(self, name: str, limit: int) -> list[Name]:
         # What is folded holds neither % nor _, and a pattern known beforehand lets the index on the beginning be used.

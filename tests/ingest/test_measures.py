@@ -27,7 +27,7 @@ def projected_area(geometry: shapely.MultiPolygon) -> float:
 @settings(deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(-179, 178), st.floats(-90, 89), st.floats(0.01, 1), st.floats(0.01, 1)),
+        st.tuples(st.floats(-179, 178), st.floats(-89, 88), st.floats(0.01, 1), st.floats(0.01, 1)),
         min_size=1,
         max_size=5,
     )
