@@ -29,6 +29,7 @@ WIDTH = 9.0  # inches
 MAP_HEIGHT = 3.9
 TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
 MOST_PANELS = 3  # countries shown one by one; more are shown as a world
+TOGETHER_SHARE = 0.9  # of the units must lie together for the others to be left out of a frame
 FEW = 8
 TOLERANCE_PIXELS = 0.35
 METRES_PER_DEGREE = 111_320.0
@@ -195,8 +196,7 @@ def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
 def _framed(title: str, country: str | None, units: Sequence[Unit]) -> Panel:
     """Return a panel around the units that lie together, in an equal-area projection about their middle.
 
-    What lies far off, as Hawaii does, would make a speck of the rest; where most of a country lies scattered, all of it
-    is shown.
+    A few that lie far off, as Hawaii does, would make a speck of the rest; where more lie apart, all of it is shown.
     """
     together = _together(units)
     lon0, lat0 = _middle(together)
@@ -211,7 +211,7 @@ def _together(units: Sequence[Unit]) -> Sequence[Unit]:
     groups = shapely.get_parts(shapely.union_all(squares))
     members = [[units[at] for at in found] for found in map(shapely.STRtree(squares).query, groups)]
     largest = max(members, key=len)
-    return largest if len(largest) > len(units) / 2 else units
+    return largest if len(largest) > TOGETHER_SHARE * len(units) else units
 
 
 def _squares(projection: str, units: Sequence[Unit]) -> npt.NDArray[np.object_]:

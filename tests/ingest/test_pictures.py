@@ -110,9 +110,14 @@ def test_a_country_on_both_sides_of_the_date_line_is_shown_in_one_piece() -> Non
 
 
 def test_what_lies_far_off_does_not_make_a_speck_of_the_rest() -> None:
-    units = [maps.Unit(str(lon), "USA", float(lon), 40.0, 9000.0, 39.5, 40.5) for lon in range(-100, -90)]
+    units = [maps.Unit(str(lon), "USA", float(lon), 40.0, 9000.0, 39.5, 40.5) for lon in range(-110, -90)]
     units.append(maps.Unit("Hawaii", "USA", -155.0, 20.0, 9000.0, 19.5, 20.5))
     assert "Hawaii" not in maps._framed("United States", "USA", units).members
+
+
+def test_a_quarter_that_lies_apart_is_shown_with_the_rest() -> None:
+    units = [maps.Unit(str(lon), "KOR", lon / 100, 33.0, 1.0, 32.99, 33.01) for lon in (*range(6), 20, 21)]
+    assert len(maps._framed("Jeju", "KOR", units).members) == 8
 
 
 def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings: Settings) -> None:
