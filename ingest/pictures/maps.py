@@ -29,7 +29,7 @@ WIDTH = 9.0  # inches
 MAP_HEIGHT = 3.9
 TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
 MOST_PANELS = 3  # countries shown one by one; more are shown as a world
-TOGETHER_SHARE = 0.9  # of the units must lie together for the others to be left out of a frame
+TOGETHER_SHARE = 0.9  # of a country's units must lie together for the others to be left out of its frame
 FEW = 8
 TOLERANCE_PIXELS = 0.35
 METRES_PER_DEGREE = 111_320.0
@@ -136,7 +136,7 @@ def timezones(opened: Marts, known: Mapping[str, Mart]) -> Figure:
         return _nothing("Time zones", "None are loaded.")
     ((release,),) = opened.rows("select max(release) from marts.timezones")
     covered = sum(zone.area for zone in zones)
-    panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones)
+    panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones, share=0.5)
     _read(opened, known["timezones"], [panel], offset, None)
     _fit([panel])
     colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
@@ -193,25 +193,25 @@ def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
     ]
 
 
-def _framed(title: str, country: str | None, units: Sequence[Unit]) -> Panel:
+def _framed(title: str, country: str | None, units: Sequence[Unit], share: float = TOGETHER_SHARE) -> Panel:
     """Return a panel around the units that lie together, in an equal-area projection about their middle.
 
     A few that lie far off, as Hawaii does, would make a speck of the rest; where more lie apart, all of it is shown.
     """
-    together = _together(units)
+    together = _together(units, share)
     lon0, lat0 = _middle(together)
     projection = f"+proj=laea +lat_0={lat0:.3f} +lon_0={lon0:.3f} +datum=WGS84"
     box = tuple(shapely.total_bounds(_squares(projection, together)).tolist())
     return Panel(title, country, projection, box, members=frozenset(unit.gid for unit in together))
 
 
-def _together(units: Sequence[Unit]) -> Sequence[Unit]:
+def _together(units: Sequence[Unit], share: float) -> Sequence[Unit]:
     lon0, lat0 = _middle(units)
     squares = _squares(f"+proj=laea +lat_0={lat0:.3f} +lon_0={lon0:.3f} +datum=WGS84", units)
     groups = shapely.get_parts(shapely.union_all(squares))
     members = [[units[at] for at in found] for found in map(shapely.STRtree(squares).query, groups)]
     largest = max(members, key=len)
-    return largest if len(largest) > TOGETHER_SHARE * len(units) else units
+    return largest if len(largest) > share * len(units) else units
 
 
 def _squares(projection: str, units: Sequence[Unit]) -> npt.NDArray[np.object_]:
