@@ -60,6 +60,15 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
     return tuple(code.upper() for code in value)
 
 
+workers_to_start = click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=3,
+    show_default=True,
+    help="Workers to start where no consumer runs.",
+)
+
+
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option(
@@ -96,13 +105,7 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
     show_default=True,
     help="What reads the layers.",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=3,
-    show_default=True,
-    help="Workers to start where no consumer runs.",
-)
+@workers_to_start
 @click.option(
     "--validate/--no-validate",
     "is_validated",
@@ -204,13 +207,7 @@ def status(run_id: str | None, watch: bool) -> None:
 
 @cli.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=3,
-    show_default=True,
-    help="Workers to start where no consumer runs.",
-)
+@workers_to_start
 @click.option(
     "--source", "sources", multiple=True, metavar="URL", help="An address of RUN again, with its query. Repeatable."
 )
@@ -261,13 +258,7 @@ def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
 
 
 @cli.command()
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 64),
-    default=3,
-    show_default=True,
-    help="Workers to start where no consumer runs.",
-)
+@workers_to_start
 def refresh(workers: int) -> None:
     """Look once whether a publisher has something new, and load it."""
     from ingest import load as loading

@@ -2,8 +2,7 @@
   `locate` is PL/pgSQL, which plans each statement once per session: planning them takes longer than running them. `locate_points` answers many points by few joins, at a third of the cost.
 -#}
 {% macro locate_in_postgres() %}
-    create or replace function marts.locate(lon double precision, lat double precision)
-    returns table (
+    {% set answer %}
         status text,
         gid text,
         admin_level integer,
@@ -14,6 +13,10 @@
         gids text[],
         tzid text,
         tzids text[]
+    {%- endset %}
+    create or replace function marts.locate(lon double precision, lat double precision)
+    returns table (
+        {{ answer }}
     )
     language plpgsql stable parallel safe
     as $locate$
@@ -88,16 +91,7 @@
     create or replace function marts.locate_points(lons double precision[], lats double precision[])
     returns table (
         point_number bigint,
-        status text,
-        gid text,
-        admin_level integer,
-        {%- for level in admin_levels() %}
-        gid_{{ level }} text,
-        {%- endfor %}
-        path text,
-        gids text[],
-        tzid text,
-        tzids text[]
+        {{ answer }}
     )
     language sql stable parallel safe
     as $locate_points$
