@@ -8,10 +8,8 @@ before it is raised: a run that neither goes on nor has ended would keep its com
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +37,6 @@ def _arrange_retry(_signal: str, task: Task, error: Exception | None = None) -> 
     """Have the table of `ingest.retries` hold wherever in a task a fault happens, also where nothing is noted of it."""
     if error is not None:
         retries.arrange(task, error)
-
-
-@huey.on_startup()
-def _import_ahead() -> None:
-    """Have a worker import what its first slice needs while it waits for one: half a second of each."""
-    names = ("ingest.engines.sedonadb", "adbc_driver_postgresql.dbapi")
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in names], daemon=True).start()
 
 
 @huey.signal(SIGNAL_ERROR)
