@@ -67,11 +67,10 @@ class GeoParquetSink:
         rows = 0
         path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
         with _told_when_full(path.parent), _draft_of(path) as draft:
-            with pq.ParquetWriter(draft, wanted, compression="zstd", compression_level=1) as writer:
+            with _writer(draft, wanted) as writer:
                 for group in _gathered(batches):
                     constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
-                    columns = [*constants, *(column.combine_chunks() for column in group.columns)]
-                    writer.write_table(pa.Table.from_arrays(columns, schema=wanted))
+                    writer.write_table(pa.Table.from_arrays([*constants, *group.columns], schema=wanted))
                     rows += len(group)
             with Ledger(self._settings).transaction() as connection:
                 if connection.execute(on_loaded(rows)).first() is None:
@@ -164,13 +163,21 @@ def _file_schema(table: Table) -> pa.Schema:
     return pa.schema([*constants, *columns], metadata={"geo": json.dumps(GEO)})
 
 
+def _writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
+    """Open a Parquet file that holds geometry: no dictionary and no smallest and largest value is sought of it."""
+    others = [name for name in wanted.names if name != "geom"]
+    return pq.ParquetWriter(
+        path, wanted, compression="zstd", compression_level=1, use_dictionary=others, write_statistics=others
+    )
+
+
 def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Gather batches to row groups of a fair size: small ones make Parquet slow to read."""
+    """Gather batches to row groups of a fair size: small ones make Parquet slow to read, large ones fill memory."""
     kept: list[pa.RecordBatch] = []
     for batch in batches:
-        kept.append(batch)
-        if sum(item.nbytes for item in kept) >= ROW_GROUP_BYTES:
+        if kept and sum(item.nbytes for item in [*kept, batch]) > ROW_GROUP_BYTES:
             yield pa.Table.from_batches(kept)
-            kept = []
+            kept.clear()
+        kept.append(batch)
     if kept:
         yield pa.Table.from_batches(kept)
