@@ -58,7 +58,7 @@ test-integration: servers install-dev ## the tests on PostGIS and Redis
 chaos: servers install-dev ## thirty rounds of random kills over a load: nothing lost, nothing doubled (half an hour)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
 
-benchmark: servers install-dev ## our ingest and its peers on one file: SCALE=1 is the size of the world (two hours), SCALE=0.1 a tenth
+benchmark: servers install-dev ## our ingest and its peers on one file: SCALE=1 is the size of the world (under an hour), SCALE=0.1 a tenth
 	$(BIN)/python -m benchmarks.run --scale $(or $(SCALE),0.1)
 
 lint: install-dev ## ruff, mypy, sqlfluff

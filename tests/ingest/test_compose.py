@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingest.consumer import ALLOCATOR
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
@@ -130,6 +131,11 @@ def test_nothing_enters_the_image_unless_it_is_named() -> None:
 def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
     (install,) = [line for line in DOCKERFILE.splitlines() if "pip install" in line]
     assert {"--require-hashes", "--requirement"} <= set(shlex.split(install))
+
+
+def test_the_image_keeps_memory_as_a_worker_that_a_command_starts_does() -> None:
+    for variable, value in ALLOCATOR.items():
+        assert f" {variable}={value} " in DOCKERFILE
 
 
 def test_commands_and_healthchecks_name_scripts_that_exist() -> None:

@@ -20,7 +20,7 @@ from ingest.catalog import Table
 from ingest.errors import DiskFull, SliceTaken
 from ingest.runs import Ledger, Request
 from ingest.settings import Postgres, Settings
-from ingest.sinks import Staging, get, postgres
+from ingest.sinks import Staging, geoparquet, get, postgres
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, expire_leases, slice_row
@@ -108,6 +108,37 @@ def test_what_is_written_can_be_read_by_duckdb_as_geometry(
         facts = "count(*), sum(st_area(geom)), count(geom), any_value(st_geometrytype(geom))::text"
         found = connection.execute(f"select {facts} from read_parquet(?)", [str(files)]).fetchone()
     assert found == (8, 96.0, 6, "MULTIPOLYGON")
+
+
+def test_a_row_group_ends_before_the_batch_that_would_make_it_too_heavy(
+    ledger: Ledger,
+    sink: GeoParquetSink,
+    staging: Staging,
+    level_1: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, last = batches_of(level_1)
+    monkeypatch.setattr(geoparquet, "ROW_GROUP_BYTES", first.nbytes + last.nbytes - 1)
+    write(ledger, sink, staging, level_1, 0)
+    monkeypatch.setattr(geoparquet, "ROW_GROUP_BYTES", first.nbytes + last.nbytes)
+    write(ledger, sink, staging, level_1, 1)
+    folder = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1"
+    groups = []
+    for name in ("slice-0000.parquet", "slice-0001.parquet"):
+        facts = pq.read_metadata(folder / name)
+        groups.append([facts.row_group(number).num_rows for number in range(facts.num_row_groups)])
+    assert groups == [[3, 1], [4]]
+
+
+def test_no_smallest_and_largest_geometry_is_sought(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1)
+    file = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1" / "slice-0000.parquet"
+    columns = pq.read_metadata(file).row_group(0).to_dict()["columns"]
+    without = [column["path_in_schema"] for column in columns if not column["is_stats_set"]]
+    assert without == ["geom"]
 
 
 def test_every_table_can_be_read_before_anything_is_loaded(
