@@ -27,7 +27,7 @@ from ingest import alerts, refresh, tasks
 from ingest.errors import IngestError, TargetUnavailable
 from ingest.queue import huey
 from ingest.runs import ENDED, Ledger
-from ingest.settings import PROJECT_ROOT, Settings
+from ingest.settings import PROJECT_ROOT, Settings, worker_environment
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,6 @@ ORPHAN_SECONDS = 0.5
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 QUEUE_KEY = "ingest-queue-id"
-
-# Batches come and go by the thousand: glibc keeps their memory for the next one instead of returning it, and asks for
-# large pages. What is above 32 MiB still goes back at once. docker/Dockerfile says the same for workers in containers.
-ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-}
 
 
 def queue_id(settings: Settings) -> str:
@@ -162,7 +154,7 @@ def start(
         process = subprocess.Popen(
             arguments,
             cwd=PROJECT_ROOT,
-            env={**ALLOCATOR, **os.environ},
+            env=worker_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingest.consumer import ALLOCATOR
+from ingest.settings import ALLOCATOR
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")

@@ -147,3 +147,13 @@ def test_a_secret_of_the_environment_is_used_and_written_nowhere(tmp_path: Path)
     found = settings.load({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "swordfish"})
     assert found.secret == "swordfish"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_keeps_memory_for_the_next_batch_unless_its_user_set_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in settings.ALLOCATOR:
+        monkeypatch.delenv(variable, raising=False)
+    assert settings.ALLOCATOR.items() <= settings.worker_environment().items()
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert settings.worker_environment()["MALLOC_TRIM_THRESHOLD_"] == "1"
