@@ -131,16 +131,17 @@ def main() -> None:
         try:
             with bench.running():
                 everything(bench)
-        finally:  # what was measured is kept when a run is broken off
-            found = {
-                "scale": options.scale,
-                "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
-                "minutes": round((time.monotonic() - began) / 60, 1),
-                "machine": measure.machine(),
-                "largest_geometry_bytes": generate.largest_geometry(file),
-                "results": [asdict(result) for result in bench.results],
-            }
-            report.write(options.results, found)
+        finally:
+            if bench.results:  # also of a run that breaks off; without any, those of an earlier run stay
+                found = {
+                    "scale": options.scale,
+                    "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
+                    "minutes": round((time.monotonic() - began) / 60, 1),
+                    "machine": measure.machine(),
+                    "largest_geometry_bytes": generate.largest_geometry(file),
+                    "results": [asdict(result) for result in bench.results],
+                }
+                report.write(options.results, found)
 
 
 if __name__ == "__main__":
