@@ -69,9 +69,14 @@ def load(sink: GeoParquetSink, staging: Staging, path: Path, slice_no: int, atte
     return sink.write(staging, slice_no, table, batches_of(path), noted)
 
 
+def folder(settings: Settings, staging: Staging, table: str = "gadm_adm_1") -> Path:
+    """Return where the files of a table of a run are."""
+    return settings.lake / "gadm" / "runs" / staging.run_id / table
+
+
 def parquet(settings: Settings, staging: Staging, table: str = "gadm_adm_1") -> list[str]:
     """Return the names of all files of a table of a run."""
-    return sorted(file.name for file in (settings.lake / "gadm" / "runs" / staging.run_id / table).iterdir())
+    return sorted(file.name for file in folder(settings, staging, table).iterdir())
 
 
 def publish(ledger: Ledger, sink: GeoParquetSink, staging: Staging) -> None:
@@ -123,10 +128,9 @@ def test_a_row_group_ends_before_the_batch_that_would_make_it_too_heavy(
     write(ledger, sink, staging, level_1, 0)
     monkeypatch.setattr(geoparquet, "ROW_GROUP_BYTES", first.nbytes + last.nbytes)
     write(ledger, sink, staging, level_1, 1)
-    folder = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1"
     groups = []
     for name in ("slice-0000.parquet", "slice-0001.parquet"):
-        facts = pq.read_metadata(folder / name)
+        facts = pq.read_metadata(folder(settings, staging) / name)
         groups.append([facts.row_group(number).num_rows for number in range(facts.num_row_groups)])
     assert groups == [[3, 1], [4]]
 
@@ -135,7 +139,7 @@ def test_no_smallest_and_largest_geometry_is_sought(
     ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
 ) -> None:
     write(ledger, sink, staging, level_1)
-    file = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1" / "slice-0000.parquet"
+    file = folder(settings, staging) / "slice-0000.parquet"
     columns = pq.read_metadata(file).row_group(0).to_dict()["columns"]
     without = [column["path_in_schema"] for column in columns if not column["is_stats_set"]]
     assert without == ["geom"]
@@ -343,7 +347,7 @@ def test_a_run_that_is_dropped_leaves_nothing(sink: GeoParquetSink, staging: Sta
 def test_the_files_say_what_geoparquet_wants_to_hear(
     sink: GeoParquetSink, staging: Staging, settings: Settings
 ) -> None:
-    file = settings.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1" / "columns.parquet"
+    file = folder(settings, staging) / "columns.parquet"
     geo = json.loads(pq.read_schema(file).metadata[b"geo"])
     assert (geo["primary_column"], geo["columns"]["geom"]["encoding"]) == ("geom", "WKB")
     assert geo["columns"]["geom"]["geometry_types"] == [shapely.MultiPolygon.__name__]
