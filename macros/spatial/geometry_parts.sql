@@ -1,5 +1,5 @@
 {#-
-  The select that turns a CTE of geometries into parts small enough to be probed by a point, with the key they belong to. The CTE has the key, `vertex_count` and `geom`.
+  The select that turns a CTE of geometries into parts small enough to be probed by a point, with the key they belong to. The CTE has the key and `geom`.
 
   A part is a polygon, so that its box is no larger than need be: a unit with islands would fill the box of them all. A polygon of more than `max_vertices` is halved across the longer side of its box, again and again
   (piece n gives 2n and 2n + 1). Both targets clip with GEOS' rectangle clipping, and so give the same parts. ADR 12 says what else was measured.
@@ -16,20 +16,6 @@ select
     st_ymax(geom) as max_lat,
     {{ multipolygon_as_published('geom') }} as geom
 from (
-    select
-        {{ key }},
-        polygon_number,
-        cast(1 as bigint) as piece_number,
-        geom
-    from (
-        {{ polygons_of(cte, key) }}
-    ) as polygons
-    where st_npoints(geom) <= {{ max_vertices }}
-
-    union all
-
-    (
-        {{ cut_polygons(cte, key, max_vertices) }}
-    )
+    {{ pieces_of(cte, key, max_vertices) }}
 ) as pieces
 {% endmacro %}

@@ -2,9 +2,9 @@
 
 with
 
-lineage as (
+leaves as (
 
-    select * from {{ ref('int_admin_units__lineage') }}
+    select * from {{ ref('int_admin_units__parents_resolved') }}
     where is_leaf
 
 ),
@@ -31,8 +31,8 @@ staged as (
 )
 
 select
-    lineage.gid,
-    lineage.admin_level,
+    leaves.gid,
+    leaves.admin_level,
     staged.area_km2,
     staged.vertex_count,
     staged.point_lon,
@@ -42,8 +42,8 @@ select
     staged.max_lon,
     staged.max_lat,
     staged.geom
-from lineage
+from leaves
 inner join staged
-    on lineage.admin_level = staged.admin_level
-    and lineage.source_file = staged.source_file
-    and lineage.source_fid = staged.source_fid
+    on leaves.admin_level = staged.admin_level
+    and leaves.source_file = staged.source_file
+    and leaves.source_fid = staged.source_fid

@@ -1,19 +1,7 @@
 -- From the country down, each level takes its ancestors and its path from its parent's row. A unit without a parent starts a line of its own and keeps those ancestors of its own columns
 -- that exist; that they are looked up by one equality matters, since DuckDB would else compare every unit with every other.
 with
-
-children as (
-
-    select
-        parent_gid,
-        count(*) as child_count
-    from {{ ref('int_admin_units__parents_resolved') }}
-    where parent_gid is not null
-    group by parent_gid
-
-),
-
-{%- for level in admin_levels() %}
+{% for level in admin_levels() %}
 
 level_{{ level }} as (
 
@@ -37,6 +25,8 @@ level_{{ level }} as (
         units.name,
         units.type_local,
         units.type_english,
+        units.child_count,
+        units.is_leaf,
         {% if level > 0 %}coalesce(parents.path || ' > ', '') || {% endif %}coalesce(units.name, units.gid) as path
     from {{ ref('int_admin_units__parents_resolved') }} as units
     {%- if level > 0 %}
@@ -69,6 +59,8 @@ lineages as (
         name,
         type_local,
         type_english,
+        child_count,
+        is_leaf,
         path
     from level_{{ level }}
     {{ 'union all' if not loop.last }}
@@ -77,23 +69,21 @@ lineages as (
 )
 
 select
-    lineages.admin_level,
-    lineages.release,
-    lineages.source_file,
-    lineages.source_fid,
-    lineages.gid,
-    lineages.parent_gid,
-    lineages.parent_source,
+    admin_level,
+    release,
+    source_file,
+    source_fid,
+    gid,
+    parent_gid,
+    parent_source,
     {%- for ancestor in admin_levels()[:-1] %}
-    lineages.gid_{{ ancestor }},
+    gid_{{ ancestor }},
     {%- endfor %}
-    case when lineages.admin_level = 0 then lineages.gid else lineages.gid_0 end as country_gid,
-    lineages.name,
-    lineages.path,
-    lineages.type_local,
-    lineages.type_english,
-    coalesce(children.child_count, 0) as child_count,
-    children.child_count is null as is_leaf
+    case when admin_level = 0 then gid else gid_0 end as country_gid,
+    name,
+    path,
+    type_local,
+    type_english,
+    child_count,
+    is_leaf
 from lineages
-left join children
-    on lineages.gid = children.parent_gid

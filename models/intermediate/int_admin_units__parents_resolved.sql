@@ -101,25 +101,40 @@ resolved as (
         on units.source_gid_0 = loaded_levels.country_key
         and units.admin_level - 1 = loaded_levels.admin_level
 
+),
+
+children as (
+
+    select
+        parent_gid,
+        count(*) as child_count
+    from resolved
+    where parent_gid is not null
+    group by parent_gid
+
 )
 
 select
-    admin_level,
-    release,
-    source_file,
-    source_fid,
-    gid,
-    parent_gid,
-    parent_source,
-    source_parent_gid,
+    resolved.admin_level,
+    resolved.release,
+    resolved.source_file,
+    resolved.source_fid,
+    resolved.gid,
+    resolved.parent_gid,
+    resolved.parent_source,
+    resolved.source_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
-    source_gid_{{ ancestor }},
+    resolved.source_gid_{{ ancestor }},
     {%- endfor %}
-    name,
-    type_local,
-    type_english,
-    is_malformed_key,
-    is_parent_level_loaded,
-    case when parent_source = 'repair seed' then repair_reason end as repair_reason,
-    coalesce(parent_key_stem <> stem_of_parent, false) as has_other_parent_in_key
+    resolved.name,
+    resolved.type_local,
+    resolved.type_english,
+    resolved.is_malformed_key,
+    resolved.is_parent_level_loaded,
+    case when resolved.parent_source = 'repair seed' then resolved.repair_reason end as repair_reason,
+    coalesce(resolved.parent_key_stem <> resolved.stem_of_parent, false) as has_other_parent_in_key,
+    coalesce(children.child_count, 0) as child_count,
+    children.child_count is null as is_leaf
 from resolved
+left join children
+    on resolved.gid = children.parent_gid
