@@ -18,7 +18,7 @@ LAST_PIECE = 2**60  # a heap of vertices on one spot, which no halving takes apa
 
 
 def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
-    """Cut a polygon into pieces of at most so many vertices, as ``macros/spatial/cut_polygons.sql`` does on PostGIS.
+    """Cut a polygon into pieces of at most so many vertices, as ``macros/spatial/pieces_of.sql`` does on PostGIS.
 
     Parameters
     ----------

@@ -2,7 +2,8 @@
   Pre-hook: settings for the transaction that builds a table; nothing to do on DuckDB.
 
   Coordinates barely shrink, and PostgreSQL's default compressor (pglz) takes longer over them than everything else together: lz4 does not (set only where the server was built with it).
-  Whole-world joins and index builds deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves.
+  Whole-world joins and index builds deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves. What comes before the
+  marts is built one table after another, so workers are cheaper than the defaults say: the other cores are idle.
 -#}
 {% macro tune_transaction() %}
     {{ return(adapter.dispatch('tune_transaction')()) }}
@@ -17,6 +18,8 @@
         ('default_toast_compression', 'lz4'),
         ('work_mem', '64MB'),
         ('maintenance_work_mem', '256MB'),
+        ('parallel_setup_cost', '100'),
+        ('parallel_tuple_cost', '0.001'),
         ('jit', 'off')
     ) as wanted (name, value)
     inner join pg_settings
