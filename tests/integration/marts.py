@@ -91,3 +91,18 @@ def assert_same(left: Warehouse, right: Warehouse, table: str) -> None:
 def _same_shape(one: Any, other: Any) -> bool:
     left, right = (shapely.normalize(shapely.from_wkb(wkb)) for wkb in (one, other))
     return bool(left.equals_exact(right, DEGREES_TOLERANCE))
+
+
+def geometry_storage(warehouse: Warehouse) -> set[tuple[str, str]]:
+    """Return which marts have geometry, and how each stores it: PostgreSQL's strategy or DuckDB's compression."""
+    with _connect(warehouse) as (connection, _):
+        tables = connection.execute(
+            "select table_name from information_schema.columns where table_schema = 'marts' and column_name = 'geom'"
+        ).fetchall()
+        query = (
+            "select distinct compression from pragma_storage_info('marts.{}') "
+            "where column_name = 'geom' and segment_type <> 'VALIDITY'"
+            if isinstance(connection, duckdb.DuckDBPyConnection)
+            else "select attstorage::text from pg_attribute where attrelid = 'marts.{}'::regclass and attname = 'geom'"
+        )
+        return {(table, how) for (table,) in tables for (how,) in connection.execute(query.format(table)).fetchall()}

@@ -95,6 +95,13 @@ def test_every_mart_has_the_same_rows_on_both_targets(table: str, both: tuple[Wa
     marts.assert_same(*both, table)
 
 
+def test_no_mart_spends_time_on_compressing_geometry(both: tuple[Warehouse, Warehouse]) -> None:
+    on_postgres, on_duckdb = map(marts.geometry_storage, both)
+    assert {how for _, how in on_postgres} == {"e"}  # external: out of line, uncompressed
+    assert {how for _, how in on_duckdb} == {"Uncompressed"}
+    assert {table for table, _ in on_duckdb} <= {table for table, _ in on_postgres}
+
+
 def test_every_level_of_the_chain_is_what_brute_force_finds(
     asked: tuple[Marts, Marts], geometry: dict[str, list[tuple[str, bool, Any]]]
 ) -> None:

@@ -1,0 +1,30 @@
+"""How the warehouse of the embedded target stores geometry: the profile as it is in the repository, on a large row group."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import yaml
+
+from ingest.duckdb_spatial import load_spatial
+
+PROFILE = Path(__file__).resolve().parents[2] / "profiles" / "profiles.yml"
+ROWS = 40_000  # DuckDB takes geometry apart in row groups of 30,000 rows and more
+
+
+def test_geometry_stays_in_one_column_uncompressed(tmp_path: Path) -> None:
+    """Else the build takes half as long again, and a point four times as long."""
+    profile = yaml.safe_load(PROFILE.read_text())["admin_boundaries"]["outputs"]["embedded"]
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), config=profile["config_options"]) as connection:
+        load_spatial(connection)
+        connection.execute("create table parts (geom geometry('EPSG:4326') using compression uncompressed)")
+        connection.execute(
+            "insert into parts select st_setcrs(st_multi(st_makeenvelope(i, 0, i + 1, 1)), 'EPSG:4326') "
+            f"from range({ROWS}) as numbers (i)"
+        )
+        connection.execute("checkpoint")
+        stored = connection.execute(
+            "select distinct segment_type, compression from pragma_storage_info('parts') where segment_type <> 'VALIDITY'"
+        ).fetchall()
+    assert stored == [("GEOMETRY('EPSG:4326')", "Uncompressed")]
