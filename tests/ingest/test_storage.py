@@ -25,6 +25,7 @@ def test_geometry_stays_in_one_column_uncompressed(tmp_path: Path) -> None:
         )
         connection.execute("checkpoint")
         stored = connection.execute(
-            "select distinct segment_type, compression from pragma_storage_info('parts') where segment_type <> 'VALIDITY'"
+            "select distinct segment_type, compression from pragma_storage_info('parts') "
+            "where segment_type <> 'VALIDITY'"
         ).fetchall()
     assert stored == [("GEOMETRY('EPSG:4326')", "Uncompressed")]
