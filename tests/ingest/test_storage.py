@@ -1,4 +1,4 @@
-"""How the warehouse of the embedded target stores geometry: the profile as it is in the repository, on a large row group."""
+"""How the embedded target stores geometry: the profile as it is in the repository, on a large row group."""
 
 from __future__ import annotations
 
