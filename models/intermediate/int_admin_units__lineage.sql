@@ -45,24 +45,7 @@ level_{{ level }} as (
 
 lineages as (
     {% for level in admin_levels() %}
-    select
-        admin_level,
-        release,
-        source_file,
-        source_fid,
-        gid,
-        parent_gid,
-        parent_source,
-        {%- for ancestor in admin_levels()[:-1] %}
-        gid_{{ ancestor }},
-        {%- endfor %}
-        name,
-        type_local,
-        type_english,
-        child_count,
-        is_leaf,
-        path
-    from level_{{ level }}
+    select * from level_{{ level }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 
