@@ -15,56 +15,46 @@
     from {{ cte }}
     cross join lateral st_dump({{ cte }}.geom) as polygons
     cross join lateral (
-        select
-            cast(1 as bigint) as piece_number,
-            polygons.geom
-        where st_npoints(polygons.geom) <= {{ max_vertices }}
-
-        union all
-
-        (
-            with recursive halves as (
-
-                select
-                    cast(1 as bigint) as piece_number,
-                    polygons.geom
-                where st_npoints(polygons.geom) > {{ max_vertices }}
-
-                union all
-
-                select
-                    halves.piece_number * 2 + side as piece_number,
-                    st_clipbybox2d(halves.geom, st_makeenvelope(
-                        case when side = 1 and is_wide then mid_lon else min_lon end,
-                        case when side = 1 and not is_wide then mid_lat else min_lat end,
-                        case when side = 0 and is_wide then mid_lon else max_lon end,
-                        case when side = 0 and not is_wide then mid_lat else max_lat end,
-                        4326
-                    )) as geom
-                from halves
-                cross join lateral (
-                    select
-                        st_xmin(halves.geom) as min_lon,
-                        st_ymin(halves.geom) as min_lat,
-                        st_xmax(halves.geom) as max_lon,
-                        st_ymax(halves.geom) as max_lat,
-                        (st_xmin(halves.geom) + st_xmax(halves.geom)) / 2 as mid_lon,
-                        (st_ymin(halves.geom) + st_ymax(halves.geom)) / 2 as mid_lat,
-                        st_xmax(halves.geom) - st_xmin(halves.geom) > st_ymax(halves.geom) - st_ymin(halves.geom) as is_wide
-                ) as box
-                cross join generate_series(0, 1) as side
-                where st_npoints(halves.geom) > {{ max_vertices }}
-                    and halves.piece_number < {{ 2 ** 60 }}
-
-            )
+        with recursive halves as (
 
             select
-                piece_number,
-                geom
+                cast(1 as bigint) as piece_number,
+                polygons.geom
+
+            union all
+
+            select
+                halves.piece_number * 2 + side as piece_number,
+                st_clipbybox2d(halves.geom, st_makeenvelope(
+                    case when side = 1 and is_wide then mid_lon else min_lon end,
+                    case when side = 1 and not is_wide then mid_lat else min_lat end,
+                    case when side = 0 and is_wide then mid_lon else max_lon end,
+                    case when side = 0 and not is_wide then mid_lat else max_lat end,
+                    4326
+                )) as geom
             from halves
-            where not st_isempty(geom)
-                and (st_npoints(geom) <= {{ max_vertices }} or piece_number >= {{ 2 ** 60 }})
+            cross join lateral (
+                select
+                    st_xmin(halves.geom) as min_lon,
+                    st_ymin(halves.geom) as min_lat,
+                    st_xmax(halves.geom) as max_lon,
+                    st_ymax(halves.geom) as max_lat,
+                    (st_xmin(halves.geom) + st_xmax(halves.geom)) / 2 as mid_lon,
+                    (st_ymin(halves.geom) + st_ymax(halves.geom)) / 2 as mid_lat,
+                    st_xmax(halves.geom) - st_xmin(halves.geom) > st_ymax(halves.geom) - st_ymin(halves.geom) as is_wide
+            ) as box
+            cross join generate_series(0, 1) as side
+            where st_npoints(halves.geom) > {{ max_vertices }}
+                and halves.piece_number < {{ 2 ** 60 }}
+
         )
+
+        select
+            piece_number,
+            geom
+        from halves
+        where not st_isempty(geom)
+            and (st_npoints(geom) <= {{ max_vertices }} or piece_number >= {{ 2 ** 60 }})
     ) as pieces
 {% endmacro %}
 
@@ -78,25 +68,19 @@
     from (
         select
             {{ key }},
-            polygon_number,
+            polygon.path[1] as polygon_number,
             unnest(case
-                when st_npoints(geom) <= {{ max_vertices }} then [struct_pack(piece_number := cast(1 as bigint), geom := st_setcrs(geom, ''))]
+                when st_npoints(polygon.geom) <= {{ max_vertices }} then [struct_pack(piece_number := cast(1 as bigint), geom := st_setcrs(polygon.geom, ''))]
                 else list_transform(
-                    cut_polygon(st_aswkb(geom), {{ max_vertices }}),
+                    cut_polygon(st_aswkb(polygon.geom), {{ max_vertices }}),
                     lambda cut: struct_pack(piece_number := cut.piece_number, geom := st_geomfromwkb(cut.geom))
                 )
             end) as piece
         from (
             select
                 {{ key }},
-                polygon.path[1] as polygon_number,
-                polygon.geom
-            from (
-                select
-                    {{ key }},
-                    unnest(st_dump(geom)) as polygon
-                from {{ cte }}
-            ) as dumps
+                unnest(st_dump(geom)) as polygon
+            from {{ cte }}
         ) as polygons
     ) as pieces
 {% endmacro %}
