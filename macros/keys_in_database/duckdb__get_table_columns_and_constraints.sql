@@ -8,8 +8,5 @@
         {%- set storage = ' using compression uncompressed' if name == 'geom' else '' -%}
         {%- do columns.update({name: dict(column, data_type=column['data_type'] ~ storage)}) -%}
     {%- endfor -%}
-    {%- set parts = adapter.render_raw_columns_constraints(raw_columns=columns) + adapter.render_raw_model_constraints(raw_constraints=model['constraints']) -%}
-    (
-    {{ parts | join(',\n    ') }}
-    )
+    {{- columns_and_constraints(columns, model['constraints']) }}
 {%- endmacro %}

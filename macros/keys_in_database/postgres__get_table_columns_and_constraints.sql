@@ -13,10 +13,7 @@
         {%- do columns.update({name: dict(column, constraints=others)}) -%}
     {%- endfor -%}
     {%- set others = model['constraints'] | rejectattr('type', 'equalto', 'primary_key') | list -%}
-    {%- set parts = adapter.render_raw_columns_constraints(raw_columns=columns) + adapter.render_raw_model_constraints(raw_constraints=others) -%}
-    (
-    {{ parts | join(',\n    ') }}
-    )
+    {{- columns_and_constraints(columns, others) }}
     {%- if 'geom' in columns and config.get('materialized') == 'table' %};
     alter table {{ make_intermediate_relation(this) }} alter column geom set storage external
     {%- endif %}

@@ -8,8 +8,9 @@ import duckdb
 import yaml
 
 from ingest.duckdb_spatial import load_spatial
+from tests.conftest import ROOT
 
-PROFILE = Path(__file__).resolve().parents[2] / "profiles" / "profiles.yml"
+PROFILE = ROOT / "profiles" / "profiles.yml"
 ROWS = 40_000  # DuckDB takes geometry apart in row groups of 30,000 rows and more
 
 
