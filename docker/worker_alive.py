@@ -10,7 +10,7 @@ import sys
 
 from ingest.consumer import queue_id
 from ingest.errors import IngestError
-from ingest.runs import Ledger
+from ingest.ledger.ledger import Ledger
 from ingest.settings import load
 
 

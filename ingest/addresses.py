@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from ingest.errors import RunNotFound, SourceUnavailable, UsageError
 from ingest.fetch import Source
+from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.queue import huey
-from ingest.runs import ENDED, Ledger, Request
 from ingest.settings import Settings
 
 PREFIX = "ingest-addresses-"

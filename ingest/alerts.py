@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ingest import fetch
 from ingest.errors import IngestError, SettingsError
-from ingest.runs import Ledger, UtcTime, metadata, runs
+from ingest.ledger.ledger import Ledger, UtcTime, metadata, runs
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)

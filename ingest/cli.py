@@ -353,7 +353,7 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     """Draw maps, counts and the tables' diagram from the marts."""
     from ingest import pictures as drawings
     from ingest import settings
-    from ingest.runs import Ledger
+    from ingest.ledger.ledger import Ledger
 
     current = settings.load()
     drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger,
     from sqlalchemy.engine import RowMapping
 
     from ingest.doctor import Finding
+    from ingest.ledger.ledger import Ledger
     from ingest.lookup import Name, Row
-    from ingest.runs import Ledger
 
 POLL_SECONDS = 0.2
 QUIET_SECONDS = 5.0  # so long without a sign of life from any consumer, and nobody is waited for
@@ -58,8 +58,8 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ingest import progress
-    from ingest.runs import ENDED
+    from ingest.ledger import progress
+    from ingest.ledger.ledger import ENDED
 
     columns = (
         TextColumn("{task.description:<22}"),
@@ -98,7 +98,7 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
 
 def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: RowMapping, rows: Sequence[RowMapping]) -> None:
     """Bring the bars of a run up to date: what its files do until it is planned, then one for each layer."""
-    from ingest import progress
+    from ingest.ledger import progress
 
     run_id = run["run_id"]
     if not rows:
@@ -139,7 +139,7 @@ def published(ledger: Ledger) -> str:
 
 def summary(ledger: Ledger, run: RowMapping, target: str) -> None:
     """Print one line that says what a run came to; it can be pasted into an issue."""
-    from ingest import progress
+    from ingest.ledger import progress
 
     say(progress.summary(run, ledger.slices(run["run_id"]), target))
 

@@ -25,8 +25,8 @@ from redis.exceptions import RedisError
 
 from ingest import alerts, refresh, tasks
 from ingest.errors import IngestError, TargetUnavailable
+from ingest.ledger.ledger import ENDED, Ledger
 from ingest.queue import huey
-from ingest.runs import ENDED, Ledger
 from ingest.settings import PROJECT_ROOT, Settings, worker_environment
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from huey.api import Task
 from sqlalchemy.engine import RowMapping
 
 from ingest.errors import IngestError
-from ingest.runs import Ledger, UtcTime, metadata, worker_name
+from ingest.ledger.ledger import Ledger, UtcTime, metadata, worker_name
 from ingest.settings import PROJECT_ROOT, Settings
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from functools import partial
 
 from ingest import addresses, alerts, catalog, console, consumer, fetch, mirrors, publication, refresh, sinks
 from ingest.errors import IngestError, SourceUnavailable, UsageError
-from ingest.runs import ENDED, Ledger, Request
+from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
 from ingest.tasks import submit

@@ -10,7 +10,7 @@ from typing import TypeVar
 from ingest import fetch
 from ingest.errors import SourceInterrupted, SourceUnavailable
 from ingest.fetch import Fetched, Source
-from ingest.runs import Request
+from ingest.ledger.ledger import Request
 
 log = logging.getLogger(__name__)
 

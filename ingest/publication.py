@@ -11,7 +11,7 @@ from sqlalchemy.engine import RowMapping
 from ingest import catalog
 from ingest.catalog import Table
 from ingest.errors import CountMismatch, RunInProgress, RunNotFound
-from ingest.runs import Ledger, runs
+from ingest.ledger.ledger import Ledger, runs
 from ingest.sinks import Sink, Staging
 
 KEPT_PUBLICATIONS = 2  # the one that readers see, and the one before

@@ -23,8 +23,8 @@ from sqlalchemy.engine import RowMapping
 from ingest import alerts, catalog, fetch, mirrors
 from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
 from ingest.fetch import Source
+from ingest.ledger.ledger import Ledger, Request
 from ingest.queue import huey
-from ingest.runs import Ledger, Request
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
 from ingest.tasks import submit

@@ -23,10 +23,10 @@ from sqlalchemy.engine import RowMapping
 from ingest import addresses, catalog, engines, faults, inspect, mirrors, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
 from ingest.fetch import Source, checksum, unpack, unpacked
+from ingest.ledger.ledger import Ledger, Request
 from ingest.plan import BATCH_BYTES, plan
 from ingest.publication import Outcome
 from ingest.queue import huey
-from ingest.runs import Ledger, Request
 from ingest.settings import Settings, load
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ingest import fetch
 from ingest import load as loading
 from ingest.errors import UsageError
-from ingest.runs import ENDED, Ledger, Request
+from ingest.ledger.ledger import ENDED, Ledger, Request
 
 Action = Callable[[Ledger, str, int], str]
 

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
-from ingest.runs import Ledger, UtcTime, runs, slices
+from ingest.ledger.ledger import Ledger, UtcTime, runs, slices
 from ingest.settings import Settings
 from ingest.sinks import OnLoaded, Staging
 

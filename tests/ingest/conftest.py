@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import tenacity
 
-from ingest import catalog, engines, inspect, retries, runs
+from ingest import catalog, engines, inspect, retries
 from ingest.engines import SliceSource
 from ingest.inspect import Layer
-from ingest.runs import Ledger, Request
+from ingest.ledger import ledger as runs
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.conftest import SHARED_DATA
 from tests.fixtures import boundaries

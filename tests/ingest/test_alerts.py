@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import alerts, runs
+from ingest import alerts
 from ingest import settings as configuration
 from ingest.errors import SettingsError
-from ingest.runs import Ledger, Request
+from ingest.ledger import ledger as runs
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.webhook import SECRET, Webhook, listening

@@ -14,7 +14,7 @@ import pytest
 from ingest import cli as command_line
 from ingest import engines
 from ingest.errors import IngestError, did_you_mean
-from ingest.runs import Ledger, Request
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import boundaries

@@ -15,10 +15,10 @@ import pytest
 import uvicorn
 
 from ingest import load as loading
-from ingest import progress
 from ingest.dashboard import server as served
 from ingest.errors import RunNotFound
-from ingest.runs import Ledger, Request, slices
+from ingest.ledger import progress
+from ingest.ledger.ledger import Ledger, Request, slices
 from ingest.settings import Settings
 from tests.ingest.conftest import slice_row
 

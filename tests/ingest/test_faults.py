@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingest import faults
-from ingest.runs import Ledger, runs
+from ingest.ledger.ledger import Ledger, runs
 from ingest.settings import Postgres, Settings
 from tests.fixtures import boundaries
 from tests.ingest.conftest import Pipeline

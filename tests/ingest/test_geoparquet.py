@@ -18,7 +18,7 @@ from duckdb_extensions import import_extension
 from ingest import catalog, engines, retries
 from ingest.catalog import Table
 from ingest.errors import DiskFull, SliceTaken
-from ingest.runs import Ledger, Request
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Postgres, Settings
 from ingest.sinks import Staging, geoparquet, get, postgres
 from ingest.sinks.geoparquet import GeoParquetSink

@@ -14,7 +14,7 @@ import pytest
 from ingest import catalog, fetch, mirrors
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
 from ingest.fetch import Source
-from ingest.runs import Ledger, Request
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers

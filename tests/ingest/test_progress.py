@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest import console, load, progress
-from ingest.runs import Ledger, Request
+from ingest import console, load
+from ingest.ledger import progress
+from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.ingest.conftest import slice_row
 

@@ -10,8 +10,8 @@ import pytest
 
 from ingest import catalog, publication
 from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
+from ingest.ledger.ledger import MAX_ATTEMPTS, Ledger, Request, slices
 from ingest.publication import Outcome
-from ingest.runs import MAX_ATTEMPTS, Ledger, Request, slices
 from ingest.settings import Settings
 from ingest.sinks import Staging, get
 from ingest.sinks.geoparquet import GeoParquetSink

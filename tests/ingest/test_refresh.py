@@ -12,8 +12,8 @@ import pytest
 from ingest import alerts, catalog, fetch, refresh
 from ingest.errors import SettingsError, SourceUnavailable
 from ingest.fetch import Source
+from ingest.ledger.ledger import Ledger, Request
 from ingest.refresh import Finding, Outcome
-from ingest.runs import Ledger, Request
 from ingest.settings import Settings
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Handler, Publisher, serving

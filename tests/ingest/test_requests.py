@@ -9,7 +9,7 @@ import pytest
 from ingest import catalog
 from ingest.catalog import Release
 from ingest.errors import UsageError
-from ingest.runs import Request
+from ingest.ledger.ledger import Request
 
 
 def requests(*names: str, **options: Any) -> list[Request]:

@@ -11,8 +11,8 @@ from huey.api import Task
 from huey.signals import SIGNAL_RETRYING
 
 from ingest import errors, retries
+from ingest.ledger.ledger import Ledger
 from ingest.queue import huey
-from ingest.runs import Ledger
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.ingest.conftest import Pipeline

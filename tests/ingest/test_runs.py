@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from ingest import runs
 from ingest.errors import RunInProgress, RunNotFound, TargetUnavailable
-from ingest.runs import ACTIVE, ENDED, Ledger, Request
+from ingest.ledger import ledger as runs
+from ingest.ledger.ledger import ACTIVE, ENDED, Ledger, Request
 from ingest.settings import Settings
 from tests.ingest.conftest import expire_leases, slice_row
 

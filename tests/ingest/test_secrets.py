@@ -14,8 +14,8 @@ import pytest
 from ingest import addresses, consumer, fetch, tasks
 from ingest.errors import RightMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
 from ingest.fetch import Source
+from ingest.ledger.ledger import Ledger, Request
 from ingest.queue import create, huey
-from ingest.runs import Ledger, Request
 from ingest.settings import Postgres, Settings
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers

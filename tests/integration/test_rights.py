@@ -363,7 +363,7 @@ QUEUED_ONLY = """
 import sys
 from functools import partial
 from ingest import addresses, load
-from ingest.runs import Request
+from ingest.ledger.ledger import Request
 settings, ledger = load.open_target()
 request = Request(dataset="gadm", release="4.1", engine="sedonadb", sources=(sys.argv[1],), scope="custom")
 print(ledger.create_run(request, ["shown"], None, on_noted=partial(addresses.hand_over, sources=request.sources)))

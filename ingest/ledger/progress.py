@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
 from ingest import __version__
-from ingest.runs import Ledger
+from ingest.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def layers(slices: Iterable[RowMapping], moment: datetime) -> list[Layer]:
     Parameters
     ----------
     slices : iterable of row
-        Of one run, from `ingest.runs.Ledger.slices`.
+        Of one run, from `ingest.ledger.Ledger.slices`.
     moment : datetime
         The present time, with its zone.
     """
