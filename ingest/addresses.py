@@ -1,6 +1,6 @@
 """Addresses with a query: what signs one is a secret, and the ledger must not hold it.
 
-The ledger notes such an address without its query (`ingest.fetch.Source.noted`). The whole address goes to the workers
+The ledger notes such an address without its query (`ingest.sources.cache.Source.noted`). The whole address goes to the workers
 through the queue's storage, signed as every message there, and is removed once its run has ended. A queue that has
 forgotten it is told again by ``resume RUN --source ADDRESS``.
 """
@@ -12,10 +12,10 @@ import hmac
 from collections.abc import Sequence
 
 from ingest.errors import RunNotFound, SourceUnavailable, UsageError
-from ingest.fetch import Source
 from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.queue import huey
 from ingest.settings import Settings
+from ingest.sources.cache import Source
 
 PREFIX = "ingest-addresses-"
 
@@ -124,7 +124,7 @@ def forget_ended(ledger: Ledger) -> None:
 
 
 def fingerprint(settings: Settings, source: Source, identity: str | None) -> str | None:
-    """Return an identity of `ingest.fetch.identity` that may be noted: keyed, where the source has a query."""
+    """Return an identity of `ingest.sources.cache.identity` that may be noted: keyed, where the source has a query."""
     if identity is None or not source.has_query:
         return identity
     return hmac.new(settings.secret.encode(), identity.encode(), hashlib.sha256).hexdigest()

@@ -24,10 +24,10 @@ import tenacity
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from ingest import fetch
 from ingest.errors import IngestError, SettingsError
 from ingest.ledger.ledger import Ledger, UtcTime, metadata, runs
 from ingest.settings import Settings
+from ingest.sources import cache
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def send(webhook: str, message: dict[str, Any]) -> None:
 
 
 def _post(webhook: str, body: bytes) -> None:
-    with fetch.handle(fetch.Source(webhook)) as curl:
+    with cache.handle(cache.Source(webhook)) as curl:
         curl.setopt(pycurl.FOLLOWLOCATION, False)
         curl.setopt(pycurl.TIMEOUT, SECONDS)
         curl.setopt(pycurl.HTTPHEADER, ["Content-Type: application/json; charset=utf-8", "Expect:"])

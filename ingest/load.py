@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ingest import addresses, alerts, catalog, console, consumer, fetch, mirrors, publication, refresh, sinks
+from ingest import addresses, alerts, catalog, console, consumer, publication, refresh, sinks
 from ingest.errors import IngestError, SourceUnavailable, UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
+from ingest.sources import cache, mirrors
 from ingest.tasks import submit
 
 
@@ -102,7 +103,7 @@ def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bo
         sink.ensure_published(name, dataset.tables)
     started, unchanged = [], []
     for request in requests:
-        public = [fetch.Source.parse(location).public for location in request.sources]
+        public = [cache.Source.parse(location).public for location in request.sources]
         identity, published = identities[request.dataset], ledger.published_run(request.dataset)
         if (
             not force
@@ -292,6 +293,6 @@ def _see_through(
 
 
 def _identity(settings: Settings, request: Request) -> str | None:
-    sources = [fetch.Source.parse(location) for location in request.sources]
+    sources = [cache.Source.parse(location) for location in request.sources]
     found = [mirrors.identity(mirrors.candidates(source, request, number)) for number, source in enumerate(sources)]
     return request.identity([addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)])

@@ -20,13 +20,14 @@ import pycurl
 from huey import crontab
 from sqlalchemy.engine import RowMapping
 
-from ingest import alerts, catalog, fetch, mirrors
+from ingest import alerts, catalog
 from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
-from ingest.fetch import Source
 from ingest.ledger.ledger import Ledger, Request
 from ingest.queue import huey
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
+from ingest.sources import cache, mirrors
+from ingest.sources.cache import Source
 from ingest.tasks import submit
 
 log = logging.getLogger(__name__)
@@ -214,7 +215,7 @@ def _same_release(request: Request, published: RowMapping) -> Finding:
     noted = json.loads(published["identity"])[2]
     asked = [_asked(identity, own) for identity, own in zip(noted, request.sources, strict=True)]
     try:
-        now = request.identity([fetch.identity(Source.parse(location)) for location in asked])
+        now = request.identity([cache.identity(Source.parse(location)) for location in asked])
     except SourceUnavailable as error:
         return Finding(request.dataset, Outcome.NOT_REACHED, f"{what}: could not be looked at. {error}")
     if now is None:
@@ -270,7 +271,7 @@ def latest(where: catalog.Latest) -> str:
         When it leads nowhere, or to something without such a name.
     """
     reached = ""
-    for attempt in fetch.retrying():
+    for attempt in cache.retrying():
         with attempt:
             reached = _final_address(Source.parse(where.url))
     match = where.pattern.search(reached)
@@ -284,7 +285,7 @@ def latest(where: catalog.Latest) -> str:
 
 def _final_address(source: Source) -> str:
     """Return the address that redirects lead to."""
-    with fetch.handle(source) as curl:
+    with cache.handle(source) as curl:
         curl.setopt(pycurl.NOBODY, True)
         curl.setopt(pycurl.TIMEOUT, PROBE_SECONDS)
         try:

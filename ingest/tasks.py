@@ -20,14 +20,15 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 from sqlalchemy.engine import RowMapping
 
-from ingest import addresses, catalog, engines, faults, inspect, mirrors, publication, retries, sinks
+from ingest import addresses, catalog, engines, faults, inspect, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
-from ingest.fetch import Source, checksum, unpack, unpacked
 from ingest.ledger.ledger import Ledger, Request
 from ingest.plan import BATCH_BYTES, plan
 from ingest.publication import Outcome
 from ingest.queue import huey
 from ingest.settings import Settings, load
+from ingest.sources import mirrors
+from ingest.sources.cache import Source, checksum, unpack, unpacked
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest import fetch
 from ingest.errors import ChecksumMismatch, SourceUnavailable, UsageError
-from ingest.fetch import Source
+from ingest.sources import cache
+from ingest.sources.cache import Source
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
 
@@ -23,9 +23,9 @@ def publisher() -> Iterator[Publisher]:
         yield found
 
 
-def bring(publisher: Publisher, tmp_path: Path) -> fetch.Fetched:
+def bring(publisher: Publisher, tmp_path: Path) -> cache.Fetched:
     """Fetch the publisher's file into the cache."""
-    return fetch.fetch(Source(publisher.url()), tmp_path / "downloads")
+    return cache.fetch(Source(publisher.url()), tmp_path / "downloads")
 
 
 def test_an_unchanged_file_is_not_downloaded_again(publisher: Publisher, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_file_without_validators_is_downloaded_every_time(publisher: Publisher
 def test_the_file_of_another_address_is_another_file(publisher: Publisher, tmp_path: Path) -> None:
     first = bring(publisher, tmp_path)
     publisher.body = b"another"
-    other = fetch.fetch(Source(publisher.url("other/gadm.zip")), tmp_path / "downloads")
+    other = cache.fetch(Source(publisher.url("other/gadm.zip")), tmp_path / "downloads")
     assert other.path.read_bytes() == b"another"
     assert first.path.read_bytes() == BODY
 
@@ -63,47 +63,47 @@ def test_the_file_of_another_address_is_another_file(publisher: Publisher, tmp_p
 def test_a_version_that_another_task_has_verified_is_not_asked_for_again(publisher: Publisher, tmp_path: Path) -> None:
     first = bring(publisher, tmp_path)
     count = len(publisher.asked)
-    again = fetch.fetch(Source(publisher.url()), tmp_path / "downloads", known_sha256=first.sha256)
+    again = cache.fetch(Source(publisher.url()), tmp_path / "downloads", known_sha256=first.sha256)
     assert again.path == first.path
     assert len(publisher.asked) == count
 
 
 def test_a_server_that_answers_no_head_is_read_all_the_same(publisher: Publisher, tmp_path: Path) -> None:
     publisher.has_head = False
-    assert fetch.identity(Source(publisher.url())) is None
+    assert cache.identity(Source(publisher.url())) is None
     bring(publisher, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY
 
 
 def test_the_identity_of_a_remote_file_changes_with_the_file(publisher: Publisher) -> None:
     source = Source(publisher.url())
-    before = fetch.identity(source)
-    assert before == fetch.identity(source)
+    before = cache.identity(source)
+    assert before == cache.identity(source)
     publisher.etag = '"2"'
-    assert fetch.identity(source) != before
+    assert cache.identity(source) != before
     assert not publisher.downloads()
 
 
 def test_a_remote_file_without_validators_has_no_identity(publisher: Publisher) -> None:
     publisher.etag = ""
-    assert fetch.identity(Source(publisher.url())) is None
+    assert cache.identity(Source(publisher.url())) is None
 
 
 def test_the_identity_of_a_folder_changes_with_any_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     file = tmp_path / "deep" / "gadm41_TGO_0.shp"
     file.write_bytes(b"1")
-    before = fetch.identity(Source(str(tmp_path)))
-    assert before == fetch.identity(Source(str(tmp_path)))
+    before = cache.identity(Source(str(tmp_path)))
+    assert before == cache.identity(Source(str(tmp_path)))
     file.write_bytes(b"12")
-    assert fetch.identity(Source(str(tmp_path))) != before
+    assert cache.identity(Source(str(tmp_path))) != before
 
 
 def test_a_local_file_is_read_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "my gadm.gpkg"
     path.write_bytes(BODY)
     for location in (str(path), f"file://{str(path).replace(' ', '%20')}"):
-        fetched = fetch.fetch(Source(location), tmp_path / "downloads")
+        fetched = cache.fetch(Source(location), tmp_path / "downloads")
         assert (fetched.path, fetched.bytes, fetched.was_cached) == (path, len(BODY), True)
     assert not (tmp_path / "downloads").exists()
 
@@ -112,7 +112,7 @@ def test_the_checksum_of_a_local_file_is_verified_too(tmp_path: Path) -> None:
     path = tmp_path / "gadm.gpkg"
     path.write_bytes(BODY)
     with pytest.raises(ChecksumMismatch):
-        fetch.fetch(Source.parse(f"{path}#sha256={'a' * 64}"), tmp_path / "downloads")
+        cache.fetch(Source.parse(f"{path}#sha256={'a' * 64}"), tmp_path / "downloads")
 
 
 def test_the_checksum_of_a_folder_depends_on_names_and_content(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_checksum_of_a_folder_depends_on_names_and_content(tmp_path: Path) -
         folder = tmp_path / f"{name}{content!r}"
         folder.mkdir()
         (folder / name).write_bytes(content)
-        sums.add(fetch.fetch(Source(str(folder)), tmp_path / "downloads").sha256)
+        sums.add(cache.fetch(Source(str(folder)), tmp_path / "downloads").sha256)
     assert len(sums) == 3
 
 
@@ -130,9 +130,9 @@ def test_the_checksum_of_a_folder_depends_on_names_and_content(tmp_path: Path) -
 )
 def test_other_schemes_and_missing_files_are_refused(tmp_path: Path, location: str) -> None:
     with pytest.raises(SourceUnavailable):
-        fetch.fetch(Source(location), tmp_path)
+        cache.fetch(Source(location), tmp_path)
     with pytest.raises(SourceUnavailable):
-        fetch.identity(Source(location))
+        cache.identity(Source(location))
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_a_checksum_or_an_address_that_is_none_is_a_wrong_usage(text: str) -> No
 
 def test_a_truncated_download_that_no_server_admits_is_brought_again(publisher: Publisher, tmp_path: Path) -> None:
     publisher.next_answers = [answers.says_length(700)]
-    fetched = fetch.fetch(Source(publisher.url()), tmp_path / "downloads")
+    fetched = cache.fetch(Source(publisher.url()), tmp_path / "downloads")
     assert fetched.bytes == 700
-    with pytest.raises(fetch.ArchiveInvalid):
-        fetch.unpack(fetched, tmp_path)
+    with pytest.raises(cache.ArchiveInvalid):
+        cache.unpack(fetched, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY

@@ -13,7 +13,7 @@ import pytest
 
 from ingest import catalog, engines, gdal, inspect
 from ingest.errors import FormatUnknown, IngestError
-from ingest.fetch import check_format
+from ingest.sources.cache import check_format
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import layers_of, read, slice_of

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest import catalog, fetch, mirrors
+from ingest import catalog
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.fetch import Source
 from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
+from ingest.sources import cache, mirrors
+from ingest.sources.cache import Source
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
@@ -50,11 +51,11 @@ def unreachable() -> str:
 def test_a_file_that_the_publisher_does_not_give_is_taken_from_the_mirror(
     publisher: Publisher, mirror: Publisher, tmp_path: Path, code: int
 ) -> None:
-    publisher.next_answers = [answers.status(code)] * fetch.ATTEMPTS
+    publisher.next_answers = [answers.status(code)] * cache.ATTEMPTS
     source, fetched = mirrors.bring([Source(publisher.url()), Source(mirror.url())], tmp_path)
     assert source.location == mirror.url()
     assert fetched.path.read_bytes() == BODY
-    assert len(publisher.asked) == (fetch.ATTEMPTS if code == 503 else 1)
+    assert len(publisher.asked) == (cache.ATTEMPTS if code == 503 else 1)
 
 
 def test_mirrors_are_tried_in_their_order(publisher: Publisher, mirror: Publisher, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest import alerts, catalog, fetch, refresh
+from ingest import alerts, catalog, refresh
 from ingest.errors import SettingsError, SourceUnavailable
-from ingest.fetch import Source
 from ingest.ledger.ledger import Ledger, Request
 from ingest.refresh import Finding, Outcome
 from ingest.settings import Settings
+from ingest.sources import cache
+from ingest.sources.cache import Source
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Handler, Publisher, serving
 from tests.fixtures.webhook import listening
@@ -60,7 +61,7 @@ def publish(ledger: Ledger, request_of: MakeRequest) -> Publish:
         release = found.release(str(values.pop("release", found.default_release)))
         sources = values.pop("sources", None) or catalog.urls(found, release)
         request = request_of(dataset, *sources, **{"scope": "world", "release": release.name, **values})
-        identity = request.identity([fetch.identity(Source.parse(source)) for source in request.sources])
+        identity = request.identity([cache.identity(Source.parse(source)) for source in request.sources])
         run_id = ledger.create_run(request, list(request.sources), identity)
         ledger.set_state(run_id, "published")
         return run_id
@@ -147,7 +148,7 @@ def test_the_mirror_that_a_release_came_from_is_asked_again_and_not_the_publishe
 ) -> None:
     with serving(b"a file") as mirror:
         request = request_of("gadm", publisher.url(), scope="world", mirrors=((mirror.url(),),))
-        run_id = ledger.create_run(request, ["x"], request.identity([fetch.identity(Source(mirror.url()))]))
+        run_id = ledger.create_run(request, ["x"], request.identity([cache.identity(Source(mirror.url()))]))
         ledger.set_state(run_id, "published")
         publisher.etag = '"2"'
         assert outcomes(ledger) == [Outcome.UNCHANGED]

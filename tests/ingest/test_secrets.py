@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest import addresses, consumer, fetch, tasks
+from ingest import addresses, consumer, tasks
 from ingest.errors import RightMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
-from ingest.fetch import Source
 from ingest.ledger.ledger import Ledger, Request
 from ingest.queue import create, huey
 from ingest.settings import Postgres, Settings
+from ingest.sources import cache
+from ingest.sources.cache import Source
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
@@ -211,9 +212,9 @@ def test_a_password_in_netrc_is_sent_to_its_host(
     monkeypatch.setenv("HOME", str(tmp_path))
     publisher.next_answers = [guarded, guarded]
     with pytest.raises(SourceUnavailable, match="answered 401"):
-        fetch.fetch(Source(publisher.url()), tmp_path / "downloads")
+        cache.fetch(Source(publisher.url()), tmp_path / "downloads")
     (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login anna password {SECRET}\n")
-    assert fetch.fetch(Source(publisher.url()), tmp_path / "downloads").path.read_bytes() == publisher.body
+    assert cache.fetch(Source(publisher.url()), tmp_path / "downloads").path.read_bytes() == publisher.body
 
 
 def test_a_malformed_address_of_redis_is_not_repeated(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ingest import fetch
 from ingest.errors import SourceInterrupted, SourceUnavailable
-from ingest.fetch import Fetched, Source
 from ingest.ledger.ledger import Request
+from ingest.sources import cache
+from ingest.sources.cache import Fetched, Source
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def bring(sources: Sequence[Source], downloads: Path, known_sha256: str | None =
     sources : sequence of Source
         Where it may be had, in the order to try.
     downloads, known_sha256
-        See `ingest.fetch.fetch`.
+        See `ingest.sources.cache.fetch`.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def bring(sources: Sequence[Source], downloads: Path, known_sha256: str | None =
     ChecksumMismatch
         When one gives another file than the catalog names: nothing is tried after it.
     """
-    return _first(sources, lambda source: (source, fetch.fetch(source, downloads, known_sha256)))
+    return _first(sources, lambda source: (source, cache.fetch(source, downloads, known_sha256)))
 
 
 def identity(sources: Sequence[Source]) -> str | None:
@@ -74,7 +74,7 @@ def identity(sources: Sequence[Source]) -> str | None:
     SourceUnavailable
         When none of them answers.
     """
-    return _first(sources, fetch.identity)
+    return _first(sources, cache.identity)
 
 
 def _first(sources: Sequence[Source], ask: Callable[[Source], T]) -> T:
