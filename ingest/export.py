@@ -22,7 +22,7 @@ import pyproj
 
 from ingest import marts
 from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
-from ingest.gdal import register_writers
+from ingest.layers.gdal import register_writers
 from ingest.marts import GEOMETRY, Mart, Marts
 from ingest.settings import Settings
 

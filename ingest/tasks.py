@@ -20,10 +20,11 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 from sqlalchemy.engine import RowMapping
 
-from ingest import addresses, catalog, engines, faults, inspect, publication, retries, sinks
+from ingest import addresses, catalog, engines, faults, publication, retries, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
+from ingest.layers import discover
+from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger.ledger import Ledger, Request
-from ingest.plan import BATCH_BYTES, plan
 from ingest.publication import Outcome
 from ingest.queue import huey
 from ingest.settings import Settings, load
@@ -249,22 +250,22 @@ def _slices(
     layers, file_nos, roots = [], [], []
     for file in files:
         root = _bring(settings, run_id, request, file)
-        found = inspect.discover(root, dataset, release)
+        found = discover.discover(root, dataset, release)
         layers += found
         file_nos += [file["file_no"]] * len(found)
         roots += [root] * len(found)
     names = ", ".join(Source.parse(location).public for location in request.sources)
-    kept = inspect.select(layers, dataset, request.levels, names)
+    kept = discover.select(layers, dataset, request.levels, names)
     positions = [layers.index(layer) for layer in kept]
-    ranges = plan([inspect.features(layer) for layer in kept], [layer.driver != "GeoJSON" for layer in kept])
+    ranges = plan([discover.features(layer) for layer in kept], [layer.driver != "GeoJSON" for layer in kept])
     rows = []
     for slice_no, part in enumerate(ranges):
         layer, position = kept[part.layer_no], positions[part.layer_no]
         root = roots[position]
         source_file = layer.path.name if root.is_file() else layer.path.relative_to(root).as_posix()
-        fid = inspect.quote(layer.fid_column) if layer.driver == "GPKG" else layer.fid_column
+        fid = discover.quote(layer.fid_column) if layer.driver == "GPKG" else layer.fid_column
         where = None if layer.driver == "GeoJSON" else f"{fid} between {part.fid_from} and {part.fid_to}"
-        batch_bytes = BATCH_BYTES + inspect.most_bytes(layer, part.heaviest)
+        batch_bytes = BATCH_BYTES + discover.most_bytes(layer, part.heaviest)
         spec = {"columns": layer.columns, "crs": layer.crs, "where": where, "batch_bytes": batch_bytes}
         rows.append(
             {

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ingest.errors import UsageError, did_you_mean
-from ingest.gdal import restrict_pyogrio
+from ingest.layers.gdal import restrict_pyogrio
 
 ENGINES = ("sedonadb", "geopandas")
 WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # what is trimmed off a text at both ends

@@ -21,7 +21,7 @@ import shapely
 from ingest.engines import WHITESPACE, SliceSource, open_features, schema
 from ingest.engines.measures import measure
 from ingest.engines.repair import multipolygons, reason
-from ingest.inspect import quote
+from ingest.layers.discover import quote
 
 MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")  # little-endian WKB header of a MultiPolygon with one part
 FID, GEOMETRY = "__fid", "__geometry"

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import tenacity
 
-from ingest import catalog, engines, inspect, retries
+from ingest import catalog, engines, retries
 from ingest.engines import SliceSource
-from ingest.inspect import Layer
+from ingest.layers import discover
+from ingest.layers.discover import Layer
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
@@ -135,7 +136,7 @@ def catalog_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
 def layers_of(path: Path, dataset: str = "gadm", release: str | None = None) -> dict[int | None, Layer]:
     """Discover the layers of a dataset, by level."""
     found = catalog.get(dataset)
-    return {layer.table.level: layer for layer in inspect.discover(path, found, found.release(release))}
+    return {layer.table.level: layer for layer in discover.discover(path, found, found.release(release))}
 
 
 def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, dataset: str = "gadm") -> SliceSource:

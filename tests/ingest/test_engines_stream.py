@@ -13,7 +13,8 @@ import pyogrio.raw
 import pytest
 import shapely
 
-from ingest import engines, inspect
+from ingest import engines
+from ingest.layers import discover
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, slice_of
 
@@ -64,7 +65,7 @@ def test_no_batch_weighs_more_than_planned_though_features_differ_a_thousandfold
     made = boundaries.levels({"AAA": 2}, parts=4)
     boundaries.set_cell(made, 2, 99, "geometry", shapely.MultiPolygon([shapely.Point(1, 1).buffer(0.1, 10_000)]))
     layer = layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))[2]
-    heaviest = int(inspect.features(layer)[1].max())
+    heaviest = int(discover.features(layer)[1].max())
     source = replace(slice_of(layer), batch_bytes=heaviest + 4096)
     with engines.get(engine).read(source) as batches:
         weights = [batch.column("geom").nbytes for batch in batches]

@@ -11,8 +11,9 @@ import fiona
 import pyogrio
 import pytest
 
-from ingest import catalog, engines, gdal, inspect
+from ingest import catalog, engines
 from ingest.errors import FormatUnknown, IngestError
+from ingest.layers import discover, gdal
 from ingest.sources.cache import check_format
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
@@ -66,14 +67,14 @@ def test_a_virtual_file_or_a_web_page_under_a_harmless_name_never_reaches_gdal(
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(FormatUnknown, match="gadm"):
-        inspect.discover(tmp_path, gadm, gadm.release())
+        discover.discover(tmp_path, gadm, gadm.release())
 
 
 def test_other_formats_in_a_folder_are_not_looked_at(tmp_path: Path, gadm: catalog.Dataset) -> None:
     boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
     (tmp_path / "evil.vrt").write_text(VRT.format("/etc/passwd"))
     (tmp_path / "evil.kml").write_text("<kml/>")
-    assert [layer.path.name for layer in inspect.discover(tmp_path, gadm, gadm.release())] == ["gadm.gpkg"]
+    assert [layer.path.name for layer in discover.discover(tmp_path, gadm, gadm.release())] == ["gadm.gpkg"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_geojson_cannot_make_gdal_fetch_its_reference_system(
     link = f'{{"type": "{kind}", "properties": {{"href": "{elsewhere.url()}", "url": "{elsewhere.url()}"}}}}'
     path = geojson(tmp_path / "gadm41_AAA_0.json", f"{key}: {link},")
     with pytest.raises(FormatUnknown, match="not followed"):
-        inspect.discover(path, gadm, gadm.release())
+        discover.discover(path, gadm, gadm.release())
     assert not elsewhere.asked
 
 
@@ -124,7 +125,7 @@ def test_an_address_anywhere_else_in_a_geojson_is_not_followed_either(
             tmp_path / "gadm41_AAA_0.json", f'"conformsTo": ["[ogc-json-fg-1-0.1:core]"], "{key}": {json.dumps(value)},'
         )
         with contextlib.suppress(IngestError):
-            inspect.discover(path, gadm, gadm.release())
+            discover.discover(path, gadm, gadm.release())
         assert not elsewhere.asked
 
 
@@ -151,7 +152,7 @@ def test_a_path_that_a_library_would_take_for_another_is_refused(
     folder.mkdir()
     geojson(folder / "gadm41_AAA_0.json", "")
     with pytest.raises(FormatUnknown, match="Rename it"):
-        inspect.discover(folder, gadm, gadm.release())
+        discover.discover(folder, gadm, gadm.release())
 
 
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "a&b=c", "ü'\"", "$HOME", "http:"])
@@ -162,7 +163,7 @@ def test_any_other_path_is_only_a_path(tmp_path: Path, name: str) -> None:
     folder.mkdir()
     path = source.rename(folder / "gadm.gpkg")
     layer = layers_of(path)[0]
-    fids, _ = inspect.features(layer)
+    fids, _ = discover.features(layer)
     assert list(fids) == [1]
     for engine in engines.ENGINES:
         assert read(engine, slice_of(layer))["gid_0"].to_pylist() == ["AAA"]

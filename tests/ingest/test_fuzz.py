@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import catalog, engines, inspect
+from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.errors import FormatUnknown, IngestError
+from ingest.layers import discover
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, read, slice_of
 
@@ -57,7 +58,7 @@ def test_a_file_with_wrong_bytes_is_read_or_refused(
     victim.write_bytes(content[: int(kept * len(content))])
     with contextlib.suppress(IngestError):
         for layer in layers_of(folder).values():
-            inspect.features(layer)
+            discover.features(layer)
 
 
 def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
@@ -69,14 +70,14 @@ def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
     path.write_bytes(content.replace(b"'now'", b"'now\xbd"))
     monkeypatch.setattr(fiona, "listlayers", lambda _path: pytest.fail("fiona crashes on it"))
     with pytest.raises(FormatUnknown, match=r"gadm\.gpkg is damaged"):
-        inspect.discover(path, gadm, gadm.release())
+        discover.discover(path, gadm, gadm.release())
 
 
 def test_a_geojson_in_another_encoding_is_refused(whole: Path, tmp_path: Path, gadm: catalog.Dataset) -> None:
     content = (whole / "json" / "gadm41_AAA_0.json").read_bytes()
     (tmp_path / "gadm41_AAA_0.json").write_bytes(content.replace(b"Country", "Côté".encode("latin-1")))
     with pytest.raises(FormatUnknown, match=r"not in UTF-8"):
-        inspect.discover(tmp_path, gadm, gadm.release())
+        discover.discover(tmp_path, gadm, gadm.release())
 
 
 def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> None:
@@ -87,7 +88,7 @@ def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> Non
         connection.execute("create table ADM_0 (fid text primary key, geom blob)")
         connection.execute("insert into ADM_0 values ('x', null)")
     with pytest.raises(FormatUnknown, match=r"gadm\.gpkg"):
-        inspect.features(layer)
+        discover.features(layer)
 
 
 @few
@@ -122,7 +123,7 @@ def test_any_layer_and_column_name_is_only_a_name(tmp_path_factory: pytest.TempP
     rows = connection.execute("select table_name from gpkg_contents").fetchall()
     connection.close()
     for (written,) in rows:
-        path, fid = folder / "x.gpkg", inspect.quote(inspect._gpkg_columns(folder / "x.gpkg", written)[0])
+        path, fid = folder / "x.gpkg", discover.quote(discover._gpkg_columns(folder / "x.gpkg", written)[0])
         columns = (("country", f"c{name}"),)
         source = SliceSource(path, written, path.name, columns, ("NA",), None, f"{fid} between 1 and 1", 8)
         ours, theirs = (read(engine, source).drop_columns("area_km2") for engine in engines.ENGINES)  # nearly equal

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import shapely
 
-from ingest import catalog, inspect
+from ingest import catalog
 from ingest.errors import CountMismatch, FormatUnknown, IngestError, LayerMissing, SchemaDrift
+from ingest.layers import discover
 from tests.fixtures import boundaries, quirks
 from tests.ingest.conftest import layers_of
 
@@ -123,7 +124,7 @@ def chosen(
     """Return the levels that are selected from a file with these levels."""
     made = {level: frame for level, frame in boundaries.levels({"AAA": 4}).items() if level in present}
     found = layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))
-    return [layer.table.level for layer in inspect.select(list(found.values()), gadm, wanted, "gadm.gpkg")]
+    return [layer.table.level for layer in discover.select(list(found.values()), gadm, wanted, "gadm.gpkg")]
 
 
 def test_all_levels_that_are_there_are_taken_unless_some_are_asked_for(tmp_path: Path, gadm: catalog.Dataset) -> None:
@@ -147,20 +148,20 @@ def test_a_level_that_is_asked_for_and_not_there_is_refused(tmp_path: Path, gadm
 
 def test_a_file_with_no_layer_of_the_dataset_is_refused(gadm: catalog.Dataset) -> None:
     with pytest.raises(LayerMissing, match=r"x\.gpkg has no layer of gadm"):
-        inspect.select([], gadm, None, "x.gpkg")
+        discover.select([], gadm, None, "x.gpkg")
 
 
 def test_a_folder_with_nothing_to_read_is_refused(tmp_path: Path, gadm: catalog.Dataset) -> None:
     (tmp_path / "readme.txt").touch()
     with pytest.raises(FormatUnknown, match="holds no GeoPackage"):
-        inspect.discover(tmp_path, gadm, gadm.release())
+        discover.discover(tmp_path, gadm, gadm.release())
 
 
 def test_features_of_a_geopackage_weigh_what_their_geometry_takes(tmp_path: Path) -> None:
     made = boundaries.levels({"AAA": 1})
     boundaries.set_cell(made, 1, 1, "geometry", None)
     boundaries.set_cell(made, 1, 2, "geometry", shapely.segmentize(made[1].geometry[2], 0.01))
-    fids, sizes = inspect.features(layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))[1])
+    fids, sizes = discover.features(layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))[1])
     blobs = [
         0 if shape is None else 40 + len(shapely.to_wkb(shape)) for shape in made[1].geometry
     ]  # 40: GeoPackage's header
@@ -171,7 +172,7 @@ def test_features_of_a_shapefile_weigh_what_its_index_says(tmp_path: Path) -> No
     made = boundaries.levels({"AAA": 1})
     boundaries.set_cell(made, 1, 2, "geometry", shapely.segmentize(made[1].geometry[2], 0.01))
     layer = layers_of(boundaries.write_shapefiles(tmp_path / "country", made))[1]
-    fids, sizes = inspect.features(layer)
+    fids, sizes = discover.features(layer)
     vertices = shapely.get_num_coordinates(made[1].geometry.to_numpy())
     assert fids.tolist() == [0, 1, 2, 3]
     assert sizes.tolist() == (44 + 4 + 16 * vertices).tolist()  # box and counts, one part, points
@@ -182,14 +183,14 @@ def test_without_a_usable_index_the_size_of_a_shapefile_is_shared_out(tmp_path: 
     layer = layers_of(boundaries.write_shapefiles(tmp_path / "country", boundaries.levels({"AAA": 1})))[1]
     index = layer.path.with_suffix(".shx")
     index.unlink() if damage == "gone" else index.write_bytes(index.read_bytes()[:-8])
-    fids, sizes = inspect.features(layer)
+    fids, sizes = discover.features(layer)
     assert (len(fids), len(set(sizes.tolist()))) == (4, 1)
     assert sizes.sum() == pytest.approx(layer.path.stat().st_size, abs=4)
 
 
 def test_features_of_a_geojson_share_its_size(tmp_path: Path) -> None:
     layer = layers_of(boundaries.write_geojson(tmp_path / "json", boundaries.levels({"AAA": 1})))[1]
-    fids, sizes = inspect.features(layer)
+    fids, sizes = discover.features(layer)
     assert np.array_equal(sizes, np.full(4, layer.path.stat().st_size // 4))
     assert len(fids) == 4
 
@@ -199,7 +200,7 @@ def test_a_geopackage_that_counts_itself_wrongly_is_refused(tmp_path: Path) -> N
     with sqlite3.connect(path) as connection:
         connection.execute("update gpkg_ogr_contents set feature_count = 9 where table_name = 'ADM_1'")
     with pytest.raises(CountMismatch, match="has 9 rows; it has 4"):
-        inspect.features(layers_of(path)[1])
+        discover.features(layers_of(path)[1])
 
 
 @pytest.mark.parametrize("kept", [100, 4096, 20_000, 60_000])
@@ -207,4 +208,4 @@ def test_a_truncated_geopackage_is_a_fault_of_its_own_kind(tmp_path: Path, kept:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 3}))
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(IngestError, match=r"gadm\.gpkg"):
-        [inspect.features(layer) for layer in layers_of(path).values()]
+        [discover.features(layer) for layer in layers_of(path).values()]

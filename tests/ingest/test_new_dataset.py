@@ -9,8 +9,9 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from ingest import catalog, engines, inspect
-from ingest.plan import plan
+from ingest import catalog, engines
+from ingest.layers import discover
+from ingest.layers.plan import plan
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, read, slice_of
 
@@ -65,8 +66,8 @@ def test_its_layers_are_found_and_matched(communes: Path) -> None:
 
 def test_its_layers_are_selected_and_planned(communes: Path) -> None:
     dataset = catalog.get("communes")
-    kept = inspect.select(list(layers_of(communes, "communes").values()), dataset, (0, 1), "communes.gpkg")
-    ranges = plan([inspect.features(layer) for layer in kept], [True] * 2)
+    kept = discover.select(list(layers_of(communes, "communes").values()), dataset, (0, 1), "communes.gpkg")
+    ranges = plan([discover.features(layer) for layer in kept], [True] * 2)
     assert sorted((kept[part.layer_no].name, part.fid_from, part.fid_to) for part in ranges) == [
         ("0_regions", 1, 2),
         (SQL, 1, 4),

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest import plan
+from ingest.layers import plan
 
 MB = 1 << 20
 Features = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
