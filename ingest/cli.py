@@ -251,7 +251,8 @@ def abandon(run_id: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
 def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
     """Create what is missing of PostGIS, schemas, roles and rights: once, as a superuser or the database's owner."""
-    from ingest import rights, settings
+    from ingest import settings
+    from ingest.setup import rights
 
     roles = rights.Roles(loader=loader, transformer=transformer, reader=reader)
     rights.init(settings.load(), roles, dry_run=dry_run, report=console.say)
@@ -396,8 +397,8 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 @cli.command()
 def doctor() -> None:
     """Check what the target needs, and say how to get what is missing."""
-    from ingest import doctor as checks
     from ingest import settings
+    from ingest.setup import doctor as checks
 
     current = settings.load()
     console.say(f"target: {current.target}")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger,
     from rich.progress import Progress, TaskID
     from sqlalchemy.engine import RowMapping
 
-    from ingest.doctor import Finding
     from ingest.ledger.ledger import Ledger
     from ingest.lookup import Name, Row
+    from ingest.setup.doctor import Finding
 
 POLL_SECONDS = 0.2
 QUIET_SECONDS = 5.0  # so long without a sign of life from any consumer, and nobody is waited for

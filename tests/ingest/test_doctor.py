@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ingest import doctor
 from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings
+from ingest.setup import doctor
 from tests.integration.servers import free_port
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ingest import rights
 from ingest.errors import UsageError
-from ingest.rights import PUBLIC, SCHEMAS, Catalogue, Relation, Role, Roles
 from ingest.settings import Settings
+from ingest.setup import rights
+from ingest.setup.rights import PUBLIC, SCHEMAS, Catalogue, Relation, Role, Roles
 
 ROLES = Roles("l", "t", "r")
 NOTHING = Catalogue(user="admin", database="warehouse")
