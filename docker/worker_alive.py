@@ -8,9 +8,9 @@ from __future__ import annotations
 import socket
 import sys
 
-from ingest.consumer import queue_id
 from ingest.errors import IngestError
 from ingest.ledger.ledger import Ledger
+from ingest.pipeline.consumer import queue_id
 from ingest.settings import load
 
 

@@ -131,7 +131,7 @@ def load(
 ) -> None:
     """Load DATASETS into the staging tables and publish them."""
     from ingest import catalog
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     names = list(dict.fromkeys(datasets))
     for name in names:
@@ -180,8 +180,8 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
 )
 def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
-    from ingest import consumer
-    from ingest import load as loading
+    from ingest.pipeline import consumer
+    from ingest.pipeline import load as loading
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
     settings, ledger = loading.open_target()
@@ -194,7 +194,7 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 @click.option("--watch", is_flag=True, help="Follow RUN, or every run that has not ended, to its end.")
 def status(run_id: str | None, watch: bool) -> None:
     """Show the latest runs, or every slice of RUN."""
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     settings, ledger = loading.open_target()
     if watch:
@@ -213,7 +213,7 @@ def status(run_id: str | None, watch: bool) -> None:
 )
 def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
     """Finish RUN, or every run whose workers are gone: what is loaded stays, what is missing is loaded."""
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     loading.resume(run_id, workers=workers, sources=sources)
 
@@ -222,7 +222,7 @@ def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
 @click.argument("dataset")
 def rollback(dataset: str) -> None:
     """Return DATASET to the publication before the present one."""
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     loading.rollback(dataset)
 
@@ -231,7 +231,7 @@ def rollback(dataset: str) -> None:
 @click.argument("run_id", metavar="RUN")
 def abandon(run_id: str) -> None:
     """Give RUN up: it ends as failed, and what readers see stays."""
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     loading.abandon(run_id)
 
@@ -262,7 +262,7 @@ def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
 @workers_to_start
 def refresh(workers: int) -> None:
     """Look once whether a publisher has something new, and load it."""
-    from ingest import load as loading
+    from ingest.pipeline import load as loading
 
     loading.refresh_published(workers=workers)
 
@@ -272,7 +272,8 @@ def refresh(workers: int) -> None:
 @click.option("--test", "is_test", is_flag=True, help="Send a test message.")
 def alert(text: str | None, is_test: bool) -> None:
     """Send TEXT, or a test message, to the webhook."""
-    from ingest import alerts, settings
+    from ingest import settings
+    from ingest.pipeline import alerts
 
     if bool(text) == is_test:
         raise UsageError("Give either a TEXT or --test.")

@@ -1,7 +1,7 @@
 """Every way in which an ingest can fail, as a type.
 
 A message says what is wrong and where; ``hint`` says what to do about it. Which faults may pass by themselves, so
-that a task is worth repeating, stands in `ingest.retries`.
+that a task is worth repeating, stands in `ingest.pipeline.retries`.
 """
 
 from __future__ import annotations

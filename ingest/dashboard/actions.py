@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ingest import load as loading
 from ingest.errors import UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
+from ingest.pipeline import load as loading
 from ingest.sources import cache
 
 Action = Callable[[Ledger, str, int], str]

@@ -33,11 +33,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest import console
-from ingest import load as loading
 from ingest.dashboard import actions, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import progress
 from ingest.ledger.ledger import Ledger
+from ingest.pipeline import load as loading
 from ingest.settings import Settings
 
 FILES = Path(__file__).with_name("files")

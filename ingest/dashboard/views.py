@@ -15,11 +15,12 @@ from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 from sqlalchemy.engine import RowMapping
 
-from ingest import __version__, catalog, consumer, faults
+from ingest import __version__, catalog
 from ingest.errors import TargetUnavailable
 from ingest.ledger import progress
 from ingest.ledger.ledger import ACTIVE, ENDED, Ledger, consumers, files, runs, slices
-from ingest.queue import huey
+from ingest.pipeline import consumer, faults
+from ingest.pipeline.queue import huey
 from ingest.settings import Settings
 
 RECENT_RUNS = 20

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import tenacity
 
-from ingest import catalog, engines, retries
+from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.layers import discover
 from ingest.layers.discover import Layer
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import Ledger, Request
+from ingest.pipeline import retries
 from ingest.settings import Settings
 from tests.conftest import SHARED_DATA
 from tests.fixtures import boundaries
@@ -96,8 +97,8 @@ def pipeline(
     settings: Settings, ledger: Ledger, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Pipeline]:
     """The tasks on a queue that runs each at once and waits for no retry."""
-    from ingest import tasks
-    from ingest.queue import huey
+    from ingest.pipeline import tasks
+    from ingest.pipeline.queue import huey
 
     monkeypatch.setattr(tasks, "load", lambda: settings)
     monkeypatch.setattr(retries.Policy, "pause", lambda _policy, _retry: 0)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import alerts
 from ingest import settings as configuration
 from ingest.errors import SettingsError
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import Ledger, Request
+from ingest.pipeline import alerts
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.webhook import SECRET, Webhook, listening
@@ -147,7 +147,7 @@ def test_what_failed_long_ago_is_no_news(told: Settings, ledger: Ledger, webhook
 def test_who_gives_a_run_up_need_not_be_told(
     told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
 ) -> None:
-    from ingest import load
+    from ingest.pipeline import load
 
     run_id = ledger.create_run(request_of(), ["/a"], None)
     load.abandon(run_id)

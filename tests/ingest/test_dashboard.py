@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 import pytest
 import uvicorn
 
-from ingest import load as loading
 from ingest.dashboard import server as served
 from ingest.errors import RunNotFound
 from ingest.ledger import progress
 from ingest.ledger.ledger import Ledger, Request, slices
+from ingest.pipeline import load as loading
 from ingest.settings import Settings
 from tests.ingest.conftest import slice_row
 

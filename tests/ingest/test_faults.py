@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ingest import faults
 from ingest.ledger.ledger import Ledger, runs
+from ingest.pipeline import faults
 from ingest.settings import Postgres, Settings
 from tests.fixtures import boundaries
 from tests.ingest.conftest import Pipeline
@@ -96,7 +96,7 @@ def test_a_ledger_from_before_gets_the_table_of_errors_and_keeps_its_runs(settin
 def test_a_ledger_that_does_not_answer_is_no_further_fault(
     settings: Settings, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from ingest.tasks import fetch_file
+    from ingest.pipeline.tasks import fetch_file
 
     broken = Ledger(replace(settings, home=settings.home / "elsewhere"))
     (settings.home / "elsewhere").rename(settings.home / "gone")

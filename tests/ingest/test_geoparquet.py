@@ -15,10 +15,11 @@ import pytest
 import shapely
 from duckdb_extensions import import_extension
 
-from ingest import catalog, engines, retries
+from ingest import catalog, engines
 from ingest.catalog import Table
 from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger.ledger import Ledger, Request
+from ingest.pipeline import retries
 from ingest.settings import Postgres, Settings
 from ingest.sinks import Staging, geoparquet, get, postgres
 from ingest.sinks.geoparquet import GeoParquetSink

@@ -203,7 +203,7 @@ def test_mirrors_are_no_part_of_what_a_run_comes_to(request_of: MakeRequest) -> 
 def test_the_command_finds_an_unchanged_file_at_the_mirror(
     ledger: Ledger, settings: Settings, mirror: Publisher, request_of: MakeRequest
 ) -> None:
-    from ingest import load
+    from ingest.pipeline import load
 
     request = request_of("gadm", unreachable(), mirrors=((mirror.url(),),))
     assert "of the mirror" in (load._identity(settings, request) or "")

@@ -85,7 +85,9 @@ def test_its_rows_are_read(communes: Path, engine: str) -> None:
 
 
 def test_it_is_requested_like_any_other(communes: Path) -> None:
-    from ingest import load  # not above: it opens the queue of the environment, which is the test's own only now
+    from ingest.pipeline import (
+        load,  # not above: it opens the queue of the environment, which is the test's own only now
+    )
 
     none: dict[str, list[str]] = {"communes": []}
     options = {"levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}

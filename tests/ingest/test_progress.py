@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ingest import console, load
+from ingest import console
 from ingest.ledger import progress
 from ingest.ledger.ledger import Ledger, Request
+from ingest.pipeline import load
 from ingest.settings import Settings
 from tests.ingest.conftest import slice_row
 

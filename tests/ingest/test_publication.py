@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ingest import catalog, publication
+from ingest import catalog
 from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
 from ingest.ledger.ledger import MAX_ATTEMPTS, Ledger, Request, slices
-from ingest.publication import Outcome
+from ingest.pipeline import publication
+from ingest.pipeline.publication import Outcome
 from ingest.settings import Settings
 from ingest.sinks import Staging, get
 from ingest.sinks.geoparquet import GeoParquetSink

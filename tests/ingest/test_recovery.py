@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import sqlalchemy as sa
 
-from ingest import tasks
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import MAX_ATTEMPTS, Ledger, Request
-from ingest.queue import huey
+from ingest.pipeline import tasks
+from ingest.pipeline.queue import huey
 from tests.ingest.conftest import expire_leases, slice_row
 
 MakeRequest = Callable[..., Request]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import alerts, catalog, refresh
+from ingest import catalog
 from ingest.errors import SettingsError, SourceUnavailable
 from ingest.ledger.ledger import Ledger, Request
-from ingest.refresh import Finding, Outcome
+from ingest.pipeline import alerts, refresh
+from ingest.pipeline.refresh import Finding, Outcome
 from ingest.settings import Settings
 from ingest.sources import cache
 from ingest.sources.cache import Source
@@ -343,7 +344,7 @@ def test_a_worker_takes_its_schedule_from_the_option_else_from_the_environment(
     variable: str,
     schedule: str,
 ) -> None:
-    from ingest import consumer
+    from ingest.pipeline import consumer
 
     given: list[str] = []
     monkeypatch.setattr(consumer, "run", lambda *values: given.append(values[-1]))

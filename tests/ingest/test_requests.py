@@ -19,7 +19,9 @@ def requests(*names: str, **options: Any) -> list[Request]:
     fixed: dict[str, Any] = {"countries": (), "levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}
     for option in ("releases", "sources"):
         fixed[option] = {**none, **options.pop(option, {})}
-    from ingest import load  # not above: it opens the queue of the environment, which is the test's own only now
+    from ingest.pipeline import (
+        load,  # not above: it opens the queue of the environment, which is the test's own only now
+    )
 
     return load.requests(datasets, **{**fixed, **options})
 

@@ -10,9 +10,10 @@ import pytest
 from huey.api import Task
 from huey.signals import SIGNAL_RETRYING
 
-from ingest import errors, retries
+from ingest import errors
 from ingest.ledger.ledger import Ledger
-from ingest.queue import huey
+from ingest.pipeline import retries
+from ingest.pipeline.queue import huey
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.ingest.conftest import Pipeline

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest import addresses, consumer, tasks
 from ingest.errors import RightMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
 from ingest.ledger.ledger import Ledger, Request
-from ingest.queue import create, huey
+from ingest.pipeline import consumer, signed_addresses, tasks
+from ingest.pipeline.queue import create, huey
 from ingest.settings import Postgres, Settings
 from ingest.sources import cache
 from ingest.sources.cache import Source
@@ -49,7 +49,10 @@ def start(ledger: Ledger, request: Request) -> str:
     """Run a request as the command does and return the id of the run."""
     public = [Source.parse(location).public for location in request.sources]
     run_id = ledger.create_run(
-        request, public, request.identity(["x"]), on_noted=lambda made: addresses.hand_over(made, request.sources)
+        request,
+        public,
+        request.identity(["x"]),
+        on_noted=lambda made: signed_addresses.hand_over(made, request.sources),
     )
     tasks.submit(ledger, run_id)
     return run_id
@@ -121,53 +124,53 @@ def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_o
         request_of("gadm", f"{address}{SECRET}#sha256={checksum}", "/data/b.gpkg"), ["x", "y"], None
     )
     noted = Request.from_json(ledger.run(made)["request"])
-    assert addresses.is_forgotten(made, noted)
+    assert signed_addresses.is_forgotten(made, noted)
     with pytest.raises(UsageError, match=f"resume {made} --source") as caught:
-        addresses.tell_again(made, noted, [])
+        signed_addresses.tell_again(made, noted, [])
     assert SECRET not in str(caught.value)
     with pytest.raises(UsageError, match="has no source http://elsewhere/gadm") as caught:
-        addresses.tell_again(made, noted, [f"http://elsewhere/gadm.gpkg?{SECRET}"])
+        signed_addresses.tell_again(made, noted, [f"http://elsewhere/gadm.gpkg?{SECRET}"])
     assert SECRET not in str(caught.value)
-    addresses.tell_again(made, noted, [f"{address}another"])
-    assert addresses.whole(made, noted, 0) == Source(f"{address}another", checksum)
-    assert addresses.whole(made, noted, 1) == Source("/data/b.gpkg")
-    assert not addresses.is_forgotten(made, noted)
+    signed_addresses.tell_again(made, noted, [f"{address}another"])
+    assert signed_addresses.whole(made, noted, 0) == Source(f"{address}another", checksum)
+    assert signed_addresses.whole(made, noted, 1) == Source("/data/b.gpkg")
+    assert not signed_addresses.is_forgotten(made, noted)
 
 
 def test_two_files_of_one_script_keep_their_own_queries(ledger: Ledger, request_of: MakeRequest) -> None:
     both = ("http://host/get?file=a", "http://host/get?file=b")
     run_id = ledger.create_run(request_of("gadm", *both), ["x", "y"], None)
     noted = Request.from_json(ledger.run(run_id)["request"])
-    addresses.tell_again(run_id, noted, both)
-    assert [addresses.whole(run_id, noted, number).location for number in (0, 1)] == list(both)
+    signed_addresses.tell_again(run_id, noted, both)
+    assert [signed_addresses.whole(run_id, noted, number).location for number in (0, 1)] == list(both)
 
 
 def test_addresses_are_removed_once_their_run_has_ended(ledger: Ledger, request_of: MakeRequest) -> None:
     request = request_of("gadm", "http://host/gadm.gpkg?a=b")
     run_id = ledger.create_run(request, ["x"], None)
-    addresses.hand_over(run_id, request.sources)
-    addresses.hand_over("is-being-noted", request.sources)
-    addresses.forget_ended(ledger)
-    assert not addresses.is_forgotten(run_id, request)
+    signed_addresses.hand_over(run_id, request.sources)
+    signed_addresses.hand_over("is-being-noted", request.sources)
+    signed_addresses.forget_ended(ledger)
+    assert not signed_addresses.is_forgotten(run_id, request)
     ledger.fail(run_id, "given up")
-    addresses.forget_ended(ledger)
-    assert addresses.is_forgotten(run_id, request)
-    assert not addresses.is_forgotten("is-being-noted", request)
+    signed_addresses.forget_ended(ledger)
+    assert signed_addresses.is_forgotten(run_id, request)
+    assert not signed_addresses.is_forgotten("is-being-noted", request)
 
 
 def test_an_address_without_a_query_is_not_handed_over(ledger: Ledger, request_of: MakeRequest) -> None:
-    addresses.hand_over("run", ["http://host/gadm.gpkg", "/data/what?.gpkg"])
+    signed_addresses.hand_over("run", ["http://host/gadm.gpkg", "/data/what?.gpkg"])
     assert huey.storage.result_items() == {}
 
 
 def test_the_identity_of_a_signed_address_is_a_keyed_fingerprint(settings: Settings) -> None:
     signed, plain = Source(f"http://host/a?{SECRET}"), Source("http://host/a")
-    found = addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag"]')
+    found = signed_addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag"]')
     assert found is not None
     assert SECRET not in found
-    assert found != addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag-2"]')
-    assert addresses.fingerprint(settings, plain, "as it is") == "as it is"
-    assert addresses.fingerprint(settings, signed, None) is None
+    assert found != signed_addresses.fingerprint(settings, signed, f'["http://host/a?{SECRET}", "etag-2"]')
+    assert signed_addresses.fingerprint(settings, plain, "as it is") == "as it is"
+    assert signed_addresses.fingerprint(settings, signed, None) is None
 
 
 def test_a_command_never_repeats_a_secret(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def note(settings: Settings, ledger: Ledger, task: Task, error: Exception) -> No
     settings, ledger
         Of the target.
     task : Task
-        One of `ingest.tasks`; others have no run, and nothing is noted of them.
+        One of `ingest.pipeline.tasks`; others have no run, and nothing is noted of them.
     error : Exception
         As it was raised.
     """

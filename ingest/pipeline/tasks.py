@@ -20,13 +20,14 @@ from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 from sqlalchemy.engine import RowMapping
 
-from ingest import addresses, catalog, engines, faults, publication, retries, sinks
+from ingest import catalog, engines, sinks
 from ingest.errors import CountMismatch, SliceTaken, SourceDamaged, UsageError
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger.ledger import Ledger, Request
-from ingest.publication import Outcome
-from ingest.queue import huey
+from ingest.pipeline import faults, publication, retries, signed_addresses
+from ingest.pipeline.publication import Outcome
+from ingest.pipeline.queue import huey
 from ingest.settings import Settings, load
 from ingest.sources import mirrors
 from ingest.sources.cache import Source, checksum, unpack, unpacked
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @huey.signal(SIGNAL_ERROR)
 def _arrange_retry(_signal: str, task: Task, error: Exception | None = None) -> None:
-    """Have the table of `ingest.retries` hold wherever in a task a fault happens, also where nothing is noted of it."""
+    """Apply the policies of `ingest.pipeline.retries` to every fault of a task, wherever in it the fault happens."""
     if error is not None:
         retries.arrange(task, error)
 
@@ -102,7 +103,7 @@ def recover(ledger: Ledger) -> None:
         if expired or is_idle:
             submit(ledger, run["run_id"])
     if is_idle:
-        addresses.forget_ended(ledger)
+        signed_addresses.forget_ended(ledger)
 
 
 def _is_any_running(rows: Iterable[RowMapping]) -> bool:
@@ -119,7 +120,7 @@ def fetch_file(run_id: str, file_no: int, task: Task) -> None:
         return
     try:
         with ledger.holding(run_id, file_no=file_no):
-            first = addresses.whole(run_id, request, file_no)
+            first = signed_addresses.whole(run_id, request, file_no)
             source, fetched = mirrors.bring(mirrors.candidates(first, request, file_no), settings.downloads)
             unpack(fetched, settings.home)
         ledger.finish_file(
@@ -226,7 +227,7 @@ def _bring(settings: Settings, run_id: str, request: Request, file: RowMapping) 
     root = unpacked(sha256, settings.home) if sha256 else None
     if root is not None:
         return root
-    first = addresses.whole(run_id, request, file_no)
+    first = signed_addresses.whole(run_id, request, file_no)
     sources = mirrors.candidates(first, request, file_no, came_from=file["source"])
     source, fetched = mirrors.bring(sources, settings.downloads, known_sha256=sha256)
     if fetched.sha256 != sha256:

@@ -1,8 +1,8 @@
 """Addresses with a query: what signs one is a secret, and the ledger must not hold it.
 
-The ledger notes such an address without its query (`ingest.sources.cache.Source.noted`). The whole address goes to the workers
-through the queue's storage, signed as every message there, and is removed once its run has ended. A queue that has
-forgotten it is told again by ``resume RUN --source ADDRESS``.
+The ledger stores such an address without its query (`ingest.sources.address.Source.noted`). The full address reaches
+the workers through the queue's storage, signed like every message there, and is removed once its run has ended. If the
+queue loses it, ``resume RUN --source ADDRESS`` supplies it again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ingest.errors import RunNotFound, SourceUnavailable, UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
-from ingest.queue import huey
+from ingest.pipeline.queue import huey
 from ingest.settings import Settings
 from ingest.sources.cache import Source
 

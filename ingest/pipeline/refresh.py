@@ -20,15 +20,16 @@ import pycurl
 from huey import crontab
 from sqlalchemy.engine import RowMapping
 
-from ingest import alerts, catalog
+from ingest import catalog
 from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
 from ingest.ledger.ledger import Ledger, Request
-from ingest.queue import huey
+from ingest.pipeline import alerts
+from ingest.pipeline.queue import huey
+from ingest.pipeline.tasks import submit
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
 from ingest.sources import cache, mirrors
 from ingest.sources.cache import Source
-from ingest.tasks import submit
 
 log = logging.getLogger(__name__)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ingest import addresses, alerts, catalog, console, consumer, publication, refresh, sinks
+from ingest import catalog, console, sinks
 from ingest.errors import IngestError, SourceUnavailable, UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
+from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
+from ingest.pipeline.tasks import submit
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
 from ingest.sources import cache, mirrors
-from ingest.tasks import submit
 
 
 class RunFailed(IngestError):
@@ -118,7 +119,7 @@ def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bo
             )
             unchanged.append(published)
         else:
-            hand_over = partial(addresses.hand_over, sources=request.sources)
+            hand_over = partial(signed_addresses.hand_over, sources=request.sources)
             started.append(ledger.create_run(request, public, identity, on_noted=hand_over))
     if unchanged:
         for name, dataset in catalog.load().items():
@@ -170,8 +171,8 @@ def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = (), is_
     consumer.queue_id(settings)
     for each in run_ids:
         request = Request.from_json(ledger.run(each)["request"])
-        if sources or addresses.is_forgotten(each, request):
-            addresses.tell_again(each, request, sources)
+        if sources or signed_addresses.is_forgotten(each, request):
+            signed_addresses.tell_again(each, request, sources)
     _see_through(settings, ledger, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
         console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
@@ -283,7 +284,7 @@ def _see_through(
         if process:
             consumer.stop(process, at_once=not has_ended)
         if not is_async:
-            addresses.forget_ended(ledger)
+            signed_addresses.forget_ended(ledger)
             alerts.notice(settings, ledger)
     for run_id in run_ids:
         run = ledger.run(run_id)
@@ -295,4 +296,6 @@ def _see_through(
 def _identity(settings: Settings, request: Request) -> str | None:
     sources = [cache.Source.parse(location) for location in request.sources]
     found = [mirrors.identity(mirrors.candidates(source, request, number)) for number, source in enumerate(sources)]
-    return request.identity([addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)])
+    return request.identity(
+        [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]
+    )

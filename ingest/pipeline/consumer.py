@@ -23,10 +23,10 @@ from pathlib import Path
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
-from ingest import alerts, refresh, tasks
 from ingest.errors import IngestError, TargetUnavailable
 from ingest.ledger.ledger import ENDED, Ledger
-from ingest.queue import huey
+from ingest.pipeline import alerts, refresh, tasks
+from ingest.pipeline.queue import huey
 from ingest.settings import PROJECT_ROOT, Settings, worker_environment
 
 log = logging.getLogger(__name__)
