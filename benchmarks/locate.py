@@ -30,8 +30,8 @@ import psycopg
 import shapely
 from timezonefinder import TimezoneFinder
 
+from admin_boundaries.lookup import COLUMNS, Marts, open_marts
 from ingest import settings
-from ingest.lookup import COLUMNS, Marts, open_marts
 
 Floats = npt.NDArray[np.float64]
 SINGLES = 2000

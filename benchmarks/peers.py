@@ -21,7 +21,7 @@ import pyogrio
 import sqlalchemy as sa
 from psycopg import sql
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 
 CHUNK_ROWS = 20_000
 

@@ -297,12 +297,13 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
     python -m ingest locate -66.1 18.4
     python -m ingest locate --input points.csv --output located.csv
     """  # noqa: D301  click reads the escape as a character
-    from ingest import lookup, settings
+    from admin_boundaries import lookup
+    from ingest import settings
 
     if source is not None or target is not None:
         if source is None or target is None or lon is not None:
             raise UsageError("Give either LON and LAT, or --input and --output.")
-        from ingest import points
+        from admin_boundaries import points
 
         with lookup.open_marts(settings.load()) as marts:
             rows = points.locate_file(marts, source, target, console.points_done)
@@ -334,7 +335,8 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many units.")
 def find(name: str, limit: int) -> None:
     """Find units by NAME or its beginning, in any spelling that is known; accents do not matter."""
-    from ingest import lookup, settings
+    from admin_boundaries import lookup
+    from ingest import settings
 
     with lookup.open_marts(settings.load()) as marts:
         found = marts.find(name, limit + 1)
@@ -353,7 +355,7 @@ def find(name: str, limit: int) -> None:
 @click.option("--page", type=click.Path(path_type=Path), help="Docs page to put them into: target/static_index.html.")
 def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     """Draw maps, counts and the tables' diagram from the marts."""
-    from ingest import pictures as drawings
+    from admin_boundaries import pictures as drawings
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
@@ -372,7 +374,7 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool) -> None:
     """Write MARTs, or all levels, into a GeoParquet, GeoPackage or FlatGeobuf file."""
-    from ingest import export as exports
+    from admin_boundaries import export as exports
     from ingest import settings
 
     exports.export(settings.load(), names, countries, output, overwrite=overwrite, report=console.say)

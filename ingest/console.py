@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger,
     from rich.progress import Progress, TaskID
     from sqlalchemy.engine import RowMapping
 
+    from admin_boundaries.lookup import Name, Row
     from ingest.ledger.ledger import Ledger
-    from ingest.lookup import Name, Row
     from ingest.setup.doctor import Finding
 
 POLL_SECONDS = 0.2
@@ -225,7 +225,7 @@ def points_done(rows: int) -> None:
 
 def location(answer: Row) -> None:
     """Print the answer to where one point is: its units from the country down, then its time zones."""
-    from ingest.lookup import COLUMNS
+    from admin_boundaries.lookup import COLUMNS
 
     found = dict(zip(COLUMNS, answer, strict=True))
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -11,7 +11,7 @@ import duckdb
 from rich.console import Console
 from rich.table import Table
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 from ingest.settings import PROJECT_ROOT, load
 
 SHOWN_ROWS = 8

@@ -99,7 +99,7 @@ def _memory() -> Finding:
 def _duckdb() -> Finding:
     import duckdb
 
-    from ingest.duckdb_spatial import load_spatial
+    from admin_boundaries.duckdb_spatial import load_spatial
 
     what = "DuckDB with its spatial extension"
     try:

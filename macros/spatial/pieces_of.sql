@@ -58,7 +58,10 @@
     ) as pieces
 {% endmacro %}
 
-{#- `cut_polygon` is Shapely's, registered by `ingest.duckdb_plugin`: DuckDB has GEOS and does not show its rectangle clipping. -#}
+{#-
+  `cut_polygon` is Shapely's, registered by `admin_boundaries.duckdb_plugin`: DuckDB has GEOS but does not expose its
+  rectangle clipping.
+-#}
 {% macro duckdb__pieces_of(cte, key, max_vertices) %}
     select
         {{ key }},

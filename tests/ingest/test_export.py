@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 
-from ingest import export
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries import export
+from admin_boundaries.duckdb_spatial import load_spatial
 from ingest.errors import CountMismatch, MartsMissing, UsageError
 from ingest.settings import Settings
 from tests.fixtures import marts as built

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ingest import marts, pictures
+from admin_boundaries import marts, pictures
+from admin_boundaries.pictures import entities, maps, page, style
 from ingest.errors import UsageError
-from ingest.pictures import entities, maps, page, style
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import marts as built

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from ingest import points
-from ingest.duckdb_plugin import cut_polygon
+from admin_boundaries import points
+from admin_boundaries.duckdb_plugin import cut_polygon
+from admin_boundaries.lookup import COLUMNS, Row
 from ingest.errors import IngestError
-from ingest.lookup import COLUMNS, Row
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
 

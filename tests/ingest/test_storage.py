@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import yaml
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 
 PROFILE = ROOT / "profiles" / "profiles.yml"

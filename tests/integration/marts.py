@@ -11,7 +11,7 @@ import duckdb
 import psycopg
 import shapely
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 from tests.integration.conftest import Warehouse
 
 TABLES = (

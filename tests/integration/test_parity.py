@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 import shapely
 
+from admin_boundaries.lookup import COLUMNS, Marts, open_marts
 from ingest import settings
-from ingest.lookup import COLUMNS, Marts, open_marts
 from tests.integration import marts
 from tests.integration.conftest import Warehouse, World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ingest.marts import Marts
-from ingest.pictures import style
+from admin_boundaries.marts import Marts
+from admin_boundaries.pictures import style
 
 WIDTH = 9.0
 MOST_COUNTRIES = 10

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from admin_boundaries.lookup import COLUMNS, Marts, as_text
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
-from ingest.lookup import COLUMNS, Marts, as_text
 
 Floats = npt.NDArray[np.float64]
 BATCH_ROWS = 50_000

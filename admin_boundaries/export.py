@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 import pyogrio
 import pyproj
 
-from ingest import marts
+from admin_boundaries import marts
+from admin_boundaries.marts import GEOMETRY, Mart, Marts
 from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
 from ingest.layers.gdal import register_writers
-from ingest.marts import GEOMETRY, Mart, Marts
 from ingest.settings import Settings
 
 FORMATS = {".parquet": "GeoParquet", ".gpkg": "GeoPackage", ".fgb": "FlatGeobuf"}

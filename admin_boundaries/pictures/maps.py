@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from ingest.marts import GEOMETRY, Mart, Marts
-from ingest.pictures import style
+from admin_boundaries.marts import GEOMETRY, Mart, Marts
+from admin_boundaries.pictures import style
 
 Floats = npt.NDArray[np.float64]
 

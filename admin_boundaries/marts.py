@@ -11,7 +11,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pyarrow as pa
 
-from ingest import lookup
+from admin_boundaries import lookup
 from ingest.errors import MartsMissing, UsageError, did_you_mean
 from ingest.settings import Settings
 

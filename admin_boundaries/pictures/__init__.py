@@ -11,10 +11,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ingest import marts
+from admin_boundaries import marts
+from admin_boundaries.pictures import charts, entities, maps
+from admin_boundaries.pictures.page import finish
 from ingest.errors import UsageError
-from ingest.pictures import charts, entities, maps
-from ingest.pictures.page import finish
 from ingest.settings import Settings
 
 __all__ = ["draw", "finish"]

@@ -241,7 +241,7 @@ def in_duckdb(settings: Settings) -> Iterator[Any]:
     """Yield a connection of DuckDB to the marts; what goes wrong with it is told as `open_marts` does."""
     import duckdb
 
-    from ingest.duckdb_spatial import load_spatial
+    from admin_boundaries.duckdb_spatial import load_spatial
 
     path = settings.home / "warehouse.duckdb"
     if not path.exists():

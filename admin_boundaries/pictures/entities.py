@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from ingest.pictures import style
+from admin_boundaries.pictures import style
 
 SCHEMA = "marts"
 BOX_WIDTH, ROW, HEAD = 1.78, 0.19, 0.29  # inches

@@ -12,7 +12,7 @@ import shapely
 from dbt.adapters.duckdb.plugins import BasePlugin
 from duckdb import DuckDBPyConnection
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 
 LAST_PIECE = 2**60  # a heap of vertices on one spot, which no halving takes apart, ends here
 
