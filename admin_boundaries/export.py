@@ -19,11 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyogrio
 import pyproj
+from pyogrio._ogr import _register_drivers
 
-from admin_boundaries import marts
-from admin_boundaries.marts import GEOMETRY, Mart, Marts
+from admin_boundaries.warehouse import GEOMETRY, Mart, Warehouse, marts, named, open_warehouse, quoted, relation
 from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
-from ingest.layers.gdal import register_writers
 from ingest.settings import Settings
 
 FORMATS = {".parquet": "GeoParquet", ".gpkg": "GeoPackage", ".fgb": "FlatGeobuf"}
@@ -98,58 +97,58 @@ def export(
         raise UsageError(f"{output} is there already.", "--overwrite replaces it.")
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", "Make it first.")
-    with marts.opened(settings) as open_marts:
-        known = marts.find(open_marts)
-        chosen = [marts.get(known, name) for name in (names or LEVELS)]
+    with open_warehouse(settings) as warehouse:
+        known = marts(warehouse)
+        chosen = [named(known, name) for name in (names or LEVELS)]
         if len(chosen) > 1 and suffix != ".gpkg":
             raise UsageError(f"{FORMATS[suffix]} holds one mart, not {len(chosen)}.", "Name one, or write a .gpkg.")
-        _check_countries(open_marts, countries)
-        selections = [_select(open_marts, mart, countries, suffix) for mart in chosen]
+        _check_countries(warehouse, countries)
+        selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
         with _draft_of(output) as draft:
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
-                rows = write(open_marts, selection, draft)
-                _check_count(open_marts, selection, rows)
+                rows = write(warehouse, selection, draft)
+                _check_count(warehouse, selection, rows)
                 report(f"{selection.mart.name}: {rows:,} rows")
     kind = FORMATS[suffix] if selections[0].geometry_type or suffix != ".parquet" else "Parquet"
     report(f"{output}: {kind}, {output.stat().st_size / 1e6:,.1f} MB")
 
 
-def _check_countries(open_marts: Marts, countries: Sequence[str]) -> None:
+def _check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
     if not countries:
         return
-    known = {gid for (gid,) in open_marts.rows("select gid from marts.admin_level_0")}
+    known = {gid for (gid,) in warehouse.rows("select gid from marts.admin_level_0")}
     for country in countries:
         if country not in known:
             raise UsageError(f"{country} is not in the warehouse.", did_you_mean(country, known))
 
 
-def _check_count(open_marts: Marts, selection: Selection, rows: int) -> None:
-    query = f"select count(*) from {marts.relation(selection.mart)} where {selection.where}"  # noqa: S608
-    ((held,),) = open_marts.rows(query, selection.parameters)
+def _check_count(warehouse: Warehouse, selection: Selection, rows: int) -> None:
+    query = f"select count(*) from {relation(selection.mart)} where {selection.where}"  # noqa: S608
+    ((held,),) = warehouse.rows(query, selection.parameters)
     if rows != held:
         raise CountMismatch(
             f"{selection.mart.name} has {held:,} rows, {rows:,} were written.", "Was it built meanwhile? Try again."
         )
 
 
-def _select(open_marts: Marts, mart: Mart, countries: Sequence[str], suffix: str) -> Selection:
+def _select(warehouse: Warehouse, mart: Mart, countries: Sequence[str], suffix: str) -> Selection:
     if not mart.has_geometry and suffix == ".fgb":
         raise UsageError(f"{mart.name} has no shapes, and FlatGeobuf holds nothing else.", "Write a .parquet or .gpkg.")
     where, parameters = "true", tuple(countries)
     if countries:
         if mart.country is None:
             raise UsageError(f"{mart.name} does not say which country a row belongs to.", "Leave --country out.")
-        where = f"{marts.quoted(mart.country)} in ({', '.join('?' * len(countries))})"
-    return Selection(mart, where, parameters, _geometry_type(open_marts, mart) if mart.has_geometry else None)
+        where = f"{quoted(mart.country)} in ({', '.join('?' * len(countries))})"
+    return Selection(mart, where, parameters, _geometry_type(warehouse, mart) if mart.has_geometry else None)
 
 
-def _geometry_type(open_marts: Marts, mart: Mart) -> str:
+def _geometry_type(warehouse: Warehouse, mart: Mart) -> str:
     """Return what all shapes of a mart are, as GDAL names it; ``Unknown`` where they differ.
 
     They are looked at batch by batch, as they are written afterwards.
     """
-    kinds = open_marts.reader(mart, [f"ST_GeometryType({GEOMETRY}) as kind"], f"{GEOMETRY} is not null")
+    kinds = warehouse.reader(mart, [f"ST_GeometryType({GEOMETRY}) as kind"], f"{GEOMETRY} is not null")
     unlike = {str(kind) for batch in kinds for kind in pc.unique(batch.column(0).cast(pa.string())).to_pylist()}
     found = {kind.upper().removeprefix("ST_") for kind in unlike}
     if found <= {"MULTIPOLYGON"}:
@@ -157,16 +156,16 @@ def _geometry_type(open_marts: Marts, mart: Mart) -> str:
     return "Polygon" if found == {"POLYGON"} else "Unknown"
 
 
-def _write_ogr(suffix: str, is_further: bool, open_marts: Marts, selection: Selection, draft: Path) -> int:
+def _write_ogr(suffix: str, is_further: bool, warehouse: Warehouse, selection: Selection, draft: Path) -> int:
     """Write a mart as a layer by GDAL; ``is_further`` adds it to a file that has others."""
     rows, faults = _Counter(), list[Exception]()
     shapes: dict[str, Any] = {}
     if selection.geometry_type:
         shapes = {"geometry_name": GEOMETRY, "geometry_type": selection.geometry_type, "crs": CRS}
-    register_writers()
+    _register_drivers()  # an engine in this process may have taken all but those that it reads out
     try:
         pyogrio.write_arrow(
-            _watched(_reader(open_marts, selection), rows, faults),
+            _watched(_reader(warehouse, selection), rows, faults),
             draft,
             layer=selection.mart.name,
             driver={".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[suffix],
@@ -179,18 +178,18 @@ def _write_ogr(suffix: str, is_further: bool, open_marts: Marts, selection: Sele
     return rows.value
 
 
-def _write_parquet(open_marts: Marts, selection: Selection, draft: Path) -> int:
+def _write_parquet(warehouse: Warehouse, selection: Selection, draft: Path) -> int:
     """Write a mart as Parquet, its shapes described as GeoParquet 1.1 asks for."""
     rows, faults = _Counter(), list[Exception]()
     try:
         with (
-            _watched(_reader(open_marts, selection), rows, faults) as reader,
+            _watched(_reader(warehouse, selection), rows, faults) as reader,
             pq.ParquetWriter(draft, reader.schema, compression="zstd", compression_level=3) as writer,
         ):
             for batch in reader:
                 writer.write_batch(batch)
             if selection.geometry_type:
-                writer.add_key_value_metadata({"geo": json.dumps(_geo(open_marts, selection))})
+                writer.add_key_value_metadata({"geo": json.dumps(_geo(warehouse, selection))})
     except (OSError, pa.ArrowException) as error:
         raise _failed(selection, faults[0] if faults else error) from error
     return rows.value
@@ -203,7 +202,7 @@ def _failed(selection: Selection, reason: Exception) -> ExportFailed:
     )
 
 
-def _geo(open_marts: Marts, selection: Selection) -> dict[str, Any]:
+def _geo(warehouse: Warehouse, selection: Selection) -> dict[str, Any]:
     """Return the metadata of GeoParquet 1.1; coordinates stand in it as longitude, latitude."""
     kinds = [] if selection.geometry_type == "Unknown" else [selection.geometry_type]
     column: dict[str, Any] = {
@@ -213,19 +212,19 @@ def _geo(open_marts: Marts, selection: Selection) -> dict[str, Any]:
         "edges": "planar",
     }
     if {"min_lon", "min_lat", "max_lon", "max_lat"} <= set(selection.mart.columns):
-        query = f"select {', '.join(BOX)} from {marts.relation(selection.mart)} where {selection.where}"  # noqa: S608
-        box = open_marts.rows(query, selection.parameters)[0]
+        query = f"select {', '.join(BOX)} from {relation(selection.mart)} where {selection.where}"  # noqa: S608
+        box = warehouse.rows(query, selection.parameters)[0]
         if None not in box:
             column["bbox"] = list(box)
     return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": {GEOMETRY: column}}
 
 
-def _reader(open_marts: Marts, selection: Selection) -> pa.RecordBatchReader:
+def _reader(warehouse: Warehouse, selection: Selection) -> pa.RecordBatchReader:
     """Return the rows of a selection, the shape as WKB and last."""
-    columns = [marts.quoted(name) for name in selection.mart.columns if name != GEOMETRY]
+    columns = [quoted(name) for name in selection.mart.columns if name != GEOMETRY]
     if selection.geometry_type:
-        columns.append(f"{open_marts.as_wkb}({GEOMETRY}) as {GEOMETRY}")
-    return open_marts.reader(selection.mart, columns, selection.where, selection.parameters)
+        columns.append(f"{warehouse.as_wkb}({GEOMETRY}) as {GEOMETRY}")
+    return warehouse.reader(selection.mart, columns, selection.where, selection.parameters)
 
 
 class _Counter:

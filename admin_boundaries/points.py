@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from admin_boundaries.lookup import COLUMNS, Marts, as_text
+from admin_boundaries.locate import COLUMNS, as_text
+from admin_boundaries.warehouse import Warehouse
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -30,13 +31,13 @@ TYPES = {"admin_level": pa.int32(), **dict.fromkeys(LISTS, pa.list_(pa.string())
 FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
 
 
-def locate_file(marts: Marts, source: Path, target: Path, report: Callable[[int], None]) -> int:
+def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callable[[int], None]) -> int:
     """Locate every point of a file.
 
     Parameters
     ----------
-    marts : Marts
-        Who knows.
+    warehouse : Warehouse
+        What answers.
     source : Path
         A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in columns called ``lon``
         and ``lat`` (or ``longitude``, ``latitude``, ``lng``, ``x``, ``y``, in any letter case), or in the primary
@@ -70,7 +71,7 @@ def locate_file(marts: Marts, source: Path, target: Path, report: Callable[[int]
         raise UsageError(f"{target} is the file that is read.", "Give another name to write to.")
     done = 0
     with _written_whole(target) as draft:
-        for rows in kind(marts, source, draft):
+        for rows in kind(warehouse, source, draft):
             done += rows
             report(done)
     return done
@@ -106,7 +107,7 @@ def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
     return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", "Rename the two that hold degrees.")
 
 
-def _locate_csv(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
+def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int]:
     try:
         with (
             source.open(encoding="utf-8-sig", newline="") as file,
@@ -121,7 +122,7 @@ def _locate_csv(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
             writer.writerow([*header, *(field.name for field in FIELDS)])
             for rows in _csv_batches(reader, source, len(header)):
                 lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in (lon, lat))
-                answers = marts.locate_points(lons, lats)
+                answers = warehouse.locate_points(lons, lats)
                 writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
                 yield len(rows)
     except UnicodeDecodeError as error:
@@ -154,7 +155,7 @@ def _degrees(text: str) -> float:
         return float("nan")
 
 
-def _locate_parquet(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
+def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int]:
     try:
         file = pq.ParquetFile(source)
     except pa.ArrowException as error:
@@ -168,7 +169,7 @@ def _locate_parquet(marts: Marts, source: Path, draft: Path) -> Iterator[int]:
             written = written.append(field)
         with pq.ParquetWriter(draft, written, compression="zstd") as writer:
             for batch in file.iter_batches(BATCH_ROWS):
-                answers = marts.locate_points(*coordinates(batch)) if batch.num_rows else []
+                answers = warehouse.locate_points(*coordinates(batch)) if batch.num_rows else []
                 columns = list(zip(*answers, strict=True)) or [()] * len(FIELDS)
                 arrays = [pa.array(column, field.type) for column, field in zip(columns, FIELDS, strict=True)]
                 writer.write_batch(pa.record_batch([*batch.columns, *arrays], schema=written))

@@ -30,7 +30,8 @@ import psycopg
 import shapely
 from timezonefinder import TimezoneFinder
 
-from admin_boundaries.lookup import COLUMNS, Marts, open_marts
+from admin_boundaries.locate import COLUMNS
+from admin_boundaries.warehouse import Warehouse, open_warehouse
 from ingest import settings
 
 Floats = npt.NDArray[np.float64]
@@ -47,12 +48,12 @@ def sphere(count: int, seed: int = 6) -> tuple[Floats, Floats]:
     return random.uniform(-180, 180, count), np.degrees(np.arcsin(random.uniform(-1, 1, count)))
 
 
-def land(marts: Marts, count: int) -> tuple[Floats, Floats, list[list[str]]]:
+def land(warehouse: Warehouse, count: int) -> tuple[Floats, Floats, list[list[str]]]:
     """Return random points on land, and the zones that `locate` gives them."""
     lons, lats, zones = [], [], []
     for seed in itertools.count():
         some_lons, some_lats = sphere(BATCH, seed)
-        for lon, lat, answer in zip(some_lons, some_lats, marts.locate_points(some_lons, some_lats), strict=True):
+        for lon, lat, answer in zip(some_lons, some_lats, warehouse.locate_points(some_lons, some_lats), strict=True):
             if answer[TZID] and not answer[TZID].startswith("Etc/"):
                 lons.append(lon)
                 lats.append(lat)
@@ -73,9 +74,9 @@ def clock(tzid: str) -> tuple[timedelta | None, ...]:
     return tuple((start + timedelta(hours=12 * half)).astimezone(zone).utcoffset() for half in range(730 * YEARS))
 
 
-def agreement(marts: Marts, finder: TimezoneFinder, count: int) -> dict[str, Any]:
+def agreement(warehouse: Warehouse, finder: TimezoneFinder, count: int) -> dict[str, Any]:
     """Compare zones on random land points, and say of what kind the disagreements are."""
-    lons, lats, ours = land(marts, count)
+    lons, lats, ours = land(warehouse, count)
     kinds: Counter[str] = Counter()
     examples: dict[str, list[Any]] = {}
     for lon, lat, mine in zip(lons, lats, ours, strict=True):
@@ -83,21 +84,21 @@ def agreement(marts: Marts, finder: TimezoneFinder, count: int) -> dict[str, Any
         if theirs and any(clock(zone) == clock(theirs) for zone in mine):
             kinds["agree, in an overlap" if len(mine) > 1 else "agree"] += 1
             continue
-        kind = _kind(marts, lon, lat, mine, theirs)
+        kind = _kind(warehouse, lon, lat, mine, theirs)
         kinds[kind] += 1
         examples.setdefault(kind, []).append([round(lon, 5), round(lat, 5), mine, theirs])
     agreed = kinds["agree"] + kinds["agree, in an overlap"]
     return {"points": count, "agree": agreed, "share": agreed / count, "kinds": dict(kinds), "disagreements": examples}
 
 
-def _kind(marts: Marts, lon: float, lat: float, mine: Sequence[str], theirs: str | None) -> str:
+def _kind(warehouse: Warehouse, lon: float, lat: float, mine: Sequence[str], theirs: str | None) -> str:
     if theirs is None or theirs.startswith("Etc/"):
         return "coast: open sea to timezonefinder"
     around = [(lon + x * NEAR_DEGREES, lat + y * NEAR_DEGREES) for x in (-1, 0, 1) for y in (-1, 0, 1)]
     inside = [(x, y) for x, y in around if -180 <= x <= 180 and -90 <= y <= 90]
     near = {
         zone
-        for row in marts.locate_points(*(np.array(side) for side in zip(*inside, strict=True)))
+        for row in warehouse.locate_points(*(np.array(side) for side in zip(*inside, strict=True)))
         for zone in row[TZIDS] or ()
     }
     if any(clock(zone) == clock(theirs) for zone in near):
@@ -122,12 +123,12 @@ def per_second(ask: Callable[[Floats, Floats], object], lons: Floats, lats: Floa
     return len(lons) / (time.perf_counter() - began)
 
 
-def inland(marts: Marts, count: int) -> tuple[Floats, Floats]:
+def inland(warehouse: Warehouse, count: int) -> tuple[Floats, Floats]:
     """Return random points that lie in a unit: the worst case, since there is something to test."""
     lons, lats = [], []
     for seed in itertools.count(1000):
         some = sphere(BATCH, seed)
-        for lon, lat, answer in zip(*some, marts.locate_points(*some), strict=True):
+        for lon, lat, answer in zip(*some, warehouse.locate_points(*some), strict=True):
             if answer[GIDS]:
                 lons.append(lon)
                 lats.append(lat)
@@ -136,14 +137,14 @@ def inland(marts: Marts, count: int) -> tuple[Floats, Floats]:
     return np.array(lons[:count]), np.array(lats[:count])
 
 
-def measures(marts: Marts, where: settings.Settings, finder: TimezoneFinder) -> Iterator[dict[str, Any]]:
+def measures(warehouse: Warehouse, where: settings.Settings, finder: TimezoneFinder) -> Iterator[dict[str, Any]]:
     """Yield what each way of asking comes to."""
-    lons, lats = inland(marts, BATCH)
+    lons, lats = inland(warehouse, BATCH)
     few = lons[:SINGLES], lats[:SINGLES]
     yield {
         "way": f"locate, {where.target}: units and zones",
-        "median_ms": median_ms(marts.locate, *few),
-        "points_per_second": per_second(marts.locate_points, lons, lats),
+        "median_ms": median_ms(warehouse.locate, *few),
+        "points_per_second": per_second(warehouse.locate_points, lons, lats),
     }
     yield {
         "way": "timezonefinder: zones only",
@@ -220,18 +221,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="folder of the results")
     options = parser.parse_args()
     where, finder = settings.load(), TimezoneFinder()
-    with open_marts(where) as marts:
-        found: dict[str, Any] = {"target": where.target, "machine": _machine(), **_size(marts)}
-        found["measures"] = list(measures(marts, where, finder))
-        found["agreement"] = agreement(marts, finder, options.points)
+    with open_warehouse(where) as warehouse:
+        found: dict[str, Any] = {"target": where.target, "machine": _machine(), **_size(warehouse)}
+        found["measures"] = list(measures(warehouse, where, finder))
+        found["agreement"] = agreement(warehouse, finder, options.points)
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "locate.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     (options.results / "locate.md").write_text(report(found), encoding="utf-8")
     print(report(found))
 
 
-def _size(marts: Any) -> dict[str, int]:
-    count = marts._connection.execute
+def _size(warehouse: Any) -> dict[str, int]:
+    count = warehouse._connection.execute
     return {
         "units": count("select count(*) from marts.admin_units").fetchone()[0],
         "zones": count("select count(*) from marts.timezones").fetchone()[0],

@@ -297,7 +297,8 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
     python -m ingest locate -66.1 18.4
     python -m ingest locate --input points.csv --output located.csv
     """  # noqa: D301  click reads the escape as a character
-    from admin_boundaries import lookup
+    from admin_boundaries.locate import COLUMNS
+    from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
 
     if source is not None or target is not None:
@@ -305,13 +306,13 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
             raise UsageError("Give either LON and LAT, or --input and --output.")
         from admin_boundaries import points
 
-        with lookup.open_marts(settings.load()) as marts:
-            rows = points.locate_file(marts, source, target, console.points_done)
+        with open_warehouse(settings.load()) as warehouse:
+            rows = points.locate_file(warehouse, source, target, console.points_done)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
-    with lookup.open_marts(settings.load()) as marts:
-        console.location(marts.locate(*coordinates))
+    with open_warehouse(settings.load()) as warehouse:
+        console.location(dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True)))
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
@@ -335,14 +336,24 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many units.")
 def find(name: str, limit: int) -> None:
     """Find units by NAME or its beginning, in any spelling that is known; accents do not matter."""
-    from admin_boundaries import lookup
+    from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
 
-    with lookup.open_marts(settings.load()) as marts:
-        found = marts.find(name, limit + 1)
+    with open_warehouse(settings.load()) as warehouse:
+        found = warehouse.find(name, limit + 1)
     if not found:
         raise NameUnknown(f"No unit goes by {name!r}, or by a name that begins so.", "Try its beginning only.")
-    console.names(found[:limit])
+    rows = [
+        (
+            item.gid,
+            str(item.admin_level),
+            item.type_english or "",
+            item.name if item.name_kind == "name" else f"{item.name} ({item.name_kind})",
+            item.path,
+        )
+        for item in found[:limit]
+    ]
+    console.table(["gid", "level", "type", "name", "path"], rows)
     if len(found) > limit:
         console.say(f"… and more: --limit {2 * limit} shows them.")
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger,
     from rich.progress import Progress, TaskID
     from sqlalchemy.engine import RowMapping
 
-    from admin_boundaries.lookup import Name, Row
     from ingest.ledger.ledger import Ledger
     from ingest.setup.doctor import Finding
 
@@ -223,11 +222,8 @@ def points_done(rows: int) -> None:
         err.print(f"{rows} rows", end="\r")
 
 
-def location(answer: Row) -> None:
-    """Print the answer to where one point is: its units from the country down, then its time zones."""
-    from admin_boundaries.lookup import COLUMNS
-
-    found = dict(zip(COLUMNS, answer, strict=True))
+def location(found: Mapping[str, Any]) -> None:
+    """Print where a point is, by the columns of the answer: its units from the country down, then its time zones."""
     table = Table(box=None, pad_edge=False, show_header=False)
     names = (found["path"] or "").split(" > ")
     keys = [found[f"gid_{level}"] for level in range(6) if found[f"gid_{level}"]]
@@ -241,13 +237,12 @@ def location(answer: Row) -> None:
     out.print(table)
 
 
-def names(found: Sequence[Name]) -> None:
-    """Print units that go by a name, with the path that tells them apart."""
-    table = Table("gid", "level", "type", "name", "path", box=None, pad_edge=False)
-    for item in found:
-        name = item.name if item.name_kind == "name" else f"{item.name} ({item.name_kind})"
-        table.add_row(item.gid, str(item.admin_level), _plain(item.type_english or ""), _plain(name), _plain(item.path))
-    out.print(table)
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text."""
+    shown = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        shown.add_row(*map(_plain, row))
+    out.print(shown)
 
 
 def finding(item: Finding) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from admin_boundaries import marts
 from admin_boundaries.pictures import charts, entities, maps
 from admin_boundaries.pictures.page import finish
+from admin_boundaries.warehouse import marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
 
@@ -53,12 +53,12 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
     except OSError as error:
         raise UsageError(f"There is no {manifest}.", "`dbt build` or `dbt docs generate` writes it.") from error
     folder.mkdir(parents=True, exist_ok=True)
-    with marts.opened(settings) as opened:
-        present = marts.find(opened)
+    with open_warehouse(settings) as warehouse:
+        present = marts(warehouse)
         drawn: dict[str, Callable[[], Figure]] = {
-            **{f"level_{level}.png": partial(maps.level, opened, present, level) for level in range(6)},
-            "timezones.png": partial(maps.timezones, opened, present),
-            "counts.svg": partial(charts.counts, opened),
+            **{f"level_{level}.png": partial(maps.level, warehouse, present, level) for level in range(6)},
+            "timezones.png": partial(maps.timezones, warehouse, present),
+            "counts.svg": partial(charts.counts, warehouse),
             "entities.svg": partial(entities.diagram, known),
         }
         written = []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from admin_boundaries.marts import Marts
 from admin_boundaries.pictures import style
+from admin_boundaries.warehouse import Warehouse
 
 WIDTH = 9.0
 MOST_COUNTRIES = 10
@@ -14,18 +14,18 @@ BAR, SPACE = 0.24, 1.3  # inches: of one bar, and of all that is not bars
 LEVEL_COLOURS = ("#22303c", "#2f6f8f", "#58a6c4", "#9ccfe0", "#ffd166", "#f4a261")
 
 
-def counts(opened: Marts) -> Figure:
+def counts(warehouse: Warehouse) -> Figure:
     """Draw how many units each level has, and how the countries with most of them are divided.
 
     Parameters
     ----------
-    opened : Marts
+    warehouse : Warehouse
         Where the counts are.
     """
-    levels = opened.rows(
+    levels = warehouse.rows(
         "select admin_level, rows_in_mart, rows_set_aside from marts.admin_level_counts order by admin_level"
     )
-    countries = opened.rows(
+    countries = warehouse.rows(
         "select country_gid, coalesce(max(country_name), country_gid), sum(unit_count) as units "
         "from marts.country_level_counts group by country_gid order by units desc, country_gid"
     )[:MOST_COUNTRIES]
@@ -42,7 +42,7 @@ def counts(opened: Marts) -> Figure:
     by_level = []
     for level in range(6):
         query = "select country_gid, unit_count from marts.country_level_counts where admin_level = ?"
-        found = dict(opened.rows(query, [level]))
+        found = dict(warehouse.rows(query, [level]))
         by_level.append([int(found.get(gid) or 0) for gid, *_ in countries])
     _bars(right, [_short(name) for _, name, _ in countries], by_level, LEVEL_COLOURS)
     _legend(figure)

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from admin_boundaries.marts import GEOMETRY, Mart, Marts
 from admin_boundaries.pictures import style
+from admin_boundaries.warehouse import GEOMETRY, Mart, Warehouse
 
 Floats = npt.NDArray[np.float64]
 
@@ -95,12 +95,12 @@ class Panel:
         return TOLERANCE_PIXELS * (top - bottom) / (self.height * style.DOTS_PER_INCH)
 
 
-def level(opened: Marts, known: Mapping[str, Mart], number: int) -> Figure:
+def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figure:
     """Draw the units of a level, coloured by the unit that they lie in.
 
     Parameters
     ----------
-    opened : Marts
+    warehouse : Warehouse
         Where the shapes are.
     known : mapping of str to Mart
         The marts that there are.
@@ -109,14 +109,14 @@ def level(opened: Marts, known: Mapping[str, Mart], number: int) -> Figure:
     """
     mart = known[f"admin_level_{number}"]
     country = "gid" if number == 0 else "gid_0"
-    units = _units(opened, mart, country)
+    units = _units(warehouse, mart, country)
     if not units:
         return _nothing(f"Level {number}", "No units of this level are loaded.")
-    names = dict(opened.rows("select gid, name from marts.admin_level_0"))
+    names = dict(warehouse.rows("select gid, name from marts.admin_level_0"))
     panels = _panels(units, names) if number else [_world(units)]
-    _read(opened, mart, panels, "gid" if number < 2 else "parent_gid", country)
+    _read(warehouse, mart, panels, "gid" if number < 2 else "parent_gid", country)
     if number:
-        _read_borders(opened, known[f"admin_level_{number - 1}"], panels, "gid_0" if number > 1 else "gid")
+        _read_borders(warehouse, known[f"admin_level_{number - 1}"], panels, "gid_0" if number > 1 else "gid")
     _fit(panels)
     countries = len({unit.country for unit in units})
     if number == 0:
@@ -125,19 +125,19 @@ def level(opened: Marts, known: Mapping[str, Mart], number: int) -> Figure:
         where = "1 country" if countries == 1 else f"{countries} countries"
         shown = f"{len(units):,} units in {where}"
         shown += "; the colour says which unit of the level above" if number > 1 else ""
-    return _picture(f"Level {number}", shown, panels, _attribution(opened))
+    return _picture(f"Level {number}", shown, panels, _attribution(warehouse))
 
 
-def timezones(opened: Marts, known: Mapping[str, Mart]) -> Figure:
+def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
     """Draw the time zones, coloured by their standard offset from UTC."""
     offset = "coalesce(standard_utc_offset_minutes, 0)"
-    zones = _units(opened, known["timezones"], offset)
+    zones = _units(warehouse, known["timezones"], offset)
     if not zones:
         return _nothing("Time zones", "None are loaded.")
-    ((release,),) = opened.rows("select max(release) from marts.timezones")
+    ((release,),) = warehouse.rows("select max(release) from marts.timezones")
     covered = sum(zone.area for zone in zones)
     panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones, share=0.5)
-    _read(opened, known["timezones"], [panel], offset, None)
+    _read(warehouse, known["timezones"], [panel], offset, None)
     _fit([panel])
     colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
     shown = f"{len(zones):,} zones; the colour says which standard offset from UTC, in hours"
@@ -166,12 +166,12 @@ class Unit:
         return math.sqrt(max(self.area, 1.0)) * 700
 
 
-def _units(opened: Marts, mart: Mart, country: str) -> list[Unit]:
+def _units(warehouse: Warehouse, mart: Mart, country: str) -> list[Unit]:
     query = (
         f"select {mart.key}, {country}, point_lon, point_lat, coalesce(area_km2, 0), min_lat, max_lat "  # noqa: S608
         f"from marts.{mart.name} where point_lon is not null order by 5 desc, 1"
     )
-    return [Unit(*row) for row in opened.rows(query)]
+    return [Unit(*row) for row in warehouse.rows(query)]
 
 
 def _nothing(title: str, why: str) -> Figure:
@@ -249,11 +249,11 @@ def _fit(panels: Sequence[Panel]) -> None:
         panel.height /= max(too_high, 1.0)
 
 
-def _read(opened: Marts, mart: Mart, panels: Sequence[Panel], colour: str, country: str | None) -> None:
+def _read(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], colour: str, country: str | None) -> None:
     """Read the shapes of a mart into the panels, and set the frames around their members."""
     for panel in panels:
         reach, is_member = [], []
-        for gid, key, shape in _shapes(opened, mart, panel, colour, country):
+        for gid, key, shape in _shapes(warehouse, mart, panel, colour, country):
             panel.shapes.setdefault(key, []).append(_path(shape))
             reach.append(shapely.bounds(shape))
             is_member.append(gid in panel.members)
@@ -276,24 +276,24 @@ def _around(reach: Floats, margin: float) -> tuple[float, float, float, float]:
     return west - more, south - more, east + more, north + more
 
 
-def _read_borders(opened: Marts, mart: Mart, panels: Sequence[Panel], country: str) -> None:
+def _read_borders(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], country: str) -> None:
     """Read the outlines of the level above."""
     for panel in panels:
-        panel.borders = [_path(shape) for _, _, shape in _shapes(opened, mart, panel, "gid", country)]
+        panel.borders = [_path(shape) for _, _, shape in _shapes(warehouse, mart, panel, "gid", country)]
 
 
 def _shapes(
-    opened: Marts, mart: Mart, panel: Panel, colour: str, country: str | None
+    warehouse: Warehouse, mart: Mart, panel: Panel, colour: str, country: str | None
 ) -> Iterator[tuple[str, Any, shapely.Geometry]]:
     """Yield key, colour's key and shape of what a panel shows: thinned to what can be seen, and projected."""
     where, parameters = (f"{country} = ?", [panel.country]) if panel.country else ("true", [])
-    columns = [mart.key, f"{colour} as colour", f"{opened.as_wkb}({GEOMETRY}) as {GEOMETRY}"]
+    columns = [mart.key, f"{colour} as colour", f"{warehouse.as_wkb}({GEOMETRY}) as {GEOMETRY}"]
     transformer = _transformer(panel.projection)
 
     def projected(points: Floats) -> Floats:
         return np.column_stack(transformer.transform(points[:, 0], points[:, 1]))
 
-    for batch in opened.reader(mart, columns, where, parameters):
+    for batch in warehouse.reader(mart, columns, where, parameters):
         shapes = shapely.from_wkb(batch.column(2).to_numpy(zero_copy_only=False))
         thinned = shapely.simplify(shapes, panel.tolerance / METRES_PER_DEGREE, preserve_topology=False)
         # a border along a parallel is a curve here, and has to have the points for it
@@ -387,6 +387,6 @@ def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
             figure.axes[0].text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")
 
 
-def _attribution(opened: Marts) -> str:
-    ((release,),) = opened.rows("select max(release) from marts.admin_units")
+def _attribution(warehouse: Warehouse) -> str:
+    ((release,),) = warehouse.rows("select max(release) from marts.admin_units")
     return SOURCES["sample" if release == "sample" else "gadm"].format(release=release)

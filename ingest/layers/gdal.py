@@ -7,7 +7,6 @@ fiona and pyogrio bring a GDAL each. Neither can be told the drivers for every c
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,21 +24,14 @@ def only_our_drivers() -> Iterator[None]:
         yield
 
 
-def register_writers() -> None:
-    """Bring back what `restrict_pyogrio` took out of this process: a file of our own is written by any driver."""
-    from pyogrio._ogr import _register_drivers
-
-    _register_drivers()
-    restrict_pyogrio.cache_clear()
-
-
-@functools.cache
 def restrict_pyogrio() -> None:
-    """Take all drivers but `DRIVERS` out of pyogrio's GDAL, until `register_writers` brings them back."""
+    """Take all drivers but `DRIVERS` out of pyogrio's GDAL, in this process."""
     import pyogrio
     from pyogrio._ogr import _register_drivers
 
     others = set(pyogrio.list_drivers()) - DRIVERS
+    if not others:
+        return
     pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(others))})
-    _register_drivers()  # what was registered at the import is looked through again
+    _register_drivers()  # makes GDAL apply the option to what was registered at the import
     pyogrio.set_gdal_config_options({"GDAL_SKIP": None})

@@ -11,11 +11,14 @@ import fiona
 import pyogrio
 import pytest
 
+from admin_boundaries import export
 from ingest import catalog, engines
 from ingest.errors import FormatUnknown, IngestError
 from ingest.layers import discover, gdal
+from ingest.settings import Settings
 from ingest.sources.cache import check_format
 from tests.fixtures import boundaries
+from tests.fixtures import marts as built
 from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import layers_of, read, slice_of
 
@@ -167,3 +170,13 @@ def test_any_other_path_is_only_a_path(tmp_path: Path, name: str) -> None:
     assert list(fids) == [1]
     for engine in engines.ENGINES:
         assert read(engine, slice_of(layer))["gid_0"].to_pylist() == ["AAA"]
+
+
+def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Settings, tmp_path: Path) -> None:
+    built.write(settings.home)
+    gdal.restrict_pyogrio()
+    output = tmp_path / "units.gpkg"
+    export.export(settings, ["admin_level_1"], (), output, overwrite=False, report=lambda _line: None)
+    assert "FlatGeobuf" in pyogrio.list_drivers()
+    gdal.restrict_pyogrio()
+    assert set(pyogrio.list_drivers()) == gdal.DRIVERS

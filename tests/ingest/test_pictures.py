@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from admin_boundaries import marts, pictures
+from admin_boundaries import pictures
 from admin_boundaries.pictures import entities, maps, page, style
+from admin_boundaries.warehouse import marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
 from tests.conftest import ROOT
@@ -122,7 +123,7 @@ def test_a_quarter_that_lies_apart_is_shown_with_the_rest() -> None:
 
 def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings: Settings) -> None:
     built.write(settings.home, countries=maps.FEW + 1, units=1)
-    with marts.opened(settings) as opened:
-        figure = maps.level(opened, marts.find(opened), 1)
+    with open_warehouse(settings) as warehouse:
+        figure = maps.level(warehouse, marts(warehouse), 1)
     assert len(figure.axes) == 1
     assert figure.dpi == style.DOTS_PER_INCH

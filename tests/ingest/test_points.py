@@ -13,7 +13,7 @@ import shapely
 
 from admin_boundaries import points
 from admin_boundaries.duckdb_plugin import cut_polygon
-from admin_boundaries.lookup import COLUMNS, Row
+from admin_boundaries.locate import COLUMNS, Row
 from ingest.errors import IngestError
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))

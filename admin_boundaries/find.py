@@ -1,0 +1,86 @@
+"""Find units by name: one query for both targets, but for how each looks up the beginning of a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Name:
+    """A unit that was found by name.
+
+    Attributes
+    ----------
+    gid, path, type_english : str
+        As in ``admin_units`` and ``admin_level_N``; ``type_english`` is None where the publisher has none.
+    admin_level : int
+        Its level.
+    name : str
+        The name that matched, as the publisher writes it.
+    name_kind : str
+        ``name``, ``variant`` or ``local``.
+    is_exact : bool
+        Whether the whole name matched, not only its beginning.
+    """
+
+    gid: str
+    admin_level: int
+    name: str
+    name_kind: str
+    type_english: str | None
+    path: str
+    is_exact: bool
+
+
+# To be formatted with the target's placeholders, and the condition that `folded_name` begins with what is wanted.
+FIND = """
+with
+
+wanted as (
+
+    select marts.fold_name({name}) as folded_name
+
+),
+
+matches as (
+
+    select
+        names.gid,
+        names.admin_level,
+        names.name,
+        names.name_kind,
+        names.type_english,
+        names.path,
+        names.folded_name = wanted.folded_name as is_exact,
+        row_number() over (
+            partition by names.gid
+            order by
+                case when names.folded_name = wanted.folded_name then 0 else 1 end,
+                case names.name_kind when 'name' then 0 when 'variant' then 1 else 2 end,
+                names.name
+        ) as match_number
+    from marts.admin_unit_names as names
+    inner join wanted
+        on {begins}
+    where wanted.folded_name <> ''
+
+)
+
+select
+    gid,
+    admin_level,
+    name,
+    name_kind,
+    type_english,
+    path,
+    is_exact
+from matches
+where match_number = 1
+order by
+    case when is_exact then 0 else 1 end,
+    case name_kind when 'name' then 0 when 'variant' then 1 else 2 end,
+    admin_level,
+    path,
+    gid
+limit {limit}
+"""

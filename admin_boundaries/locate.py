@@ -1,0 +1,30 @@
+"""The answer to where a point is: its columns, the same for one point, for many and for a file of them.
+
+``dbt build`` makes the functions that answer, beside the marts of either target (``macros/lookup``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats: TypeAlias = npt.NDArray[np.float64]
+
+COLUMNS = (
+    *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
+    *("path", "gids", "tzid", "tzids"),
+)
+Row = tuple[Any, ...]
+
+
+def as_text(value: object) -> str:
+    """Return a value of an answer as text for a table: nothing for NULL, lists separated by ``|``."""
+    if value is None:
+        return ""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "|".join(map(str, value))
+    return str(value)

@@ -1,0 +1,114 @@
+"""The marts in PostGIS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from admin_boundaries.find import FIND, Name
+from admin_boundaries.warehouse import NOT_BUILT, Mart, first_line, quoted, relation
+from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.settings import Postgres
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from admin_boundaries.locate import Floats, Row
+
+SESSIONS = 4  # many points are divided over this many: each is answered by one of the server's processes
+SESSION_POINTS = 2000  # fewer are not worth another session
+MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+
+
+@contextmanager
+def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
+    """Connect to a server; see `admin_boundaries.warehouse.open_warehouse`."""
+    try:
+        with ExitStack() as open_until:
+
+            def connect() -> psycopg.Connection:
+                return open_until.enter_context(psycopg.connect(where.uri(), connect_timeout=10, autocommit=True))
+
+            yield PostgresWarehouse(connect, where.uri(), open_until)
+    except MISSING as error:
+        raise MartsMissing(f"{where.place} lacks some of the marts: {first_line(error)}.", NOT_BUILT) from error
+    except psycopg.OperationalError as error:
+        raise TargetUnavailable(
+            f"{where.place} does not answer: {first_line(error)}.", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        ) from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise TargetUnavailable(
+            f"{where.place}: {first_line(error)}.", "Set PGUSER to the reader, or run: python -m ingest init"
+        ) from error
+
+
+class PostgresWarehouse:
+    """See `admin_boundaries.warehouse.Warehouse`; several sessions answer for many points."""
+
+    as_wkb = "ST_AsBinary"
+
+    def __init__(self, connect: Callable[[], Any], uri: str, open_until: ExitStack) -> None:
+        self._connect, self._uri, self._open_until = connect, uri, open_until
+        self._connection = connect()
+        self._sessions = [self._connection]
+
+    def locate(self, lon: float, lat: float) -> Row:
+        """Answer for one point."""
+        row: Row = self._connection.execute("select * from marts.locate(%s, %s)", (lon, lat)).fetchone()
+        return row
+
+    def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
+        """Answer for many points, divided over the sessions."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        query = "select * from marts.locate_points(%s::float8[], %s::float8[])"
+        while len(self._sessions) < min(SESSIONS, len(lons) // SESSION_POINTS):
+            self._sessions.append(self._connect())
+        size = max(1, -(-len(lons) // len(self._sessions)))
+        parts = [slice(first, first + size) for first in range(0, len(lons), size)]
+
+        def ask(session: Any, part: slice) -> list[Row]:
+            return [row[1:] for row in session.execute(query, (lons[part].tolist(), lats[part].tolist()))]
+
+        with ThreadPoolExecutor(len(self._sessions)) as pool:
+            return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
+
+    def find(self, name: str, limit: int) -> list[Name]:
+        """Find units by name or its beginning.
+
+        A folded name holds neither % nor _, and only a pattern that is known beforehand can use the index.
+        """
+        (folded,) = self._connection.execute("select marts.fold_name(%s)", (name,)).fetchone()
+        begins = "names.folded_name like %(pattern)s"
+        query = FIND.format(name="%(name)s", begins=begins, limit="%(limit)s")
+        rows = self._connection.execute(query, {"name": name, "pattern": f"{folded}%", "limit": limit}).fetchall()
+        return [Name(*row) for row in rows]
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        found: list[tuple[Any, ...]] = self._connection.execute(_numbered(query), parameters).fetchall()
+        return found
+
+    def reader(
+        self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
+    ) -> pa.RecordBatchReader:
+        """Read what the server's COPY gives; geometries are fetched after the sort, row by row."""
+        import adbc_driver_postgresql.dbapi as adbc  # a quarter of a second: `locate` and `find` do without
+
+        condition = psycopg.ClientCursor(self._connection).mogrify(_numbered(where), parameters)
+        query = (
+            f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
+            f"order by {quoted(mart.key)} offset 0) as sorted"
+        )
+        connection = self._open_until.enter_context(closing(adbc.connect(self._uri)))
+        cursor = self._open_until.enter_context(closing(connection.cursor()))
+        cursor.execute(query)
+        return cursor.fetch_record_batch()
+
+
+def _numbered(query: str) -> str:
+    """Return a query with its parameters as psycopg wants them."""
+    return query.replace("%", "%%").replace("?", "%s")

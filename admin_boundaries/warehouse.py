@@ -1,0 +1,181 @@
+"""The marts that dbt built, on either target, read-only: answers for people, Arrow batches for files and maps.
+
+Nothing but the target's own driver is imported, and only when it is needed: a single question is answered quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ingest.errors import MartsMissing, UsageError, did_you_mean
+from ingest.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from admin_boundaries.find import Name
+    from admin_boundaries.locate import Floats, Row
+
+SCHEMA = "marts"
+GEOMETRY = "geom"
+NOT_BUILT = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart and its columns, in order.
+
+    Attributes
+    ----------
+    name : str
+        Without its schema.
+    columns : tuple of str
+        All of them, including the geometry.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def has_geometry(self) -> bool:
+        """Whether its rows have a geometry."""
+        return GEOMETRY in self.columns
+
+    @property
+    def key(self) -> str:
+        """The column that rows are ordered by: the key, or the first part of it."""
+        return self.columns[0]
+
+    @property
+    def country(self) -> str | None:
+        """The column with the country's key; None where rows do not belong to a country."""
+        known = ("gid_0", "country_gid", "gid") if self.name == "admin_level_0" else ("gid_0", "country_gid")
+        return next((name for name in known if name in self.columns), None)
+
+
+class Warehouse(Protocol):
+    """An open, read-only connection to the marts of a target."""
+
+    as_wkb: str  # the SQL function that returns the WKB of a geometry
+
+    def locate(self, lon: float, lat: float) -> Row:
+        """Answer for one point; see `admin_boundaries.locate.COLUMNS`."""
+        ...
+
+    def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
+        """Answer for many points, in their order."""
+        ...
+
+    def find(self, name: str, limit: int) -> list[Name]:
+        """Find units by name or its beginning; whole names come first, own names before variants and local names."""
+        ...
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query; ``?`` stands for a parameter."""
+        ...
+
+    def reader(
+        self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
+    ) -> pa.RecordBatchReader:
+        """Return rows of a mart as a stream.
+
+        Parameters
+        ----------
+        mart : Mart
+            Which one.
+        columns : sequence of str
+            SQL of the columns.
+        where : str
+            Condition; ``?`` stands for a parameter.
+        parameters : sequence
+            Its values.
+
+        Returns
+        -------
+        pyarrow.RecordBatchReader
+            Batches of a few megabytes from PostgreSQL, ordered by the key; of 2,048 rows from DuckDB.
+        """
+        ...
+
+
+@contextmanager
+def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
+    """Connect to the marts of the target.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target.
+
+    Yields
+    ------
+    Warehouse
+
+    Raises
+    ------
+    MartsMissing
+        When they have not been built.
+    TargetUnavailable
+        When the database does not answer, or another process is writing to it.
+    """
+    if settings.postgres:
+        from admin_boundaries import postgres_warehouse
+
+        with postgres_warehouse.connected(settings.postgres) as warehouse:
+            yield warehouse
+    else:
+        from admin_boundaries import duckdb_warehouse
+
+        with duckdb_warehouse.connected(settings.home / "warehouse.duckdb") as embedded:
+            yield embedded
+
+
+def marts(warehouse: Warehouse) -> dict[str, Mart]:
+    """Return all marts by name.
+
+    Raises
+    ------
+    MartsMissing
+        When none have been built.
+    """
+    query = (
+        "select table_name, column_name from information_schema.columns where table_schema = ? "
+        "order by table_name, ordinal_position"
+    )
+    columns: dict[str, list[str]] = {}
+    for table, column in warehouse.rows(query, [SCHEMA]):
+        columns.setdefault(table, []).append(column)
+    if not columns:
+        raise MartsMissing("There are no marts.", NOT_BUILT)
+    return {name: Mart(name, tuple(found)) for name, found in columns.items()}
+
+
+def named(known: dict[str, Mart], name: str) -> Mart:
+    """Return a mart by name.
+
+    Raises
+    ------
+    UsageError
+        When there is no such mart.
+    """
+    if name not in known:
+        raise UsageError(f"There is no mart {name!r}.", did_you_mean(name, known))
+    return known[name]
+
+
+def quoted(name: str) -> str:
+    """Return an identifier as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def relation(mart: Mart) -> str:
+    """Return the name of a mart as SQL."""
+    return f"{SCHEMA}.{quoted(mart.name)}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a driver's message; the rest is a hint for programmers, or a position in our SQL."""
+    return str(error).strip().splitlines()[0].rstrip(".")
