@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ingest.errors import UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.pipeline import load as loading
-from ingest.sources import cache
+from ingest.sources.address import Source
 
 Action = Callable[[Ledger, str, int], str]
 
@@ -50,7 +50,7 @@ def retry(ledger: Ledger, run_id: str, workers: int) -> str:
     if run["state"] not in ENDED:
         raise UsageError(f"Run {run_id} has not ended.", "Resume it.")
     request = Request.from_json(run["request"])
-    signed = [source.public for source in map(cache.Source.parse, request.sources) if source.has_query]
+    signed = [source.public for source in map(Source.parse, request.sources) if source.has_query]
     if signed:
         raise UsageError(
             f"The query of {', '.join(signed)} is kept nowhere.",

@@ -16,8 +16,8 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
+from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers
-from ingest.sources.cache import check_format
 
 LAYER_FILES = (".gpkg", ".shp", ".geojson", ".json")
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}

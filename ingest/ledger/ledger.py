@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from ingest.errors import RightMissing, RunInProgress, RunNotFound, TargetUnavailable
 from ingest.settings import Settings
-from ingest.sources.cache import Source
+from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Request:
     dataset, release, engine : str
         As in the catalog, and the engine's name.
     sources : tuple of str
-        Locations, see `ingest.sources.cache.Source.parse`.
+        Locations, see `ingest.sources.address.Source.parse`.
     scope : str
         ``world`` (the publisher's whole release), ``countries`` or ``custom`` (a source of the user's).
     variant : str or None

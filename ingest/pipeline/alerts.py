@@ -27,7 +27,8 @@ from sqlalchemy.exc import IntegrityError
 from ingest.errors import IngestError, SettingsError
 from ingest.ledger.ledger import Ledger, UtcTime, metadata, runs
 from ingest.settings import Settings
-from ingest.sources import cache
+from ingest.sources import http
+from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ def send(webhook: str, message: dict[str, Any]) -> None:
 
 
 def _post(webhook: str, body: bytes) -> None:
-    with cache.handle(cache.Source(webhook)) as curl:
+    with http.handle(Source(webhook)) as curl:
         curl.setopt(pycurl.FOLLOWLOCATION, False)
         curl.setopt(pycurl.TIMEOUT, SECONDS)
         curl.setopt(pycurl.HTTPHEADER, ["Content-Type: application/json; charset=utf-8", "Expect:"])

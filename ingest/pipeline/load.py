@@ -12,7 +12,8 @@ from ingest.pipeline import alerts, consumer, publication, refresh, signed_addre
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
-from ingest.sources import cache, mirrors
+from ingest.sources import mirrors
+from ingest.sources.address import Source
 
 
 class RunFailed(IngestError):
@@ -104,7 +105,7 @@ def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bo
         sink.ensure_published(name, dataset.tables)
     started, unchanged = [], []
     for request in requests:
-        public = [cache.Source.parse(location).public for location in request.sources]
+        public = [Source.parse(location).public for location in request.sources]
         identity, published = identities[request.dataset], ledger.published_run(request.dataset)
         if (
             not force
@@ -294,7 +295,7 @@ def _see_through(
 
 
 def _identity(settings: Settings, request: Request) -> str | None:
-    sources = [cache.Source.parse(location) for location in request.sources]
+    sources = [Source.parse(location) for location in request.sources]
     found = [mirrors.identity(mirrors.candidates(source, request, number)) for number, source in enumerate(sources)]
     return request.identity(
         [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]

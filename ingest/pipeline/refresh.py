@@ -28,8 +28,8 @@ from ingest.pipeline.queue import huey
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings
 from ingest.settings import load as load_settings
-from ingest.sources import cache, mirrors
-from ingest.sources.cache import Source
+from ingest.sources import cache, http, mirrors
+from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ def latest(where: catalog.Latest) -> str:
         When it leads nowhere, or to something without such a name.
     """
     reached = ""
-    for attempt in cache.retrying():
+    for attempt in http.retrying():
         with attempt:
             reached = _final_address(Source.parse(where.url))
     match = where.pattern.search(reached)
@@ -286,7 +286,7 @@ def latest(where: catalog.Latest) -> str:
 
 def _final_address(source: Source) -> str:
     """Return the address that redirects lead to."""
-    with cache.handle(source) as curl:
+    with http.handle(source) as curl:
         curl.setopt(pycurl.NOBODY, True)
         curl.setopt(pycurl.TIMEOUT, PROBE_SECONDS)
         try:

@@ -15,7 +15,7 @@ from ingest.errors import RunNotFound, SourceUnavailable, UsageError
 from ingest.ledger.ledger import ENDED, Ledger, Request
 from ingest.pipeline.queue import huey
 from ingest.settings import Settings
-from ingest.sources.cache import Source
+from ingest.sources.address import Source
 
 PREFIX = "ingest-addresses-"
 

@@ -30,7 +30,9 @@ from ingest.pipeline.publication import Outcome
 from ingest.pipeline.queue import huey
 from ingest.settings import Settings, load
 from ingest.sources import mirrors
-from ingest.sources.cache import Source, checksum, unpack, unpacked
+from ingest.sources.address import Source
+from ingest.sources.archive import unpack, unpacked
+from ingest.sources.cache import checksum
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 from ingest.errors import SourceInterrupted, SourceUnavailable
 from ingest.ledger.ledger import Request
 from ingest.sources import cache
-from ingest.sources.cache import Fetched, Source
+from ingest.sources.address import Source
+from ingest.sources.cache import Fetched
 
 log = logging.getLogger(__name__)
 

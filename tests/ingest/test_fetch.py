@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.sources import cache
-from ingest.sources.cache import Source
+from ingest.sources import cache, http
+from ingest.sources.address import Source
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
 
@@ -52,11 +52,11 @@ def test_a_transfer_that_breaks_off_is_resumed_where_it_stopped(publisher: Publi
 def test_a_transfer_is_resumed_by_the_next_command_after_all_tries_of_one_failed(
     publisher: Publisher, tmp_path: Path
 ) -> None:
-    publisher.next_answers = [answers.breaks_off_after(100)] * cache.ATTEMPTS
+    publisher.next_answers = [answers.breaks_off_after(100)] * http.ATTEMPTS
     with pytest.raises(SourceInterrupted):
         bring(publisher, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY
-    assert publisher.downloads()[-1].headers["Range"] == f"bytes={100 * cache.ATTEMPTS}-"
+    assert publisher.downloads()[-1].headers["Range"] == f"bytes={100 * http.ATTEMPTS}-"
 
 
 def test_a_file_that_changed_while_it_was_interrupted_is_begun_anew(publisher: Publisher, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_part_of_another_version_is_not_put_behind_the_first(publisher: Publis
 def test_a_server_that_says_more_bytes_than_it_sends_is_asked_for_the_rest(
     publisher: Publisher, tmp_path: Path
 ) -> None:
-    publisher.next_answers = [answers.says_length(len(BODY) + 7)] * cache.ATTEMPTS
+    publisher.next_answers = [answers.says_length(len(BODY) + 7)] * http.ATTEMPTS
     with pytest.raises(SourceInterrupted, match="bytes"):
         bring(publisher, tmp_path)
     assert not list(tmp_path.rglob("gadm.zip"))
@@ -116,7 +116,7 @@ def test_an_unneeded_part_beyond_the_end_is_begun_anew(publisher: Publisher, tmp
 
 @pytest.mark.parametrize("code", [401, 403, 404, 410])
 def test_a_file_that_is_not_there_is_asked_for_once(publisher: Publisher, tmp_path: Path, code: int) -> None:
-    publisher.next_answers = [answers.status(code)] * cache.ATTEMPTS
+    publisher.next_answers = [answers.status(code)] * http.ATTEMPTS
     with pytest.raises(SourceUnavailable, match=f"answered {code}") as caught:
         bring(publisher, tmp_path)
     assert not isinstance(caught.value, SourceInterrupted)
@@ -125,9 +125,9 @@ def test_a_file_that_is_not_there_is_asked_for_once(publisher: Publisher, tmp_pa
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503])
 def test_a_server_that_is_busy_is_asked_again(publisher: Publisher, tmp_path: Path, code: int) -> None:
-    publisher.next_answers = [answers.status(code)] * (cache.ATTEMPTS - 1)
+    publisher.next_answers = [answers.status(code)] * (http.ATTEMPTS - 1)
     assert bring(publisher, tmp_path).sha256 == SHA256
-    assert len(publisher.downloads()) == cache.ATTEMPTS
+    assert len(publisher.downloads()) == http.ATTEMPTS
 
 
 class FullDisk(io.BytesIO):
@@ -138,14 +138,14 @@ class FullDisk(io.BytesIO):
 
 
 def test_a_disk_that_fills_up_during_a_download_is_told_as_such(publisher: Publisher) -> None:
-    source = cache.Source.parse(publisher.url())
+    source = Source.parse(publisher.url())
     with pytest.raises(SourceUnavailable, match="cannot be written to this disk") as caught:
-        cache._request(source, cache._Validators(), into=FullDisk())
+        http.request(source, http.Validators(), into=FullDisk())
     assert not isinstance(caught.value, SourceInterrupted)  # trying again makes no room
 
 
 def test_a_server_that_stays_busy_ends_as_a_fault_that_may_pass(publisher: Publisher, tmp_path: Path) -> None:
-    publisher.next_answers = [answers.status(503)] * cache.ATTEMPTS
+    publisher.next_answers = [answers.status(503)] * http.ATTEMPTS
     with pytest.raises(SourceInterrupted, match="answered 503") as caught:
         bring(publisher, tmp_path)
     assert isinstance(caught.value, SourceInterrupted)
@@ -214,7 +214,7 @@ def test_no_password_and_no_query_is_in_a_message_or_a_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     url = publisher.url("gadm.zip?token=swordfish").replace("http://", "http://anna:hunter2@")
-    for answer in (answers.status(404), *[answers.status(503)] * cache.ATTEMPTS, answers.redirects_to("file:///x")):
+    for answer in (answers.status(404), *[answers.status(503)] * http.ATTEMPTS, answers.redirects_to("file:///x")):
         publisher.next_answers.append(answer)
     for _ in range(3):
         with pytest.raises(SourceUnavailable) as caught:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import ChecksumMismatch, SourceUnavailable, UsageError
-from ingest.sources import cache
-from ingest.sources.cache import Source
+from ingest.sources import archive, cache
+from ingest.sources.address import Source
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
 
@@ -161,6 +161,6 @@ def test_a_truncated_download_that_no_server_admits_is_brought_again(publisher: 
     publisher.next_answers = [answers.says_length(700)]
     fetched = cache.fetch(Source(publisher.url()), tmp_path / "downloads")
     assert fetched.bytes == 700
-    with pytest.raises(cache.ArchiveInvalid):
-        cache.unpack(fetched, tmp_path)
+    with pytest.raises(archive.ArchiveInvalid):
+        archive.unpack(fetched, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY

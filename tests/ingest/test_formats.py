@@ -15,8 +15,8 @@ from admin_boundaries import export
 from ingest import catalog, engines
 from ingest.errors import FormatUnknown, IngestError
 from ingest.layers import discover, gdal
+from ingest.layers.formats import check_format
 from ingest.settings import Settings
-from ingest.sources.cache import check_format
 from tests.fixtures import boundaries
 from tests.fixtures import marts as built
 from tests.fixtures.publisher import Publisher, serving

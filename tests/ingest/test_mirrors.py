@@ -15,8 +15,8 @@ from ingest import catalog
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
 from ingest.ledger.ledger import Ledger, Request
 from ingest.settings import Settings
-from ingest.sources import cache, mirrors
-from ingest.sources.cache import Source
+from ingest.sources import http, mirrors
+from ingest.sources.address import Source
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
@@ -51,11 +51,11 @@ def unreachable() -> str:
 def test_a_file_that_the_publisher_does_not_give_is_taken_from_the_mirror(
     publisher: Publisher, mirror: Publisher, tmp_path: Path, code: int
 ) -> None:
-    publisher.next_answers = [answers.status(code)] * cache.ATTEMPTS
+    publisher.next_answers = [answers.status(code)] * http.ATTEMPTS
     source, fetched = mirrors.bring([Source(publisher.url()), Source(mirror.url())], tmp_path)
     assert source.location == mirror.url()
     assert fetched.path.read_bytes() == BODY
-    assert len(publisher.asked) == (cache.ATTEMPTS if code == 503 else 1)
+    assert len(publisher.asked) == (http.ATTEMPTS if code == 503 else 1)
 
 
 def test_mirrors_are_tried_in_their_order(publisher: Publisher, mirror: Publisher, tmp_path: Path) -> None:

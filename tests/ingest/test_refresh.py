@@ -16,7 +16,7 @@ from ingest.pipeline import alerts, refresh
 from ingest.pipeline.refresh import Finding, Outcome
 from ingest.settings import Settings
 from ingest.sources import cache
-from ingest.sources.cache import Source
+from ingest.sources.address import Source
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Handler, Publisher, serving
 from tests.fixtures.webhook import listening

@@ -17,7 +17,7 @@ from ingest.pipeline import consumer, signed_addresses, tasks
 from ingest.pipeline.queue import create, huey
 from ingest.settings import Postgres, Settings
 from ingest.sources import cache
-from ingest.sources.cache import Source
+from ingest.sources.address import Source
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving

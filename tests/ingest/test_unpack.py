@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ingest.errors import ArchiveInvalid
-from ingest.sources import cache
+from ingest.sources import archive
 from ingest.sources.cache import Fetched
 
 BYTES = random.Random(2).randbytes(5000)
@@ -39,7 +39,7 @@ def zip_of(path: Path, members: Mapping[str | zipfile.ZipInfo, bytes], method: i
 
 def unpack(path: Path, tmp_path: Path) -> Path:
     """Unpack a file below the home of the test."""
-    return cache.unpack(fetched(path), tmp_path / "home")
+    return archive.unpack(fetched(path), tmp_path / "home")
 
 
 def assert_refused(path: Path, tmp_path: Path, reason: str) -> None:
@@ -77,17 +77,17 @@ def test_an_archive_is_unpacked_once_per_checksum(tmp_path: Path) -> None:
 
 def test_what_was_unpacked_is_found_by_its_checksum(tmp_path: Path) -> None:
     file = fetched(zip_of(tmp_path / "one.zip", {"a.gpkg": b"1"}))
-    assert cache.unpacked(file.sha256, tmp_path / "home") is None
-    assert cache.unpacked(file.sha256, tmp_path / "home") is None
-    folder = cache.unpack(file, tmp_path / "home")
-    assert cache.unpacked(file.sha256, tmp_path / "home") == folder
+    assert archive.unpacked(file.sha256, tmp_path / "home") is None
+    assert archive.unpacked(file.sha256, tmp_path / "home") is None
+    folder = archive.unpack(file, tmp_path / "home")
+    assert archive.unpacked(file.sha256, tmp_path / "home") == folder
 
 
 def test_what_is_no_zip_by_name_is_left_where_it_is(tmp_path: Path) -> None:
     path = tmp_path / "gadm.gpkg"
     path.write_bytes(b"1")
     assert unpack(path, tmp_path) == path
-    assert cache.unpack(Fetched(tmp_path, 1, "0" * 64, was_cached=True), tmp_path) == tmp_path
+    assert archive.unpack(Fetched(tmp_path, 1, "0" * 64, was_cached=True), tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(cache.UNPACK_RATIO * cache.CHUNK_BYTES + 1)})
-    assert path.stat().st_size < cache.CHUNK_BYTES
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.UNPACK_RATIO * archive.CHUNK_BYTES + 1)})
+    assert path.stat().st_size < archive.CHUNK_BYTES
     assert_refused(path, tmp_path, "zip bomb")
 
 
 def test_many_members_that_swell_together_are_a_bomb_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "CHUNK_BYTES", 1000)
-    members = {f"{number}.gpkg": bytes(cache.UNPACK_RATIO * 1000 // 2) for number in range(40)}
+    monkeypatch.setattr(archive, "CHUNK_BYTES", 1000)
+    members = {f"{number}.gpkg": bytes(archive.UNPACK_RATIO * 1000 // 2) for number in range(40)}
     assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, "zip bomb")
 
 
@@ -147,7 +147,7 @@ def test_a_member_that_lies_about_its_size_writes_no_more_than_it_says(tmp_path:
 def test_an_archive_that_does_not_fit_on_the_disk_is_refused_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=cache.UNPACK_FREE_BYTES + 4999)
+    usage = shutil.disk_usage(tmp_path)._replace(free=archive.UNPACK_FREE_BYTES + 4999)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
     assert_refused(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}), tmp_path, "5,000 bytes .* free")
 
@@ -223,7 +223,7 @@ def test_an_archive_with_a_wrong_byte_anywhere_is_unpacked_right_or_refused(
     content[at % len(content)] = value
     path.write_bytes(content)
     try:
-        unpacked = cache.unpack(fetched(path), folder / "home")
+        unpacked = archive.unpack(fetched(path), folder / "home")
     except ArchiveInvalid:
         return
     assert {file.read_bytes() for file in unpacked.rglob("*.gpkg")} <= {b"level" * 40, BYTES[:300]}

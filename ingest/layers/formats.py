@@ -1,0 +1,78 @@
+"""Which format a file is in, told from its bytes: a virtual or indirect format under a harmless name is refused."""
+
+from __future__ import annotations
+
+import codecs
+import mmap
+import os
+import re
+from pathlib import Path
+from typing import BinaryIO
+
+from ingest.errors import FormatUnknown
+from ingest.sources.archive import CHUNK_BYTES, looks_like
+
+# The member "crs" of a GeoJSON, however it may be spelt, and what may stand behind it: GDAL fetches one of type "link".
+CRS_KEY = re.compile(
+    rb"""["'](?:c|\\u00[46]3)(?:r|\\u00[57]2)(?:s|\\u00[57]3)(?:\\u0000[^"']*)?["'](?:\s|/\*.*?\*/|//[^\n]*\n)*:\s*""",
+    re.IGNORECASE | re.DOTALL,
+)
+CRS_HARMLESS = re.compile(
+    rb"""[^{/\s]|\{\s*"type"\s*:\s*"name"\s*,\s*"properties"\s*:\s*\{\s*"name"\s*:\s*"[^"\\]*"\s*\}\s*\}"""
+)
+
+
+def check_format(path: Path) -> str:
+    """Return the GDAL driver of a file, told from its first bytes rather than its name.
+
+    A virtual or indirect format under a harmless name never reaches GDAL.
+
+    Raises
+    ------
+    FormatUnknown
+        When the bytes are not those of the format that the name promises.
+    """
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        head = file.read(512)
+        is_json = suffix in (".geojson", ".json")
+        is_text = not is_json or _is_utf8(file)
+        has_linked_crs = is_json and _has_linked_crs(file)
+    if not is_text:
+        raise FormatUnknown(f"{path.name} is not in UTF-8, as a GeoJSON must be.", "Convert it, or download it again.")
+    if has_linked_crs:
+        raise FormatUnknown(
+            f"{path.name} gives its reference system by an address, which is not followed.",
+            'Name it instead ("crs": {"type": "name", …}), or leave it out for WGS 84.',
+        )
+    if suffix == ".gpkg" and head.startswith(b"SQLite format 3\0"):
+        return "GPKG"
+    if suffix == ".shp" and head[:4] == b"\x00\x00\x27\x0a":
+        return "ESRI Shapefile"
+    if suffix in (".geojson", ".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return "GeoJSON"
+    raise FormatUnknown(
+        f"{path.name} is no GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
+        "Give a .gpkg, .shp, .geojson, or a .zip or folder of them.",
+    )
+
+
+def _is_utf8(file: BinaryIO) -> bool:
+    """Tell whether a file is text that GDAL's messages can quote: fiona crashes on them otherwise."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    file.seek(0)
+    try:
+        while data := file.read(CHUNK_BYTES):
+            decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _has_linked_crs(file: BinaryIO) -> bool:
+    """Tell whether a GeoJSON asks its reader to fetch the reference system from somewhere."""
+    if os.fstat(file.fileno()).st_size == 0:
+        return False
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return any(not CRS_HARMLESS.match(text, key.end()) for key in CRS_KEY.finditer(text))
