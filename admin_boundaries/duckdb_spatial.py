@@ -6,11 +6,11 @@ The extension binary comes from the PyPI package ``duckdb-extension-spatial``, w
 
 from __future__ import annotations
 
-from duckdb import DuckDBPyConnection
+import duckdb
 from duckdb_extensions import import_extension
 
 
-def load_spatial(connection: DuckDBPyConnection) -> None:
+def load_spatial(connection: duckdb.DuckDBPyConnection) -> None:
     """Put the packaged spatial extension in place, once per machine, and load it.
 
     Parameters
@@ -20,3 +20,17 @@ def load_spatial(connection: DuckDBPyConnection) -> None:
     """
     import_extension("spatial", con=connection)
     connection.load_extension("spatial")
+
+
+def version() -> str:
+    """Return DuckDB's version, after making sure that it works with the spatial extension.
+
+    Raises
+    ------
+    duckdb.Error, ImportError
+        When it does not.
+    """
+    with duckdb.connect() as connection:
+        load_spatial(connection)
+        connection.sql("select ST_Point(0, 0)").fetchall()
+    return duckdb.__version__

@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100_000, help="random land points to compare zones on")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results"), help="folder of the results")
     options = parser.parse_args()
-    where, finder = settings.load(), TimezoneFinder()
+    where, finder = settings.read_settings(), TimezoneFinder()
     with open_warehouse(where) as warehouse:
         found: dict[str, Any] = {"target": where.target, "machine": _machine(), **_size(warehouse)}
         found["measures"] = list(measures(warehouse, where, finder))

@@ -9,16 +9,16 @@ import socket
 import sys
 
 from ingest.errors import IngestError
-from ingest.ledger.ledger import Ledger
+from ingest.ledger import Ledger
 from ingest.pipeline.consumer import queue_id
-from ingest.settings import load
+from ingest.settings import read_settings
 
 
 def main() -> int:
     """Return the exit code: 0 where a consumer of this host is alive."""
     here = f"{socket.gethostname()}:"
     try:
-        consumers = Ledger(load()).live_consumers(queue_id())
+        consumers = Ledger(read_settings()).live_consumers(queue_id())
     except IngestError as error:
         print(error, file=sys.stderr)
         return 1

@@ -179,7 +179,7 @@ def addresses(
 
 
 @cache
-def load(path: Path = CATALOG) -> Mapping[str, Dataset]:
+def datasets(path: Path = CATALOG) -> Mapping[str, Dataset]:
     """Read the catalog.
 
     Returns
@@ -206,10 +206,10 @@ def get(name: str) -> Dataset:
     UsageError
         When the catalog has no such dataset.
     """
-    datasets = load()
-    if name not in datasets:
-        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, datasets))
-    return datasets[name]
+    known = datasets()
+    if name not in known:
+        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, known))
+    return known[name]
 
 
 def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:

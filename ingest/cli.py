@@ -131,15 +131,15 @@ def load(
 ) -> None:
     """Load DATASETS into the staging tables and publish them."""
     from ingest import catalog
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
     names = list(dict.fromkeys(datasets))
     for name in names:
-        if name not in catalog.load():
+        if name not in catalog.datasets():
             raise UsageError(
-                f"There is no dataset or command {name!r}.", did_you_mean(name, [*catalog.load(), *cli.commands])
+                f"There is no dataset or command {name!r}.", did_you_mean(name, [*catalog.datasets(), *cli.commands])
             )
-    requests = loading.requests(
+    requests = runs.requests(
         names,
         releases=_per_dataset(releases, names),
         sources=_per_dataset(sources, names),
@@ -150,7 +150,7 @@ def load(
         oceans=oceans,
         is_validated=is_validated,
     )
-    loading.load(requests, workers=workers, force=force, is_async=is_async)
+    runs.start(requests, console, workers=workers, force=force, is_async=is_async)
 
 
 def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
@@ -160,7 +160,7 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
     sorted_values: dict[str, list[str]] = {name: [] for name in names}
     for value in values:
         name, mark, rest = value.partition("=")
-        if mark and re.fullmatch(r"\w+", name) and name in catalog.load():
+        if mark and re.fullmatch(r"\w+", name) and name in catalog.datasets():
             if name not in sorted_values:
                 raise UsageError(f"An option is for {name}, which is not loaded.", f"Add {name} to the command.")
             sorted_values[name].append(rest)
@@ -180,11 +180,10 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
 )
 def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
-    from ingest.pipeline import consumer
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import consumer, runs
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
-    settings, ledger = loading.open_target()
+    settings, ledger = runs.open_target()
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
     consumer.run(settings, ledger, workers, run_ids, schedule)
 
@@ -194,11 +193,11 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 @click.option("--watch", is_flag=True, help="Follow RUN, or every run that has not ended, to its end.")
 def status(run_id: str | None, watch: bool) -> None:
     """Show the latest runs, or every slice of RUN."""
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
-    settings, ledger = loading.open_target()
+    settings, ledger = runs.open_target()
     if watch:
-        loading.watch(settings, ledger, run_id)
+        runs.watch(settings, ledger, run_id, console)
     if run_id:
         console.run(ledger, ledger.run(run_id), settings.target)
     else:
@@ -213,27 +212,27 @@ def status(run_id: str | None, watch: bool) -> None:
 )
 def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
     """Finish RUN, or every run whose workers are gone: what is loaded stays, what is missing is loaded."""
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
-    loading.resume(run_id, workers=workers, sources=sources)
+    runs.resume(run_id, console, workers=workers, sources=sources)
 
 
 @cli.command()
 @click.argument("dataset")
 def rollback(dataset: str) -> None:
     """Return DATASET to the publication before the present one."""
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
-    loading.rollback(dataset)
+    runs.rollback(dataset, console)
 
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
 def abandon(run_id: str) -> None:
     """Give RUN up: it ends as failed, and what readers see stays."""
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
-    loading.abandon(run_id)
+    runs.abandon(run_id, console)
 
 
 @cli.command()
@@ -255,16 +254,16 @@ def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
     from ingest.setup import rights
 
     roles = rights.Roles(loader=loader, transformer=transformer, reader=reader)
-    rights.init(settings.load(), roles, dry_run=dry_run, report=console.say)
+    rights.init(settings.read_settings(), roles, dry_run=dry_run, report=console.say)
 
 
 @cli.command()
 @workers_to_start
 def refresh(workers: int) -> None:
     """Look once whether a publisher has something new, and load it."""
-    from ingest.pipeline import load as loading
+    from ingest.pipeline import runs
 
-    loading.refresh_published(workers=workers)
+    runs.refresh_published(console, workers=workers)
 
 
 @cli.command()
@@ -277,7 +276,7 @@ def alert(text: str | None, is_test: bool) -> None:
 
     if bool(text) == is_test:
         raise UsageError("Give either a TEXT or --test.")
-    alerts.send_now(settings.load(), text)
+    alerts.send_now(settings.read_settings(), text)
     console.say("The webhook took the message.")
 
 
@@ -306,12 +305,12 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
             raise UsageError("Give either LON and LAT, or --input and --output.")
         from admin_boundaries import points
 
-        with open_warehouse(settings.load()) as warehouse:
+        with open_warehouse(settings.read_settings()) as warehouse:
             rows = points.locate_file(warehouse, source, target, console.points_done)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
-    with open_warehouse(settings.load()) as warehouse:
+    with open_warehouse(settings.read_settings()) as warehouse:
         console.location(dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True)))
 
 
@@ -339,7 +338,7 @@ def find(name: str, limit: int) -> None:
     from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
 
-    with open_warehouse(settings.load()) as warehouse:
+    with open_warehouse(settings.read_settings()) as warehouse:
         found = warehouse.find(name, limit + 1)
     if not found:
         raise NameUnknown(f"No unit goes by {name!r}, or by a name that begins so.", "Try its beginning only.")
@@ -370,7 +369,7 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
-    current = settings.load()
+    current = settings.read_settings()
     drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)
     if page:
         drawings.finish(page, drawn, console.published(Ledger(current)))
@@ -388,7 +387,7 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     from admin_boundaries import export as exports
     from ingest import settings
 
-    exports.export(settings.load(), names, countries, output, overwrite=overwrite, report=console.say)
+    exports.export(settings.read_settings(), names, countries, output, overwrite=overwrite, report=console.say)
 
 
 @cli.command()
@@ -405,18 +404,19 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
     """Serve a page that shows runs, slices and workers as they are."""
     from ingest import dashboard as pages
 
-    pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers)
+    pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say)
 
 
 @cli.command()
 def doctor() -> None:
     """Check what the target needs, and say how to get what is missing."""
+    from admin_boundaries import duckdb_spatial
     from ingest import settings
     from ingest.setup import doctor as checks
 
-    current = settings.load()
+    current = settings.read_settings()
     console.say(f"target: {current.target}")
-    checks.require(list(checks.examine(current)), console.finding)
+    checks.require(list(checks.examine(current, duckdb_spatial.version)), console.check)
 
 
 def main() -> None:

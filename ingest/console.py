@@ -14,13 +14,12 @@ from ingest.errors import IngestError, TargetUnavailable
 
 if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger, which takes longer to import
     from rich.progress import Progress, TaskID
-    from sqlalchemy.engine import RowMapping
 
-    from ingest.ledger.ledger import Ledger
-    from ingest.setup.doctor import Finding
+    from ingest.ledger import Ledger, Run, Slice
+    from ingest.setup.doctor import Check
 
 POLL_SECONDS = 0.2
-QUIET_SECONDS = 5.0  # so long without a sign of life from any consumer, and nobody is waited for
+QUIET_SECONDS = 5.0  # without a heartbeat from any consumer for so long, the watch ends
 OUTAGE_SECONDS = 60.0  # a database that restarts is waited for
 LINE_SECONDS = 5.0  # how often a run that is watched without a terminal says where it is
 
@@ -53,12 +52,11 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
     run_ids : sequence of str
         The runs.
     is_alive : callable
-        Whether anyone still works on them; the watch ends when nobody does.
+        Whether a worker is still there; the watch ends when none is.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from ingest.ledger import progress
-    from ingest.ledger.ledger import ENDED
 
     columns = (
         TextColumn("{task.description:<22}"),
@@ -80,29 +78,29 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
             except TargetUnavailable:
                 if time.monotonic() - answered > OUTAGE_SECONDS:
                     raise
-                worked = time.monotonic()  # nobody can give a sign of life to a database that is away
+                worked = time.monotonic()  # no heartbeat can reach a database that is away
                 time.sleep(POLL_SECONDS)
                 continue
             is_time = not err.is_terminal and time.monotonic() - said > LINE_SECONDS
             for run in runs:
-                _show(shown, bars, run, slices[run["run_id"]])
+                _show(shown, bars, run, slices[run.run_id])
                 if is_time:
-                    err.print(progress.line(run, slices[run["run_id"]], datetime.now(UTC)))
+                    err.print(progress.line(run, slices[run.run_id], datetime.now(UTC)))
             if is_time:
                 said = time.monotonic()
-            if all(run["state"] in ENDED for run in runs) or answered - worked > QUIET_SECONDS:
+            if all(run.state.has_ended for run in runs) or answered - worked > QUIET_SECONDS:
                 return
             time.sleep(POLL_SECONDS)
 
 
-def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: RowMapping, rows: Sequence[RowMapping]) -> None:
+def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: Run, rows: Sequence[Slice]) -> None:
     """Bring the bars of a run up to date: what its files do until it is planned, then one for each layer."""
     from ingest.ledger import progress
 
-    run_id = run["run_id"]
+    run_id = run.run_id
     if not rows:
         key = (run_id, "")
-        name = f"{run['dataset']}: {run['state']}"
+        name = f"{run.dataset}: {run.state}"
         if key not in bars:
             bars[key] = shown.add_task(name, total=None, rows="", rate="", left="")
         shown.update(bars[key], description=name)
@@ -126,24 +124,24 @@ def published(ledger: Ledger) -> str:
     """Return a sentence for each dataset that says which release readers see, and since when."""
     from ingest import catalog
 
-    found = [ledger.published_run(name) for name in catalog.load()]
+    found = [ledger.published_run(name) for name in catalog.datasets()]
     lines = [
-        f"**{run['dataset']}**: release {run['release']}, {run['rows_loaded']:,} rows, "
-        f"published {run['published_at']:%Y-%m-%d %H:%M} UTC."
+        f"**{run.dataset}**: release {run.release}, {run.rows_loaded:,} rows, "
+        f"published {run.published_at:%Y-%m-%d %H:%M} UTC."
         for run in found
         if run
     ]
     return " ".join(lines) or "Nothing is loaded yet."
 
 
-def summary(ledger: Ledger, run: RowMapping, target: str) -> None:
+def summary(ledger: Ledger, run: Run, target: str) -> None:
     """Print one line that says what a run came to; it can be pasted into an issue."""
     from ingest.ledger import progress
 
-    say(progress.summary(run, ledger.slices(run["run_id"]), target))
+    say(progress.summary(run, ledger.slices(run.run_id), target))
 
 
-def counts(ledger: Ledger, runs: Sequence[RowMapping]) -> None:
+def counts(ledger: Ledger, runs: Sequence[Run]) -> None:
     """Print the rows of every raw table of the given runs."""
     from ingest import catalog
 
@@ -151,69 +149,66 @@ def counts(ledger: Ledger, runs: Sequence[RowMapping]) -> None:
     for name in ("rows", "slices", "MB"):
         table.add_column(name, justify="right")
     for run in runs:
-        rows = ledger.slices(run["run_id"])
-        for raw in catalog.get(run["dataset"]).tables:
-            mine = [row for row in rows if row["table_name"] == raw.name]
+        rows = ledger.slices(run.run_id)
+        for raw in catalog.get(run.dataset).tables:
+            mine = [row for row in rows if row.table_name == raw.name]
             table.add_row(
-                run["dataset"],
-                run["release"],
+                run.dataset,
+                run.release,
                 raw.name,
-                str(sum(row["rows_loaded"] or 0 for row in mine)),
+                str(sum(row.rows_loaded or 0 for row in mine)),
                 str(len(mine)),
-                _megabytes(sum(row["bytes"] for row in mine)),
+                _megabytes(sum(row.bytes for row in mine)),
             )
     out.print(table)
 
 
-def runs(rows: Sequence[RowMapping]) -> None:
+def runs(rows: Sequence[Run]) -> None:
     """Print a list of runs."""
     table = Table("run", "dataset", "release", "engine", "state", "started", box=None, pad_edge=False)
     for name in ("seconds", "rows", "MB"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            row["run_id"],
-            row["dataset"],
-            row["release"],
-            row["engine"],
-            row["state"],
-            _time(row["started_at"]),
+            row.run_id,
+            row.dataset,
+            row.release,
+            row.engine,
+            row.state,
+            _time(row.started_at),
             _seconds(row),
-            _number(row["rows_loaded"] if row["rows_loaded"] is not None else row["rows_read"]),
-            _megabytes(row["bytes_read"]),
+            _number(row.rows_loaded if row.rows_loaded is not None else row.rows_read),
+            _megabytes(row.bytes_read),
         )
     out.print(table)
 
 
-def run(ledger: Ledger, row: RowMapping, target: str) -> None:
+def run(ledger: Ledger, found: Run, target: str) -> None:
     """Print a run with its files and slices, and the line that sums it up."""
-    say(f"run {row['run_id']}: {row['dataset']} {row['release']} by {row['engine']}, {row['state']}")
-    if row["error"]:
-        say(f"error: {row['error']}")
-    for file in ledger.files(row["run_id"]):
-        cached = ", from the cache" if file["was_cached"] else ""
-        say(
-            f"file {file['file_no']}: {file['source']}, {file['state']}{cached}, "
-            f"{_megabytes(file['bytes'])} MB, by {file['worker']}"
-        )
+    say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
+    if found.error:
+        say(f"error: {found.error}")
+    for file in ledger.files(found.run_id):
+        cached = ", from the cache" if file.was_cached else ""
+        say(f"file {file.file_no}: {file.source}, {file.state}{cached}, {_megabytes(file.bytes)} MB, by {file.worker}")
     table = Table("slice", "table", "source", "state", box=None, pad_edge=False)
     for name in ("rows", "MB", "seconds", "tries"):
         table.add_column(name, justify="right")
     table.add_column("worker")
-    for item in ledger.slices(row["run_id"]):
+    for item in ledger.slices(found.run_id):
         table.add_row(
-            str(item["slice_no"]),
-            item["table_name"],
-            f"{item['source_file']} {item['fid_from']}–{item['fid_to']}",
-            item["state"],
-            _number(item["rows_loaded"] if item["rows_loaded"] is not None else item["rows_planned"]),
-            _megabytes(item["bytes"]),
+            str(item.slice_no),
+            item.table_name,
+            f"{item.source_file} {item.fid_from}–{item.fid_to}",
+            item.state,
+            _number(item.rows_loaded if item.rows_loaded is not None else item.rows_planned),
+            _megabytes(item.bytes),
             _seconds(item),
-            str(item["attempts"]),
-            item["worker"] or "",
+            str(item.attempts),
+            item.worker or "",
         )
     out.print(table)
-    summary(ledger, row, target)
+    summary(ledger, found, target)
 
 
 def points_done(rows: int) -> None:
@@ -245,12 +240,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     out.print(shown)
 
 
-def finding(item: Finding) -> None:
-    """Print one line of the doctor's, and what to do where something is amiss."""
-    mark = "[green]ok[/]     " if item.is_good else "[red]missing[/]" if item.is_needed else "[yellow]small[/]  "
-    out.print(f"{mark} {_plain(item.what)}: {_plain(item.detail)}")
-    if not item.is_good:
-        out.print(f"        {_plain(item.mend)}")
+def check(found: Check) -> None:
+    """Print one line of the doctor's, and what to do where something is wrong."""
+    mark = "[green]ok[/]     " if found.is_good else "[red]missing[/]" if found.is_needed else "[yellow]warning[/]"
+    out.print(f"{mark} {_plain(found.what)}: {_plain(found.detail)}")
+    if not found.is_good:
+        out.print(f"        {_plain(found.fix)}")
 
 
 def _plain(text: str) -> str:
@@ -269,7 +264,7 @@ def _time(value: datetime | None) -> str:
     return "" if value is None else f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _seconds(row: RowMapping) -> str:
-    if not row["started_at"] or not row["finished_at"]:
+def _seconds(work: Run | Slice) -> str:
+    if not work.started_at or not work.finished_at:
         return ""
-    return f"{(row['finished_at'] - row['started_at']).total_seconds():.1f}"
+    return f"{(work.finished_at - work.started_at).total_seconds():.1f}"

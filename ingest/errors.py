@@ -50,8 +50,8 @@ class DiskFull(IngestError):
     """A disk that rows are written to has no room left."""
 
 
-class RightMissing(IngestError):
-    """The database does not let this user do it."""
+class PermissionMissing(IngestError):
+    """The database does not allow this user to do it."""
 
 
 class SourceUnavailable(IngestError):
@@ -88,6 +88,10 @@ class SourceDamaged(IngestError):
 
 class CountMismatch(IngestError):
     """Rows read, loaded and counted do not agree."""
+
+
+class LedgerTooNew(IngestError):
+    """A newer version of this package has changed the ledger."""
 
 
 class RunNotFound(IngestError):

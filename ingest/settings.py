@@ -92,7 +92,7 @@ class Settings:
         return self.home / "raw"
 
 
-def load(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> Settings:
+def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> Settings:
     """Read the settings.
 
     Parameters

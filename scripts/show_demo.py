@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from admin_boundaries.duckdb_spatial import load_spatial
-from ingest.settings import PROJECT_ROOT, load
+from ingest.settings import PROJECT_ROOT, read_settings
 
 SHOWN_ROWS = 8
 COUNTS = """
@@ -41,7 +41,7 @@ def shown(value: object) -> str:
 
 def main() -> None:
     """Print the demo's outcome."""
-    warehouse = load().home / "warehouse.duckdb"
+    warehouse = read_settings().home / "warehouse.duckdb"
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 120)
     with duckdb.connect(str(warehouse), read_only=True) as connection:

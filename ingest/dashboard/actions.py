@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 from ingest.errors import UsageError
-from ingest.ledger.ledger import ENDED, Ledger, Request
-from ingest.pipeline import load as loading
+from ingest.ledger import Ledger, Run
+from ingest.pipeline import runs
 from ingest.sources.address import Source
 
+log = logging.getLogger(__name__)
+
 Action = Callable[[Ledger, str, int], str]
+
+
+class Quiet:
+    """A reporter that nobody watches: the page shows the run, and what is said goes to the log."""
+
+    def say(self, text: str) -> None:
+        """Log a line."""
+        log.info("%s", text)
+
+    def watch(self, ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
+        """Show nothing."""
+
+    def counts(self, ledger: Ledger, runs: Sequence[Run]) -> None:
+        """Show nothing."""
+
+    def summary(self, ledger: Ledger, run: Run, target: str) -> None:
+        """Show nothing."""
 
 
 def resume(_ledger: Ledger, run_id: str, workers: int) -> str:
@@ -32,7 +52,7 @@ def resume(_ledger: Ledger, run_id: str, workers: int) -> str:
     UsageError
         When it has ended, or an address of it must be given again.
     """
-    loading.resume(run_id, workers=workers, is_async=True)
+    runs.resume(run_id, Quiet(), workers=workers, is_async=True)
     return f"Run {run_id} goes on: what is loaded stays, what is missing is loaded."
 
 
@@ -47,26 +67,26 @@ def retry(ledger: Ledger, run_id: str, workers: int) -> str:
         When another run of the dataset has not ended.
     """
     run = ledger.run(run_id)
-    if run["state"] not in ENDED:
+    if run.state.is_active:
         raise UsageError(f"Run {run_id} has not ended.", "Resume it.")
-    request = Request.from_json(run["request"])
+    request = run.request
     signed = [source.public for source in map(Source.parse, request.sources) if source.has_query]
     if signed:
         raise UsageError(
             f"The query of {', '.join(signed)} is kept nowhere.",
             f"On the command line: python -m ingest {request.dataset} --source ADDRESS",
         )
-    loading.load([request], workers=workers, force=True, is_async=True)
+    runs.start([request], Quiet(), workers=workers, force=True, is_async=True)
     return f"Run {ledger.active_run(request.dataset) or 'of ' + request.dataset} was started with the same request."
 
 
 def rollback(_ledger: Ledger, dataset: str, _workers: int) -> str:
-    """Put the publication before the present one before the readers again.
+    """Return to the publication before the present one.
 
     Raises
     ------
     RunNotFound
-        When there is none, or it is not whole any more.
+        When there is none, or it has lost rows.
     """
-    loading.rollback(dataset)
-    return f"{dataset}: readers see the publication before. `dbt build` brings the marts along."
+    runs.rollback(dataset, Quiet())
+    return f"{dataset}: readers see the publication before. `dbt build` updates the marts."

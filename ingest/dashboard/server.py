@@ -32,12 +32,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest import console
 from ingest.dashboard import actions, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
-from ingest.ledger import progress
-from ingest.ledger.ledger import Ledger
-from ingest.pipeline import load as loading
+from ingest.ledger import Ledger
+from ingest.pipeline.runs import open_target
 from ingest.settings import Settings
 
 FILES = Path(__file__).with_name("files")
@@ -130,7 +128,7 @@ class Dashboard:
 
     async def alive(self, _request: Request) -> Response:
         """Answer whether the ledger does."""
-        await run_in_threadpool(progress.now, self._ledger)
+        await run_in_threadpool(self._ledger.now)
         return PlainTextResponse("ok")
 
     async def press(self, action: actions.Action, request: Request) -> Response:
@@ -233,7 +231,9 @@ def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
     return sorted({name for name in names if name and name not in ("0.0.0.0", "::")})  # noqa: S104  not bound here
 
 
-def serve(*, host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int) -> None:
+def serve(
+    *, host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, report: Callable[[str], None]
+) -> None:
     """Serve the dashboard until it is told to stop.
 
     Parameters
@@ -246,13 +246,15 @@ def serve(*, host: str, port: int, names: Sequence[str], is_read_only: bool, wor
         Show no buttons.
     workers : int
         Worker processes to start for a run that has no live consumer.
+    report : callable
+        Is given the address once it can be opened.
 
     Raises
     ------
     SettingsError
         When nothing can listen there.
     """
-    settings, ledger = loading.open_target()
+    settings, ledger = open_target()
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -260,9 +262,9 @@ def serve(*, host: str, port: int, names: Sequence[str], is_read_only: bool, wor
         raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Give another --port.") from error
     app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
     shown = f"[{host}]" if ":" in host else host
-    console.say(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
+    report(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     if not _is_loopback(host):
-        console.say(
+        report(
             "It asks for no password: whoever reaches this address sees every run"
             + ("." if is_read_only else ", and may resume, retry and roll back. --read-only takes the buttons away.")
         )

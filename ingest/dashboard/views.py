@@ -5,20 +5,18 @@ Everything is read anew for every look: the ledger is the truth, and this proces
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import jinja2
-import sqlalchemy as sa
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
-from sqlalchemy.engine import RowMapping
 
 from ingest import __version__, catalog
 from ingest.errors import TargetUnavailable
-from ingest.ledger import progress
-from ingest.ledger.ledger import ACTIVE, ENDED, Ledger, consumers, files, runs, slices
+from ingest.ledger import File, FileState, Ledger, Run, Slice, SliceState, progress
 from ingest.pipeline import consumer, faults
 from ingest.pipeline.queue import huey
 from ingest.settings import Settings
@@ -77,18 +75,15 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
     dict of str to str
         HTML by the section's name.
     """
-    now = progress.now(ledger)
-    with ledger.transaction() as connection:
-        recent = _all(connection, runs.select().order_by(runs.c.requested_at.desc()).limit(RECENT_RUNS))
-        active = _all(connection, runs.select().where(runs.c.state.in_(ACTIVE)).order_by(runs.c.requested_at))
-        parts = {run["run_id"]: _slices(connection, run["run_id"]) for run in active}
-        done = _all(connection, _finished_since(now - CHART_BINS * BIN))
-        failed = faults.latest(connection)
-        in_hand = _in_hand(connection, [run["run_id"] for run in active]) if active else []
-        waiting = sum(row["state"] == "queued" for rows in parts.values() for row in rows)
+    now = ledger.now()
+    active = ledger.active_runs()
+    parts = {run.run_id: ledger.slices(run.run_id) for run in active}
+    done = ledger.slices_loaded_since(now - CHART_BINS * BIN)
+    in_hand = [held for run in active for held in _in_hand(ledger.files(run.run_id), parts[run.run_id])]
+    waiting = sum(part.state == SliceState.QUEUED for rows in parts.values() for part in rows)
     queue, crew = _queue(settings, ledger, now)
     shared = {"now": now, "plain": lambda text: plain(settings, text), "token": token, "page": "overview"}
-    running = [_run_card(run, parts[run["run_id"]], now) for run in active]
+    running = [_run_card(run, parts[run.run_id], now) for run in active]
     return {
         "state": section(
             "state.html",
@@ -102,9 +97,11 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
         ),
         "running": section("running.html", cards=running, crew=crew, **shared),
         "published": section("published.html", datasets=_published(ledger), **shared),
-        "workers": section("workers.html", crew=crew, in_hand=in_hand, **shared),
-        "errors": section("errors.html", errors=failed, with_run=True, **shared),
-        "runs": section("runs.html", runs=recent, **shared),
+        "workers": section(
+            "workers.html", crew=crew, in_hand=sorted(in_hand, key=lambda held: str(held.worker)), **shared
+        ),
+        "errors": section("errors.html", errors=ledger.faults(), with_run=True, **shared),
+        "runs": section("runs.html", runs=ledger.recent_runs(RECENT_RUNS), **shared),
     }
 
 
@@ -116,103 +113,110 @@ def run(settings: Settings, ledger: Ledger, run_id: str, token: str) -> dict[str
     RunNotFound
         When there is no such run.
     """
-    now, row = progress.now(ledger), ledger.run(run_id)
-    with ledger.transaction() as connection:
-        parts = _slices(connection, run_id)
-        sources = _all(connection, files.select().where(files.c.run_id == run_id).order_by(files.c.file_no))
-        failed = faults.latest(connection, run_id, limit=50)
+    now, found, parts = ledger.now(), ledger.run(run_id), ledger.slices(run_id)
     _, crew = _queue(settings, ledger, now)
     shared = {"now": now, "plain": lambda text: plain(settings, text), "token": token, "page": "run"}
-    summary = progress.summary(row, parts, settings.target) if row["state"] in ENDED else None
+    summary = progress.summary(found, parts, settings.target) if found.state.has_ended else None
+    failed = ledger.faults(run_id, limit=50)
     return {
-        "head": section("head.html", card=_run_card(row, parts, now), summary=summary, crew=crew, **shared),
+        "head": section("head.html", card=_run_card(found, parts, now), summary=summary, crew=crew, **shared),
         "errors": section("errors.html", errors=failed, with_run=False, **shared),
-        "files": section("files.html", files=sources, **shared),
+        "files": section("files.html", files=ledger.files(run_id), **shared),
         "slices": section("slices.html", slices=parts, **shared),
     }
 
 
-def _all(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[RowMapping]:
-    return connection.execute(query).mappings().all()
+@dataclass(frozen=True)
+class _Held:
+    """A file or slice that a worker holds."""
+
+    kind: str
+    run_id: str
+    number: int
+    what: str
+    worker: str | None
+    lease_until: datetime | None
+    started_at: datetime | None
 
 
-def _slices(connection: sa.Connection, run_id: str) -> Sequence[RowMapping]:
-    """Return the slices of a run without their `spec`, which nobody reads here."""
-    columns = [column for column in slices.c if column.name != "spec"]
-    return _all(connection, sa.select(*columns).where(slices.c.run_id == run_id).order_by(slices.c.slice_no))
+def _in_hand(files: Sequence[File], slices: Sequence[Slice]) -> Iterator[_Held]:
+    """Yield what workers hold of a run at the moment."""
+    held: list[tuple[str, int, str, File | Slice]] = [
+        *(("file", file.file_no, file.source, file) for file in files if file.state == FileState.RUNNING),
+        *(("slice", part.slice_no, part.table_name, part) for part in slices if part.state == SliceState.RUNNING),
+    ]
+    for kind, number, what, work in held:
+        yield _Held(kind, work.run_id, number, what, work.worker, work.lease_until, work.started_at)
 
 
-def _finished_since(moment: datetime) -> sa.Select[Any]:
-    query = sa.select(slices.c.finished_at, slices.c.rows_loaded, slices.c.bytes)
-    return query.where(slices.c.state == "loaded", slices.c.finished_at > moment)
+@dataclass(frozen=True)
+class _Member:
+    """A consumer, as the page shows it."""
+
+    consumer: str
+    workers: int
+    started_at: datetime
+    is_alive: bool
+    is_elsewhere: bool
+    silent: float  # seconds since its last heartbeat
 
 
-def _in_hand(connection: sa.Connection, run_ids: Sequence[str]) -> list[RowMapping]:
-    """Return what processes hold at the moment: slices and files, with their leases."""
-    found: list[RowMapping] = []
-    for table, number, what in (
-        (files, files.c.file_no, files.c.source),
-        (slices, slices.c.slice_no, slices.c.table_name),
-    ):
-        columns = table.c.run_id, number.label("number"), what.label("what"), table.c.worker, table.c.lease_until
-        query = sa.select(*columns, table.c.started_at, sa.literal(table.name).label("kind"))
-        found.extend(_all(connection, query.where(table.c.run_id.in_(run_ids), table.c.state == "running")))
-    return sorted(found, key=lambda row: str(row["worker"]))
-
-
-def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return Huey's own counts, and every consumer that was seen in the last day with whether it lives."""
+def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str, Any], list[_Member]]:
+    """Return Huey's own counts, and every consumer of the last day."""
     try:
         mine = consumer.queue_id(settings)
         counts: dict[str, Any] = {"pending": huey.pending_count(), "scheduled": huey.scheduled_count(), "fault": ""}
     except (TargetUnavailable, RedisError, HueyException) as error:
         mine, counts = "", {"pending": None, "scheduled": None, "fault": plain(settings, str(error))}
-    live = {row["consumer"] for row in ledger.live_consumers(mine)} if mine else set()
-    with ledger.transaction() as connection:
-        known = _all(connection, consumers.select().order_by(consumers.c.heartbeat_at.desc()))
+    live = {each.consumer for each in ledger.live_consumers(mine)} if mine else set()
     crew = [
-        {
-            **row,
-            "is_alive": row["consumer"] in live,
-            "is_elsewhere": bool(mine) and row["queue_id"] != mine,
-            "silent": max((now - row["heartbeat_at"]).total_seconds(), 0.0),
-        }
-        for row in known
+        _Member(
+            consumer=each.consumer,
+            workers=each.workers,
+            started_at=each.started_at,
+            is_alive=each.consumer in live,
+            is_elsewhere=bool(mine) and each.queue_id != mine,
+            silent=max((now - each.heartbeat_at).total_seconds(), 0.0),
+        )
+        for each in ledger.consumers()
     ]
     return counts, crew
 
 
 def _published(ledger: Ledger) -> list[dict[str, Any]]:
-    names = catalog.load()
-    return [{"name": name, "now": ledger.published_run(name), "before": ledger.superseded_run(name)} for name in names]
+    names = catalog.datasets()
+    return [
+        {"name": name, "now": ledger.published_run(name), "before": next(iter(ledger.superseded_runs(name)), None)}
+        for name in names
+    ]
 
 
-def _run_card(row: RowMapping, parts: Sequence[RowMapping], now: datetime) -> dict[str, Any]:
+def _run_card(run: Run, parts: Sequence[Slice], now: datetime) -> dict[str, Any]:
     return {
-        "run": row,
-        "is_active": row["state"] in ACTIVE,
+        "run": run,
+        "is_active": run.state.is_active,
         "layers": progress.layers(parts, now),
         "total": progress.total(parts, now),
     }
 
 
-def _speed(done: Sequence[RowMapping], now: datetime) -> dict[str, float]:
+def _speed(done: Sequence[Slice], now: datetime) -> dict[str, float]:
     """Return rows and megabytes per second over the last minute."""
-    last = [row for row in done if row["finished_at"] > now - RATE_SPAN]
+    last = [part for part in done if part.finished_at and part.finished_at > now - RATE_SPAN]
     seconds = RATE_SPAN.total_seconds()
     return {
-        "rows": sum(row["rows_loaded"] or 0 for row in last) / seconds,
-        "megabytes": sum(row["bytes"] for row in last) / 1e6 / seconds,
+        "rows": sum(part.rows_loaded or 0 for part in last) / seconds,
+        "megabytes": sum(part.bytes for part in last) / 1e6 / seconds,
     }
 
 
-def _chart(done: Sequence[RowMapping], now: datetime) -> dict[str, Any]:
+def _chart(done: Sequence[Slice], now: datetime) -> dict[str, Any]:
     """Return megabytes per second in every ten seconds of the last ten minutes, oldest first, with the highest."""
     bins = [0.0] * CHART_BINS
-    for row in done:
-        back = int((now - row["finished_at"]) / BIN)
+    for part in done:
+        back = int((now - part.finished_at) / BIN) if part.finished_at else CHART_BINS
         if 0 <= back < CHART_BINS:
-            bins[-1 - back] += row["bytes"] / 1e6 / BIN.total_seconds()
+            bins[-1 - back] += part.bytes / 1e6 / BIN.total_seconds()
     return {"bins": bins, "highest": max(bins)}
 
 
@@ -222,12 +226,12 @@ def _ago(seconds: float) -> str:
     )
 
 
-def _seconds(row: Mapping[str, Any], now: datetime) -> str:
+def _seconds(work: Run | File | Slice | _Held, now: datetime) -> str:
     """Return how long a thing took, or has taken so far."""
-    if not row["started_at"]:
+    if not work.started_at:
         return ""
-    end = row.get("finished_at") or now
-    return progress.duration(max((end - row["started_at"]).total_seconds(), 0.0))
+    end = getattr(work, "finished_at", None) or now
+    return progress.duration(max((end - work.started_at).total_seconds(), 0.0))
 
 
 _filters: dict[str, Callable[..., str]] = {

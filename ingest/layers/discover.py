@@ -56,8 +56,20 @@ class Layer:
     fid_column: str
     row_count: int
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether the format can be read from the middle."""
+        return self.driver != "GeoJSON"
 
-def discover(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
+    def where(self, fid_from: int, fid_to: int) -> str | None:
+        """Return the filter that picks a range of features; None where the whole layer is read."""
+        if not self.is_divisible:
+            return None
+        fid = quote(self.fid_column) if self.driver == "GPKG" else self.fid_column
+        return f"{fid} between {fid_from} and {fid_to}"
+
+
+def layers(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
     """Find the layers of a dataset below a path.
 
     Parameters
@@ -86,12 +98,12 @@ def discover(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
         return [layer for path in files for layer in _layers(path, dataset, release)]
 
 
-def select(layers: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
+def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
     """Keep the layers of the levels that were asked for.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    found : sequence of Layer
         What was discovered in all sources together.
     dataset : Dataset
         What they are layers of.
@@ -105,9 +117,9 @@ def select(layers: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | No
     LayerMissing
         When nothing fits, a level that was asked for is missing, or the levels have a hole.
     """
-    if not layers:
+    if not found:
         raise LayerMissing(f"{found_in} has no layer of {dataset.name}.", "Check --release, or the file.")
-    present = {layer.table.level for layer in layers if layer.table.level is not None}
+    present = {layer.table.level for layer in found if layer.table.level is not None}
     without_hole = range(min(present), max(present) + 1) if present else ()
     wanted = set(without_hole if levels is None else levels)
     missing = sorted(wanted - present)
@@ -117,7 +129,7 @@ def select(layers: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | No
             f"{found_in} has no level {', '.join(map(str, missing))}; there are {there}.",
             "Name the levels to load with --levels.",
         )
-    return [layer for layer in layers if layer.table.level is None or layer.table.level in wanted]
+    return [layer for layer in found if layer.table.level is None or layer.table.level in wanted]
 
 
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

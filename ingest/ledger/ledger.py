@@ -1,195 +1,53 @@
-"""The ledger: what was asked for, what each file and slice came to, and which run readers see.
+"""The ledger: what was requested, how far each file and slice is, and which run readers see.
 
-Tables ``raw.ingest_runs``, ``raw.ingest_files``, ``raw.ingest_slices`` and ``raw.ingest_consumers`` live in
-PostgreSQL on the ``postgres`` target and in ``ledger.sqlite`` on the embedded one. Tasks carry ids only: the ledger
-is the truth, the queue is a way to be woken.
+It lives in tables ``raw.ingest_*`` on PostgreSQL and in ``ledger.sqlite`` on the embedded target. Tasks carry ids only:
+the ledger is the truth, the queue only wakes. Nothing outside this package writes its SQL.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import IntegrityError
 
-from ingest.errors import RightMissing, RunInProgress, RunNotFound, TargetUnavailable
-from ingest.settings import Settings
-from ingest.sources.address import Source
+from ingest import __version__
+from ingest.errors import RunInProgress, RunNotFound, TargetUnavailable
+from ingest.ledger import migrations
+from ingest.ledger.database import Database
+from ingest.ledger.records import (
+    ClaimedFile,
+    ClaimedSlice,
+    Consumer,
+    Fault,
+    File,
+    FileState,
+    PlannedSlice,
+    Reading,
+    Request,
+    Run,
+    RunState,
+    Slice,
+    SliceState,
+)
+from ingest.ledger.tables import alerts, consumers, errors, files, runs, slices
 
 log = logging.getLogger(__name__)
 
-SCHEMA = "raw"
-INSUFFICIENT_PRIVILEGE = "42501"
-ACTIVE = ("queued", "fetching", "planning", "loading", "publishing")
-ENDED = ("published", "superseded", "unchanged", "failed")
-RAW_SHAPE = 1  # raised when the raw tables change, so that an unchanged file is loaded again
+ACTIVE = tuple(state for state in RunState if state.is_active)
 CONSUMER_LEASE = timedelta(seconds=10)
-WORK_LEASE = timedelta(seconds=8)  # who holds a file, a slice or a run renews it; who is dead does not
+WORK_LEASE = timedelta(seconds=8)  # whoever holds a file, a slice or a run renews it; a dead process does not
 RENEWAL_SECONDS = 2.0
 MAX_ATTEMPTS = 5  # a slice whose workers die this often is the reason that they die
-
-
-class UtcTime(sa.types.TypeDecorator[datetime]):
-    """A time with its zone, also where the database keeps none (SQLite)."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Give naive values the zone they were written in."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-metadata = sa.MetaData(schema=SCHEMA)
-
-runs = sa.Table(
-    "ingest_runs",
-    metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("dataset", sa.Text, nullable=False),
-    sa.Column("release", sa.Text, nullable=False),
-    sa.Column("variant", sa.Text),
-    sa.Column("engine", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("scope", sa.Text, nullable=False),
-    sa.Column("checksum", sa.Text),
-    sa.Column("identity", sa.Text),
-    sa.Column("request", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("rows_read", sa.BigInteger),
-    sa.Column("rows_loaded", sa.BigInteger),
-    sa.Column("bytes_read", sa.BigInteger),
-    sa.Column("requested_at", UtcTime, nullable=False),
-    sa.Column("started_at", UtcTime),
-    sa.Column("finished_at", UtcTime),
-    sa.Column("published_at", UtcTime),
-    sa.Column("worker", sa.Text),
-    sa.Column("lease_until", UtcTime),
-    sa.Column("error", sa.Text),
-)
-for _name, _states in (("ingest_runs_one_active", ACTIVE), ("ingest_runs_one_published", ("published",))):
-    _where = runs.c.state.in_(_states)
-    sa.Index(_name, runs.c.dataset, unique=True, postgresql_where=_where, sqlite_where=_where)
-
-files = sa.Table(
-    "ingest_files",
-    metadata,
-    sa.Column("run_id", sa.Text, sa.ForeignKey(runs.c.run_id), primary_key=True),
-    sa.Column("file_no", sa.Integer, primary_key=True),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("checksum", sa.Text),
-    sa.Column("bytes", sa.BigInteger),
-    sa.Column("was_cached", sa.Boolean),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("worker", sa.Text),
-    sa.Column("lease_until", UtcTime),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("started_at", UtcTime),
-    sa.Column("finished_at", UtcTime),
-    sa.Column("error", sa.Text),
-)
-
-slices = sa.Table(
-    "ingest_slices",
-    metadata,
-    sa.Column("run_id", sa.Text, sa.ForeignKey(runs.c.run_id), primary_key=True),
-    sa.Column("slice_no", sa.Integer, primary_key=True),
-    sa.Column("table_name", sa.Text, nullable=False),
-    sa.Column("level", sa.Integer),
-    sa.Column("file_no", sa.Integer, nullable=False),
-    sa.Column("source_file", sa.Text, nullable=False),
-    sa.Column("source_layer", sa.Text, nullable=False),
-    sa.Column("fid_from", sa.BigInteger, nullable=False),
-    sa.Column("fid_to", sa.BigInteger, nullable=False),
-    sa.Column("rows_planned", sa.BigInteger, nullable=False),
-    sa.Column("rows_read", sa.BigInteger),
-    sa.Column("rows_loaded", sa.BigInteger),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("engine", sa.Text, nullable=False),
-    sa.Column("spec", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("worker", sa.Text),
-    sa.Column("lease_until", UtcTime),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
-    sa.Column("queued_at", UtcTime),
-    sa.Column("started_at", UtcTime),
-    sa.Column("finished_at", UtcTime),
-    sa.Column("error", sa.Text),
-)
-
-consumers = sa.Table(
-    "ingest_consumers",
-    metadata,
-    sa.Column("consumer", sa.Text, primary_key=True),
-    sa.Column("queue_id", sa.Text, nullable=False),
-    sa.Column("workers", sa.Integer, nullable=False),
-    sa.Column("started_at", UtcTime, nullable=False),
-    sa.Column("heartbeat_at", UtcTime, nullable=False),
-)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run was asked to load.
-
-    Attributes
-    ----------
-    dataset, release, engine : str
-        As in the catalog, and the engine's name.
-    sources : tuple of str
-        Locations, see `ingest.sources.address.Source.parse`.
-    scope : str
-        ``world`` (the publisher's whole release), ``countries`` or ``custom`` (a source of the user's).
-    variant : str or None
-        Variant of a time zone release, such as ``now, with oceans``.
-    levels : tuple of int or None
-        Levels that must be loaded; None takes those that the source has.
-    mirrors : tuple of tuple of str
-        For each source where else the same file may be had; no part of what a run comes to.
-    is_validated : bool
-        Whether the validity of geometry is checked.
-    """
-
-    dataset: str
-    release: str
-    engine: str
-    sources: tuple[str, ...]
-    scope: str
-    variant: str | None = None
-    levels: tuple[int, ...] | None = None
-    mirrors: tuple[tuple[str, ...], ...] = ()
-    is_validated: bool = True
-
-    @classmethod
-    def from_json(cls, text: str) -> Request:
-        """Read back what `to_json` wrote."""
-        values = json.loads(text)
-        levels = values.pop("levels")
-        values |= {"sources": tuple(values["sources"]), "mirrors": tuple(map(tuple, values.get("mirrors", ())))}
-        return cls(**values, levels=None if levels is None else tuple(levels))
-
-    def to_json(self) -> str:
-        """Return the request as JSON, its addresses as the ledger may hold them: without their queries."""
-        values = {name: value for name, value in asdict(self).items() if name != "mirrors" or value}
-        return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
-
-    def identity(self, of_sources: Sequence[str | None]) -> str | None:
-        """Return what runs of one outcome share; None where a source cannot be told from its next version."""
-        if any(source is None for source in of_sources):
-            return None
-        return json.dumps([RAW_SHAPE, replace(self, mirrors=()).to_json(), list(of_sources)])
 
 
 def worker_name() -> str:
@@ -197,8 +55,12 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _new_run(request: Request, public_sources: Sequence[str], identity: str | None) -> dict[str, Any]:
-    """Return what the ledger notes of a request, under a new id that sorts by time."""
+def _run_of(row: RowMapping) -> Run:
+    return Run.from_row(row, request=Request.from_json(row["request"]))
+
+
+def _new_run(request: Request, identity: str | None) -> dict[str, Any]:
+    """Return the values of a new run's row; its id sorts by time."""
     moment = datetime.now(UTC)
     return {
         "run_id": f"{moment:%Y%m%dt%H%M%S}_{secrets.token_hex(2)}",
@@ -206,16 +68,17 @@ def _new_run(request: Request, public_sources: Sequence[str], identity: str | No
         "release": request.release,
         "variant": request.variant,
         "engine": request.engine,
-        "source": " ".join(public_sources),
+        "source": " ".join(request.public_sources),
         "scope": request.scope,
         "identity": identity,
         "request": request.to_json(),
         "requested_at": moment,
+        "ingest_version": __version__,
     }
 
 
 def _may_live(consumer: str) -> bool:
-    """Tell whether a process may be alive: on another host nobody knows, on this one the system does."""
+    """Whether a process may be alive: this host's system knows its own; of another host nobody knows."""
     host, _, process = consumer.rpartition(":")
     if host != socket.gethostname():
         return True
@@ -228,104 +91,57 @@ def _may_live(consumer: str) -> bool:
     return True
 
 
-@cache
-def _postgres_engine(uri: str) -> sa.Engine:
-    engine = sa.create_engine(
-        sa.make_url(uri).set(drivername="postgresql+psycopg"),
-        pool_size=1,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": 10},
-        hide_parameters=True,
-    )
-    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
-    return engine
-
-
-class Ledger:
+class Ledger(Database):
     """Reads and writes the ledger.
 
-    A process keeps one connection to PostgreSQL for the next call, and verifies it first; a worker that is forked
-    starts without. SQLite is opened for every call.
+    Work (a file, a slice, a stage of a run) is claimed by a process and released by it, done or not. A claim is a lease
+    that `renewing` keeps alive: when a process dies, its lease runs out and the work can be claimed again.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.is_postgres = settings.postgres is not None
-        self.place = settings.postgres.place if settings.postgres else str(settings.home / "ledger.sqlite")
-        if settings.postgres:
-            self._engine = _postgres_engine(settings.postgres.uri())
-        else:
-            settings.home.mkdir(parents=True, exist_ok=True)
-            self._engine = sa.create_engine(
-                f"sqlite:///{self.place}", poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
-            ).execution_options(schema_translate_map={SCHEMA: None})
-
-            @sa.event.listens_for(self._engine, "connect")
-            def _wal(connection: Any, _record: Any) -> None:
-                connection.execute("pragma journal_mode = wal")
-
-    @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
-        """Yield a connection in a transaction that commits at the end, or not at all.
+    def open(self) -> None:
+        """Create the ledger's tables where they are missing, and bring those of an older version up to date.
 
         Raises
         ------
-        TargetUnavailable
-            When the database does not answer.
-        RightMissing
-            When this user may not do in it what the block does.
+        LedgerTooNew
+            When a newer version of the package has changed the ledger.
         """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") != INSUFFICIENT_PRIVILEGE:
-                raise
-            raise RightMissing(
-                f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
-                "`python -m ingest init`, run by a superuser, sets up who may do what; is PGUSER the loader?",
-            ) from error
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            raise TargetUnavailable(
-                f"The ledger at {self.place} does not answer: {reason}",
-                "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
-                if self.is_postgres
-                else "Is WAREHOUSE_HOME on a disk that can be written?",
-            ) from error
-
-    def create_tables(self) -> None:
-        """Create the schema and the ledger's tables where they are missing."""
-        with self.transaction() as connection:
-            if self.is_postgres:
-                connection.execute(sa.text("select pg_advisory_xact_lock(hashtext('admin-boundaries ledger'))"))
-                if not sa.inspect(connection).has_schema(SCHEMA):
-                    connection.execute(sa.schema.CreateSchema(SCHEMA))
-            metadata.create_all(connection)
+        for step in migrations.bring_up_to_date(self):
+            log.info("The ledger at %s was brought to step %s: %s.", self.place, step.number, step.what)
 
     def create_run(
         self,
         request: Request,
-        public_sources: Sequence[str],
         identity: str | None,
         on_noted: Callable[[str], None] = lambda _run_id: None,
     ) -> str:
-        """Note a new run with its files and return its id; ``on_noted`` is given it before anybody else can see it.
+        """Note a new run with its files and return its id.
+
+        Parameters
+        ----------
+        request : Request
+            What is to be loaded.
+        identity : str or None
+            What runs of the same outcome share.
+        on_noted : callable
+            Is given the id before anybody else can see the run.
 
         Raises
         ------
         RunInProgress
             When a run of the same dataset has not ended.
         """
-        row = _new_run(request, public_sources, identity)
+        row = _new_run(request, identity)
         run_id: str = row["run_id"]
+        fixed = {"run_id": run_id, "state": FileState.QUEUED}
         try:
             with self.transaction() as connection:
-                connection.execute(runs.insert().values(state="queued", **row))
+                connection.execute(runs.insert().values(state=RunState.QUEUED, **row))
                 connection.execute(
                     files.insert(),
                     [
-                        {"run_id": run_id, "file_no": number, "source": source, "state": "queued"}
-                        for number, source in enumerate(public_sources)
+                        {**fixed, "file_no": number, "source": source}
+                        for number, source in enumerate(request.public_sources)
                     ],
                 )
                 on_noted(run_id)
@@ -337,68 +153,73 @@ class Ledger:
             ) from error
         return run_id
 
-    def note_unchanged(self, request: Request, public_sources: Sequence[str], identity: str) -> None:
-        """Note that a source was looked at and is the one already published."""
-        row = _new_run(request, public_sources, identity)
+    def note_unchanged(self, request: Request, identity: str) -> None:
+        """Note that a source was checked and is the one already published."""
+        row = _new_run(request, identity)
         times = {"started_at": row["requested_at"], "finished_at": row["requested_at"]}
         with self.transaction() as connection:
-            connection.execute(runs.insert().values(state="unchanged", **row, **times))
+            connection.execute(runs.insert().values(state=RunState.UNCHANGED, **row, **times))
 
-    def run(self, run_id: str) -> RowMapping:
-        """Return a run's row.
+    def run(self, run_id: str) -> Run:
+        """Return a run.
 
         Raises
         ------
         RunNotFound
-            When there is none.
+            When there is none of this id.
         """
         with self.transaction() as connection:
             row = connection.execute(runs.select().where(runs.c.run_id == run_id)).mappings().first()
         if row is None:
             raise RunNotFound(f"There is no run {run_id!r}.", "`python -m ingest status` lists the runs.")
-        return row
+        return _run_of(row)
 
-    def recent_runs(self, limit: int = 20) -> Sequence[RowMapping]:
+    def recent_runs(self, limit: int = 20) -> list[Run]:
         """Return the latest runs, newest first."""
-        with self.transaction() as connection:
-            query = runs.select().order_by(runs.c.requested_at.desc(), runs.c.run_id.desc()).limit(limit)
-            return connection.execute(query).mappings().all()
+        return self._runs(runs.select().order_by(runs.c.requested_at.desc(), runs.c.run_id.desc()).limit(limit))
 
-    def active_runs(self) -> Sequence[RowMapping]:
+    def active_runs(self) -> list[Run]:
         """Return the runs that have not ended, oldest first."""
-        with self.transaction() as connection:
-            query = runs.select().where(runs.c.state.in_(ACTIVE)).order_by(runs.c.requested_at)
-            return connection.execute(query).mappings().all()
+        return self._runs(runs.select().where(runs.c.state.in_(ACTIVE)).order_by(runs.c.requested_at))
 
     def active_run(self, dataset: str) -> str | None:
         """Return the id of the dataset's run that has not ended."""
-        with self.transaction() as connection:
-            query = sa.select(runs.c.run_id).where(runs.c.dataset == dataset, runs.c.state.in_(ACTIVE))
-            return connection.execute(query).scalar()
+        found = self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state.in_(ACTIVE)))
+        return found[0].run_id if found else None
 
-    def published_run(self, dataset: str) -> RowMapping | None:
+    def published_run(self, dataset: str) -> Run | None:
         """Return the run of the dataset that readers see."""
-        with self.transaction() as connection:
-            query = runs.select().where(runs.c.dataset == dataset, runs.c.state == "published")
-            return connection.execute(query).mappings().first()
+        found = self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state == RunState.PUBLISHED))
+        return found[0] if found else None
 
-    def superseded_run(self, dataset: str) -> RowMapping | None:
-        """Return the latest publication of the dataset that readers do not see any more."""
-        with self.transaction() as connection:
-            query = runs.select().where(runs.c.dataset == dataset, runs.c.state == "superseded")
-            return connection.execute(query.order_by(runs.c.published_at.desc())).mappings().first()
+    def superseded_runs(self, dataset: str) -> list[Run]:
+        """Return the publications of the dataset that readers no longer see, the latest first."""
+        mine = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED
+        return self._runs(runs.select().where(*mine).order_by(runs.c.published_at.desc()))
 
-    def files(self, run_id: str) -> Sequence[RowMapping]:
+    def _runs(self, query: sa.Select[Any]) -> list[Run]:
+        with self.transaction() as connection:
+            return [_run_of(row) for row in connection.execute(query).mappings()]
+
+    def files(self, run_id: str) -> list[File]:
         """Return the files of a run, in order."""
+        query = files.select().where(files.c.run_id == run_id).order_by(files.c.file_no)
         with self.transaction() as connection:
-            query = files.select().where(files.c.run_id == run_id).order_by(files.c.file_no)
-            return connection.execute(query).mappings().all()
+            return [File.from_row(row) for row in connection.execute(query).mappings()]
 
-    def slices(self, run_id: str) -> Sequence[RowMapping]:
+    def slices(self, run_id: str) -> list[Slice]:
         """Return the slices of a run, heaviest first."""
+        return self._slices(slices.c.run_id == run_id)
+
+    def slices_loaded_since(self, moment: datetime) -> list[Slice]:
+        """Return the slices of all runs that were loaded after a moment."""
+        return self._slices(slices.c.state == SliceState.LOADED, slices.c.finished_at > moment)
+
+    def _slices(self, *conditions: sa.ColumnElement[bool]) -> list[Slice]:
+        columns = [column for column in slices.c if column is not slices.c.spec]
+        query = sa.select(*columns).where(*conditions).order_by(slices.c.run_id, slices.c.slice_no)
         with self.transaction() as connection:
-            query = slices.select().where(slices.c.run_id == run_id).order_by(slices.c.slice_no)
-            return connection.execute(query).mappings().all()
+            return [Slice.from_row(row) for row in connection.execute(query).mappings()]
 
     def counts(self, run_id: str) -> dict[str, int]:
         """Return rows loaded per raw table of a run."""
@@ -410,80 +231,106 @@ class Ledger:
         with self.transaction() as connection:
             return {str(row[0]): int(row[1] or 0) for row in connection.execute(query)}
 
-    def set_state(self, run_id: str, state: str, *, only_from: Sequence[str] = ACTIVE, **values: Any) -> bool:
+    def set_state(self, run_id: str, state: RunState, *, only_from: Collection[str] = ACTIVE, **values: Any) -> bool:
         """Move a run on; False when it is not in one of the states ``only_from`` (any more)."""
-        if state in ENDED:
+        if RunState(state).has_ended:
             values.setdefault("finished_at", datetime.now(UTC))
         query = runs.update().where(runs.c.run_id == run_id, runs.c.state.in_(only_from))
         with self.transaction() as connection:
             return connection.execute(query.values(state=state, **values)).rowcount == 1
 
-    def fail(self, run_id: str, error: str) -> None:
-        """End a run as failed, unless it has ended already."""
-        self.set_state(run_id, "failed", error=error)
+    def fail(self, run_id: str, error: str) -> bool:
+        """End a run as failed; False when it has ended already."""
+        return self.set_state(run_id, RunState.FAILED, error=error)
 
-    def claim_file(self, run_id: str, file_no: int) -> bool:
-        """Take a file of a run for this process to fetch; False when it is there, or another process fetches it."""
+    def claim_file(self, run_id: str, file_no: int) -> ClaimedFile | None:
+        """Claim a file of a run for this process to fetch.
+
+        Returns
+        -------
+        ClaimedFile or None
+            None when the file has been fetched, another process holds it, or its run is past fetching.
+        """
         moment = datetime.now(UTC)
-        query = files.update().where(
-            files.c.run_id == run_id,
-            files.c.file_no == file_no,
-            sa.or_(files.c.state == "queued", sa.and_(files.c.state == "running", files.c.lease_until < self.clock())),
-            sa.exists().where(runs.c.run_id == run_id, runs.c.state.in_(("queued", "fetching"))),
+        query = (
+            files.update()
+            .where(
+                files.c.run_id == run_id,
+                files.c.file_no == file_no,
+                sa.or_(
+                    files.c.state == FileState.QUEUED,
+                    sa.and_(files.c.state == FileState.RUNNING, files.c.lease_until < self.clock()),
+                ),
+                sa.exists().where(runs.c.run_id == run_id, runs.c.state.in_((RunState.QUEUED, RunState.FETCHING))),
+            )
+            .values(
+                state=FileState.RUNNING,
+                worker=worker_name(),
+                lease_until=self.clock(WORK_LEASE),
+                attempts=files.c.attempts + 1,
+                started_at=moment,
+                error=None,
+            )
+            .returning(*files.c)
         )
-        values = {
-            "state": "running",
-            "worker": worker_name(),
-            "lease_until": self.clock(WORK_LEASE),
-            "attempts": files.c.attempts + 1,
-            "error": None,
-        }
-        begun = runs.update().where(runs.c.run_id == run_id)
+        begun = (
+            runs.update()
+            .where(runs.c.run_id == run_id)
+            .values(state=RunState.FETCHING, started_at=sa.func.coalesce(runs.c.started_at, moment))
+            .returning(runs.c.request)
+        )
         with self.transaction() as connection:
-            if connection.execute(query.values(started_at=moment, **values)).rowcount != 1:
-                return False
-            connection.execute(begun.values(state="fetching", started_at=sa.func.coalesce(runs.c.started_at, moment)))
-        return True
+            row = connection.execute(query).mappings().first()
+            if row is None:
+                return None
+            request: str = connection.execute(begun).scalar_one()
+        return ClaimedFile.from_row(row, request=Request.from_json(request))
 
-    def release_file(self, run_id: str, file_no: int, error: Exception, *, will_retry: bool) -> None:
-        """Note that a file could not be had in this attempt."""
-        state = "queued" if will_retry else "failed"
-        self._update_file(run_id, file_no, state=state, error=str(error), finished_at=datetime.now(UTC))
+    def release_file(self, file: ClaimedFile, error: Exception, *, will_retry: bool) -> None:
+        """Release a file that could not be fetched in this attempt."""
+        state = FileState.QUEUED if will_retry else FileState.FAILED
+        self._update_file(file.run_id, file.file_no, state=state, error=str(error), finished_at=datetime.now(UTC))
 
-    def finish_file(self, run_id: str, file_no: int, *, checksum: str | None, size: int, **facts: Any) -> None:
-        """Note a fetched file; ``facts``: which of its addresses it came from, and whether it was in the cache."""
-        facts |= {"state": "fetched", "checksum": checksum, "bytes": size, "finished_at": datetime.now(UTC)}
-        self._update_file(run_id, file_no, **facts)
+    def finish_file(self, file: ClaimedFile, *, checksum: str | None, size: int, was_cached: bool, source: str) -> None:
+        """Note a fetched file, and which of its addresses it came from."""
+        facts = {"checksum": checksum, "bytes": size, "was_cached": was_cached, "source": source}
+        self._update_file(file.run_id, file.file_no, state=FileState.FETCHED, finished_at=datetime.now(UTC), **facts)
 
-    def note_checksum(self, run_id: str, file_no: int, checksum: str) -> None:
-        """Note the checksum of a file that was fetched without."""
-        self._update_file(run_id, file_no, checksum=checksum)
+    def note_checksum(self, file: File, checksum: str) -> None:
+        """Note the checksum of a file that was fetched without one."""
+        self._update_file(file.run_id, file.file_no, checksum=checksum)
 
     def _update_file(self, run_id: str, file_no: int, **values: Any) -> None:
         query = files.update().where(files.c.run_id == run_id, files.c.file_no == file_no)
         with self.transaction() as connection:
             connection.execute(query.values(**values))
 
-    def create_slices(self, run_id: str, rows: Sequence[Mapping[str, Any]], **run_values: Any) -> bool:
+    def create_slices(self, run_id: str, planned: Sequence[PlannedSlice]) -> bool:
         """Note the slices of a run and move it to ``loading``; False when another plan was there first."""
+        totals = {
+            "rows_read": sum(part.rows_planned for part in planned),
+            "bytes_read": sum(part.bytes for part in planned),
+        }
+        fixed = {"run_id": run_id, "state": SliceState.QUEUED, "attempts": 0, "queued_at": datetime.now(UTC)}
+        rows = []
+        for number, part in enumerate(planned):
+            values = {name: value for name, value in vars(part).items() if name != "reading"}
+            rows.append({**fixed, **values, "slice_no": number, "spec": part.reading.to_json()})
         with self.transaction() as connection:
-            query = runs.update().where(runs.c.run_id == run_id, runs.c.state == "planning")
-            if connection.execute(query.values(state="loading", **run_values)).rowcount != 1:
+            query = runs.update().where(runs.c.run_id == run_id, runs.c.state == RunState.PLANNING)
+            if connection.execute(query.values(state=RunState.LOADING, **totals)).rowcount != 1:
                 return False
             if rows:
-                moment = datetime.now(UTC)
-                fixed = {"run_id": run_id, "state": "queued", "attempts": 0, "queued_at": moment}
-                connection.execute(slices.insert(), [{**row, **fixed} for row in rows])
+                connection.execute(slices.insert(), rows)
         return True
 
-    def claim(self, run_id: str, slice_no: int) -> tuple[RowMapping, int] | None:
-        """Take a slice for this process.
+    def claim(self, run_id: str, slice_no: int) -> ClaimedSlice | None:
+        """Claim a slice for this process, with its file and its request.
 
         Returns
         -------
-        (slice, attempt) or None
-            The attempt is a fencing token: only the latest claimant can note the slice as loaded. None when the
-            slice is loaded already, another process holds it, or its run has ended.
+        ClaimedSlice or None
+            None when the slice is loaded already, another process holds it, or its run is not loading.
         """
         query = (
             slices.update()
@@ -491,13 +338,13 @@ class Ledger:
                 slices.c.run_id == run_id,
                 slices.c.slice_no == slice_no,
                 sa.or_(
-                    slices.c.state.in_(("queued", "failed")),
-                    sa.and_(slices.c.state == "running", slices.c.lease_until < self.clock()),
+                    slices.c.state.in_((SliceState.QUEUED, SliceState.FAILED)),
+                    sa.and_(slices.c.state == SliceState.RUNNING, slices.c.lease_until < self.clock()),
                 ),
-                sa.exists().where(runs.c.run_id == run_id, runs.c.state == "loading"),
+                sa.exists().where(runs.c.run_id == run_id, runs.c.state == RunState.LOADING),
             )
             .values(
-                state="running",
+                state=SliceState.RUNNING,
                 attempts=slices.c.attempts + 1,
                 worker=worker_name(),
                 lease_until=self.clock(WORK_LEASE),
@@ -509,37 +356,53 @@ class Ledger:
         )
         with self.transaction() as connection:
             row = connection.execute(query).mappings().first()
-        return None if row is None else (row, int(row["attempts"]))
+            if row is None:
+                return None
+            mine = files.c.run_id == run_id, files.c.file_no == row["file_no"]
+            with_request = sa.select(files, runs.c.request).join(runs, runs.c.run_id == files.c.run_id).where(*mine)
+            file = connection.execute(with_request).mappings().one()
+        return ClaimedSlice.from_row(
+            row,
+            reading=Reading.from_json(row["spec"]),
+            file=File.from_row(file),
+            request=Request.from_json(file["request"]),
+        )
 
     @staticmethod
-    def loaded(run_id: str, slice_no: int, attempt: int, *, rows_read: int, rows_loaded: int) -> sa.Update:
+    def loaded(claimed: ClaimedSlice, *, rows_read: int, rows_loaded: int) -> sa.Update:
         """Return the statement that notes a slice as loaded: for the sink to run in the transaction of its rows.
 
-        It returns the slice's number, or nothing when another worker holds the slice.
+        It returns the slice's number, or nothing when another worker has claimed the slice meanwhile.
         """
+        moment = datetime.now(UTC)
         return (
             slices.update()
             .where(
-                slices.c.run_id == run_id,
-                slices.c.slice_no == slice_no,
-                slices.c.attempts == attempt,
-                slices.c.state == "running",
+                slices.c.run_id == claimed.run_id,
+                slices.c.slice_no == claimed.slice_no,
+                slices.c.attempts == claimed.attempts,
+                slices.c.state == SliceState.RUNNING,
             )
-            .values(state="loaded", rows_read=rows_read, rows_loaded=rows_loaded, finished_at=datetime.now(UTC))
+            .values(state=SliceState.LOADED, rows_read=rows_read, rows_loaded=rows_loaded, finished_at=moment)
             .returning(slices.c.slice_no)
         )
 
-    def release(self, run_id: str, slice_no: int, attempt: int, error: Exception, *, will_retry: bool) -> None:
-        """Note that a slice could not be loaded in this attempt."""
+    def release(self, claimed: ClaimedSlice, error: Exception, *, will_retry: bool) -> None:
+        """Release a slice that could not be loaded in this attempt."""
         query = slices.update().where(
-            slices.c.run_id == run_id, slices.c.slice_no == slice_no, slices.c.attempts == attempt
+            slices.c.run_id == claimed.run_id,
+            slices.c.slice_no == claimed.slice_no,
+            slices.c.attempts == claimed.attempts,
         )
-        values = {"state": "queued" if will_retry else "failed", "error": str(error), "finished_at": datetime.now(UTC)}
+        state = SliceState.QUEUED if will_retry else SliceState.FAILED
         with self.transaction() as connection:
-            connection.execute(query.values(**values))
+            connection.execute(query.values(state=state, error=str(error), finished_at=datetime.now(UTC)))
 
-    def take_stage(self, run_id: str, state: str, only_from: Sequence[str]) -> bool:
-        """Move a run to a stage that this process works on; False when it is past it, or another process holds it."""
+    def claim_stage(self, run_id: str, state: RunState, only_from: Collection[RunState]) -> bool:
+        """Move a run to a stage for this process to work on.
+
+        False when the run is past the stage, or another process holds it.
+        """
         query = runs.update().where(
             runs.c.run_id == run_id,
             runs.c.state.in_(only_from),
@@ -549,18 +412,15 @@ class Ledger:
         with self.transaction() as connection:
             return connection.execute(query.values(**values)).rowcount == 1
 
-    def give_up_stage(self, run_id: str) -> None:
-        """Let go of the stage of a run that could not be finished, so that another process may take it at once."""
+    def release_stage(self, run_id: str) -> None:
+        """Release the stage of a run that could not be finished, so that another process can claim it at once."""
         query = runs.update().where(runs.c.run_id == run_id, runs.c.worker == worker_name())
         with self.transaction() as connection:
             connection.execute(query.values(lease_until=None))
 
     @contextmanager
-    def holding(self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None) -> Iterator[None]:
-        """Renew the lease of a run, or of one of its files or slices, for as long as the block lasts.
-
-        A process that dies stops renewing: within `WORK_LEASE` the work is anybody's.
-        """
+    def renewing(self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None) -> Iterator[None]:
+        """Renew this process's claim to a stage of a run, or to one of its files or slices, while the block lasts."""
         if slice_no is not None:
             table, condition = slices, sa.and_(slices.c.run_id == run_id, slices.c.slice_no == slice_no)
         elif file_no is not None:
@@ -587,35 +447,68 @@ class Ledger:
             renewal.join()
 
     def requeue_expired(self, run_id: str) -> int:
-        """Put files and slices whose holder is gone back to be taken; return how many.
+        """Queue files and slices again whose holder is gone; return how many.
 
         What has been tried `MAX_ATTEMPTS` times fails instead.
         """
         hopeless = f"its worker died or lost the database, {MAX_ATTEMPTS} times in a row"
         found = 0
         with self.transaction() as connection:
-            for table in (files, slices):
-                expired = table.c.run_id == run_id, table.c.state == "running", table.c.lease_until < self.clock()
+            for table, states in ((files, FileState), (slices, SliceState)):
+                expired = table.c.run_id == run_id, table.c.state == states.RUNNING, table.c.lease_until < self.clock()
                 failing = table.update().where(*expired, table.c.attempts >= MAX_ATTEMPTS)
-                found += connection.execute(failing.values(state="failed", error=hopeless)).rowcount
-                found += connection.execute(table.update().where(*expired).values(state="queued")).rowcount
+                found += connection.execute(failing.values(state=states.FAILED, error=hopeless)).rowcount
+                found += connection.execute(table.update().where(*expired).values(state=states.QUEUED)).rowcount
         return found
 
     def requeue_table(self, run_id: str, table_name: str) -> bool:
-        """Have all slices of a staging table loaded again; False when one was tried too often."""
+        """Queue all slices of a staging table again; False when one was tried too often."""
         mine = slices.c.run_id == run_id, slices.c.table_name == table_name
         with self.transaction() as connection:
             attempts = connection.execute(sa.select(sa.func.max(slices.c.attempts)).where(*mine)).scalar() or 0
             if attempts >= MAX_ATTEMPTS:
                 return False
-            values = {"state": "queued", "rows_loaded": None, "rows_read": None, "finished_at": None}
+            values = {"state": SliceState.QUEUED, "rows_loaded": None, "rows_read": None, "finished_at": None}
             connection.execute(slices.update().where(*mine).values(**values))
-            back = runs.update().where(runs.c.run_id == run_id, runs.c.state == "publishing")
-            connection.execute(back.values(state="loading", lease_until=None))
+            back = runs.update().where(runs.c.run_id == run_id, runs.c.state == RunState.PUBLISHING)
+            connection.execute(back.values(state=RunState.LOADING, lease_until=None))
         return True
 
-    def beat(self, queue_id: str, workers: int) -> None:
-        """Note that this process runs a consumer of the queue."""
+    @staticmethod
+    def publish(connection: sa.Connection, run: Run, *, checksum: str, rows_loaded: int) -> bool:
+        """Note a run as the one that readers see, within the transaction that puts its tables in place.
+
+        False when another process has published the run meanwhile, or it has failed: roll back.
+        """
+        moment = datetime.now(UTC)
+        older = runs.c.dataset == run.dataset, runs.c.state == RunState.PUBLISHED
+        connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED))
+        values = {"checksum": checksum, "rows_loaded": rows_loaded, "published_at": moment, "finished_at": moment}
+        mine = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
+        return connection.execute(runs.update().where(*mine).values(state=RunState.PUBLISHED, **values)).rowcount == 1
+
+    @staticmethod
+    def swap_published(connection: sa.Connection, now: Run, back: Run) -> bool:
+        """Note that readers see ``back`` again instead of ``now``; False when either has moved meanwhile: roll back."""
+        for run, old, new in (
+            (now, RunState.PUBLISHED, RunState.SUPERSEDED),
+            (back, RunState.SUPERSEDED, RunState.PUBLISHED),
+        ):
+            query = runs.update().where(runs.c.run_id == run.run_id, runs.c.state == old)
+            if connection.execute(query.values(state=new)).rowcount != 1:
+                return False
+        return True
+
+    @staticmethod
+    def public_tables(connection: sa.Connection) -> Iterator[tuple[str, list[sa.Column[Any]], list[dict[str, Any]]]]:
+        """Yield the tables that dbt reads: name, columns and rows; what only the pipeline understands is left out."""
+        for table in (runs, slices):
+            columns = [column for column in table.c if column.name not in ("request", "identity", "spec")]
+            rows = connection.execute(sa.select(*columns)).mappings()
+            yield table.name, columns, [dict(row) for row in rows]
+
+    def heartbeat(self, queue_id: str, workers: int) -> None:
+        """Note that this process runs a consumer of the queue, and is alive."""
         name, moment = worker_name(), self.clock()
         with self.transaction() as connection:
             query = consumers.update().where(consumers.c.consumer == name)
@@ -627,21 +520,78 @@ class Ledger:
                 )
             connection.execute(consumers.delete().where(consumers.c.heartbeat_at < self.clock(-timedelta(days=1))))
 
-    def stop_beating(self) -> None:
+    def end_consumer(self) -> None:
         """Note that this process's consumer has ended."""
         with self.transaction() as connection:
             connection.execute(consumers.delete().where(consumers.c.consumer == worker_name()))
 
-    def live_consumers(self, queue_id: str) -> Sequence[RowMapping]:
-        """Return the consumers of a queue that gave a sign of life within the lease."""
+    def consumers(self) -> list[Consumer]:
+        """Return the consumers of all queues that sent a heartbeat within a day, the latest first."""
+        with self.transaction() as connection:
+            found = connection.execute(consumers.select().order_by(consumers.c.heartbeat_at.desc())).mappings()
+            return [Consumer.from_row(row) for row in found]
+
+    def live_consumers(self, queue_id: str) -> list[Consumer]:
+        """Return the consumers of a queue that are alive: they sent a heartbeat within the lease."""
         query = consumers.select().where(
             consumers.c.queue_id == queue_id, consumers.c.heartbeat_at > self.clock(-CONSUMER_LEASE)
         )
         with self.transaction() as connection:
-            return [row for row in connection.execute(query).mappings() if _may_live(row["consumer"])]
+            found = [Consumer.from_row(row) for row in connection.execute(query).mappings()]
+        return [consumer for consumer in found if _may_live(consumer.consumer)]
 
-    def clock(self, ahead: timedelta = timedelta()) -> Any:
-        """Return the time by the ledger's clock, which workers on several hosts share, as an expression."""
-        if self.is_postgres:
-            return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + ahead
-        return sa.literal(datetime.now(UTC) + ahead, UtcTime)
+    def note_fault(
+        self, run_id: str, stage: str, part_no: int | None, *, error_type: str, error: str, traceback: str
+    ) -> None:
+        """Note a failed attempt of a task; the texts must hold no secret."""
+        row = {"run_id": run_id, "stage": stage, "part_no": part_no, "worker": worker_name()}
+        texts = {"error_type": error_type, "error": error, "traceback": traceback}
+        with self.transaction() as connection:
+            connection.execute(errors.insert().values(**row, **texts, noted_at=datetime.now(UTC)))
+
+    def faults(self, run_id: str | None = None, limit: int = 10) -> list[Fault]:
+        """Return the latest failed attempts, of one run or of all, newest first."""
+        query = errors.select().order_by(errors.c.error_no.desc()).limit(limit)
+        if run_id is not None:
+            query = query.where(errors.c.run_id == run_id)
+        with self.transaction() as connection:
+            return [Fault.from_row(row) for row in connection.execute(query).mappings()]
+
+    def expect_alert(self, event: str, subject: str) -> None:
+        """Note that an event is to be announced once it happens."""
+        with self.transaction() as connection:
+            connection.execute(alerts.insert().values(event=event, subject=subject, expected_at=datetime.now(UTC)))
+
+    def claim_alert(self, event: str, subject: str) -> bool:
+        """Claim the announcement of an event; False when another process has it, or nobody is to announce it."""
+        values = {"sent_at": datetime.now(UTC), "host": socket.gethostname()}
+        mine = alerts.c.event == event, alerts.c.subject == subject
+        try:
+            with self.transaction() as connection:
+                expected = alerts.update().where(*mine, alerts.c.sent_at.is_(None))
+                if connection.execute(expected.values(**values)).rowcount == 0:
+                    connection.execute(alerts.insert().values(event=event, subject=subject, **values))
+        except IntegrityError:
+            return False
+        return True
+
+    def runs_to_announce(self, since: datetime, *, failed: str, published: str) -> Iterator[tuple[str, Run]]:
+        """Return the runs that ended after a moment and are not announced, each with its event.
+
+        Parameters
+        ----------
+        since : datetime
+            What ended before is no longer news.
+        failed : str
+            The event of a run that failed; every one is announced.
+        published : str
+            The event of a run that was published; announced where it is expected.
+        """
+        recently, lines = runs.c.finished_at > since, alerts.c.subject == runs.c.run_id
+        untold = recently, runs.c.state == RunState.FAILED, ~sa.exists().where(lines, alerts.c.event == failed)
+        was_published = runs.c.state.in_((RunState.PUBLISHED, RunState.SUPERSEDED))
+        is_expected = sa.exists().where(lines, alerts.c.event == published, alerts.c.sent_at.is_(None))
+        for run in self._runs(runs.select().where(*untold)):
+            yield failed, run
+        for run in self._runs(runs.select().where(recently, was_published, is_expected)):
+            yield published, run

@@ -19,13 +19,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pycurl
-import sqlalchemy as sa
 import tenacity
-from sqlalchemy.engine import RowMapping
-from sqlalchemy.exc import IntegrityError
 
 from ingest.errors import IngestError, SettingsError
-from ingest.ledger.ledger import Ledger, UtcTime, metadata, runs
+from ingest.ledger import Ledger, Run, SliceState
 from ingest.settings import Settings
 from ingest.sources import http
 from ingest.sources.address import Source
@@ -38,16 +35,6 @@ LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # what ended longer ago is no news, though nobody was told
 TEXT_CHARACTERS = 500
 RUN_FAILED, RELEASE_LOADED, NEWER_RELEASE = "run_failed", "release_loaded", "newer_release"
-
-alerts = sa.Table(
-    "ingest_alerts",
-    metadata,
-    sa.Column("event", sa.Text, primary_key=True),
-    sa.Column("subject", sa.Text, primary_key=True),
-    sa.Column("expected_at", UtcTime),
-    sa.Column("sent_at", UtcTime),
-    sa.Column("host", sa.Text),
-)
 
 
 class AlertNotSent(IngestError):
@@ -69,8 +56,9 @@ def notice(settings: Settings, ledger: Ledger) -> None:
     if not settings.alert_webhook:
         return
     try:
-        for event, run in _untold(ledger):
-            if claim(ledger, event, run["run_id"]):
+        since = datetime.now(UTC) - MEMORY
+        for event, run in ledger.runs_to_announce(since, failed=RUN_FAILED, published=RELEASE_LOADED):
+            if ledger.claim_alert(event, run.run_id):
                 _try_to_send(settings, _of_run(ledger, event, run))
     except IngestError as error:
         log.warning("Ended runs were not looked for: %s", error)
@@ -78,28 +66,8 @@ def notice(settings: Settings, ledger: Ledger) -> None:
 
 def announce(settings: Settings, ledger: Ledger, event: str, subject: str, text: str, **facts: Any) -> None:
     """Tell the webhook of something that is no run's end, once for each subject."""
-    if settings.alert_webhook and claim(ledger, event, subject):
+    if settings.alert_webhook and ledger.claim_alert(event, subject):
         _try_to_send(settings, _message(event, subject, text, **facts))
-
-
-def expect(ledger: Ledger, run_id: str) -> None:
-    """Have the end of a run that the refresh started told also when it is good."""
-    with ledger.transaction() as connection:
-        connection.execute(alerts.insert().values(event=RELEASE_LOADED, subject=run_id, expected_at=datetime.now(UTC)))
-
-
-def claim(ledger: Ledger, event: str, subject: str) -> bool:
-    """Take it on to tell of something; False when another process has, or nobody is to be told any more."""
-    values = {"sent_at": datetime.now(UTC), "host": socket.gethostname()}
-    mine = alerts.c.event == event, alerts.c.subject == subject
-    try:
-        with ledger.transaction() as connection:
-            expected = alerts.update().where(*mine, alerts.c.sent_at.is_(None))
-            if connection.execute(expected.values(**values)).rowcount == 0:
-                connection.execute(alerts.insert().values(event=event, subject=subject, **values))
-    except IntegrityError:
-        return False
-    return True
 
 
 def send_now(settings: Settings, text: str | None = None) -> None:
@@ -191,38 +159,19 @@ def _try_to_send(settings: Settings, message: dict[str, Any]) -> None:
         log.info("%s was told to the webhook.", message["id"])
 
 
-def _untold(ledger: Ledger) -> list[tuple[str, RowMapping]]:
-    """Return the runs that have ended of late and that nobody was told of, each with what there is to tell."""
-    recently = runs.c.finished_at > datetime.now(UTC) - MEMORY
-    lines = alerts.c.subject == runs.c.run_id
-    failed = sa.select(runs).where(
-        recently, runs.c.state == "failed", ~sa.exists().where(lines, alerts.c.event == RUN_FAILED)
-    )
-    loaded = sa.select(runs).where(
-        recently,
-        runs.c.state.in_(("published", "superseded")),
-        sa.exists().where(lines, alerts.c.event == RELEASE_LOADED, alerts.c.sent_at.is_(None)),
-    )
-    with ledger.transaction() as connection:
-        found = [(RUN_FAILED, run) for run in connection.execute(failed).mappings()]
-        return found + [(RELEASE_LOADED, run) for run in connection.execute(loaded).mappings()]
-
-
-def _of_run(ledger: Ledger, event: str, run: RowMapping) -> dict[str, Any]:
+def _of_run(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
-    for row in ledger.slices(run["run_id"]):
-        count = counts.setdefault(row["table_name"], {"rows_in_file": 0, "rows_loaded": 0})
-        count["rows_in_file"] += row["rows_planned"]
-        count["rows_loaded"] += row["rows_loaded"] or 0 if row["state"] == "loaded" else 0
-    what = f"{run['dataset']} {run['release']}"
+    for part in ledger.slices(run.run_id):
+        count = counts.setdefault(part.table_name, {"rows_in_file": 0, "rows_loaded": 0})
+        count["rows_in_file"] += part.rows_planned
+        count["rows_loaded"] += part.rows_loaded or 0 if part.state == SliceState.LOADED else 0
+    what = f"{run.dataset} {run.release}"
     if event == RUN_FAILED:
-        text = f"{what} was not loaded: {_short(run['error'] or 'the reason is not known')} (run {run['run_id']})"
+        text = f"{what} was not loaded: {_short(run.error or 'the reason is not known')} (run {run.run_id})"
     else:
-        text = (
-            f"{what} was loaded: {run['rows_loaded']:,} rows, run {run['run_id']}. `dbt build` brings the marts along."
-        )
+        text = f"{what} was loaded: {run.rows_loaded:,} rows, run {run.run_id}. `dbt build` updates the marts."
     names = ("run_id", "dataset", "release", "variant", "scope", "state", "error")
-    return _message(event, run["run_id"], text, **{name: run[name] for name in names}, counts=counts)
+    return _message(event, run.run_id, text, **{name: getattr(run, name) for name in names}, counts=counts)
 
 
 def _message(event: str, subject: str, text: str, **facts: Any) -> dict[str, Any]:

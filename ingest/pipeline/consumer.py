@@ -24,7 +24,7 @@ from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
 from ingest.errors import IngestError, TargetUnavailable
-from ingest.ledger.ledger import ENDED, Ledger
+from ingest.ledger import Ledger
 from ingest.pipeline import alerts, refresh, tasks
 from ingest.pipeline.queue import huey
 from ingest.settings import PROJECT_ROOT, Settings, worker_environment
@@ -89,7 +89,7 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
         check_worker_health=True,
         health_check_interval=1,
     )
-    ledger.beat(queue_id(settings), workers)
+    ledger.heartbeat(queue_id(settings), workers)
     stopped = threading.Event()
     os.register_at_fork(after_in_child=_end_with_parent)
     heart = threading.Thread(target=_beat, args=(settings, ledger, workers, until_ended, stopped), daemon=True)
@@ -99,7 +99,7 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
             consumer.run()
     finally:
         stopped.set()
-        ledger.stop_beating()
+        ledger.end_consumer()
 
 
 def _end_with_parent() -> None:
@@ -119,13 +119,13 @@ def _beat(
 ) -> None:
     while not stopped.is_set():
         try:
-            ledger.beat(queue_id(settings), workers)
+            ledger.heartbeat(queue_id(settings), workers)
             tasks.recover(ledger)
-            if until_ended and all(ledger.run(run_id)["state"] in ENDED for run_id in until_ended):
+            if until_ended and all(ledger.run(run_id).state.has_ended for run_id in until_ended):
                 os.kill(os.getpid(), signal.SIGINT)
                 return
         except (IngestError, RedisError, HueyException) as error:
-            log.warning("No sign of life given: %s", error)
+            log.warning("No heartbeat was sent: %s", error)
         stopped.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 8)
 
 
@@ -162,7 +162,7 @@ def start(
         )
     name = queue_id(settings)
     deadline = time.monotonic() + START_SECONDS
-    while not any(row["consumer"] == f"{socket.gethostname()}:{process.pid}" for row in ledger.live_consumers(name)):
+    while not any(each.consumer == f"{socket.gethostname()}:{process.pid}" for each in ledger.live_consumers(name)):
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
             raise TargetUnavailable("The consumer did not start.", f"See {log_file}.")

@@ -1,8 +1,7 @@
-"""What went wrong in a task, with its traceback: for the dashboard and for whoever mends it.
+"""What went wrong in a task, with its traceback: for the dashboard, and for whoever fixes it.
 
-Every failed attempt is a row of ``raw.ingest_errors``, also those that a retry made good. A table of its own and not a
-column of the ledger's: a ledger that exists gets it by itself. A traceback quotes messages of libraries, and those may
-quote an address or a password: what looks like one is blotted out before it is noted.
+Every failed attempt is noted in the ledger, also one that a retry made good. A traceback quotes messages of libraries,
+and those may quote an address or a password: what looks like one is blotted out before it is noted.
 """
 
 from __future__ import annotations
@@ -11,15 +10,12 @@ import logging
 import re
 import traceback
 import urllib.parse
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable
 
-import sqlalchemy as sa
 from huey.api import Task
-from sqlalchemy.engine import RowMapping
 
 from ingest.errors import IngestError
-from ingest.ledger.ledger import Ledger, UtcTime, metadata, worker_name
+from ingest.ledger import Ledger
 from ingest.settings import PROJECT_ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -28,20 +24,6 @@ STAGES = {"fetch_file": "fetch", "plan_run": "plan", "load_slice": "load", "publ
 TRACEBACK_CHARACTERS = 16_000
 SHORTEST_SECRET = 6  # a shorter one would blot out half of the text
 BLOT = "…"
-
-errors = sa.Table(
-    "ingest_errors",
-    metadata,
-    sa.Column("error_no", sa.Integer, primary_key=True),
-    sa.Column("run_id", sa.Text, nullable=False, index=True),
-    sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("part_no", sa.Integer),
-    sa.Column("worker", sa.Text, nullable=False),
-    sa.Column("noted_at", UtcTime, nullable=False),
-    sa.Column("error_type", sa.Text, nullable=False),
-    sa.Column("error", sa.Text, nullable=False),
-    sa.Column("traceback", sa.Text, nullable=False),
-)
 
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?'\"<>]*\?)[^\s'\"<>]+", re.IGNORECASE)
@@ -65,39 +47,16 @@ def note(settings: Settings, ledger: Ledger, task: Task, error: Exception) -> No
         return
     secrets = secrets_of(settings)
     trace = "".join(traceback.format_exception(error)).replace(f"{PROJECT_ROOT}/", "")
-    row = {
-        "run_id": task.args[0],
-        "stage": stage,
-        "part_no": task.args[1] if stage in ("fetch", "load") else None,
-        "worker": worker_name(),
-        "noted_at": datetime.now(UTC),
+    part_no = task.args[1] if stage in ("fetch", "load") else None
+    texts = {
         "error_type": type(error).__name__,
         "error": blotted(str(error), secrets),
         "traceback": blotted(trace, secrets)[-TRACEBACK_CHARACTERS:],
     }
     try:
-        with ledger.transaction() as connection:
-            connection.execute(errors.insert().values(**row))
+        ledger.note_fault(task.args[0], stage, part_no, **texts)
     except IngestError as fault:
         log.warning("An error of run %s was not noted: %s", task.args[0], fault)
-
-
-def latest(connection: sa.Connection, run_id: str | None = None, limit: int = 10) -> Sequence[RowMapping]:
-    """Return the latest failed attempts, newest first.
-
-    Parameters
-    ----------
-    connection : sqlalchemy.Connection
-        To the ledger.
-    run_id : str or None
-        Only of this run.
-    limit : int
-        How many at most.
-    """
-    query = errors.select().order_by(errors.c.error_no.desc()).limit(limit)
-    if run_id is not None:
-        query = query.where(errors.c.run_id == run_id)
-    return connection.execute(query).mappings().all()
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -1,17 +1,14 @@
-"""Put a whole run before the readers, and clear away what nobody reads any more."""
+"""Publish a complete run, and drop what nobody reads any more."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-
-from sqlalchemy.engine import RowMapping
 
 from ingest import catalog
 from ingest.catalog import Table
 from ingest.errors import CountMismatch, RunInProgress, RunNotFound
-from ingest.ledger.ledger import Ledger, runs
+from ingest.ledger import Ledger, Run, RunState, Slice, SliceState
 from ingest.sinks import Sink, Staging
 
 KEPT_PUBLICATIONS = 2  # the one that readers see, and the one before
@@ -21,12 +18,12 @@ class Outcome(enum.Enum):
     """What became of an attempt to publish."""
 
     PUBLISHED = enum.auto()
-    NOT_MINE = enum.auto()  # another process publishes or has published it, or it was given up
+    NOT_MINE = enum.auto()  # another process publishes or has published it, or it was abandoned
     INCOMPLETE = enum.auto()  # slices are still to be loaded
 
 
 def publish(ledger: Ledger, sink: Sink, run_id: str) -> Outcome:
-    """Publish a run in one transaction, once every slice is there and every count agrees.
+    """Publish a run in one transaction, once every slice has arrived and every count agrees.
 
     A run that is published already stays as it is. A staging table that lost its rows, as an unlogged one does when
     the server crashes, is emptied and has its slices loaded again.
@@ -49,53 +46,45 @@ def publish(ledger: Ledger, sink: Sink, run_id: str) -> Outcome:
     """
     run = ledger.run(run_id)
     slices = ledger.slices(run_id)
-    if run["state"] == "loading" and any(row["state"] in ("queued", "running") for row in slices):
+    is_left = any(part.state in (SliceState.QUEUED, SliceState.RUNNING) for part in slices)
+    if run.state == RunState.LOADING and is_left:
         return Outcome.INCOMPLETE
-    if not ledger.take_stage(run_id, "publishing", only_from=("loading", "publishing")):
+    if not ledger.claim_stage(run_id, RunState.PUBLISHING, only_from=(RunState.LOADING, RunState.PUBLISHING)):
         return Outcome.NOT_MINE
     try:
-        with ledger.holding(run_id):
+        with ledger.renewing(run_id):
             return _publish(ledger, sink, run, slices)
     except Exception:
-        ledger.give_up_stage(run_id)
+        ledger.release_stage(run_id)
         raise
 
 
-def _publish(ledger: Ledger, sink: Sink, run: RowMapping, slices: Sequence[RowMapping]) -> Outcome:
-    run_id = run["run_id"]
-    tables = catalog.get(run["dataset"]).tables
-    staging = _staging(run)
-    checksum = " ".join(file["checksum"] or "" for file in ledger.files(run_id))
-    faults = [row for row in slices if row["state"] != "loaded"]
-    if faults:
-        first = next((row for row in faults if row["error"]), faults[0])
+def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> Outcome:
+    tables = catalog.get(run.dataset).tables
+    staging = Staging.of(run)
+    checksum = " ".join(file.checksum or "" for file in ledger.files(run.run_id))
+    failed = [part for part in slices if part.state != SliceState.LOADED]
+    if failed:
+        first = next((part for part in failed if part.error), failed[0])
         raise CountMismatch(
-            f"{len(faults)} slices of run {run_id} were not loaded. "
-            f"{first['source_layer']} in {first['source_file']}: {first['error'] or first['state']}"
+            f"{len(failed)} slices of run {run.run_id} were not loaded. "
+            f"{first.source_layer} in {first.source_file}: {first.error or first.state}"
         )
-    loaded = ledger.counts(run_id)
+    loaded = ledger.counts(run.run_id)
     sink.finish(staging, tables)
-    moment = datetime.now(UTC)
     with ledger.transaction() as connection:
-        # Counted where it is published: a server that crashes in between ends this transaction, too.
+        # Counted in the transaction that publishes: a server that crashes in between ends it, too.
         held = {table: sink.count(staging, table, connection) for table in tables}
         lost = [table for table in tables if held[table] != loaded.get(table.name, 0)]
         if not lost:
-            older = runs.c.dataset == run["dataset"], runs.c.state == "published"
-            connection.execute(runs.update().where(*older).values(state="superseded"))
-            mine = runs.c.run_id == run_id, runs.c.state == "publishing"
-            values = {"state": "published", "checksum": checksum, "rows_loaded": sum(loaded.values())}
-            moved = connection.execute(
-                runs.update().where(*mine).values(published_at=moment, finished_at=moment, **values)
-            )
-            if moved.rowcount != 1:  # meanwhile another worker has published the run, or it was given up
+            if not ledger.publish(connection, run, checksum=checksum, rows_loaded=sum(loaded.values())):
                 connection.rollback()
                 return Outcome.NOT_MINE
             sink.publish(connection, staging, tables)
     if lost:
         _load_again(ledger, sink, staging, lost, held)
         return Outcome.INCOMPLETE
-    _drop_old(ledger, sink, run["dataset"])
+    _drop_old(ledger, sink, run.dataset)
     return Outcome.PUBLISHED
 
 
@@ -113,7 +102,7 @@ def _load_again(ledger: Ledger, sink: Sink, staging: Staging, lost: Sequence[Tab
 
 
 def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
-    """Put the publication before the present one before the readers again.
+    """Return to the publication before the present one.
 
     Parameters
     ----------
@@ -130,56 +119,41 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
     Raises
     ------
     RunNotFound
-        When there is none before, or its staging tables are not whole any more.
+        When there is no earlier publication, or its staging tables have lost rows.
+    RunInProgress
+        When another process publishes or rolls back at the same time.
     """
-    now, before = ledger.published_run(dataset), ledger.superseded_run(dataset)
+    now, before = ledger.published_run(dataset), next(iter(ledger.superseded_runs(dataset)), None)
     if now is None or before is None:
         raise RunNotFound(f"{dataset} has no publication to return to.", "The two newest publications are kept.")
-    tables, staging = catalog.get(dataset).tables, _staging(before)
+    tables, staging = catalog.get(dataset).tables, Staging.of(before)
     lost = lost_tables(ledger, sink, before)
     if lost:
         raise RunNotFound(
-            f"Run {before['run_id']} has lost rows of {', '.join(lost)}.", "Load its release again with --release."
+            f"Run {before.run_id} has lost rows of {', '.join(lost)}.", "Load its release again with --release."
         )
     with ledger.transaction() as connection:
-        for run_id, old, new in (
-            (now["run_id"], "published", "superseded"),
-            (before["run_id"], "superseded", "published"),
-        ):
-            query = runs.update().where(runs.c.run_id == run_id, runs.c.state == old)
-            if connection.execute(query.values(state=new)).rowcount != 1:
-                raise RunInProgress(
-                    f"{dataset} was published or rolled back meanwhile.", "Look at `status`, and try again."
-                )
+        if not ledger.swap_published(connection, now, before):
+            raise RunInProgress(
+                f"{dataset} was published or rolled back meanwhile.", "Check `python -m ingest status`, then try again."
+            )
         sink.publish(connection, staging, tables)
-    return str(before["run_id"])
+    return before.run_id
 
 
-def lost_tables(ledger: Ledger, sink: Sink, run: RowMapping) -> list[str]:
+def lost_tables(ledger: Ledger, sink: Sink, run: Run) -> list[str]:
     """Return the staging tables of a run that do not hold what was loaded into them."""
-    staging, loaded = _staging(run), ledger.counts(run["run_id"])
-    tables = catalog.get(run["dataset"]).tables
+    staging, loaded = Staging.of(run), ledger.counts(run.run_id)
+    tables = catalog.get(run.dataset).tables
     return [table.name for table in tables if sink.count(staging, table) != loaded.get(table.name, 0)]
 
 
 def drop(ledger: Ledger, sink: Sink, run_id: str) -> None:
-    """Remove the staging tables of a run that will not be published."""
-    staging = _staging(ledger.run(run_id))
+    """Drop the staging tables of a run that will not be published."""
+    staging = Staging.of(ledger.run(run_id))
     sink.drop(staging, catalog.get(staging.dataset).tables)
 
 
-def _staging(run: RowMapping) -> Staging:
-    return Staging(run_id=run["run_id"], dataset=run["dataset"], release=run["release"])
-
-
 def _drop_old(ledger: Ledger, sink: Sink, dataset: str) -> None:
-    with ledger.transaction() as connection:
-        query = (
-            runs.select()
-            .where(runs.c.dataset == dataset, runs.c.state == "superseded")
-            .order_by(runs.c.published_at.desc())
-            .offset(KEPT_PUBLICATIONS - 1)
-        )
-        old = connection.execute(query).mappings().all()
-    for run in old:
-        sink.drop(_staging(run), catalog.get(dataset).tables)
+    for run in ledger.superseded_runs(dataset)[KEPT_PUBLICATIONS - 1 :]:
+        sink.drop(Staging.of(run), catalog.get(dataset).tables)

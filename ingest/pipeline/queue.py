@@ -13,7 +13,7 @@ from huey import Huey, RedisHuey, SqliteHuey
 from huey.serializer import SignedSerializer
 
 from ingest.errors import SettingsError, TargetUnavailable
-from ingest.settings import Settings, load
+from ingest.settings import Settings, read_settings
 
 
 def create(settings: Settings) -> Huey:
@@ -40,4 +40,4 @@ def create(settings: Settings) -> Huey:
         ) from error
 
 
-huey = create(load())
+huey = create(read_settings())

@@ -9,7 +9,6 @@ The scheduled look is a task like any other; `python -m ingest refresh` does the
 from __future__ import annotations
 
 import enum
-import json
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -18,16 +17,14 @@ from datetime import datetime
 
 import pycurl
 from huey import crontab
-from sqlalchemy.engine import RowMapping
 
 from ingest import catalog
 from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request, Run
 from ingest.pipeline import alerts
 from ingest.pipeline.queue import huey
 from ingest.pipeline.tasks import submit
-from ingest.settings import Settings
-from ingest.settings import load as load_settings
+from ingest.settings import Settings, read_settings
 from ingest.sources import cache, http, mirrors
 from ingest.sources.address import Source
 
@@ -87,11 +84,11 @@ def look(ledger: Ledger) -> list[Finding]:
         One or more for each dataset; a dataset never has two that are to be loaded.
     """
     found: list[Finding] = []
-    for dataset in catalog.load().values():
+    for dataset in catalog.datasets().values():
         published = ledger.published_run(dataset.name)
         if published is None:
             found.append(_left_alone(dataset.name, "never loaded, nothing to refresh"))
-        elif published["scope"] == "custom":
+        elif published.scope == "custom":
             found.append(_left_alone(dataset.name, "loaded from a source of one's own, which is not looked at"))
         else:
             found += _look_at(dataset, published)
@@ -120,14 +117,12 @@ def start(settings: Settings, ledger: Ledger, findings: Sequence[Finding]) -> tu
             alerts.announce(settings, ledger, alerts.NEWER_RELEASE, subject, finding.text, dataset=finding.dataset)
         if finding.request is None:
             continue
-        request = finding.request
-        public = [Source.parse(location).public for location in request.sources]
         try:
-            run_id = ledger.create_run(request, public, _identity(request))
+            run_id = ledger.create_run(finding.request, _identity(finding.request))
         except RunInProgress:
             waiting.append(finding)
             continue
-        alerts.expect(ledger, run_id)
+        ledger.expect_alert(alerts.RELEASE_LOADED, run_id)
         made.append(run_id)
     return made, waiting
 
@@ -187,7 +182,7 @@ def turn_on(expression: str) -> bool:
 @huey.periodic_task(schedule.is_due)
 def refresh_published() -> None:
     """Look for new releases and enqueue their runs; of several consumers that do so at once, one gets the run."""
-    settings = load_settings()
+    settings = read_settings()
     ledger = Ledger(settings)
     findings = look(ledger)
     for finding in findings:
@@ -200,38 +195,30 @@ def refresh_published() -> None:
         submit(ledger, run_id)
 
 
-def _look_at(dataset: catalog.Dataset, published: RowMapping) -> list[Finding]:
-    request = Request.from_json(published["request"])
+def _look_at(dataset: catalog.Dataset, published: Run) -> list[Finding]:
+    request = published.request
     newer = _newer(dataset, request)
     if any(finding.request for finding in newer):
         return newer
     return [*newer, _same_release(request, published)]
 
 
-def _same_release(request: Request, published: RowMapping) -> Finding:
+def _same_release(request: Request, published: Run) -> Finding:
     """Ask the very addresses whose answers were noted when the release was loaded: they may be mirrors."""
     what = f"{request.dataset} {request.release}"
-    if not published["identity"]:
+    if not published.identity:
         return _left_alone(what, "its server states neither ETag nor Last-Modified, nobody can tell whether it changed")
-    noted = json.loads(published["identity"])[2]
-    asked = [_asked(identity, own) for identity, own in zip(noted, request.sources, strict=True)]
+    noted = zip(published.source_identities, request.sources, strict=True)
+    asked = [cache.address_of(identity) or own for identity, own in noted]
     try:
         now = request.identity([cache.identity(Source.parse(location)) for location in asked])
     except SourceUnavailable as error:
         return Finding(request.dataset, Outcome.NOT_REACHED, f"{what}: could not be looked at. {error}")
     if now is None:
         return _left_alone(what, "its server states neither ETag nor Last-Modified any more")
-    if now == published["identity"]:
-        return Finding(request.dataset, Outcome.UNCHANGED, f"{what}: unchanged since run {published['run_id']}.")
-    return Finding(
-        request.dataset, Outcome.CHANGED, f"{what}: no longer what run {published['run_id']} loaded.", request
-    )
-
-
-def _asked(identity: str, own: str) -> str:
-    """Return the address whose answer an identity is; a file on a disk has no other than its own."""
-    first = json.loads(identity)[0]
-    return first if isinstance(first, str) else own
+    if now == published.identity:
+        return Finding(request.dataset, Outcome.UNCHANGED, f"{what}: unchanged since run {published.run_id}.")
+    return Finding(request.dataset, Outcome.CHANGED, f"{what}: no longer what run {published.run_id} loaded.", request)
 
 
 def _newer(dataset: catalog.Dataset, request: Request) -> list[Finding]:
@@ -305,7 +292,7 @@ def _identity(request: Request) -> str | None:
     """Return the identity under which a run is noted; None where no address answers: the run will say so."""
     try:
         files = [
-            mirrors.candidates(Source.parse(location), request, number)
+            mirrors.candidates(Source.parse(location), request.mirrors, number)
             for number, location in enumerate(request.sources)
         ]
         return request.identity([mirrors.identity(sources) for sources in files])

@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Sequence
 
 from ingest.errors import RunNotFound, SourceUnavailable, UsageError
-from ingest.ledger.ledger import ENDED, Ledger, Request
+from ingest.ledger import Ledger, Request
 from ingest.pipeline.queue import huey
 from ingest.settings import Settings
 from ingest.sources.address import Source
@@ -116,7 +116,7 @@ def forget_ended(ledger: Ledger) -> None:
     """Remove the addresses of runs that have ended."""
     for key in [key for key in huey.storage.result_items() if str(key).startswith(PREFIX)]:
         try:
-            has_ended = ledger.run(str(key).removeprefix(PREFIX))["state"] in ENDED
+            has_ended = ledger.run(str(key).removeprefix(PREFIX)).state.has_ended
         except RunNotFound:  # it is being noted right now
             continue
         if has_ended:

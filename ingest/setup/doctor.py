@@ -25,8 +25,8 @@ MIN_POSTGRES = 130000
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
+class Check:
+    """One thing that was checked.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Finding:
         Whether it is as it should be.
     detail : str
         What was found.
-    mend : str
+    fix : str
         What to do about it; empty where it is good.
     is_needed : bool
         False where the project works without, only not at full size.
@@ -45,20 +45,27 @@ class Finding:
     what: str
     is_good: bool
     detail: str
-    mend: str = ""
+    fix: str = ""
     is_needed: bool = True
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check]:
     """Check everything that the target of the settings needs.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target.
+    try_duckdb : callable
+        Opens DuckDB as the embedded target does and returns its version; raises when that does not work.
 
     Yields
     ------
-    Finding
+    Check
         One per check, in the order in which they are needed. A check that depends on a failed one is left out.
     """
     version = ".".join(map(str, sys.version_info[:3]))
-    yield Finding(
+    yield Check(
         "Python 3.11 or newer", sys.version_info >= (3, 11), version, "Install Python 3.11, then `make install`."
     )
     yield from _home(settings.home)
@@ -67,15 +74,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from _postgres(settings.postgres)
         yield from _redis(settings.redis_url)
     else:
-        yield _duckdb()
+        yield _duckdb(try_duckdb)
 
 
-def _home(home: Path) -> Iterator[Finding]:
+def _home(home: Path) -> Iterator[Check]:
     nearest = next(path for path in (home, *home.parents) if path.exists())
     writable = nearest.is_dir() and os.access(nearest, os.W_OK)
-    yield Finding("WAREHOUSE_HOME can be written", writable, str(home), "Set WAREHOUSE_HOME to a folder of yours.")
+    yield Check("WAREHOUSE_HOME can be written", writable, str(home), "Set WAREHOUSE_HOME to a folder of yours.")
     free = shutil.disk_usage(nearest).free
-    yield Finding(
+    yield Check(
         "disk for the world download",
         free >= WORLD_DISK_BYTES,
         f"{free / GIB:.0f} GiB free, {WORLD_DISK_BYTES / GIB:.0f} GiB wanted",
@@ -84,10 +91,10 @@ def _home(home: Path) -> Iterator[Finding]:
     )
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = WORKERS * WORKER_MEMORY_BYTES
-    return Finding(
+    return Check(
         f"memory for {WORKERS} workers",
         total >= wanted,
         f"{total / GIB:.0f} GiB, {wanted / GIB:.0f} GiB wanted",
@@ -96,31 +103,23 @@ def _memory() -> Finding:
     )
 
 
-def _duckdb() -> Finding:
-    import duckdb
-
-    from admin_boundaries.duckdb_spatial import load_spatial
-
+def _duckdb(try_duckdb: Callable[[], str]) -> Check:
     what = "DuckDB with its spatial extension"
     try:
-        with duckdb.connect() as connection:
-            load_spatial(connection)
-            connection.sql("select ST_Point(0, 0)").fetchall()
-    except (duckdb.Error, ImportError) as error:
-        return Finding(
-            what, False, str(error).splitlines()[0], "`make install` puts it in place from the package index."
-        )
-    return Finding(what, True, duckdb.__version__)
+        return Check(what, True, try_duckdb())
+    except Exception as error:  # noqa: BLE001  whatever is wrong with an installation is to be shown
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Check(what, False, reason, "`make install` puts it in place from the package index.")
 
 
-def _postgres(where: Postgres) -> Iterator[Finding]:
+def _postgres(where: Postgres) -> Iterator[Check]:
     try:
         with psycopg.connect(where.uri(), connect_timeout=5) as connection:
-            yield Finding("PostgreSQL answers", True, where.place)
+            yield Check("PostgreSQL answers", True, where.place)
             yield from _database(connection, where)
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        yield Finding(
+        yield Check(
             "PostgreSQL answers",
             False,
             reason,
@@ -128,17 +127,17 @@ def _postgres(where: Postgres) -> Iterator[Finding]:
         )
 
 
-def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Finding]:
+def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check]:
     def value(query: str) -> object:
         row = connection.execute(query).fetchone()  # type: ignore[arg-type]
         return row[0] if row else None
 
     version = int(str(value("select current_setting('server_version_num')")))
     shown = str(value("select current_setting('server_version')"))
-    yield Finding("PostgreSQL 13 or newer", version >= MIN_POSTGRES, shown, "Upgrade the server.")
+    yield Check("PostgreSQL 13 or newer", version >= MIN_POSTGRES, shown, "Upgrade the server.")
     installed = value("select extversion from pg_extension where extname = 'postgis'")
     available = value("select default_version from pg_available_extensions where name = 'postgis'")
-    yield Finding(
+    yield Check(
         "PostGIS",
         installed is not None,
         str(installed or ("available, not created" if available else "not installed on the server")),
@@ -151,7 +150,7 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Findi
         "select coalesce(bool_or(has_schema_privilege(oid, 'create')), "
         "has_database_privilege(current_database(), 'create')) from pg_namespace where nspname = 'raw'"
     )
-    yield Finding(
+    yield Check(
         "right to write the schema raw",
         bool(may_load),
         where.user,
@@ -159,7 +158,7 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Findi
     )
 
 
-def _redis(url: str) -> Iterator[Finding]:
+def _redis(url: str) -> Iterator[Check]:
     what = "Redis answers"
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=5)
@@ -168,11 +167,11 @@ def _redis(url: str) -> Iterator[Finding]:
         finally:
             client.close()
     except (redis.RedisError, ValueError) as error:
-        yield Finding(what, False, str(error), "Start it (`docker compose up -d redis`), and check REDIS_URL.")
+        yield Check(what, False, str(error), "Start it (`docker compose up -d redis`), and check REDIS_URL.")
         return
-    yield Finding(what, True, str(information["redis_version"]))  # type: ignore[index]
+    yield Check(what, True, str(information["redis_version"]))  # type: ignore[index]
     is_local = "@localhost" in url or "//localhost" in url or "//127.0.0.1" in url
-    yield Finding(
+    yield Check(
         "INGEST_SECRET shared by all hosts",
         is_local or has_given_secret(),
         "set" if has_given_secret() else "from WAREHOUSE_HOME/secret, which only this host knows",
@@ -180,18 +179,18 @@ def _redis(url: str) -> Iterator[Finding]:
     )
 
 
-def is_fit(findings: list[Finding]) -> bool:
-    """Tell whether the project works with what was found."""
+def is_fit(findings: list[Check]) -> bool:
+    """Whether the project works with what was found."""
     return all(finding.is_good for finding in findings if finding.is_needed)
 
 
-def require(findings: list[Finding], report: Callable[[Finding], None]) -> None:
+def require(findings: list[Check], report: Callable[[Check], None]) -> None:
     """Report every finding; raise when something needed is missing.
 
     Raises
     ------
     IngestError
-        With the number of things to mend.
+        With the number of things to fix.
     """
     for finding in findings:
         report(finding)

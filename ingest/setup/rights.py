@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from ingest.errors import IngestError, RightMissing, TargetUnavailable, UsageError
+from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
 from ingest.settings import Postgres, Settings
 
 RAW = "raw"
@@ -152,7 +152,7 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
     ------
     UsageError
         When the names cannot be used.
-    RightMissing
+    PermissionMissing
         When the user may not do one of the things that are missing.
     TargetUnavailable
         When the server does not answer.
@@ -177,7 +177,7 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
             f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
-        raise RightMissing(
+        raise PermissionMissing(
             f"{where.place}: {_first_line(error)}. Nothing was changed.",
             "Run it as a superuser, or have one run what `python -m ingest init --dry-run` prints.",
         ) from error

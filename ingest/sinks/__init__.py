@@ -1,4 +1,4 @@
-"""Sinks take a slice's Arrow batches into the staging tables of a run, and put a whole run before the readers."""
+"""Sinks write a slice's Arrow batches into the staging tables of a run, and publish complete runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest.catalog import Table
+from ingest.ledger import Run
 from ingest.settings import Settings
 
 OnLoaded = Callable[[int], sa.Update]
@@ -22,6 +23,11 @@ class Staging:
     run_id: str
     dataset: str
     release: str
+
+    @classmethod
+    def of(cls, run: Run) -> Staging:
+        """Return those of a run of the ledger."""
+        return cls(run.run_id, run.dataset, run.release)
 
 
 class Sink(Protocol):

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +21,8 @@ import sqlalchemy as sa
 from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
-from ingest.ledger.ledger import Ledger, UtcTime, runs, slices
+from ingest.ledger import Ledger
+from ingest.ledger.tables import State, UtcTime
 from ingest.settings import Settings
 from ingest.sinks import OnLoaded, Staging
 
@@ -32,8 +32,13 @@ GEO = {
     "primary_column": "geom",
     "columns": {"geom": {"encoding": "WKB", "geometry_types": ["MultiPolygon"]}},
 }
-ARROW = {sa.Text: pa.string(), sa.BigInteger: pa.int64(), sa.Integer: pa.int32(), UtcTime: pa.timestamp("us", tz="UTC")}
-INTERNAL = {"request", "identity", "spec"}
+ARROW = {
+    sa.Text: pa.string(),
+    sa.BigInteger: pa.int64(),
+    sa.Integer: pa.int32(),
+    UtcTime: pa.timestamp("us", tz="UTC"),
+    State: pa.string(),
+}
 
 
 class GeoParquetSink:
@@ -116,11 +121,9 @@ class GeoParquetSink:
         """Write the ledger as dbt reads it."""
         folder = self._settings.lake / "ledger"
         folder.mkdir(parents=True, exist_ok=True)
-        for table in (runs, slices):
-            columns = [column for column in table.c if column.name not in INTERNAL]
+        for name, columns, rows in Ledger.public_tables(connection):
             shape = pa.schema([(column.name, ARROW[type(column.type)]) for column in columns])
-            rows: list[dict[str, Any]] = [dict(row) for row in connection.execute(sa.select(*columns)).mappings()]
-            with _replacing(folder / f"{table.name}.parquet") as draft:
+            with _replacing(folder / f"{name}.parquet") as draft:
                 pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
 
 

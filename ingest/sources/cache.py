@@ -72,6 +72,12 @@ def identity(source: Source) -> str | None:
     return json.dumps([source.location, validators.etag, validators.last_modified, validators.bytes])
 
 
+def address_of(identity: str) -> str | None:
+    """Return the address whose answer an identity is; None for that of a file on a disk, which tells paths only."""
+    first = json.loads(identity)[0]
+    return first if isinstance(first, str) else None
+
+
 def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> Fetched:
     """Bring a source onto this disk and verify it.
 

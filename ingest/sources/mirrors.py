@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from ingest.errors import SourceInterrupted, SourceUnavailable
-from ingest.ledger.ledger import Request
 from ingest.sources import cache
 from ingest.sources.address import Source
 from ingest.sources.cache import Fetched
@@ -24,25 +23,27 @@ def of(files: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return found if any(found) else ()
 
 
-def candidates(source: Source, request: Request, file_no: int, came_from: str | None = None) -> list[Source]:
-    """Return where a file of a request may be had, in the order to try.
+def candidates(
+    source: Source, mirrors: Sequence[Sequence[str]], file_no: int, came_from: str | None = None
+) -> list[Source]:
+    """Return where a file can be had, in the order to try.
 
     Parameters
     ----------
     source : Source
-        Its own address, whole.
-    request : Request
-        What is loaded: it knows the mirrors.
+        Its own address, with its query.
+    mirrors : sequence of sequence of str
+        The mirrors of each file of a request, see `of`.
     file_no : int
-        Which of its files.
+        Which of the files.
     came_from : str, optional
         Public form of the address that the file was fetched from before: it is tried first.
     """
-    mirrors = request.mirrors[file_no] if request.mirrors else ()
-    return sorted([source, *map(Source.parse, mirrors)], key=lambda one: one.public != came_from)
+    mine = mirrors[file_no] if mirrors else ()
+    return sorted([source, *map(Source.parse, mine)], key=lambda one: one.public != came_from)
 
 
-def bring(sources: Sequence[Source], downloads: Path, known_sha256: str | None = None) -> tuple[Source, Fetched]:
+def fetch_first(sources: Sequence[Source], downloads: Path, known_sha256: str | None = None) -> tuple[Source, Fetched]:
     """Fetch a file from the first of its addresses that gives it.
 
     Parameters

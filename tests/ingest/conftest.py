@@ -18,8 +18,7 @@ from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.layers import discover
 from ingest.layers.discover import Layer
-from ingest.ledger import ledger as runs
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, tables
 from ingest.pipeline import retries
 from ingest.settings import Settings
 from tests.conftest import SHARED_DATA
@@ -44,7 +43,7 @@ def settings(tmp_path: Path) -> Settings:
 def ledger(settings: Settings) -> Ledger:
     """A ledger in SQLite, its tables in place."""
     made = Ledger(settings)
-    made.create_tables()
+    made.open()
     return made
 
 
@@ -70,6 +69,7 @@ class Pipeline:
     """The tasks, run at once in this process."""
 
     tasks: ModuleType
+    steps: ModuleType
     ledger: Ledger
     lake: Path
     make_request: Callable[..., Request]
@@ -77,14 +77,14 @@ class Pipeline:
     def run(self, *sources: Path | str, dataset: str = "gadm", **values: object) -> str:
         """Load sources and return the id of the run."""
         locations = [str(source) for source in sources]
-        run_id = self.ledger.create_run(self.make_request(dataset, *locations, **values), locations, None)
+        run_id = self.ledger.create_run(self.make_request(dataset, *locations, **values), None)
         self.tasks.submit(self.ledger, run_id)
         return run_id
 
     def state(self, run_id: str) -> tuple[str, str | None]:
         """Return the state and the error of a run."""
         run = self.ledger.run(run_id)
-        return run["state"], run["error"]
+        return run.state, run.error
 
     def rows(self, table: str, dataset: str = "gadm") -> int:
         """Return the rows that readers see."""
@@ -97,14 +97,14 @@ def pipeline(
     settings: Settings, ledger: Ledger, request_of: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Pipeline]:
     """The tasks on a queue that runs each at once and waits for no retry."""
-    from ingest.pipeline import tasks
+    from ingest.pipeline import steps, tasks
     from ingest.pipeline.queue import huey
 
-    monkeypatch.setattr(tasks, "load", lambda: settings)
+    monkeypatch.setattr(tasks, "read_settings", lambda: settings)
     monkeypatch.setattr(retries.Policy, "pause", lambda _policy, _retry: 0)
     huey.immediate = True
     try:
-        yield Pipeline(tasks, ledger, settings.lake, request_of)
+        yield Pipeline(tasks, steps, ledger, settings.lake, request_of)
     finally:
         huey.immediate = False
 
@@ -128,8 +128,8 @@ def catalog_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
     def replace(text: str) -> None:
         path = tmp_path / "catalog.yaml"
         path.write_text(text, encoding="utf-8")
-        datasets = catalog.load(path)
-        monkeypatch.setattr(catalog, "load", lambda: datasets)
+        datasets = catalog.datasets(path)
+        monkeypatch.setattr(catalog, "datasets", lambda: datasets)
 
     return replace
 
@@ -137,7 +137,7 @@ def catalog_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[s
 def layers_of(path: Path, dataset: str = "gadm", release: str | None = None) -> dict[int | None, Layer]:
     """Discover the layers of a dataset, by level."""
     found = catalog.get(dataset)
-    return {layer.table.level: layer for layer in discover.discover(path, found, found.release(release))}
+    return {layer.table.level: layer for layer in discover.layers(path, found, found.release(release))}
 
 
 def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, dataset: str = "gadm") -> SliceSource:
@@ -169,23 +169,31 @@ def batches_of(path: Path, level: int = 1, batch_rows: int = 3) -> pa.RecordBatc
     return table.to_reader()
 
 
-def slice_row(slice_no: int, **values: Any) -> dict[str, Any]:
-    """Return the planner's row of a slice."""
-    fixed = {
-        "slice_no": slice_no,
-        "table_name": "gadm_adm_1",
-        "level": 1,
-        "file_no": 0,
-        "source_file": "gadm.gpkg",
-        "source_layer": "ADM_1",
-    }
-    extent = {"fid_from": 1, "fid_to": 4, "rows_planned": 4, "bytes": 100, "engine": "sedonadb", "spec": "{}"}
-    return fixed | extent | values
+def planned_slice(**values: Any) -> PlannedSlice:
+    """Return a slice as the planner hands it over: four units of level 1, unless told otherwise."""
+    fixed: dict[str, Any] = {"table_name": "gadm_adm_1", "level": 1, "file_no": 0, "engine": "sedonadb"}
+    source = {"source_file": "gadm.gpkg", "source_layer": "ADM_1"}
+    extent = {"fid_from": 1, "fid_to": 4, "rows_planned": 4, "bytes": 100}
+    reading = Reading(columns=(), crs=None, where=None, batch_bytes=1 << 30)
+    return PlannedSlice(**{**fixed, **source, **extent, "reading": reading, **values})
+
+
+def claimed_slice(ledger: Ledger, run_id: str, slice_no: int = 0) -> ClaimedSlice:
+    """Claim a slice that nobody holds."""
+    claimed = ledger.claim(run_id, slice_no)
+    assert claimed is not None
+    return claimed
+
+
+def note_loaded(ledger: Ledger, claimed: ClaimedSlice, rows: int = 4) -> bool:
+    """Note a slice as loaded, as a sink does; False when another worker has claimed it."""
+    with ledger.transaction() as connection:
+        return connection.execute(ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)).first() is not None
 
 
 def expire_leases(ledger: Ledger) -> None:
     """Let all leases run out, as if their holders had died a while ago."""
     past = datetime.now(UTC) - timedelta(minutes=1)
     with ledger.transaction() as connection:
-        for table in (runs.runs, runs.files, runs.slices):
+        for table in (tables.runs, tables.files, tables.slices):
             connection.execute(table.update().where(table.c.lease_until.is_not(None)).values(lease_until=past))

@@ -16,13 +16,12 @@ import pytest
 
 from ingest import settings as configuration
 from ingest.errors import SettingsError
-from ingest.ledger import ledger as runs
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request, tables
 from ingest.pipeline import alerts
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures.webhook import SECRET, Webhook, listening
-from tests.ingest.conftest import slice_row
+from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
 from tests.ingest.test_cli import run as run_command
 
 MakeRequest = Callable[..., Request]
@@ -44,12 +43,10 @@ def told(settings: Settings, webhook: Webhook) -> Settings:
 @pytest.fixture
 def failed(ledger: Ledger, request_of: MakeRequest) -> str:
     """A run of which one slice arrived and one did not."""
-    run_id = ledger.create_run(request_of(), ["/data/gadm.gpkg"], None)
+    run_id = ledger.create_run(request_of(), None)
     ledger.set_state(run_id, "planning")
-    ledger.create_slices(run_id, [slice_row(0), slice_row(1)])
-    ledger.claim(run_id, 0)
-    with ledger.transaction() as connection:
-        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    ledger.create_slices(run_id, [planned_slice(), planned_slice()])
+    note_loaded(ledger, claimed_slice(ledger, run_id))
     ledger.fail(run_id, "the file says 4 rows, 3 arrived.")
     return run_id
 
@@ -91,15 +88,15 @@ def test_it_is_told_once_however_many_notice(told: Settings, ledger: Ledger, web
 @pytest.mark.parametrize("is_expected", [False, True])
 def test_of_all_who_would_tell_one_may(ledger: Ledger, is_expected: bool) -> None:
     if is_expected:
-        alerts.expect(ledger, "a run")
-    assert [alerts.claim(ledger, alerts.RELEASE_LOADED, "a run") for _ in range(3)] == [True, False, False]
-    assert alerts.claim(ledger, alerts.RUN_FAILED, "a run")
+        ledger.expect_alert(alerts.RELEASE_LOADED, "a run")
+    assert [ledger.claim_alert(alerts.RELEASE_LOADED, "a run") for _ in range(3)] == [True, False, False]
+    assert ledger.claim_alert(alerts.RUN_FAILED, "a run")
 
 
 def test_each_failed_run_is_told(
     told: Settings, ledger: Ledger, webhook: Webhook, failed: str, request_of: MakeRequest
 ) -> None:
-    other = ledger.create_run(request_of("timezones"), ["/b"], None)
+    other = ledger.create_run(request_of("timezones"), None)
     ledger.fail(other, "no")
     alerts.notice(told, ledger)
     assert {message["run_id"] for message in webhook.told} == {failed, other}
@@ -109,7 +106,7 @@ def test_each_failed_run_is_told(
 def test_a_run_that_did_not_fail_is_nothing_to_tell(
     told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest, state: str
 ) -> None:
-    ledger.set_state(ledger.create_run(request_of(), ["/a"], None), state)
+    ledger.set_state(ledger.create_run(request_of(), None), state)
     alerts.notice(told, ledger)
     assert not webhook.asked
 
@@ -117,8 +114,8 @@ def test_a_run_that_did_not_fail_is_nothing_to_tell(
 def test_a_release_that_the_refresh_has_loaded_is_told_once(
     told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
 ) -> None:
-    run_id = ledger.create_run(request_of(), ["/a"], None)
-    alerts.expect(ledger, run_id)
+    run_id = ledger.create_run(request_of(), None)
+    ledger.expect_alert(alerts.RELEASE_LOADED, run_id)
     alerts.notice(told, ledger)
     assert not webhook.told
     ledger.set_state(run_id, "published", rows_loaded=1234)
@@ -132,34 +129,35 @@ def test_a_release_that_the_refresh_has_loaded_is_told_once(
 def test_a_refresh_that_failed_is_told_as_a_failure(
     told: Settings, ledger: Ledger, webhook: Webhook, failed: str
 ) -> None:
-    alerts.expect(ledger, failed)
+    ledger.expect_alert(alerts.RELEASE_LOADED, failed)
     alerts.notice(told, ledger)
     assert [message["event"] for message in webhook.told] == ["run_failed"]
 
 
 def test_what_failed_long_ago_is_no_news(told: Settings, ledger: Ledger, webhook: Webhook, failed: str) -> None:
     with ledger.transaction() as connection:
-        connection.execute(runs.runs.update().values(finished_at=datetime.now(UTC) - timedelta(days=2)))
+        connection.execute(tables.runs.update().values(finished_at=datetime.now(UTC) - timedelta(days=2)))
     alerts.notice(told, ledger)
     assert not webhook.asked
 
 
-def test_who_gives_a_run_up_need_not_be_told(
+def test_whoever_abandons_a_run_need_not_be_told(
     told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
 ) -> None:
-    from ingest.pipeline import load
+    from ingest.dashboard import actions
+    from ingest.pipeline import runs as loading
 
-    run_id = ledger.create_run(request_of(), ["/a"], None)
-    load.abandon(run_id)
+    run_id = ledger.create_run(request_of(), None)
+    loading.abandon(run_id, actions.Quiet())
     alerts.notice(told, ledger)
-    assert ledger.run(run_id)["state"] == "failed"
+    assert ledger.run(run_id).state == "failed"
     assert not webhook.asked
 
 
 def test_without_a_webhook_nothing_is_noted(settings: Settings, ledger: Ledger, failed: str) -> None:
     alerts.notice(settings, ledger)
     with ledger.transaction() as connection:
-        assert not connection.execute(alerts.alerts.select()).all()
+        assert not connection.execute(tables.alerts.select()).all()
 
 
 @pytest.mark.parametrize(("statuses", "asked"), [([503, 429], 3), ([500] * 3, 3), ([404], 1), ([302], 1)])
@@ -217,7 +215,7 @@ def test_a_ledger_that_is_away_is_logged(
 def test_what_files_call_themselves_is_no_markup_in_the_message(
     told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
 ) -> None:
-    run_id = ledger.create_run(request_of(), ["/a"], None)
+    run_id = ledger.create_run(request_of(), None)
     ledger.fail(run_id, "<!channel> & <http://evil.example|click> has no column " + "x" * 9999)
     alerts.notice(told, ledger)
     (message,) = webhook.told

@@ -120,11 +120,11 @@ def test_a_file_that_is_no_catalog_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "catalog.yaml"
     path.write_text(text)
     with pytest.raises(SettingsError, match="is not a catalog"):
-        catalog.load(path)
+        catalog.datasets(path)
 
 
 def test_every_dataset_says_what_it_is_and_under_which_licence() -> None:
-    for dataset in catalog.load().values():
+    for dataset in catalog.datasets().values():
         assert dataset.title
         assert dataset.licence
         assert dataset.release().url

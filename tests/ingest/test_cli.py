@@ -14,7 +14,7 @@ import pytest
 from ingest import cli as command_line
 from ingest import engines
 from ingest.errors import IngestError, did_you_mean
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
@@ -144,7 +144,7 @@ def test_a_failure_ends_with_1_and_says_what_to_do(ingest: object, arguments: li
 def test_a_run_that_has_ended_is_not_resumed_and_starts_no_worker(
     ingest: object, ledger: Ledger, settings: Settings, request_of: object, state: str
 ) -> None:
-    run_id = ledger.create_run(request_of(), ["/a"], None)  # type: ignore[operator]
+    run_id = ledger.create_run(request_of(), None)  # type: ignore[operator]
     ledger.set_state(run_id, state)
     code, printed = ingest("resume", run_id)  # type: ignore[operator]
     assert (code, f"Run {run_id} has ended: {state}." in printed) == (2, True)
@@ -172,7 +172,7 @@ def test_the_state_of_runs_and_slices_is_shown(
     ingest: object, ledger: Ledger, settings: Settings, request_of: object
 ) -> None:
     made: Request = request_of("gadm", "/a [b].gpkg")  # type: ignore[operator]
-    run_id = ledger.create_run(made, ["/a [b].gpkg"], None)
+    run_id = ledger.create_run(made, None)
     ledger.fail(run_id, "Self-intersection[10 20] in [bold]")
     code, listed = ingest("status")  # type: ignore[operator]
     assert (code, run_id in listed, "failed" in listed) == (0, True, True)

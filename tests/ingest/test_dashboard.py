@@ -16,11 +16,11 @@ import uvicorn
 
 from ingest.dashboard import server as served
 from ingest.errors import RunNotFound
-from ingest.ledger import progress
-from ingest.ledger.ledger import Ledger, Request, slices
-from ingest.pipeline import load as loading
+from ingest.ledger import Ledger, Request
+from ingest.ledger.tables import slices
+from ingest.pipeline import runs as loading
 from ingest.settings import Settings
-from tests.ingest.conftest import slice_row
+from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
 
 MakeRequest = Callable[..., Request]
 SECRET = "5igned-by-the-publi5her"
@@ -104,17 +104,17 @@ def browser(serve: Callable[..., Browser]) -> Browser:
 def rolled_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was rolled back."""
     done: list[str] = []
-    monkeypatch.setattr(loading, "rollback", done.append)
+    monkeypatch.setattr(loading, "rollback", lambda dataset, _reporter: done.append(dataset))
     return done
 
 
 def published(ledger: Ledger, request: Request) -> str:
     """Note a run as published."""
-    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
+    run_id = ledger.create_run(request, None)
     before = ledger.published_run(request.dataset)
     if before:
-        ledger.set_state(before["run_id"], "superseded", only_from=("published",))
-    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=progress.now(ledger))
+        ledger.set_state(before.run_id, "superseded", only_from=("published",))
+    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=ledger.now())
     return run_id
 
 
@@ -126,12 +126,10 @@ def two_runs(ledger: Ledger, request_of: MakeRequest) -> tuple[str, str]:
 
 def loading_run(ledger: Ledger, request: Request) -> str:
     """Note a run of which one of two slices is loaded."""
-    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
-    ledger.set_state(run_id, "planning", started_at=progress.now(ledger))
-    ledger.create_slices(run_id, [slice_row(0), slice_row(1, fid_from=5, fid_to=8)])
-    ledger.claim(run_id, 0)
-    with ledger.transaction() as connection:
-        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    run_id = ledger.create_run(request, None)
+    ledger.set_state(run_id, "planning", started_at=ledger.now())
+    ledger.create_slices(run_id, [planned_slice(), planned_slice(fid_from=5, fid_to=8)])
+    note_loaded(ledger, claimed_slice(ledger, run_id))
     return run_id
 
 
@@ -176,7 +174,7 @@ def test_what_a_file_calls_itself_is_text_and_no_markup(
 
 def test_no_query_of_an_address_is_shown(browser: Browser, ledger: Ledger, request_of: MakeRequest) -> None:
     address = f"https://host/gadm.gpkg?signature={SECRET}"
-    run_id = ledger.create_run(request_of("gadm", address), [address], None)
+    run_id = ledger.create_run(request_of("gadm", address), None)
     ledger.fail(run_id, f"{address} answered 403")
     for path in ("/", f"/runs/{run_id}"):
         assert SECRET not in browser.get(path)
@@ -245,7 +243,7 @@ def test_a_dashboard_that_is_read_only_has_no_button_and_takes_none(
 
 @pytest.mark.usefixtures("two_runs")
 def test_why_a_button_failed_is_said_on_the_page(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(_dataset: str) -> None:
+    def fails(_dataset: str, _reporter: object) -> None:
         raise RunNotFound("Run x has lost rows <b>of</b> gadm_adm_1.")
 
     monkeypatch.setattr(loading, "rollback", fails)
@@ -257,9 +255,9 @@ def test_a_failed_run_is_retried_with_the_same_request(
     browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Request] = []
-    monkeypatch.setattr(loading, "load", lambda requests, **_options: asked.extend(requests))
+    monkeypatch.setattr(loading, "start", lambda requests, _reporter, **_options: asked.extend(requests))
     request = request_of(levels=(0, 1))
-    run_id = ledger.create_run(request, ["/data/gadm.gpkg"], None)
+    run_id = ledger.create_run(request, None)
     ledger.fail(run_id, "why")
     assert browser.press(f"/runs/{run_id}/retry", browser.token(f"/runs/{run_id}")) == 303
     assert asked == [request]
@@ -268,8 +266,8 @@ def test_a_failed_run_is_retried_with_the_same_request(
 def test_a_run_with_a_signed_address_is_retried_on_the_command_line(
     browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "load", lambda *_arguments, **_options: pytest.fail("was loaded without its query"))
-    run_id = ledger.create_run(request_of("gadm", f"https://host/a.gpkg?{SECRET}"), ["https://host/a.gpkg"], None)
+    monkeypatch.setattr(loading, "start", lambda *_arguments, **_options: pytest.fail("was loaded without its query"))
+    run_id = ledger.create_run(request_of("gadm", f"https://host/a.gpkg?{SECRET}"), None)
     ledger.fail(run_id, "why")
     browser.press(f"/runs/{run_id}/retry", browser.token(f"/runs/{run_id}"))
     assert "--source ADDRESS" in browser.get()
@@ -279,7 +277,9 @@ def test_a_run_without_workers_is_resumed_and_the_page_does_not_wait_for_its_end
     browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, bool]] = []
-    monkeypatch.setattr(loading, "resume", lambda run_id, *, workers, is_async: asked.append((run_id, is_async)))
+    monkeypatch.setattr(
+        loading, "resume", lambda run_id, _reporter, *, workers, is_async: asked.append((run_id, is_async))
+    )
     run_id = loading_run(ledger, request_of())
     assert browser.press(f"/runs/{run_id}/resume", browser.token()) == 303
     assert asked == [(run_id, True)]

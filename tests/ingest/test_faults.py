@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
-from ingest.ledger.ledger import Ledger, runs
+from ingest.ledger import Ledger
 from ingest.pipeline import faults
 from ingest.settings import Postgres, Settings
 from tests.fixtures import boundaries
@@ -51,13 +50,12 @@ def test_a_failed_attempt_is_noted_with_its_traceback(pipeline: Pipeline, tmp_pa
     path = tmp_path / "gadm.gpkg"
     path.write_text("no GeoPackage")
     run_id = pipeline.run(path)
-    with pipeline.ledger.transaction() as connection:
-        rows = faults.latest(connection, run_id)
-    assert rows
-    assert {row["run_id"] for row in rows} == {run_id}
-    assert "Traceback (most recent call last)" in rows[0]["traceback"]
-    assert rows[0]["error"] in pipeline.state(run_id)[1]  # type: ignore[operator]
-    assert rows[0]["stage"] in ("fetch", "plan")
+    found = pipeline.ledger.faults(run_id)
+    assert found
+    assert {fault.run_id for fault in found} == {run_id}
+    assert "Traceback (most recent call last)" in found[0].traceback
+    assert found[0].error in (pipeline.state(run_id)[1] or "")
+    assert found[0].stage in ("fetch", "plan")
 
 
 def test_a_traceback_holds_no_query_and_no_secret(
@@ -71,26 +69,15 @@ def test_a_traceback_holds_no_query_and_no_secret(
         except OSError as error:
             raise RuntimeError("no luck") from error
 
-    monkeypatch.setattr(pipeline.tasks, "_slices", fails)
+    monkeypatch.setattr(pipeline.steps, "_planned", fails)
     run_id = pipeline.run(path)
-    with pipeline.ledger.transaction() as connection:
-        (row,) = faults.latest(connection, run_id)
-    assert "no luck" in row["error"]
-    assert "https://host/gadm.gpkg?…" in row["traceback"]
+    (fault,) = pipeline.ledger.faults(run_id)
+    assert "no luck" in fault.error
+    assert "https://host/gadm.gpkg?…" in fault.traceback
     with sqlite3.connect(pipeline.ledger.place) as connection:
         everything = "\n".join(connection.iterdump())
     assert SECRET not in everything
     assert settings.secret not in everything
-
-
-def test_a_ledger_from_before_gets_the_table_of_errors_and_keeps_its_runs(settings: Settings) -> None:
-    old = Ledger(settings)
-    with old.transaction() as connection:
-        runs.metadata.create_all(connection, tables=[runs])
-    assert not sa.inspect(sa.create_engine(f"sqlite:///{old.place}")).has_table("ingest_errors")
-    old.create_tables()
-    with old.transaction() as connection:
-        assert faults.latest(connection) == []
 
 
 def test_a_ledger_that_does_not_answer_is_no_further_fault(

@@ -70,14 +70,14 @@ def test_a_virtual_file_or_a_web_page_under_a_harmless_name_never_reaches_gdal(
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(FormatUnknown, match="gadm"):
-        discover.discover(tmp_path, gadm, gadm.release())
+        discover.layers(tmp_path, gadm, gadm.release())
 
 
 def test_other_formats_in_a_folder_are_not_looked_at(tmp_path: Path, gadm: catalog.Dataset) -> None:
     boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
     (tmp_path / "evil.vrt").write_text(VRT.format("/etc/passwd"))
     (tmp_path / "evil.kml").write_text("<kml/>")
-    assert [layer.path.name for layer in discover.discover(tmp_path, gadm, gadm.release())] == ["gadm.gpkg"]
+    assert [layer.path.name for layer in discover.layers(tmp_path, gadm, gadm.release())] == ["gadm.gpkg"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_geojson_cannot_make_gdal_fetch_its_reference_system(
     link = f'{{"type": "{kind}", "properties": {{"href": "{elsewhere.url()}", "url": "{elsewhere.url()}"}}}}'
     path = geojson(tmp_path / "gadm41_AAA_0.json", f"{key}: {link},")
     with pytest.raises(FormatUnknown, match="not followed"):
-        discover.discover(path, gadm, gadm.release())
+        discover.layers(path, gadm, gadm.release())
     assert not elsewhere.asked
 
 
@@ -128,7 +128,7 @@ def test_an_address_anywhere_else_in_a_geojson_is_not_followed_either(
             tmp_path / "gadm41_AAA_0.json", f'"conformsTo": ["[ogc-json-fg-1-0.1:core]"], "{key}": {json.dumps(value)},'
         )
         with contextlib.suppress(IngestError):
-            discover.discover(path, gadm, gadm.release())
+            discover.layers(path, gadm, gadm.release())
         assert not elsewhere.asked
 
 
@@ -155,7 +155,7 @@ def test_a_path_that_a_library_would_take_for_another_is_refused(
     folder.mkdir()
     geojson(folder / "gadm41_AAA_0.json", "")
     with pytest.raises(FormatUnknown, match="Rename it"):
-        discover.discover(folder, gadm, gadm.release())
+        discover.layers(folder, gadm, gadm.release())
 
 
 @pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "a&b=c", "ü'\"", "$HOME", "http:"])

@@ -70,14 +70,14 @@ def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
     path.write_bytes(content.replace(b"'now'", b"'now\xbd"))
     monkeypatch.setattr(fiona, "listlayers", lambda _path: pytest.fail("fiona crashes on it"))
     with pytest.raises(FormatUnknown, match=r"gadm\.gpkg is damaged"):
-        discover.discover(path, gadm, gadm.release())
+        discover.layers(path, gadm, gadm.release())
 
 
 def test_a_geojson_in_another_encoding_is_refused(whole: Path, tmp_path: Path, gadm: catalog.Dataset) -> None:
     content = (whole / "json" / "gadm41_AAA_0.json").read_bytes()
     (tmp_path / "gadm41_AAA_0.json").write_bytes(content.replace(b"Country", "Côté".encode("latin-1")))
     with pytest.raises(FormatUnknown, match=r"not in UTF-8"):
-        discover.discover(tmp_path, gadm, gadm.release())
+        discover.layers(tmp_path, gadm, gadm.release())
 
 
 def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> None:

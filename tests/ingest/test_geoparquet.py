@@ -18,13 +18,13 @@ from duckdb_extensions import import_extension
 from ingest import catalog, engines
 from ingest.catalog import Table
 from ingest.errors import DiskFull, SliceTaken
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import ClaimedSlice, Ledger, Request
 from ingest.pipeline import retries
 from ingest.settings import Postgres, Settings
 from ingest.sinks import Staging, geoparquet, get, postgres
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
-from tests.ingest.conftest import batches_of, expire_leases, slice_row
+from tests.ingest.conftest import batches_of, claimed_slice, expire_leases, planned_slice
 
 MakeRequest = Callable[..., Request]
 
@@ -40,9 +40,9 @@ def sink(settings: Settings) -> GeoParquetSink:
 @pytest.fixture
 def staging(ledger: Ledger, sink: GeoParquetSink, request_of: MakeRequest, gadm: catalog.Dataset) -> Staging:
     """A run with three slices, its folders in place."""
-    run_id = ledger.create_run(request_of(), ["/a"], None)
+    run_id = ledger.create_run(request_of(), None)
     ledger.set_state(run_id, "planning")
-    ledger.create_slices(run_id, [slice_row(number) for number in range(3)])
+    ledger.create_slices(run_id, [planned_slice() for _ in range(3)])
     made = Staging(run_id, "gadm", "4.1")
     sink.prepare(made, gadm.tables)
     return made
@@ -58,16 +58,14 @@ def level_1(tmp_path: Path) -> Path:
 
 def write(ledger: Ledger, sink: GeoParquetSink, staging: Staging, path: Path, slice_no: int = 0) -> int:
     """Claim a slice and load it."""
-    claimed = ledger.claim(staging.run_id, slice_no)
-    assert claimed is not None
-    return load(sink, staging, path, slice_no, claimed[1])
+    return load(sink, staging, path, claimed_slice(ledger, staging.run_id, slice_no))
 
 
-def load(sink: GeoParquetSink, staging: Staging, path: Path, slice_no: int, attempt: int) -> int:
+def load(sink: GeoParquetSink, staging: Staging, path: Path, claimed: ClaimedSlice) -> int:
     """Load a slice as one of its claimants."""
     table = catalog.get("gadm").table(1)
-    noted = lambda rows: Ledger.loaded(staging.run_id, slice_no, attempt, rows_read=rows, rows_loaded=rows)  # noqa: E731
-    return sink.write(staging, slice_no, table, batches_of(path), noted)
+    noted = lambda rows: Ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)  # noqa: E731
+    return sink.write(staging, claimed.slice_no, table, batches_of(path), noted)
 
 
 def folder(settings: Settings, staging: Staging, table: str = "gadm_adm_1") -> Path:
@@ -149,7 +147,7 @@ def test_no_smallest_and_largest_geometry_is_sought(
 def test_every_table_can_be_read_before_anything_is_loaded(
     ledger: Ledger, sink: GeoParquetSink, settings: Settings
 ) -> None:
-    for name, dataset in catalog.load().items():
+    for name, dataset in catalog.datasets().items():
         sink.ensure_published(name, dataset.tables)
         for table in dataset.tables:
             (file,) = (settings.lake / name / "current" / table.name).glob("*.parquet")
@@ -212,7 +210,7 @@ def test_a_publication_that_fails_changes_neither_the_link_nor_the_ledger(
     with pytest.raises(OSError, match="No space"):
         publish(ledger, sink, staging)
     assert (settings.lake / "gadm" / "current").resolve().name == "empty"
-    assert ledger.run(staging.run_id)["state"] == "loading"
+    assert ledger.run(staging.run_id).state == "loading"
 
 
 def test_a_slice_that_breaks_off_leaves_no_file(
@@ -229,7 +227,7 @@ def test_a_slice_that_breaks_off_leaves_no_file(
     with pytest.raises(OSError, match="damaged"):
         sink.write(staging, 0, catalog.get("gadm").table(1), broken, lambda _rows: pytest.fail("not loaded"))
     assert parquet(settings, staging) == before
-    assert ledger.slices(staging.run_id)[0]["state"] == "queued"
+    assert ledger.slices(staging.run_id)[0].state == "queued"
 
 
 def test_a_disk_that_fills_up_under_a_slice_is_told_as_such_and_leaves_no_file(
@@ -248,7 +246,7 @@ def test_a_disk_that_fills_up_under_a_slice_is_told_as_such_and_leaves_no_file(
         write(ledger, sink, staging, level_1)
     assert retries.policy(caught.value) is retries.NEVER
     assert parquet(settings, staging) == ["columns.parquet"]
-    assert ledger.slices(staging.run_id)[0]["state"] == "running"
+    assert ledger.slices(staging.run_id)[0].state == "running"
 
 
 def test_a_full_disk_of_postgresql_is_no_server_that_is_away() -> None:
@@ -283,29 +281,30 @@ def test_a_slice_whose_file_cannot_be_put_in_place_is_not_noted_as_loaded(
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         write(ledger, sink, staging, level_1)
-    assert ledger.slices(staging.run_id)[0]["state"] == "running"
+    assert ledger.slices(staging.run_id)[0].state == "running"
     assert parquet(settings, staging) == ["columns.parquet"]
 
 
 def test_the_second_claimant_wins_and_the_first_is_told(
     ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
 ) -> None:
-    first = ledger.claim(staging.run_id, 0)[1]  # type: ignore[index]
+    first = claimed_slice(ledger, staging.run_id)
     expire_leases(ledger)
-    second = ledger.claim(staging.run_id, 0)[1]  # type: ignore[index]
+    second = claimed_slice(ledger, staging.run_id)
     with pytest.raises(SliceTaken, match=r"Slice 0 .* was taken over"):
-        load(sink, staging, level_1, 0, first)
+        load(sink, staging, level_1, first)
     assert parquet(settings, staging) == ["columns.parquet"]
-    assert load(sink, staging, level_1, 0, second) == 4
+    assert load(sink, staging, level_1, second) == 4
     assert sink.count(staging, catalog.get("gadm").table(1)) == 4
 
 
 def test_a_slice_that_is_loaded_twice_counts_once(
     ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path
 ) -> None:
-    write(ledger, sink, staging, level_1)
+    claimed = claimed_slice(ledger, staging.run_id)
+    load(sink, staging, level_1, claimed)
     with pytest.raises(SliceTaken):
-        load(sink, staging, level_1, 0, 1)
+        load(sink, staging, level_1, claimed)
     assert sink.count(staging, catalog.get("gadm").table(1)) == 4
 
 

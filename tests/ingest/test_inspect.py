@@ -154,7 +154,7 @@ def test_a_file_with_no_layer_of_the_dataset_is_refused(gadm: catalog.Dataset) -
 def test_a_folder_with_nothing_to_read_is_refused(tmp_path: Path, gadm: catalog.Dataset) -> None:
     (tmp_path / "readme.txt").touch()
     with pytest.raises(FormatUnknown, match="holds no GeoPackage"):
-        discover.discover(tmp_path, gadm, gadm.release())
+        discover.layers(tmp_path, gadm, gadm.release())
 
 
 def test_features_of_a_geopackage_weigh_what_their_geometry_takes(tmp_path: Path) -> None:

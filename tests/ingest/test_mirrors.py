@@ -13,7 +13,7 @@ import pytest
 
 from ingest import catalog
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request
 from ingest.settings import Settings
 from ingest.sources import http, mirrors
 from ingest.sources.address import Source
@@ -52,7 +52,7 @@ def test_a_file_that_the_publisher_does_not_give_is_taken_from_the_mirror(
     publisher: Publisher, mirror: Publisher, tmp_path: Path, code: int
 ) -> None:
     publisher.next_answers = [answers.status(code)] * http.ATTEMPTS
-    source, fetched = mirrors.bring([Source(publisher.url()), Source(mirror.url())], tmp_path)
+    source, fetched = mirrors.fetch_first([Source(publisher.url()), Source(mirror.url())], tmp_path)
     assert source.location == mirror.url()
     assert fetched.path.read_bytes() == BODY
     assert len(publisher.asked) == (http.ATTEMPTS if code == 503 else 1)
@@ -61,7 +61,7 @@ def test_a_file_that_the_publisher_does_not_give_is_taken_from_the_mirror(
 def test_mirrors_are_tried_in_their_order(publisher: Publisher, mirror: Publisher, tmp_path: Path) -> None:
     publisher.next_answers = [answers.status(404)]
     addresses = [unreachable(), publisher.url(), mirror.url()]
-    source, _ = mirrors.bring([Source(address) for address in addresses], tmp_path)
+    source, _ = mirrors.fetch_first([Source(address) for address in addresses], tmp_path)
     assert source.location == mirror.url()
     assert len(publisher.asked) == 1
 
@@ -69,7 +69,7 @@ def test_mirrors_are_tried_in_their_order(publisher: Publisher, mirror: Publishe
 def test_a_mirror_is_left_alone_as_long_as_the_publisher_answers(
     publisher: Publisher, mirror: Publisher, tmp_path: Path
 ) -> None:
-    source, _ = mirrors.bring([Source(publisher.url()), Source(mirror.url())], tmp_path)
+    source, _ = mirrors.fetch_first([Source(publisher.url()), Source(mirror.url())], tmp_path)
     assert source.location == publisher.url()
     assert not mirror.asked
 
@@ -78,7 +78,7 @@ def test_a_mirror_cannot_pass_off_another_file(mirror: Publisher, tmp_path: Path
     mirror.body = BODY + b"!"
     sources = [Source(unreachable(), SHA256), Source(mirror.url(), SHA256)]
     with pytest.raises(ChecksumMismatch, match=SHA256):
-        mirrors.bring(sources, tmp_path)
+        mirrors.fetch_first(sources, tmp_path)
 
 
 def test_a_wrong_file_at_the_publishers_is_told_and_no_mirror_hides_it(
@@ -86,21 +86,21 @@ def test_a_wrong_file_at_the_publishers_is_told_and_no_mirror_hides_it(
 ) -> None:
     publisher.body = BODY + b"!"
     with pytest.raises(ChecksumMismatch):
-        mirrors.bring([Source(publisher.url(), SHA256), Source(mirror.url(), SHA256)], tmp_path)
+        mirrors.fetch_first([Source(publisher.url(), SHA256), Source(mirror.url(), SHA256)], tmp_path)
     assert not mirror.asked
 
 
 def test_when_no_address_gives_the_file_each_says_why(publisher: Publisher, mirror: Publisher, tmp_path: Path) -> None:
     publisher.next_answers, mirror.next_answers = [answers.status(404)], [answers.status(410)]
     with pytest.raises(SourceUnavailable, match=r"answered 404\..*answered 410\.") as caught:
-        mirrors.bring([Source(publisher.url()), Source(mirror.url())], tmp_path)
+        mirrors.fetch_first([Source(publisher.url()), Source(mirror.url())], tmp_path)
     assert not isinstance(caught.value, SourceInterrupted)
 
 
 def test_when_one_address_may_give_it_later_the_fault_may_pass(publisher: Publisher, tmp_path: Path) -> None:
     publisher.next_answers = [answers.status(404)]
     with pytest.raises(SourceInterrupted, match="answered 404"):
-        mirrors.bring([Source(publisher.url()), Source(unreachable())], tmp_path)
+        mirrors.fetch_first([Source(publisher.url()), Source(unreachable())], tmp_path)
 
 
 def test_a_file_is_known_again_at_the_mirror_that_answers(mirror: Publisher) -> None:
@@ -111,9 +111,9 @@ def test_a_file_is_known_again_at_the_mirror_that_answers(mirror: Publisher) -> 
 def test_the_address_that_a_file_came_from_is_tried_first(request_of: MakeRequest) -> None:
     request = request_of("gadm", "http://a/x.zip", mirrors=(("http://b/x.zip", "http://c/x.zip"),))
     first = Source.parse(request.sources[0])
-    order = [source.location for source in mirrors.candidates(first, request, 0)]
+    order = [source.location for source in mirrors.candidates(first, request.mirrors, 0)]
     assert order == ["http://a/x.zip", "http://b/x.zip", "http://c/x.zip"]
-    order = [source.location for source in mirrors.candidates(first, request, 0, came_from="http://c/x.zip")]
+    order = [source.location for source in mirrors.candidates(first, request.mirrors, 0, came_from="http://c/x.zip")]
     assert order == ["http://c/x.zip", "http://a/x.zip", "http://b/x.zip"]
 
 
@@ -127,15 +127,15 @@ def test_a_run_whose_publisher_is_away_is_loaded_from_the_mirror_and_the_ledger_
     assert pipeline.state(run_id) == ("published", None)
     assert pipeline.rows("gadm_adm_1") == 4
     (file,) = pipeline.ledger.files(run_id)
-    assert (file["source"], file["state"]) == (address, "fetched")
-    assert pipeline.ledger.run(run_id)["source"] == unreachable()
+    assert (file.source, file.state) == (address, "fetched")
+    assert pipeline.ledger.run(run_id).source == unreachable()
 
 
 def test_another_host_brings_the_file_from_where_it_came_from(
     pipeline: Pipeline, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
-    plan = pipeline.tasks.inspect.discover
+    plan = pipeline.steps.discover.layers
 
     def on_another_host(*arguments: object) -> object:
         found = plan(*arguments)
@@ -144,8 +144,8 @@ def test_another_host_brings_the_file_from_where_it_came_from(
 
     with serving(path.read_bytes()) as publisher, serving(path.read_bytes()) as mirror:
         publisher.next_answers = [answers.status(404)]
-        monkeypatch.setattr(pipeline.tasks.inspect, "features", _on_a_copy(pipeline.tasks.inspect.features, tmp_path))
-        monkeypatch.setattr(pipeline.tasks.inspect, "discover", on_another_host)
+        monkeypatch.setattr(pipeline.steps.discover, "features", _on_a_copy(pipeline.steps.discover.features, tmp_path))
+        monkeypatch.setattr(pipeline.steps.discover, "layers", on_another_host)
         run_id = pipeline.run(publisher.url("gadm.gpkg"), mirrors=((mirror.url("gadm.gpkg"),),))
         assert pipeline.state(run_id) == ("published", None)
         assert len(publisher.asked) == 1
@@ -159,7 +159,7 @@ def _on_a_copy(features: Callable[..., object], folder: Path) -> Callable[..., o
 
 def test_every_mirror_of_the_catalog_is_the_same_file_elsewhere() -> None:
     found = 0
-    for dataset in catalog.load().values():
+    for dataset in catalog.datasets().values():
         for name, entry in dataset._releases.items():
             for own, others in (("url", "mirrors"), ("country_url", "country_mirrors")):
                 for mirror in entry.get(others, ()):
@@ -203,7 +203,7 @@ def test_mirrors_are_no_part_of_what_a_run_comes_to(request_of: MakeRequest) -> 
 def test_the_command_finds_an_unchanged_file_at_the_mirror(
     ledger: Ledger, settings: Settings, mirror: Publisher, request_of: MakeRequest
 ) -> None:
-    from ingest.pipeline import load
+    from ingest.pipeline import runs as loading  # not above: it opens the queue of the environment
 
     request = request_of("gadm", unreachable(), mirrors=((mirror.url(),),))
-    assert "of the mirror" in (load._identity(settings, request) or "")
+    assert "of the mirror" in (loading._identity(settings, request) or "")

@@ -85,13 +85,11 @@ def test_its_rows_are_read(communes: Path, engine: str) -> None:
 
 
 def test_it_is_requested_like_any_other(communes: Path) -> None:
-    from ingest.pipeline import (
-        load,  # not above: it opens the queue of the environment, which is the test's own only now
-    )
+    from ingest.pipeline import runs as loading
 
     none: dict[str, list[str]] = {"communes": []}
     options = {"levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}
-    (world,) = load.requests(["communes"], releases={"communes": ["2023"]}, sources=none, countries=(), **options)
+    (world,) = loading.requests(["communes"], releases={"communes": ["2023"]}, sources=none, countries=(), **options)
     assert (world.sources, world.release) == (("https://example.org/2023/communes.zip",), "2023")
-    (country,) = load.requests(["communes"], releases=none, sources=none, countries=("XXX",), **options)
+    (country,) = loading.requests(["communes"], releases=none, sources=none, countries=("XXX",), **options)
     assert (country.sources, country.scope) == (("https://example.org/2024/XXX.gpkg",), "countries")

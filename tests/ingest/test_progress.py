@@ -8,21 +8,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest import console
-from ingest.ledger import progress
-from ingest.ledger.ledger import Ledger, Request
-from ingest.pipeline import load
+from ingest.ledger import Ledger, Request, Slice, SliceState, progress
+from ingest.pipeline import runs as loading
 from ingest.settings import Settings
-from tests.ingest.conftest import slice_row
+from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
 
 NOW = datetime(2026, 11, 25, 12, 0, 10, tzinfo=UTC)
 BEGUN = NOW - timedelta(seconds=10)
 MakeRequest = Callable[..., Request]
 
 
-def part(state: str, *, table: str = "gadm_adm_1", rows: int = 10, size: int = 5_000_000, **times: datetime) -> dict:
+def part(state: str, *, table: str = "gadm_adm_1", rows: int = 10, size: int = 5_000_000, **times: datetime) -> Slice:
     """Return a slice as the ledger gives it."""
-    empty = {"started_at": None, "finished_at": None, "worker": "host:1", "rows_loaded": None}
-    return {**empty, "table_name": table, "state": state, "rows_planned": rows, "bytes": size, **times}
+    plan = {**vars(planned_slice(table_name=table, rows_planned=rows, bytes=size))}
+    del plan["reading"]
+    empty = dict.fromkeys(
+        ("rows_read", "rows_loaded", "lease_until", "queued_at", "started_at", "finished_at", "error")
+    )
+    fixed = {"run_id": "run", "slice_no": 0, "state": SliceState(state), "worker": "host:1", "attempts": 1}
+    return Slice(**{**plan, **empty, **fixed, **times})  # type: ignore[arg-type]
 
 
 def test_a_layer_says_rows_rate_and_the_time_that_is_left() -> None:
@@ -64,21 +68,19 @@ def test_spans_of_time_are_short(seconds: float, shown: str) -> None:
     assert progress.duration(seconds) == shown
 
 
-def test_without_a_terminal_a_run_is_one_plain_line() -> None:
+def test_without_a_terminal_a_run_is_one_plain_line(ledger: Ledger, request_of: MakeRequest) -> None:
     rows = [part("loaded", started_at=BEGUN, finished_at=NOW), part("queued")]
-    run = {"dataset": "gadm", "state": "loading"}
+    run = ledger.run(ledger.create_run(request_of(), None))
     assert progress.line(run, rows, NOW) == (
-        "gadm: loading, 1 of 2 slices, 10 of 20 rows, 5 of 10 MB, 0.5 MB/s, 10 s left"
+        "gadm: queued, 1 of 2 slices, 10 of 20 rows, 5 of 10 MB, 0.5 MB/s, 10 s left"
     )
 
 
 def test_the_summary_is_one_line_that_names_no_path_host_or_address(ledger: Ledger, request_of: MakeRequest) -> None:
-    run_id = ledger.create_run(request_of("gadm", "/secret/place/gadm.gpkg"), ["/secret/place/gadm.gpkg"], None)
+    run_id = ledger.create_run(request_of("gadm", "/secret/place/gadm.gpkg"), None)
     ledger.set_state(run_id, "planning", started_at=BEGUN)
-    ledger.create_slices(run_id, [slice_row(0)])
-    ledger.claim(run_id, 0)
-    with ledger.transaction() as connection:
-        connection.execute(ledger.loaded(run_id, 0, 1, rows_read=4, rows_loaded=4))
+    ledger.create_slices(run_id, [planned_slice()])
+    note_loaded(ledger, claimed_slice(ledger, run_id))
     ledger.set_state(run_id, "published", finished_at=NOW)
     text = progress.summary(ledger.run(run_id), ledger.slices(run_id), "embedded")
     assert "\n" not in text
@@ -91,7 +93,7 @@ def test_the_summary_is_one_line_that_names_no_path_host_or_address(ledger: Ledg
 def test_status_watch_says_when_there_is_nothing_to_follow(
     settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load.watch(settings, ledger, None)
+    loading.watch(settings, ledger, None, console)
     assert "No run is under way." in capsys.readouterr().out
 
 
@@ -103,6 +105,6 @@ def test_status_watch_ends_when_nobody_works_on_the_run_and_says_what_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(console, "QUIET_SECONDS", 0.0)
-    run_id = ledger.create_run(request_of(), ["x"], None)
-    load.watch(settings, ledger, None)
+    run_id = ledger.create_run(request_of(), None)
+    loading.watch(settings, ledger, None, console)
     assert f"resume {run_id}" in capsys.readouterr().out

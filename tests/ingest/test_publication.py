@@ -10,14 +10,16 @@ import pytest
 
 from ingest import catalog
 from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
-from ingest.ledger.ledger import MAX_ATTEMPTS, Ledger, Request, slices
+from ingest.ledger import Ledger, Request
+from ingest.ledger.ledger import MAX_ATTEMPTS
+from ingest.ledger.tables import slices
 from ingest.pipeline import publication
 from ingest.pipeline.publication import Outcome
 from ingest.settings import Settings
 from ingest.sinks import Staging, get
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
-from tests.ingest.conftest import batches_of, slice_row
+from tests.ingest.conftest import batches_of, claimed_slice, planned_slice
 
 Loaded = Callable[..., str]
 
@@ -37,15 +39,15 @@ def loaded(ledger: Ledger, sink: GeoParquetSink, request_of: Callable[..., Reque
     gadm = catalog.get("gadm")
 
     def make(*slice_nos: int) -> str:
-        run_id = ledger.create_run(request_of(), ["/a"], None)
+        run_id = ledger.create_run(request_of(), None)
         ledger.set_state(run_id, "planning")
-        ledger.create_slices(run_id, [slice_row(0), slice_row(1, table_name="gadm_adm_0", level=0, rows_planned=1)])
+        ledger.create_slices(run_id, [planned_slice(), planned_slice(table_name="gadm_adm_0", level=0, rows_planned=1)])
         staging = Staging(run_id, "gadm", "4.1")
         sink.prepare(staging, gadm.tables)
         for number in slice_nos or (0, 1):
             level = 1 - number
-            ledger.claim(run_id, number)
-            noted = lambda rows, number=number: Ledger.loaded(run_id, number, 1, rows_read=rows, rows_loaded=rows)  # noqa: E731
+            claimed = claimed_slice(ledger, run_id, number)
+            noted = lambda rows, claimed=claimed: Ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)  # noqa: E731
             sink.write(staging, number, gadm.table(level), batches_of(path, level), noted)
         return run_id
 
@@ -63,8 +65,8 @@ def test_a_whole_run_is_put_before_the_readers(
     run_id = loaded()
     publication.publish(ledger, sink, run_id)
     run = ledger.run(run_id)
-    assert (run["state"], run["rows_loaded"]) == ("published", 5)
-    assert run["published_at"] == run["finished_at"]
+    assert (run.state, run.rows_loaded) == ("published", 5)
+    assert run.published_at == run.finished_at
     assert published(settings) == run_id
     states = pq.read_table(settings.lake / "ledger" / "ingest_runs.parquet")["state"].to_pylist()
     assert states == ["published"]
@@ -72,8 +74,8 @@ def test_a_whole_run_is_put_before_the_readers(
 
 def test_the_run_before_is_superseded(ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings) -> None:
     first, second = [_publish(ledger, sink, loaded) for _ in range(2)]
-    assert (ledger.run(first)["state"], ledger.run(second)["state"]) == ("superseded", "published")
-    assert ledger.published_run("gadm")["run_id"] == second == published(settings)  # type: ignore[index]
+    assert (ledger.run(first).state, ledger.run(second).state) == ("superseded", "published")
+    assert ledger.published_run("gadm").run_id == second == published(settings)  # type: ignore[union-attr]
 
 
 def _publish(ledger: Ledger, sink: GeoParquetSink, loaded: Loaded) -> str:
@@ -97,7 +99,7 @@ def test_publishing_twice_is_publishing_once(
     for run_id in (first, second):
         publication.publish(ledger, sink, run_id)
     assert published(settings) == second
-    assert ledger.run(first)["state"] == "superseded"
+    assert ledger.run(first).state == "superseded"
 
 
 def test_a_missing_slice_is_named_with_its_own_error(
@@ -105,12 +107,11 @@ def test_a_missing_slice_is_named_with_its_own_error(
 ) -> None:
     before = _publish(ledger, sink, loaded)
     run_id = loaded(1)
-    ledger.claim(run_id, 0)
-    ledger.release(run_id, 0, 1, TargetUnavailable("The disk is gone."), will_retry=False)
+    ledger.release(claimed_slice(ledger, run_id), TargetUnavailable("The disk is gone."), will_retry=False)
     with pytest.raises(CountMismatch, match=rf"1 slices of run {run_id} .* ADM_1 in gadm\.gpkg: The disk is gone\."):
         publication.publish(ledger, sink, run_id)
     assert published(settings) == before
-    assert ledger.run(before)["state"] == "published"
+    assert ledger.run(before).state == "published"
 
 
 def test_a_run_with_slices_still_to_load_is_left_to_who_loads_them(
@@ -118,7 +119,7 @@ def test_a_run_with_slices_still_to_load_is_left_to_who_loads_them(
 ) -> None:
     run_id = loaded(1)
     assert publication.publish(ledger, sink, run_id) is Outcome.INCOMPLETE
-    assert ledger.run(run_id)["state"] == "loading"
+    assert ledger.run(run_id).state == "loading"
 
 
 def test_a_table_that_lost_rows_is_not_published(
@@ -129,8 +130,8 @@ def test_a_table_that_lost_rows_is_not_published(
     (settings.lake / "gadm" / "runs" / run_id / "gadm_adm_1" / "slice-0000.parquet").unlink()
     assert publication.publish(ledger, sink, run_id) is Outcome.INCOMPLETE
     assert published(settings) == before
-    assert ledger.run(run_id)["state"] == "loading"
-    assert {row["state"] for row in ledger.slices(run_id) if row["table_name"] == "gadm_adm_1"} == {"queued"}
+    assert ledger.run(run_id).state == "loading"
+    assert {part.state for part in ledger.slices(run_id) if part.table_name == "gadm_adm_1"} == {"queued"}
 
 
 def test_a_table_that_loses_its_rows_again_and_again_is_an_error(
@@ -167,7 +168,7 @@ def test_a_sink_that_fails_leaves_the_ledger_as_it_was(
         broken.setattr(sink, "_point", refuse)
         with pytest.raises(TargetUnavailable):
             publication.publish(ledger, sink, run_id)
-    assert (ledger.run(before)["state"], ledger.run(run_id)["state"]) == ("published", "publishing")
+    assert (ledger.run(before).state, ledger.run(run_id).state) == ("published", "publishing")
     assert published(settings) == before
     publication.publish(ledger, sink, run_id)
     assert published(settings) == run_id
@@ -178,10 +179,10 @@ def test_a_run_that_was_ended_meanwhile_is_not_put_before_the_readers(
 ) -> None:
     before = _publish(ledger, sink, loaded)
     run_id = loaded()
-    monkeypatch.setattr(sink, "finish", lambda *_args: ledger.fail(run_id, "given up by hand"))
+    monkeypatch.setattr(sink, "finish", lambda *_args: ledger.fail(run_id, "abandoned by hand"))
     publication.publish(ledger, sink, run_id)
     assert published(settings) == before
-    assert (ledger.run(before)["state"], ledger.run(run_id)["state"]) == ("published", "failed")
+    assert (ledger.run(before).state, ledger.run(run_id).state) == ("published", "failed")
 
 
 def test_a_run_that_two_workers_publish_at_once_stays_published(
@@ -196,7 +197,7 @@ def test_a_run_that_two_workers_publish_at_once_stays_published(
 
     monkeypatch.setattr(sink, "finish", other_worker)
     publication.publish(ledger, sink, run_id)
-    assert ledger.run(run_id)["state"] == "published"
+    assert ledger.run(run_id).state == "published"
     assert published(settings) == run_id
 
 
@@ -207,7 +208,7 @@ def test_a_run_that_has_ended_is_not_published(
     run_id = loaded()
     ledger.set_state(run_id, state)
     publication.publish(ledger, sink, run_id)
-    assert ledger.run(run_id)["state"] == state
+    assert ledger.run(run_id).state == state
     assert not (settings.lake / "gadm" / "current").exists()
 
 
@@ -225,7 +226,7 @@ def test_a_rollback_returns_to_the_publication_before(
     before, after = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
     assert publication.rollback(ledger, sink, "gadm") == before
     assert published(settings) == before
-    assert (ledger.run(before)["state"], ledger.run(after)["state"]) == ("published", "superseded")
+    assert (ledger.run(before).state, ledger.run(after).state) == ("published", "superseded")
     assert publication.rollback(ledger, sink, "gadm") == after
 
 

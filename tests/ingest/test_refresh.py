@@ -11,7 +11,7 @@ import pytest
 
 from ingest import catalog
 from ingest.errors import SettingsError, SourceUnavailable
-from ingest.ledger.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request
 from ingest.pipeline import alerts, refresh
 from ingest.pipeline.refresh import Finding, Outcome
 from ingest.settings import Settings
@@ -63,7 +63,7 @@ def publish(ledger: Ledger, request_of: MakeRequest) -> Publish:
         sources = values.pop("sources", None) or catalog.urls(found, release)
         request = request_of(dataset, *sources, **{"scope": "world", "release": release.name, **values})
         identity = request.identity([cache.identity(Source.parse(source)) for source in request.sources])
-        run_id = ledger.create_run(request, list(request.sources), identity)
+        run_id = ledger.create_run(request, identity)
         ledger.set_state(run_id, "published")
         return run_id
 
@@ -97,10 +97,10 @@ def test_a_file_that_changed_is_loaded_as_it_was_published(
     assert outcomes(ledger) == [Outcome.CHANGED]
     (made,), waiting = refresh.start(settings, ledger, findings)
     assert not waiting
-    assert ledger.run(made)["request"] == ledger.run(run_id)["request"]
-    assert ledger.run(made)["state"] == "queued"
-    assert '\\"2\\"' in ledger.run(made)["identity"].replace("\\\\", "")
-    assert [row["source"] for row in ledger.files(made)] == [publisher.url("gadm/gadm4.1/gadm_410-levels.zip")]
+    assert ledger.run(made).request == ledger.run(run_id).request
+    assert ledger.run(made).state == "queued"
+    assert '\\"2\\"' in (ledger.run(made).identity or "").replace("\\\\", "")
+    assert [file.source for file in ledger.files(made)] == [publisher.url("gadm/gadm4.1/gadm_410-levels.zip")]
 
 
 def test_the_small_files_of_countries_are_looked_at_too(publisher: Publisher, ledger: Ledger, publish: Publish) -> None:
@@ -149,7 +149,7 @@ def test_the_mirror_that_a_release_came_from_is_asked_again_and_not_the_publishe
 ) -> None:
     with serving(b"a file") as mirror:
         request = request_of("gadm", publisher.url(), scope="world", mirrors=((mirror.url(),),))
-        run_id = ledger.create_run(request, ["x"], request.identity([cache.identity(Source(mirror.url()))]))
+        run_id = ledger.create_run(request, request.identity([cache.identity(Source(mirror.url()))]))
         ledger.set_state(run_id, "published")
         publisher.etag = '"2"'
         assert outcomes(ledger) == [Outcome.UNCHANGED]
@@ -179,8 +179,8 @@ def test_a_newer_release_of_the_time_zones_is_loaded_in_the_published_variant(
     assert findings[0].text == "timezones 2027a: a new release; 2026c is published."
     (made,), _ = refresh.start(settings, ledger, findings)
     run = ledger.run(made)
-    assert (run["release"], run["variant"]) == ("2027a", "1970, without oceans")
-    assert run["source"] == publisher.url("releases/download/2027a/timezones-1970.shapefile.zip")
+    assert (run.release, run.variant) == ("2027a", "1970, without oceans")
+    assert run.source == publisher.url("releases/download/2027a/timezones-1970.shapefile.zip")
 
 
 @pytest.mark.parametrize("newest", ["2026b", "2026c", "2025z"])
@@ -218,7 +218,7 @@ def test_a_newer_release_that_the_catalog_does_not_know_is_announced(
     publish("timezones", release="2026c", variant="now, with oceans")
     newer = replace(catalog.get("timezones"), _releases={"2026c": {"url": publisher.url(), "layers": []}})
     leads_to(monkeypatch, "/releases/tag/2027a")
-    monkeypatch.setattr(catalog, "load", lambda: {"timezones": newer})
+    monkeypatch.setattr(catalog, "datasets", lambda: {"timezones": newer})
     announced, _ = refresh.look(ledger)
     assert (announced.outcome, announced.newest, announced.request) == (Outcome.ANNOUNCED, "2027a", None)
     assert "the catalog does not know it" in announced.text
@@ -266,7 +266,7 @@ def test_a_new_release_whose_file_is_not_there_yet_fails_in_its_run_and_not_in_t
     findings = refresh.look(ledger)
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.reply(404))
     (made,), _ = refresh.start(settings, ledger, findings)
-    assert ledger.run(made)["identity"] is None
+    assert ledger.run(made).identity is None
 
 
 def test_the_scheduled_look_loads_what_is_new_and_tells_once(
@@ -283,13 +283,13 @@ def test_the_scheduled_look_loads_what_is_new_and_tells_once(
     publisher.etag = '"2"'
     with listening() as webhook:
         told = replace(settings, alert_webhook=webhook.url)
-        monkeypatch.setattr(refresh, "load_settings", lambda: told)
+        monkeypatch.setattr(refresh, "read_settings", lambda: told)
         for _ in range(3):  # as many consumers
             refresh.refresh_published.call_local()
             alerts.notice(told, pipeline.ledger)
-    assert pipeline.ledger.run(published)["state"] == "superseded"
+    assert pipeline.ledger.run(published).state == "superseded"
     assert pipeline.rows("gadm_adm_1") == 4
-    assert [row["state"] for row in pipeline.ledger.recent_runs()] == ["published", "superseded"]
+    assert [run.state for run in pipeline.ledger.recent_runs()] == ["published", "superseded"]
     assert [message["event"] for message in webhook.told] == ["release_loaded"]
     assert webhook.told[0]["counts"]["gadm_adm_1"] == {"rows_in_file": 4, "rows_loaded": 4}
 

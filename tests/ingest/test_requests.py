@@ -9,7 +9,7 @@ import pytest
 from ingest import catalog
 from ingest.catalog import Release
 from ingest.errors import UsageError
-from ingest.ledger.ledger import Request
+from ingest.ledger import Request
 
 
 def requests(*names: str, **options: Any) -> list[Request]:
@@ -19,11 +19,9 @@ def requests(*names: str, **options: Any) -> list[Request]:
     fixed: dict[str, Any] = {"countries": (), "levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}
     for option in ("releases", "sources"):
         fixed[option] = {**none, **options.pop(option, {})}
-    from ingest.pipeline import (
-        load,  # not above: it opens the queue of the environment, which is the test's own only now
-    )
+    from ingest.pipeline import runs as loading
 
-    return load.requests(datasets, **{**fixed, **options})
+    return loading.requests(datasets, **{**fixed, **options})
 
 
 def test_no_option_means_the_world_of_the_newest_release() -> None:

@@ -11,7 +11,7 @@ from huey.api import Task
 from huey.signals import SIGNAL_RETRYING
 
 from ingest import errors
-from ingest.ledger.ledger import Ledger
+from ingest.ledger import Ledger
 from ingest.pipeline import retries
 from ingest.pipeline.queue import huey
 from tests.conftest import ROOT

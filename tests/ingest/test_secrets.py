@@ -7,12 +7,13 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from ingest.errors import RightMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
-from ingest.ledger.ledger import Ledger, Request
+from ingest.errors import PermissionMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
+from ingest.ledger import Ledger, Request
 from ingest.pipeline import consumer, signed_addresses, tasks
 from ingest.pipeline.queue import create, huey
 from ingest.settings import Postgres, Settings
@@ -37,7 +38,7 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
 @pytest.fixture(autouse=True)
 def queue(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An empty queue that runs every task at once, on the settings of the test."""
-    monkeypatch.setattr(tasks, "load", lambda: settings)
+    monkeypatch.setattr(tasks, "read_settings", lambda: settings)
     huey.immediate = True
     huey.immediate_use_memory = True
     yield
@@ -47,13 +48,8 @@ def queue(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def start(ledger: Ledger, request: Request) -> str:
     """Run a request as the command does and return the id of the run."""
-    public = [Source.parse(location).public for location in request.sources]
-    run_id = ledger.create_run(
-        request,
-        public,
-        request.identity(["x"]),
-        on_noted=lambda made: signed_addresses.hand_over(made, request.sources),
-    )
+    hand_over = partial(signed_addresses.hand_over, sources=request.sources)
+    run_id = ledger.create_run(request, request.identity(["x"]), on_noted=hand_over)
     tasks.submit(ledger, run_id)
     return run_id
 
@@ -69,7 +65,7 @@ def test_a_signed_address_is_loaded_and_stands_in_no_ledger_and_no_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     run_id = start(ledger, request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}")))
-    assert ledger.run(run_id)["state"] == "published"
+    assert ledger.run(run_id).state == "published"
     assert all(SECRET in asked.path for asked in publisher.asked)
     assert publisher.url("gadm.gpkg?") in everything_noted(ledger)
     assert SECRET not in everything_noted(ledger) + caplog.text
@@ -82,7 +78,7 @@ def test_an_address_that_is_refused_is_named_without_its_query(
     caplog.set_level(logging.DEBUG)
     publisher.next_answers = [answers.status(code)] * 100
     run_id = start(ledger, request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}")))
-    assert ledger.run(run_id)["state"] == ("failed" if code == 403 else "fetching")
+    assert ledger.run(run_id).state == ("failed" if code == 403 else "fetching")
     assert f"gadm.gpkg answered {code}" in everything_noted(ledger) + caplog.text
     assert SECRET not in everything_noted(ledger) + caplog.text
 
@@ -91,12 +87,12 @@ def test_an_address_that_the_queue_has_forgotten_fails_the_run_and_says_what_to_
     publisher: Publisher, ledger: Ledger, request_of: MakeRequest
 ) -> None:
     request = request_of("gadm", publisher.url(f"gadm.gpkg?signature={SECRET}"))
-    run_id = ledger.create_run(request, [publisher.url("gadm.gpkg")], None)
+    run_id = ledger.create_run(request, None)
     tasks.submit(ledger, run_id)
     run = ledger.run(run_id)
-    assert run["state"] == "failed"
-    assert "The queue has forgotten the query of" in run["error"]
-    assert "--source" in run["error"]
+    assert run.state == "failed"
+    assert "The queue has forgotten the query of" in (run.error or "")
+    assert "--source" in (run.error or "")
 
 
 def test_a_run_whose_archive_is_unpacked_goes_on_without_its_address(
@@ -112,7 +108,7 @@ def test_a_run_whose_archive_is_unpacked_goes_on_without_its_address(
     monkeypatch.setattr(tasks.plan_run.task_class, "execute", forgets)
     with serving(path.read_bytes()) as publisher:
         run_id = start(ledger, request_of("gadm", publisher.url(f"gadm41_AAA_shp.zip?signature={SECRET}")))
-    assert ledger.run(run_id)["state"] == "published"
+    assert ledger.run(run_id).state == "published"
 
 
 def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_of(
@@ -120,10 +116,8 @@ def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_o
 ) -> None:
     address = publisher.url("gadm.gpkg?signature=")
     checksum = "ab" * 32
-    made = ledger.create_run(
-        request_of("gadm", f"{address}{SECRET}#sha256={checksum}", "/data/b.gpkg"), ["x", "y"], None
-    )
-    noted = Request.from_json(ledger.run(made)["request"])
+    made = ledger.create_run(request_of("gadm", f"{address}{SECRET}#sha256={checksum}", "/data/b.gpkg"), None)
+    noted = ledger.run(made).request
     assert signed_addresses.is_forgotten(made, noted)
     with pytest.raises(UsageError, match=f"resume {made} --source") as caught:
         signed_addresses.tell_again(made, noted, [])
@@ -139,15 +133,15 @@ def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_o
 
 def test_two_files_of_one_script_keep_their_own_queries(ledger: Ledger, request_of: MakeRequest) -> None:
     both = ("http://host/get?file=a", "http://host/get?file=b")
-    run_id = ledger.create_run(request_of("gadm", *both), ["x", "y"], None)
-    noted = Request.from_json(ledger.run(run_id)["request"])
+    run_id = ledger.create_run(request_of("gadm", *both), None)
+    noted = ledger.run(run_id).request
     signed_addresses.tell_again(run_id, noted, both)
     assert [signed_addresses.whole(run_id, noted, number).location for number in (0, 1)] == list(both)
 
 
 def test_addresses_are_removed_once_their_run_has_ended(ledger: Ledger, request_of: MakeRequest) -> None:
     request = request_of("gadm", "http://host/gadm.gpkg?a=b")
-    run_id = ledger.create_run(request, ["x"], None)
+    run_id = ledger.create_run(request, None)
     signed_addresses.hand_over(run_id, request.sources)
     signed_addresses.hand_over("is-being-noted", request.sources)
     signed_addresses.forget_ended(ledger)
@@ -253,4 +247,4 @@ def test_an_error_of_the_ledger_does_not_quote_the_values_of_a_statement(ledger:
     with pytest.raises(Exception, match="no such table") as caught, ledger.transaction() as connection:
         connection.exec_driver_sql("insert into nowhere values (?)", (SECRET,))
     assert SECRET not in str(caught.value) + str(caught.value.__cause__)
-    assert not isinstance(caught.value, RightMissing)
+    assert not isinstance(caught.value, PermissionMissing)

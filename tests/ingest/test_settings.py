@@ -16,7 +16,7 @@ PG = {"WAREHOUSE_TARGET": "postgres", "INGEST_SECRET": "s"}
 
 def test_nothing_set_means_the_embedded_target_in_the_project(tmp_path: Path) -> None:
     root = settings.PROJECT_ROOT
-    found = settings.load({"INGEST_SECRET": "s"}, root)
+    found = settings.read_settings({"INGEST_SECRET": "s"}, root)
     assert (found.target, found.postgres, found.home) == ("embedded", None, root / ".warehouse")
     assert (found.downloads, found.lake) == (root / ".warehouse" / "downloads", root / ".warehouse" / "raw")
 
@@ -27,7 +27,7 @@ def test_dbt_finds_the_one_profile_in_the_root() -> None:
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
-    found = settings.load(
+    found = settings.read_settings(
         {"WAREHOUSE_TARGET": "", "WAREHOUSE_HOME": "", "REDIS_URL": "", "INGEST_SECRET": "s", "PGPORT": ""}
     )
     assert (found.target, found.home.name, found.redis_url) == ("embedded", ".warehouse", "redis://localhost:6379/0")
@@ -35,9 +35,10 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 def test_a_relative_home_is_relative_to_the_project_and_an_absolute_one_is_not(tmp_path: Path) -> None:
     assert (
-        settings.load({"WAREHOUSE_HOME": "data/wh", "INGEST_SECRET": "s"}).home == settings.PROJECT_ROOT / "data" / "wh"
+        settings.read_settings({"WAREHOUSE_HOME": "data/wh", "INGEST_SECRET": "s"}).home
+        == settings.PROJECT_ROOT / "data" / "wh"
     )
-    assert settings.load({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "s"}).home == tmp_path
+    assert settings.read_settings({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "s"}).home == tmp_path
 
 
 def test_the_connection_is_the_one_that_dbt_uses() -> None:
@@ -49,15 +50,15 @@ def test_the_connection_is_the_one_that_dbt_uses() -> None:
         "PGPASSWORD": "pw",
         "PGDATABASE": "geo",
     }
-    assert settings.load(env).postgres == settings.Postgres("db.example.org", 6543, "anna", "pw", "geo")
+    assert settings.read_settings(env).postgres == settings.Postgres("db.example.org", 6543, "anna", "pw", "geo")
 
 
 def test_the_connection_has_defaults() -> None:
-    assert settings.load(PG).postgres == settings.Postgres("localhost", 5432, "warehouse", "", "warehouse")
+    assert settings.read_settings(PG).postgres == settings.Postgres("localhost", 5432, "warehouse", "", "warehouse")
 
 
 def test_no_password_and_no_secret_is_in_what_is_printed() -> None:
-    found = settings.load({**PG, "PGPASSWORD": "hunter2", "INGEST_SECRET": "swordfish"})
+    found = settings.read_settings({**PG, "PGPASSWORD": "hunter2", "INGEST_SECRET": "swordfish"})
     assert found.postgres is not None
     for text in (repr(found), str(found), repr(found.postgres), str(found.postgres), found.postgres.place):
         assert "hunter2" not in text
@@ -75,12 +76,12 @@ def test_an_empty_password_is_left_to_libpq() -> None:
 
 def test_a_target_that_is_no_output_is_named_with_the_one_that_was_meant() -> None:
     with pytest.raises(SettingsError, match=r"'postgresql' is no output .*Did you mean 'postgres'"):
-        settings.load({"WAREHOUSE_TARGET": "postgresql"})
+        settings.read_settings({"WAREHOUSE_TARGET": "postgresql"})
 
 
 def test_a_port_that_is_no_number_is_a_fault_of_the_settings() -> None:
     with pytest.raises(SettingsError, match="PGPORT"):
-        settings.load({**PG, "PGPORT": "five"})
+        settings.read_settings({**PG, "PGPORT": "five"})
 
 
 def profile(root: Path, text: str) -> Path:
@@ -93,7 +94,7 @@ def profile(root: Path, text: str) -> Path:
 
 def test_a_project_without_a_profile_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"Cannot read .*full clone"):
-        settings.load({}, tmp_path)
+        settings.read_settings({}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -101,25 +102,25 @@ def test_a_project_without_a_profile_is_told(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_profile_is_told(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=r"profiles\.yml"):
-        settings.load({"INGEST_SECRET": "s"}, profile(tmp_path, text))
+        settings.read_settings({"INGEST_SECRET": "s"}, profile(tmp_path, text))
 
 
 @pytest.mark.parametrize("value", ["{{ env_var('NO_SUCH') }}", "{{ nothing }}", "{{ env_var( }}"])
 def test_a_value_that_cannot_be_rendered_is_told(tmp_path: Path, value: str) -> None:
     root = profile(tmp_path, f'admin_boundaries: {{outputs: {{embedded: {{type: duckdb, path: "{value}"}}}}}}')
     with pytest.raises(SettingsError, match=r"profiles\.yml"):
-        settings.load({"INGEST_SECRET": "s"}, root)
+        settings.read_settings({"INGEST_SECRET": "s"}, root)
 
 
 def test_an_output_that_lacks_the_host_is_told(tmp_path: Path) -> None:
     root = profile(tmp_path, "admin_boundaries: {outputs: {embedded: {type: postgres, port: 1, user: u, dbname: d}}}")
     with pytest.raises(SettingsError, match="host"):
-        settings.load({"INGEST_SECRET": "s"}, root)
+        settings.read_settings({"INGEST_SECRET": "s"}, root)
 
 
 def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None:
     env = {"WAREHOUSE_HOME": str(tmp_path / "home")}
-    first, again = settings.load(env), settings.load(env)
+    first, again = settings.read_settings(env), settings.read_settings(env)
     path = tmp_path / "home" / "secret"
     assert first.secret == again.secret == path.read_text()
     assert len(first.secret) == 64
@@ -130,12 +131,12 @@ def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None
 def test_a_home_where_no_secret_can_be_kept_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingsError, match="neither read nor written") as caught:
-        settings.load({"WAREHOUSE_HOME": str(tmp_path / "file" / "home")})
+        settings.read_settings({"WAREHOUSE_HOME": str(tmp_path / "file" / "home")})
     assert "WAREHOUSE_HOME" in caught.value.hint
 
 
 def _secret(home: str) -> str:
-    return settings.load({"WAREHOUSE_HOME": home}).secret
+    return settings.read_settings({"WAREHOUSE_HOME": home}).secret
 
 
 def test_processes_that_start_together_have_one_secret(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_processes_that_start_together_have_one_secret(tmp_path: Path) -> None:
 
 
 def test_a_secret_of_the_environment_is_used_and_written_nowhere(tmp_path: Path) -> None:
-    found = settings.load({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "swordfish"})
+    found = settings.read_settings({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "swordfish"})
     assert found.secret == "swordfish"
     assert not list(tmp_path.iterdir())
 

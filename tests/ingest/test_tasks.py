@@ -24,15 +24,17 @@ def test_a_world_arrives_whole(pipeline: Pipeline, tmp_path: Path, engine: str) 
     assert pipeline.state(run_id) == ("published", None)
     assert [pipeline.rows(f"gadm_adm_{level}") for level in range(6)] == [3, 8, 32, 64, 256, 0]
     run = pipeline.ledger.run(run_id)
-    assert (run["rows_read"], run["rows_loaded"]) == (363, 363)
-    assert run["requested_at"] <= run["started_at"] <= run["finished_at"]
+    assert (run.rows_read, run.rows_loaded) == (363, 363)
+    assert run.started_at is not None
+    assert run.finished_at is not None
+    assert run.requested_at <= run.started_at <= run.finished_at
 
 
 def test_no_run_is_published_without_the_checksum_of_its_file(pipeline: Pipeline, tmp_path: Path) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg")
     run_id = pipeline.run(path)
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert pipeline.ledger.run(run_id)["checksum"] == expected == pipeline.ledger.files(run_id)[0]["checksum"]
+    assert pipeline.ledger.run(run_id).checksum == expected == pipeline.ledger.files(run_id)[0].checksum
 
 
 def test_what_arrives_is_what_the_engine_gave(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -107,17 +109,16 @@ def test_a_source_that_cannot_be_used_fails_the_run_and_changes_nothing(
     state, error = pipeline.state(run_id)
     assert state == "failed"
     assert reason in (error or "")
-    assert pipeline.ledger.published_run("gadm")["run_id"] == published  # type: ignore[index]
+    assert pipeline.ledger.published_run("gadm").run_id == published  # type: ignore[union-attr]
     assert pipeline.rows("gadm_adm_1") == 4
 
 
-@pytest.mark.parametrize("step", ["mirrors.bring", "inspect.discover", "engines.get", "publication.publish"])
+@pytest.mark.parametrize("step", ["sources.bring", "discover.layers", "engines.get", "publication.publish"])
 def test_a_fault_that_nobody_foresaw_fails_the_run_too(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    place, _, name = f"tasks.{step}".rpartition(".")
-    owner = pipeline.tasks if place == "tasks" else getattr(pipeline.tasks, place.partition(".")[2])
-    monkeypatch.setattr(owner, name, lambda *_args, **_kwargs: 1 / 0)
+    owner, _, name = step.partition(".")
+    monkeypatch.setattr(getattr(pipeline.steps, owner), name, lambda *_args, **_kwargs: 1 / 0)
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
     state, error = pipeline.state(run_id)
     assert state == "failed"
@@ -142,7 +143,7 @@ def test_text_in_another_encoding_than_the_file_states_fails_the_run_and_says_wh
 def test_a_fault_after_the_publication_does_not_take_it_back(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline.tasks.publication, "_drop_old", lambda *_args: 1 / 0)
+    monkeypatch.setattr(pipeline.steps.publication, "_drop_old", lambda *_args: 1 / 0)
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
     assert pipeline.state(run_id) == ("published", None)
     assert pipeline.rows("gadm_adm_0") == 1
@@ -151,9 +152,9 @@ def test_a_fault_after_the_publication_does_not_take_it_back(
 def test_a_file_that_lost_rows_since_it_was_planned_is_not_published(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    features = pipeline.tasks.inspect.features
+    features = pipeline.steps.discover.features
     monkeypatch.setattr(
-        pipeline.tasks.inspect, "features", lambda layer: [array.repeat(2) for array in features(layer)]
+        pipeline.steps.discover, "features", lambda layer: [array.repeat(2) for array in features(layer)]
     )
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
     state, error = pipeline.state(run_id)
@@ -180,11 +181,11 @@ def test_a_slice_that_fails_for_a_while_is_loaded_in_a_later_attempt(
     from ingest.errors import TargetUnavailable
 
     sinks_unavailable = TargetUnavailable("The server restarts.")
-    monkeypatch.setattr(pipeline.tasks.sinks, "get", Faulty)
+    monkeypatch.setattr(pipeline.steps.sinks, "get", Faulty)
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
     assert pipeline.state(run_id) == ("published", None)
-    (row,) = pipeline.ledger.slices(run_id)
-    assert (row["attempts"], row["state"], row["error"]) == (3, "loaded", None)
+    (part,) = pipeline.ledger.slices(run_id)
+    assert (part.attempts, part.state, part.error) == (3, "loaded", None)
 
 
 def test_a_task_that_is_delivered_twice_does_no_harm(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def both(new_warehouse: Callable[[], Warehouse], world: World) -> tuple[Warehous
 def asked(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[Warehouse, Warehouse]]:
     """The marts of both targets."""
     with ExitStack() as stack:
-        first, second = (stack.enter_context(open_warehouse(settings.load(warehouse.env))) for warehouse in both)
+        first, second = (
+            stack.enter_context(open_warehouse(settings.read_settings(warehouse.env))) for warehouse in both
+        )
         yield first, second
 
 

@@ -362,12 +362,12 @@ def test_an_address_that_redis_has_forgotten_is_given_again_to_resume(
 QUEUED_ONLY = """
 import sys
 from functools import partial
-from ingest.pipeline import signed_addresses, load
-from ingest.ledger.ledger import Request
-settings, ledger = load.open_target()
+from ingest.pipeline import runs, signed_addresses
+from ingest.ledger import Request
+settings, ledger = runs.open_target()
 request = Request(dataset="gadm", release="4.1", engine="sedonadb", sources=(sys.argv[1],), scope="custom")
 hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-print(ledger.create_run(request, ["shown"], None, on_noted=hand_over))
+print(ledger.create_run(request, on_noted=hand_over))
 """
 
 

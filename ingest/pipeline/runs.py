@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
-from ingest import catalog, console, sinks
+from ingest import catalog, sinks
 from ingest.errors import IngestError, SourceUnavailable, UsageError
-from ingest.ledger.ledger import ENDED, Ledger, Request
+from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
-from ingest.settings import Settings
-from ingest.settings import load as load_settings
+from ingest.settings import Settings, read_settings
 from ingest.sources import mirrors
 from ingest.sources.address import Source
+
+
+class Reporter(Protocol):
+    """Tells the person at the terminal, or whoever else started a run, how it goes; `ingest.console` is one."""
+
+    def say(self, text: str) -> None:
+        """Say a line."""
+        ...
+
+    def watch(self, ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
+        """Show the progress of runs until all have ended, or ``is_alive`` says that no worker is left."""
+        ...
+
+    def counts(self, ledger: Ledger, runs: Sequence[Run]) -> None:
+        """Show the rows of every raw table of runs."""
+        ...
+
+    def summary(self, ledger: Ledger, run: Run, target: str) -> None:
+        """Show one line on the outcome of a run."""
+        ...
 
 
 class RunFailed(IngestError):
@@ -21,10 +41,10 @@ class RunFailed(IngestError):
 
 
 def open_target() -> tuple[Settings, Ledger]:
-    """Return the settings and the ledger of the target, its tables in place."""
-    settings = load_settings()
+    """Return the settings and the ledger of the target, its tables in place and up to date."""
+    settings = read_settings()
     ledger = Ledger(settings)
-    ledger.create_tables()
+    ledger.open()
     return settings, ledger
 
 
@@ -78,19 +98,23 @@ def requests(
     return made
 
 
-def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bool) -> None:
+def start(
+    requests: Sequence[Request], reporter: Reporter, *, workers: int, force: bool = False, is_async: bool = False
+) -> None:
     """Load datasets side by side, one run each; what is unchanged since its last publication is left alone.
 
     Parameters
     ----------
     requests : sequence of Request
         At most one per dataset.
+    reporter : Reporter
+        Is told how it goes.
     workers : int
         Workers to start where no consumer runs.
     force : bool
         Load what is unchanged, too.
     is_async : bool
-        Print the ids of the runs and return, without waiting for their end.
+        Say the ids of the runs and return, without waiting for their end.
 
     Raises
     ------
@@ -101,44 +125,43 @@ def load(requests: Sequence[Request], *, workers: int, force: bool, is_async: bo
     sink = sinks.get(settings)
     consumer.queue_id(settings)
     identities = {request.dataset: _identity(settings, request) for request in requests}
-    for name, dataset in catalog.load().items():
+    for name, dataset in catalog.datasets().items():
         sink.ensure_published(name, dataset.tables)
     started, unchanged = [], []
     for request in requests:
-        public = [Source.parse(location).public for location in request.sources]
         identity, published = identities[request.dataset], ledger.published_run(request.dataset)
         if (
             not force
             and published
             and identity
-            and identity == published["identity"]
+            and identity == published.identity
             and not publication.lost_tables(ledger, sink, published)
         ):
-            ledger.note_unchanged(request, public, identity)
-            console.say(
-                f"{request.dataset} {request.release}: unchanged since run {published['run_id']}, nothing to do."
-            )
+            ledger.note_unchanged(request, identity)
+            reporter.say(f"{request.dataset} {request.release}: unchanged since run {published.run_id}, nothing to do.")
             unchanged.append(published)
         else:
             hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-            started.append(ledger.create_run(request, public, identity, on_noted=hand_over))
+            started.append(ledger.create_run(request, identity, on_noted=hand_over))
     if unchanged:
-        for name, dataset in catalog.load().items():
+        for name, dataset in catalog.datasets().items():
             sink.ensure_published(name, dataset.tables)
     if started:
-        _see_through(settings, ledger, started, workers=workers, is_async=is_async)
+        _see_through(settings, ledger, reporter, started, workers=workers, is_async=is_async)
     if not is_async:
         ended = [ledger.run(run_id) for run_id in started]
-        done = {run["dataset"]: run for run in [*unchanged, *ended]}
-        console.counts(ledger, [done[request.dataset] for request in requests])
+        done = {run.dataset: run for run in [*unchanged, *ended]}
+        reporter.counts(ledger, [done[request.dataset] for request in requests])
         for run in ended:
-            console.summary(ledger, run, settings.target)
+            reporter.summary(ledger, run, settings.target)
 
 
-def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = (), is_async: bool = False) -> None:
+def resume(
+    run_id: str | None, reporter: Reporter, *, workers: int, sources: Sequence[str] = (), is_async: bool = False
+) -> None:
     """Finish an interrupted run, or all of them: what is loaded stays, what is missing is loaded.
 
-    Nothing is enqueued here: a consumer notices within seconds what nobody works on.
+    Nothing is enqueued here: within seconds a consumer notices work that no worker holds.
 
     Parameters
     ----------
@@ -161,26 +184,26 @@ def resume(run_id: str | None, *, workers: int, sources: Sequence[str] = (), is_
         When it ended otherwise than published.
     """
     settings, ledger = open_target()
-    if run_id is not None and ledger.run(run_id)["state"] in ENDED:
-        raise UsageError(f"Run {run_id} has ended: {ledger.run(run_id)['state']}.", "Start a new one.")
-    run_ids = [run_id] if run_id else [run["run_id"] for run in ledger.active_runs()]
+    if run_id is not None and (state := ledger.run(run_id).state).has_ended:
+        raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new one.")
+    run_ids = [run_id] if run_id else [run.run_id for run in ledger.active_runs()]
     if not run_ids:
-        console.say("No run is interrupted: nothing to do.")
+        reporter.say("No run is interrupted: nothing to do.")
         return
     if sources and run_id is None:
         raise UsageError("--source goes with one run.", "Name it: python -m ingest resume RUN --source ADDRESS")
     consumer.queue_id(settings)
     for each in run_ids:
-        request = Request.from_json(ledger.run(each)["request"])
+        request = ledger.run(each).request
         if sources or signed_addresses.is_forgotten(each, request):
             signed_addresses.tell_again(each, request, sources)
-    _see_through(settings, ledger, run_ids, workers=workers, is_async=is_async, is_new=False)
+    _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
-        console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+        reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
 
 
-def watch(settings: Settings, ledger: Ledger, run_id: str | None) -> None:
-    """Follow a run, or all that have not ended, until they have, or nobody works on them.
+def watch(settings: Settings, ledger: Ledger, run_id: str | None, reporter: Reporter) -> None:
+    """Follow a run, or all that have not ended, until they have, or no worker is left.
 
     Parameters
     ----------
@@ -194,18 +217,18 @@ def watch(settings: Settings, ledger: Ledger, run_id: str | None) -> None:
     RunNotFound
         When there is no such run.
     """
-    run_ids = [run_id] if run_id else [run["run_id"] for run in ledger.active_runs()]
+    run_ids = [run_id] if run_id else [run.run_id for run in ledger.active_runs()]
     if not run_ids:
-        console.say("No run is under way.")
+        reporter.say("No run is under way.")
         return
     queue = consumer.queue_id(settings)
-    console.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(queue)))
+    reporter.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(queue)))
     for each in run_ids:
-        if ledger.run(each)["state"] not in ENDED:
-            console.say(f"Nobody works on run {each}: `python -m ingest resume {each}` finishes it.")
+        if ledger.run(each).state.is_active:
+            reporter.say(f"No worker is processing run {each}: `python -m ingest resume {each}` finishes it.")
 
 
-def refresh_published(*, workers: int) -> None:
+def refresh_published(reporter: Reporter, *, workers: int) -> None:
     """Look once whether a publisher has something new, say what was found, and load it.
 
     Parameters
@@ -224,29 +247,29 @@ def refresh_published(*, workers: int) -> None:
     consumer.queue_id(settings)
     findings = refresh.look(ledger)
     for finding in findings:
-        console.say(finding.text)
+        reporter.say(finding.text)
     run_ids, waiting = refresh.start(settings, ledger, findings)
     for finding in waiting:
-        console.say(f"{finding.dataset}: run {ledger.active_run(finding.dataset)} has not ended; it goes on.")
+        reporter.say(f"{finding.dataset}: run {ledger.active_run(finding.dataset)} has not ended; it goes on.")
     if run_ids:
-        _see_through(settings, ledger, run_ids, workers=workers, is_async=False)
-        console.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+        _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=False)
+        reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
     missed = [finding for finding in findings if finding.outcome is refresh.Outcome.NOT_REACHED]
     if missed:
         names = ", ".join(dict.fromkeys(finding.dataset for finding in missed))
         raise SourceUnavailable(f"The publisher of {names} could not be asked.", "Try again later.")
 
 
-def rollback(dataset: str) -> None:
+def rollback(dataset: str, reporter: Reporter) -> None:
     """Return a dataset to the publication before the present one."""
     settings, ledger = open_target()
     run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
-    console.say(f"{dataset}: readers see run {run_id} again. `dbt build` brings the marts along.")
-    console.counts(ledger, [ledger.run(run_id)])
+    reporter.say(f"{dataset}: readers see run {run_id} again. `dbt build` updates the marts.")
+    reporter.counts(ledger, [ledger.run(run_id)])
 
 
-def abandon(run_id: str) -> None:
-    """Give a run up: it ends as failed and its staging tables are dropped; what readers see stays.
+def abandon(run_id: str, reporter: Reporter) -> None:
+    """End a run as failed and drop its staging tables; what readers see stays.
 
     Raises
     ------
@@ -254,17 +277,24 @@ def abandon(run_id: str) -> None:
         When it has ended.
     """
     settings, ledger = open_target()
-    state = ledger.run(run_id)["state"]
-    if state not in ENDED:
-        alerts.claim(ledger, alerts.RUN_FAILED, run_id)  # who gives it up need not be told
-    if not ledger.set_state(run_id, "failed", error="given up by `python -m ingest abandon`"):
-        raise UsageError(f"Run {run_id} has ended: {state}.", "There is nothing to give up.")
+    state = ledger.run(run_id).state
+    if state.is_active:
+        ledger.claim_alert(alerts.RUN_FAILED, run_id)  # whoever abandons it need not be told
+    if not ledger.fail(run_id, "abandoned by `python -m ingest abandon`"):
+        raise UsageError(f"Run {run_id} has ended: {state}.", "There is nothing to abandon.")
     publication.drop(ledger, sinks.get(settings), run_id)
-    console.say(f"Run {run_id} is given up.")
+    reporter.say(f"Run {run_id} is abandoned.")
 
 
 def _see_through(
-    settings: Settings, ledger: Ledger, run_ids: Sequence[str], *, workers: int, is_async: bool, is_new: bool = True
+    settings: Settings,
+    ledger: Ledger,
+    reporter: Reporter,
+    run_ids: Sequence[str],
+    *,
+    workers: int,
+    is_async: bool,
+    is_new: bool = True,
 ) -> None:
     """Enqueue new runs, start a consumer where there is none, and watch until the runs have ended."""
     process = None
@@ -276,10 +306,10 @@ def _see_through(
             submit(ledger, run_id)
         if is_async:
             for run_id in run_ids:
-                console.say(run_id)
+                reporter.say(run_id)
             process = None  # it goes on by itself
             return
-        console.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
+        reporter.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
         has_ended = True
     finally:
         if process:
@@ -289,14 +319,20 @@ def _see_through(
             alerts.notice(settings, ledger)
     for run_id in run_ids:
         run = ledger.run(run_id)
-        if run["state"] != "published":
-            reason = run["error"] or f"its workers are gone; `python -m ingest resume {run_id}` finishes it."
-            raise RunFailed(f"Run {run_id} of {run['dataset']} ended as {run['state']}: {reason}")
+        if run.state.is_active:
+            raise RunFailed(
+                f"Run {run_id} of {run.dataset} is {run.state}, and no worker is processing it.",
+                f"`python -m ingest resume {run_id}` finishes it.",
+            )
+        if run.state != RunState.PUBLISHED:
+            raise RunFailed(f"Run {run_id} of {run.dataset} ended as {run.state}: {run.error}")
 
 
 def _identity(settings: Settings, request: Request) -> str | None:
     sources = [Source.parse(location) for location in request.sources]
-    found = [mirrors.identity(mirrors.candidates(source, request, number)) for number, source in enumerate(sources)]
+    found = [
+        mirrors.identity(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)
+    ]
     return request.identity(
         [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]
     )

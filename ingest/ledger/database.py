@@ -1,0 +1,97 @@
+"""The database that the ledger is in: PostgreSQL on the ``postgres`` target, a SQLite file on the embedded one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from ingest.errors import PermissionMissing, TargetUnavailable
+from ingest.ledger.tables import SCHEMA, UtcTime
+from ingest.settings import Settings
+
+INSUFFICIENT_PRIVILEGE = "42501"
+
+
+@cache
+def _postgres_engine(uri: str) -> sa.Engine:
+    engine = sa.create_engine(
+        sa.make_url(uri).set(drivername="postgresql+psycopg"),
+        pool_size=1,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10},
+        hide_parameters=True,
+    )
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    return engine
+
+
+class Database:
+    """Transactions and the clock of the ledger's database.
+
+    A process keeps one connection to PostgreSQL for the next call, and verifies it first; a forked worker starts
+    without one. SQLite is opened for every call.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.is_postgres = settings.postgres is not None
+        self.place = settings.postgres.place if settings.postgres else str(settings.home / "ledger.sqlite")
+        if settings.postgres:
+            self._engine = _postgres_engine(settings.postgres.uri())
+        else:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            self._engine = sa.create_engine(
+                f"sqlite:///{self.place}", poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
+            ).execution_options(schema_translate_map={SCHEMA: None})
+
+            @sa.event.listens_for(self._engine, "connect")
+            def _wal(connection: Any, _record: Any) -> None:
+                connection.execute("pragma journal_mode = wal")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Yield a connection in a transaction that commits at the end, or not at all.
+
+        Raises
+        ------
+        TargetUnavailable
+            When the database does not answer.
+        PermissionMissing
+            When this user is not allowed to do what the block does.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except ProgrammingError as error:
+            if getattr(error.orig, "sqlstate", "") != INSUFFICIENT_PRIVILEGE:
+                raise
+            raise PermissionMissing(
+                f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
+                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions.",
+            ) from error
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]
+            raise TargetUnavailable(
+                f"The ledger at {self.place} does not answer: {reason}",
+                "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
+                if self.is_postgres
+                else "Is WAREHOUSE_HOME on a disk that can be written?",
+            ) from error
+
+    def clock(self, ahead: timedelta = timedelta()) -> Any:
+        """Return an expression for the time by the ledger's clock, which workers on all hosts share."""
+        if self.is_postgres:
+            return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + ahead
+        return sa.literal(datetime.now(UTC) + ahead, UtcTime)
+
+    def now(self) -> datetime:
+        """Return the time by the ledger's clock."""
+        with self.transaction() as connection:
+            moment: datetime = connection.execute(sa.select(self.clock())).scalar_one()
+        return moment

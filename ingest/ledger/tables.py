@@ -1,0 +1,171 @@
+"""The ledger's tables, on PostgreSQL and SQLite alike.
+
+A change to them is a step in `ingest.ledger.migrations`, beside the change here: what is here is the newest shape.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ingest.ledger.records import FileState, RunState, SliceState
+
+SCHEMA = "raw"
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """A time with its zone, also where the database keeps none (SQLite)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Give naive values the zone they were written in."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class State(sa.types.TypeDecorator[enum.StrEnum]):
+    """A state as text in the database, as a member of its enum outside."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, states: type[enum.StrEnum]) -> None:
+        super().__init__()
+        self.states = states
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        """Refuse what is not a state."""
+        return None if value is None else str(self.states(value))
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> enum.StrEnum | None:
+        """Return the member."""
+        return None if value is None else self.states(value)
+
+
+metadata = sa.MetaData(schema=SCHEMA)
+
+runs = sa.Table(
+    "ingest_runs",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("release", sa.Text, nullable=False),
+    sa.Column("variant", sa.Text),
+    sa.Column("engine", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text),
+    sa.Column("identity", sa.Text),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("state", State(RunState), nullable=False),
+    sa.Column("rows_read", sa.BigInteger),
+    sa.Column("rows_loaded", sa.BigInteger),
+    sa.Column("bytes_read", sa.BigInteger),
+    sa.Column("requested_at", UtcTime, nullable=False),
+    sa.Column("started_at", UtcTime),
+    sa.Column("finished_at", UtcTime),
+    sa.Column("published_at", UtcTime),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("error", sa.Text),
+    sa.Column("ingest_version", sa.Text),
+)
+for _name, _states in (
+    ("ingest_runs_one_active", [state for state in RunState if state.is_active]),
+    ("ingest_runs_one_published", [RunState.PUBLISHED]),
+):
+    _where = runs.c.state.in_(_states)
+    sa.Index(_name, runs.c.dataset, unique=True, postgresql_where=_where, sqlite_where=_where)
+
+files = sa.Table(
+    "ingest_files",
+    metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey(runs.c.run_id), primary_key=True),
+    sa.Column("file_no", sa.Integer, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("checksum", sa.Text),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("was_cached", sa.Boolean),
+    sa.Column("state", State(FileState), nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("started_at", UtcTime),
+    sa.Column("finished_at", UtcTime),
+    sa.Column("error", sa.Text),
+)
+
+slices = sa.Table(
+    "ingest_slices",
+    metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey(runs.c.run_id), primary_key=True),
+    sa.Column("slice_no", sa.Integer, primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("level", sa.Integer),
+    sa.Column("file_no", sa.Integer, nullable=False),
+    sa.Column("source_file", sa.Text, nullable=False),
+    sa.Column("source_layer", sa.Text, nullable=False),
+    sa.Column("fid_from", sa.BigInteger, nullable=False),
+    sa.Column("fid_to", sa.BigInteger, nullable=False),
+    sa.Column("rows_planned", sa.BigInteger, nullable=False),
+    sa.Column("rows_read", sa.BigInteger),
+    sa.Column("rows_loaded", sa.BigInteger),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("engine", sa.Text, nullable=False),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("state", State(SliceState), nullable=False),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("queued_at", UtcTime),
+    sa.Column("started_at", UtcTime),
+    sa.Column("finished_at", UtcTime),
+    sa.Column("error", sa.Text),
+)
+
+consumers = sa.Table(
+    "ingest_consumers",
+    metadata,
+    sa.Column("consumer", sa.Text, primary_key=True),
+    sa.Column("queue_id", sa.Text, nullable=False),
+    sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("heartbeat_at", UtcTime, nullable=False),
+)
+
+errors = sa.Table(
+    "ingest_errors",
+    metadata,
+    sa.Column("error_no", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False, index=True),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("part_no", sa.Integer),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("noted_at", UtcTime, nullable=False),
+    sa.Column("error_type", sa.Text, nullable=False),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("traceback", sa.Text, nullable=False),
+)
+
+alerts = sa.Table(
+    "ingest_alerts",
+    metadata,
+    sa.Column("event", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("expected_at", UtcTime),
+    sa.Column("sent_at", UtcTime),
+    sa.Column("host", sa.Text),
+)
+
+migrations = sa.Table(
+    "ingest_migrations",
+    metadata,
+    sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("applied_at", UtcTime, nullable=False),
+    sa.Column("ingest_version", sa.Text, nullable=False),
+)

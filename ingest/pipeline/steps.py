@@ -1,0 +1,206 @@
+"""What the tasks do, as plain functions that need no queue: fetch a file, plan a run, load a slice, publish.
+
+Each may be repeated without harm, and each looks into the ledger for what is left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from ingest import catalog, engines, sinks, sources
+from ingest.errors import CountMismatch, SourceDamaged
+from ingest.layers import discover
+from ingest.layers.plan import BATCH_BYTES, plan
+from ingest.ledger import ClaimedFile, ClaimedSlice, File, FileState, Ledger, PlannedSlice, Reading, Request, RunState
+from ingest.pipeline import publication, signed_addresses
+from ingest.settings import Settings
+from ingest.sources import mirrors
+from ingest.sources.address import Source
+from ingest.sources.cache import checksum
+
+
+def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
+    """Bring a file of a run onto this host and note its checksum."""
+    with ledger.renewing(file.run_id, file_no=file.file_no):
+        brought = sources.bring(_candidates(file.request, file), settings.home)
+    fetched = brought.fetched
+    ledger.finish_file(
+        file,
+        checksum=fetched.sha256,
+        size=fetched.bytes,
+        was_cached=fetched.was_cached,
+        source=brought.source.public,
+    )
+
+
+def is_ready_to_plan(ledger: Ledger, run_id: str) -> bool:
+    """Whether all files of a run have been fetched; a run of which a file cannot be had is failed."""
+    files = ledger.files(run_id)
+    if any(file.state in (FileState.QUEUED, FileState.RUNNING) for file in files):
+        return False  # whoever fetches the last one asks again
+    missing = [f"{file.source}: {file.error}" for file in files if file.state != FileState.FETCHED]
+    if missing:
+        ledger.fail(run_id, "; ".join(missing))
+    return not missing
+
+
+def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
+    """Cut the layers of a run into slices, and create its staging tables.
+
+    Returns
+    -------
+    int or None
+        How many slices there are; None when another process has planned the run, or plans it now.
+    """
+    before = (RunState.QUEUED, RunState.FETCHING, RunState.PLANNING)
+    if not ledger.claim_stage(run_id, RunState.PLANNING, only_from=before):
+        return None
+    run = ledger.run(run_id)
+    dataset = catalog.get(run.dataset)
+    try:
+        with ledger.renewing(run_id):
+            planned = _planned(settings, run.request, dataset, ledger.files(run_id))
+            sinks.get(settings).prepare(sinks.Staging(run_id, run.dataset, run.release), dataset.tables)
+    except Exception:
+        ledger.release_stage(run_id)
+        raise
+    return len(planned) if ledger.create_slices(run_id, planned) else None
+
+
+def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
+    """Stream a slice from its file into its staging table.
+
+    Raises
+    ------
+    SliceTaken
+        When another worker has claimed the slice meanwhile: nothing was loaded.
+    CountMismatch
+        When other rows arrive than the file says.
+    SourceDamaged
+        When the file cannot be read to the end of the slice.
+    """
+    with ledger.renewing(claimed.run_id, slice_no=claimed.slice_no):
+        request = claimed.request
+        dataset = catalog.get(request.dataset)
+        root = _root(settings, request, claimed.file)
+        source = engines.SliceSource(
+            path=root if root.is_file() else root / claimed.source_file,
+            layer=claimed.source_layer,
+            source_file=claimed.source_file,
+            columns=claimed.reading.columns,
+            missing_text=dataset.missing_text,
+            crs=claimed.reading.crs,
+            where=claimed.reading.where,
+            batch_bytes=claimed.reading.batch_bytes,
+            is_validated=request.is_validated,
+        )
+        staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
+        faults: list[Exception] = []
+
+        def on_loaded(rows: int) -> sa.Update:
+            if rows != claimed.rows_planned:
+                raise CountMismatch(
+                    f"{_features(claimed)}: the file says {claimed.rows_planned:,} rows, {rows:,} arrived.",
+                    "The file is damaged, or was changed while it was read.",
+                )
+            return ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)
+
+        try:
+            with engines.get(request.engine).read(source) as batches:
+                table = dataset.table(claimed.level)
+                sinks.get(settings).write(staging, claimed.slice_no, table, _watched(batches, faults), on_loaded)
+        except Exception as error:
+            if faults:  # whatever the sink made of it
+                raise SourceDamaged(
+                    f"{_features(claimed)}, cannot be read: {faults[0]}.",
+                    "The file is damaged, or its text is not in the encoding that it states (UTF-8 in a GeoPackage).",
+                ) from error
+            raise
+
+
+def publish(settings: Settings, ledger: Ledger, run_id: str) -> publication.Outcome:
+    """Publish a run once every slice has arrived and every count agrees."""
+    note_checksums(settings, ledger, run_id)
+    return publication.publish(ledger, sinks.get(settings), run_id)
+
+
+def note_checksums(settings: Settings, ledger: Ledger, run_id: str) -> None:
+    """Take the checksums of files that were fetched without one: after planning if there is time, else to publish."""
+    request = ledger.run(run_id).request
+    for file in ledger.files(run_id):
+        if file.checksum is None:
+            ledger.note_checksum(file, checksum(_root(settings, request, file)))
+
+
+def _features(claimed: ClaimedSlice) -> str:
+    return f"{claimed.source_layer} in {claimed.source_file}, features {claimed.fid_from} to {claimed.fid_to}"
+
+
+def _candidates(request: Request, file: File, came_from: str | None = None) -> list[Source]:
+    first = signed_addresses.whole(file.run_id, request, file.file_no)
+    return mirrors.candidates(first, request.mirrors, file.file_no, came_from)
+
+
+def _root(settings: Settings, request: Request, file: File) -> Path:
+    """Return the file or folder of a source that the run has fetched already, on whichever host this is."""
+    root = sources.at_hand(file.checksum, settings.home)
+    if root is not None:
+        return root
+    return sources.bring(_candidates(request, file, came_from=file.source), settings.home, file.checksum).path
+
+
+def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File]) -> list[PlannedSlice]:
+    """Return the slices of a run, heaviest first."""
+    release = dataset.release(request.release)
+    found = [
+        (layer, file, root)
+        for file, root in [(file, _root(settings, request, file)) for file in files]
+        for layer in discover.layers(root, dataset, release)
+    ]
+    names = ", ".join(request.public_sources)
+    kept = discover.select([layer for layer, _, _ in found], dataset, request.levels, names)
+    chosen = [each for each in found if any(layer is each[0] for layer in kept)]
+    parts = plan([discover.features(layer) for layer, _, _ in chosen], [layer.is_divisible for layer, _, _ in chosen])
+    planned = []
+    for part in parts:
+        layer, file, root = chosen[part.layer_no]
+        planned.append(
+            PlannedSlice(
+                table_name=layer.table.name,
+                level=layer.table.level,
+                file_no=file.file_no,
+                source_file=layer.path.name if root.is_file() else layer.path.relative_to(root).as_posix(),
+                source_layer=layer.name,
+                fid_from=part.fid_from,
+                fid_to=part.fid_to,
+                rows_planned=part.row_count,
+                bytes=part.bytes,
+                engine=request.engine,
+                reading=Reading(
+                    columns=layer.columns,
+                    crs=layer.crs,
+                    where=layer.where(part.fid_from, part.fid_to),
+                    batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
+                ),
+            )
+        )
+    return planned
+
+
+def _watched(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
+    """Pass batches on, their text verified, and note what goes wrong: it is the source's fault, not the sink's."""
+
+    def passed_on() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                batch.validate(full=True)  # GDAL hands text on as it is, whatever its encoding
+                yield batch
+        except Exception as error:
+            faults.append(error)
+            raise
+
+    return pa.RecordBatchReader.from_batches(batches.schema, passed_on())
