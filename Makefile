@@ -61,10 +61,11 @@ chaos: servers install-dev ## thirty rounds of random kills over a load: nothing
 benchmark: servers install-dev ## our ingest and its peers on one file: SCALE=1 is the size of the world (under an hour), SCALE=0.1 a tenth
 	$(BIN)/python -m benchmarks.run --scale $(or $(SCALE),0.1)
 
-lint: install-dev ## ruff, mypy, sqlfluff
+lint: install-dev ## ruff, mypy, import-linter, sqlfluff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/sqlfluff lint models macros tests/dbt
 
 format: install-dev ## put the Python code in shape

@@ -23,7 +23,7 @@ import duckdb
 import psycopg
 from duckdb_extensions import import_extension
 
-from ingest.settings import Postgres, Settings, load
+from ingest.settings import Postgres, Settings, read_settings
 
 SCHEMA = "marts"
 LEFT_OUT = {"run_id"}  # made anew by every load
@@ -207,7 +207,7 @@ def opened(settings: Settings) -> Iterator[Warehouse]:
 def main() -> None:
     """Print the digests."""
     count = 0
-    with opened(load()) as warehouse:
+    with opened(read_settings()) as warehouse:
         for digest in digests(warehouse):
             print(digest, flush=True)
             count += 1

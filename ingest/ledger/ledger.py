@@ -500,12 +500,15 @@ class Ledger(Database):
         return True
 
     @staticmethod
-    def public_tables(connection: sa.Connection) -> Iterator[tuple[str, list[sa.Column[Any]], list[dict[str, Any]]]]:
-        """Yield the tables that dbt reads: name, columns and rows; what only the pipeline understands is left out."""
+    def public_tables(connection: sa.Connection) -> Iterator[tuple[str, dict[str, type], list[dict[str, Any]]]]:
+        """Yield the tables that dbt reads: name, types by column, and rows.
+
+        Columns that only the pipeline understands are left out.
+        """
         for table in (runs, slices):
             columns = [column for column in table.c if column.name not in ("request", "identity", "spec")]
             rows = connection.execute(sa.select(*columns)).mappings()
-            yield table.name, columns, [dict(row) for row in rows]
+            yield table.name, {column.name: column.type.python_type for column in columns}, [dict(row) for row in rows]
 
     def heartbeat(self, queue_id: str, workers: int) -> None:
         """Note that this process runs a consumer of the queue, and is alive."""

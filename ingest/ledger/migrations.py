@@ -108,8 +108,8 @@ def _taken(database: Database, connection: sa.Connection, steps: Sequence[Step])
             sa.select(migrations.c.ingest_version).where(migrations.c.step == taken)
         ).scalar_one()
         raise LedgerTooNew(
-            f"The ledger at {database.place} is at step {taken}, by version {version}; this is version {__version__}, "
-            f"which knows {steps[-1].number} steps.",
+            f"The ledger at {database.place} is at step {taken}, written by version {version}; this is version "
+            f"{__version__}, which knows {steps[-1].number} steps.",
             "Update this installation: all commands and workers of a warehouse run the same version.",
         )
     return taken or 1

@@ -22,6 +22,11 @@ class UtcTime(sa.types.TypeDecorator[datetime]):
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[datetime]:
+        """What is read and written."""
+        return datetime
+
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         """Give naive values the zone they were written in."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
@@ -32,6 +37,11 @@ class State(sa.types.TypeDecorator[enum.StrEnum]):
 
     impl = sa.Text
     cache_ok = True
+
+    @property
+    def python_type(self) -> type[str]:
+        """What is read and written: the members of the enum are texts."""
+        return str
 
     def __init__(self, states: type[enum.StrEnum]) -> None:
         super().__init__()

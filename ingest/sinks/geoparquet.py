@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,7 +23,6 @@ from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger import Ledger
-from ingest.ledger.tables import State, UtcTime
 from ingest.settings import Settings
 from ingest.sinks import OnLoaded, Staging
 
@@ -32,13 +32,7 @@ GEO = {
     "primary_column": "geom",
     "columns": {"geom": {"encoding": "WKB", "geometry_types": ["MultiPolygon"]}},
 }
-ARROW = {
-    sa.Text: pa.string(),
-    sa.BigInteger: pa.int64(),
-    sa.Integer: pa.int32(),
-    UtcTime: pa.timestamp("us", tz="UTC"),
-    State: pa.string(),
-}
+ARROW = {str: pa.string(), int: pa.int64(), datetime: pa.timestamp("us", tz="UTC")}  # of the ledger's columns
 
 
 class GeoParquetSink:
@@ -121,8 +115,8 @@ class GeoParquetSink:
         """Write the ledger as dbt reads it."""
         folder = self._settings.lake / "ledger"
         folder.mkdir(parents=True, exist_ok=True)
-        for name, columns, rows in Ledger.public_tables(connection):
-            shape = pa.schema([(column.name, ARROW[type(column.type)]) for column in columns])
+        for name, types, rows in Ledger.public_tables(connection):
+            shape = pa.schema([(column, ARROW[kind]) for column, kind in types.items()])
             with _replacing(folder / f"{name}.parquet") as draft:
                 pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
 

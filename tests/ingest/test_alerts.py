@@ -244,7 +244,7 @@ def test_ended_runs_are_looked_for_while_a_consumer_runs_and_at_its_end(
 @pytest.mark.parametrize("address", ["hooks.example/T00/hush", "file:///etc/hush", "ftp://host/hush"])
 def test_a_webhook_that_is_no_address_is_refused_and_not_quoted(address: str) -> None:
     with pytest.raises(SettingsError, match="ALERT_WEBHOOK is no address") as caught:
-        configuration.load({"ALERT_WEBHOOK": address})
+        configuration.read_settings({"ALERT_WEBHOOK": address})
     assert "hush" not in str(caught.value)
 
 

@@ -80,16 +80,6 @@ def test_every_engine_can_be_chosen() -> None:
     assert tuple(option.type.choices) == engines.ENGINES
 
 
-def test_asking_the_command_line_imports_nothing_heavy() -> None:
-    heavy = ("numpy", "pyarrow", "sqlalchemy", "redis", "dbt", "shapely")
-    code = (
-        "import sys, ingest.cli, admin_boundaries.warehouse\n"
-        "print(*(name for name in sys.argv[1:] if name in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
 def test_the_version_is_that_of_the_package(ingest: object) -> None:
     from ingest import __version__
 

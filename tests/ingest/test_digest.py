@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from ingest.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_spatial import load_spatial
 from ingest.settings import Settings
 from scripts import digest_marts
 from scripts.digest_marts import Digest
