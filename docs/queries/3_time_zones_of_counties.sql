@@ -13,4 +13,4 @@ inner join marts.timezones
     on admin_unit_timezones.tzid = timezones.tzid
 where admin_level_2.gid_0 = 'USA'
 group by timezones.tzid, timezones.standard_utc_offset, timezones.daylight_utc_offset
-order by counties desc
+order by counties desc, timezones.tzid
