@@ -1,10 +1,105 @@
-"""What the documents name is there: a fault without a test that proves what is said of it is only a claim."""
+"""What the documents name exists: tests, files, headings, commands and messages."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from ingest.cli import cli
 from tests.conftest import ROOT
+
+DECISIONS = ROOT / "docs/decisions"
+FOLDERS = (".", ".github", ".github/ISSUE_TEMPLATE", "benchmarks", "docs", "docs/decisions", "sample")
+DOCUMENTS = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
+PACKAGES = ("ingest", "admin_boundaries")
+# In a table of symptoms, what other software says follows its name and a colon.
+OTHERS = re.compile(
+    r"(?:Huey|PostgreSQL|DuckDB|libcurl|dbt|compose|the dashboard)[^`|]*: `[^`]+`(?:(?:,| or) `[^`]+`)*"
+)
+
+
+def prose(path: Path) -> str:
+    """Return a document without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the names by which a page links to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, heading = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        assert file.exists(), target
+        assert not heading or heading in anchors(file), target
+
+
+def test_every_decision_has_a_status_and_a_line_in_the_index() -> None:
+    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
+    pages = sorted(DECISIONS.glob("[0-9]*.md"))
+    assert len(pages) > 10
+    for number, page in enumerate(pages, 1):
+        title, status = page.read_text(encoding="utf-8").split("\n\n")[:2]
+        assert title.startswith(f"# {number}. ")
+        assert re.match(r"\*\*Status:\*\* (Accepted|Amended|Superseded) .*20\d\d-\d\d-\d\d", status), page.name
+        assert f"| {number} | [{title.partition('. ')[2]}]({page.name}) |" in index
+
+
+def test_the_readme_lists_every_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in cli.commands if name != "load" and f"`python -m ingest {name}" not in readme]
+    assert not missing
+
+
+def test_the_readme_prints_the_queries_as_they_are_kept() -> None:
+    readme = squeezed((ROOT / "README.md").read_text(encoding="utf-8"))
+    for name in ("2_where_is_a_name.sql", "3_time_zones_of_counties.sql"):
+        assert squeezed((ROOT / "docs/queries" / name).read_text(encoding="utf-8")) in readme
+
+
+def quoted_messages() -> Iterator[str]:
+    """Yield the messages of ours that the tables of symptoms quote; `…` or `404` stands for what is filled in."""
+    for name in ("README.md", "docs/operations.md"):
+        section = (ROOT / name).read_text(encoding="utf-8").partition("\n## Troubleshooting\n")[2].partition("\n## ")[0]
+        for symptom in re.findall(r"^\| (?!symptom|---)([^|]+) \|", section, re.MULTILINE):
+            yield from (quote for quote in re.findall(r"`([^`]+)`", OTHERS.sub("", symptom)) if " " in quote)
+
+
+def messages_in_code() -> str:
+    """Return every text in the packages, one a line, with `…` for what is filled in."""
+    found = []
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def test_every_message_that_the_tables_of_symptoms_quote_is_one_that_a_command_prints() -> None:
+    code, quotes = messages_in_code(), sorted(set(quoted_messages()))
+    assert len(quotes) > 30
+    unknown = []
+    for quote in quotes:
+        parts = [re.escape(part.strip(" .:,")) for part in re.split(r"…|\d{3}", quote) if part.strip(" .:,")]
+        if not re.search(r"[^\n]*".join(parts), code):
+            unknown.append(quote)
+    assert not unknown
 
 
 def test_every_fault_names_a_test_that_exists() -> None:
