@@ -59,6 +59,13 @@ def test_every_decision_has_a_status_and_a_line_in_the_index() -> None:
         assert f"| {number} | [{title.partition('. ')[2]}]({page.name}) |" in index
 
 
+def test_the_map_of_the_code_names_files_that_exist() -> None:
+    text = prose(ROOT / "CONTRIBUTING.md")
+    named = set(re.findall(r"`((?:ingest|admin_boundaries|models|macros|seeds|tests)/[\w./]+)`", text))
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_the_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [name for name in cli.commands if name != "load" and f"`python -m ingest {name}" not in readme]
