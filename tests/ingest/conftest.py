@@ -18,7 +18,7 @@ from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.layers import discover
 from ingest.layers.discover import Layer
-from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, tables
+from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, Slice, SliceState, tables
 from ingest.pipeline import retries
 from ingest.settings import Settings
 from tests.conftest import SHARED_DATA
@@ -176,6 +176,17 @@ def planned_slice(**values: Any) -> PlannedSlice:
     extent = {"fid_from": 1, "fid_to": 4, "rows_planned": 4, "bytes": 100}
     reading = Reading(columns=(), crs=None, where=None, batch_bytes=1 << 30)
     return PlannedSlice(**{**fixed, **source, **extent, "reading": reading, **values})
+
+
+def slice_in(state: str, **values: Any) -> Slice:
+    """Return a slice in a state, as the ledger returns it: without times or rows, unless they are given."""
+    plan = dict(vars(planned_slice()))
+    del plan["reading"]
+    empty = dict.fromkeys(
+        ("rows_read", "rows_loaded", "lease_until", "queued_at", "started_at", "finished_at", "error")
+    )
+    fixed = {"run_id": "run", "slice_no": 0, "state": SliceState(state), "worker": "host:1", "attempts": 1}
+    return Slice(**{**plan, **empty, **fixed, **values})
 
 
 def claimed_slice(ledger: Ledger, run_id: str, slice_no: int = 0) -> ClaimedSlice:

@@ -10,17 +10,20 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import uvicorn
 
 from ingest.dashboard import server as served
+from ingest.dashboard import views
 from ingest.errors import RunNotFound
-from ingest.ledger import Ledger, Request
-from ingest.ledger.tables import slices
+from ingest.ledger import Ledger, Request, Slice
+from ingest.ledger.tables import consumers, slices
+from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
 from ingest.settings import Settings
-from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
+from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
 
 MakeRequest = Callable[..., Request]
 SECRET = "5igned-by-the-publi5her"
@@ -255,7 +258,12 @@ def test_a_failed_run_is_retried_with_the_same_request(
     browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Request] = []
-    monkeypatch.setattr(loading, "start", lambda requests, _reporter, **_options: asked.extend(requests))
+
+    def start(requests: list[Request], _reporter: object, *, workers: int, force: bool, is_async: bool) -> None:
+        assert (force, is_async) == (True, True)  # a retry loads what is unchanged, too, and nobody waits
+        asked.extend(requests)
+
+    monkeypatch.setattr(loading, "start", start)
     request = request_of(levels=(0, 1))
     run_id = ledger.create_run(request, None)
     ledger.fail(run_id, "why")
@@ -292,3 +300,47 @@ def test_the_server_listens_on_this_host_only_unless_told_otherwise() -> None:
     assert (defaults["host"], defaults["port"]) == ("127.0.0.1", 5555)
     assert not {"0.0.0.0", "::"} & set(served.names_of("0.0.0.0", ["::"]))
     assert "boundaries.example" in served.names_of("0.0.0.0", ["boundaries.example"])
+
+
+@pytest.mark.parametrize("page", ["overview", "run"])
+def test_a_button_returns_to_the_page_on_which_it_was_pressed(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.setattr(loading, "resume", lambda *_arguments, **_options: None)
+    run_id = loading_run(ledger, request_of())
+    body = urllib.parse.urlencode({"token": browser.token(), "page": page})
+    _, _, headers = browser.ask("POST", f"/runs/{run_id}/resume", body, Origin=browser.origin)
+    assert headers["location"] == ("/" if page == "overview" else f"/runs/{run_id}")
+
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+
+
+def loaded(seconds_ago: float, *, megabytes: int = 60) -> Slice:
+    """Return a slice that was loaded some time ago."""
+    return slice_in(
+        "loaded", finished_at=NOW - timedelta(seconds=seconds_ago), rows_loaded=120, bytes=megabytes * 1_000_000
+    )
+
+
+def test_the_speed_is_that_of_the_last_minute() -> None:
+    done = [loaded(1), loaded(59), loaded(61), loaded(500)]
+    assert views._speed(done, NOW) == {"rows": 4.0, "megabytes": 2.0}
+
+
+def test_the_chart_runs_from_ten_minutes_ago_to_now() -> None:
+    chart = views._chart([loaded(5), loaded(8), loaded(595, megabytes=30), loaded(601)], NOW)
+    assert (chart["bins"][0], chart["bins"][-1], chart["highest"]) == (3.0, 12.0, 12.0)
+    assert sum(chart["bins"]) == 15.0
+
+
+def test_a_consumer_that_is_silent_is_shown_as_dead(browser: Browser, ledger: Ledger, settings: Settings) -> None:
+    queue, now = consumer.queue_id(settings), ledger.now()
+    ledger.heartbeat(queue, 2)
+    gone = {"consumer": "another.host:7", "queue_id": queue, "workers": 4, "started_at": now}
+    with ledger.transaction() as connection:
+        connection.execute(consumers.insert().values(heartbeat_at=now - timedelta(minutes=1), **gone))
+    states = re.findall(r'<span class="state \w+">(\w+)</span>', browser.events()["workers"])
+    assert states == ["alive", "dead"]
+    assert re.search(r"<b>2</b><span>worker processes alive", browser.get())
+    assert re.search(r"<b>1</b><span>consumer gone", browser.get())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -65,3 +66,25 @@ def test_a_home_that_cannot_be_written_is_a_fault(settings: Settings, tmp_path: 
     file.touch()
     checks = examined(replace(settings, home=file / "home"))
     assert not checks["WAREHOUSE_HOME can be written"].is_good
+
+
+@pytest.mark.parametrize(
+    ("url", "secret", "is_shared"),
+    [
+        ("redis://localhost:6379/0", "", True),  # commands and consumers of one host find the secret in its home
+        ("redis://127.0.0.1:6379/0", "", True),
+        ("redis://:pass@localhost:6379/0", "", True),
+        ("redis://queue.example:6379/0", "", False),
+        ("redis://:pass@queue.example:6379/0", "", False),
+        ("redis://queue.example:6379/0", "swordfish", True),
+    ],
+)
+def test_a_queue_on_another_host_needs_a_secret_that_is_shared(
+    monkeypatch: pytest.MonkeyPatch, url: str, secret: str, is_shared: bool
+) -> None:
+    server = SimpleNamespace(info=lambda _section: {"redis_version": "7.0"}, close=lambda: None)
+    monkeypatch.setattr(doctor.redis.Redis, "from_url", lambda _url, **_options: server)
+    monkeypatch.setenv("INGEST_SECRET", secret)
+    answers, shared = doctor._redis(url)
+    assert answers.is_good
+    assert shared.is_good is is_shared

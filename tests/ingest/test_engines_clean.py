@@ -42,6 +42,15 @@ def test_blanks_of_every_kind_are_trimmed_at_both_ends_only(tmp_path: Path, engi
 
 
 @both_engines
+def test_no_kind_of_blank_stays_at_the_end_of_a_name(tmp_path: Path, engine: str) -> None:
+    blanks = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"
+    made = boundaries.levels({"AAA": 0})
+    boundaries.set_cell(made, 0, 0, "COUNTRY", f"{blanks}東京{blanks}Kara{blanks}")
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+    assert column(engine, path, 0, "country") == [f"東京{blanks}Kara"]
+
+
+@both_engines
 def test_names_in_any_script_and_with_any_mark_pass_unchanged(tmp_path: Path, engine: str) -> None:
     found = column(engine, write(tmp_path, quirks.strange_names), 1, "name_1")
     assert tuple(found[: len(quirks.STRANGE_NAMES)]) == quirks.STRANGE_NAMES

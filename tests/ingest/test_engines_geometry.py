@@ -98,6 +98,29 @@ def test_the_polygons_of_a_collection_are_kept(tmp_path: Path, engine: str) -> N
 
 
 @both_engines
+def test_the_polygons_of_collections_within_collections_are_kept(tmp_path: Path, engine: str) -> None:
+    squares = shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(3, 0, 4, 1)])
+    nested: shapely.Geometry = squares
+    for _ in range(5):
+        nested = shapely.GeometryCollection([shapely.Point(9, 9), nested])
+    made = boundaries.levels({"AAA": 0})
+    boundaries.set_cell(made, 0, 0, "geometry", nested)
+    (row,) = rows_of(engine, tmp_path, made, 0)
+    assert row["shape"].equals(squares)
+
+
+@both_engines
+def test_a_part_without_points_changes_nothing(tmp_path: Path, engine: str) -> None:
+    made = boundaries.levels({"AAA": 0})
+    (plain,) = rows_of(engine, tmp_path, made, 0)
+    (square,) = made[0].geometry[0].geoms
+    for parts in ([shapely.Polygon(), square], [square, shapely.Polygon()]):
+        boundaries.set_cell(made, 0, 0, "geometry", shapely.multipolygons(parts))
+        (row,) = rows_of(engine, tmp_path, made, 0)
+        assert [row[fact] for fact in FACTS] == pytest.approx([plain[fact] for fact in FACTS])
+
+
+@both_engines
 def test_a_polygon_without_area_leaves_nothing(tmp_path: Path, engine: str) -> None:
     row = rows_of(engine, tmp_path, boundaries.levels({"AAA": 1}, quirks=[quirks.collapsed_polygon]), 1)[0]
     assert (row["geom"], row["is_valid"], row["vertex_count"], row["area_km2"]) == (None, False, None, None)

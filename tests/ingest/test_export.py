@@ -49,6 +49,13 @@ def test_a_geoparquet_file_has_its_rows_its_shapes_and_its_metadata(warehouse: S
     assert column["bbox"] == pytest.approx([0.0, 40.0, 14.0, 41.0])
 
 
+def test_the_box_of_a_country_that_is_written_alone_is_its_own(warehouse: Settings, tmp_path: Path) -> None:
+    output = tmp_path / "land.parquet"
+    write(warehouse, output, "admin_level_1", countries=("BAA",))
+    geo = json.loads(pq.read_metadata(output).metadata[b"geo"])
+    assert geo["columns"]["geom"]["bbox"] == geopandas.read_parquet(output).total_bounds.tolist()
+
+
 @pytest.mark.parametrize(("suffix", "driver"), [(".gpkg", "GPKG"), (".fgb", "FlatGeobuf")])
 def test_a_country_is_written_alone(warehouse: Settings, tmp_path: Path, suffix: str, driver: str) -> None:
     output = tmp_path / f"land{suffix}"
@@ -57,6 +64,19 @@ def test_a_country_is_written_alone(warehouse: Settings, tmp_path: Path, suffix:
     assert (facts["driver"], facts["features"], facts["crs"]) == (driver, 4, "EPSG:4326")
     assert facts["geometry_type"] == "MultiPolygon"
     assert set(pyogrio.read_dataframe(output)["gid_0"]) == {"BAA"}
+
+
+def test_of_level_0_a_country_is_its_own_unit(warehouse: Settings, tmp_path: Path) -> None:
+    output = tmp_path / "land.parquet"
+    write(warehouse, output, "admin_level_0", countries=("BAA",))
+    assert pq.read_table(output)["gid"].to_pylist() == ["BAA"]
+
+
+def test_a_table_without_shapes_is_sorted_by_its_key(settings: Settings, tmp_path: Path) -> None:
+    with duckdb.connect(str(built.write(settings.home))) as connection:
+        connection.execute("insert into marts.admin_units values ('0AA', 'Land', '0AA', 'sample')")
+    write(settings, tmp_path / "units.parquet", "admin_units")
+    assert pq.read_table(tmp_path / "units.parquet")["gid"].to_pylist() == ["0AA", "AAA", "BAA"]
 
 
 def test_without_a_mart_every_level_is_a_layer_of_the_geopackage_also_an_empty_one(

@@ -89,3 +89,40 @@ def test_a_ledger_that_does_not_answer_is_no_further_fault(
     (settings.home / "elsewhere").rename(settings.home / "gone")
     faults.note(settings, broken, fetch_file.s("run", 0), ValueError("why"))
     assert "was not noted" in caplog.text
+
+
+def test_of_a_long_traceback_the_end_is_kept_which_says_what_happened(settings: Settings, ledger: Ledger) -> None:
+    from ingest.pipeline.tasks import fetch_file
+
+    try:
+        raise ValueError("x" * faults.TRACEBACK_CHARACTERS + " and that was it")
+    except ValueError as error:
+        faults.note(settings, ledger, fetch_file.s("run", 3), error)
+    (fault,) = ledger.faults()
+    assert len(fault.traceback) == faults.TRACEBACK_CHARACTERS
+    assert fault.traceback.rstrip().endswith("and that was it")
+
+
+@pytest.mark.parametrize(("task", "part"), [("fetch_file", 3), ("load_slice", 3), ("plan_run", None)])
+def test_a_failed_attempt_says_which_file_or_slice_it_was_about(
+    settings: Settings, ledger: Ledger, task: str, part: int | None
+) -> None:
+    from ingest.pipeline import tasks
+
+    faults.note(settings, ledger, getattr(tasks, task).s("run", 3), ValueError("why"))
+    (fault,) = ledger.faults()
+    assert (fault.stage, fault.part_no) == (faults.STAGES[task], part)
+
+
+def test_the_errors_of_a_run_are_its_own_newest_first(settings: Settings, ledger: Ledger) -> None:
+    from ingest.pipeline.tasks import fetch_file
+
+    for run_id, text in (("mine", "first"), ("other", "second"), ("mine", "third")):
+        faults.note(settings, ledger, fetch_file.s(run_id, 0), ValueError(text))
+    assert [fault.error for fault in ledger.faults("mine")] == ["third", "first"]
+    assert [fault.error for fault in ledger.faults(limit=2)] == ["third", "second"]
+
+
+def test_a_secret_that_begins_as_another_does_is_blotted_out_whole(settings: Settings) -> None:
+    alike = replace(settings, secret="swordfish", alert_webhook="swordfish-and-more")
+    assert faults.blotted("swordfish-and-more swordfish", faults.secrets_of(alike)) == "… …"

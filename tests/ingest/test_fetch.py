@@ -74,6 +74,23 @@ def test_a_server_that_ignores_ranges_sends_the_whole_file_again(publisher: Publ
     assert len(publisher.downloads()) == 2
 
 
+def test_a_server_that_falls_silent_is_left_and_the_transfer_resumed(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "STALL_SECONDS", 1)
+    arrived, waited_out = threading.Event(), []
+
+    def falls_silent(handler: answers.Handler) -> None:
+        handler.reply(200, BODY[:4000], length=len(BODY))
+        waited_out.append(not arrived.wait(30))
+
+    publisher.next_answers = [falls_silent]
+    content = bring(publisher, tmp_path).path.read_bytes()
+    assert waited_out == []  # the client hung up first
+    arrived.set()
+    assert content == BODY
+
+
 def test_a_server_without_validators_is_never_resumed(publisher: Publisher, tmp_path: Path) -> None:
     publisher.etag = ""
     publisher.next_answers = [answers.breaks_off_after(4000)]

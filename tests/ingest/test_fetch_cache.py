@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from ingest.errors import ChecksumMismatch, SourceUnavailable, UsageError
 from ingest.sources import archive, cache
 from ingest.sources.address import Source
 from tests.fixtures import publisher as answers
-from tests.fixtures.publisher import Publisher, serving
+from tests.fixtures.publisher import Handler, Publisher, serving
 
 BODY = b"level 0, level 1, level 2 " * 100
 
@@ -52,6 +54,61 @@ def test_a_file_without_validators_is_downloaded_every_time(publisher: Publisher
     assert bring(publisher, tmp_path).path.read_bytes() == BODY[:-1]
 
 
+def date_of(body: bytes) -> str:
+    """Return when a file was last changed, as its server says."""
+    return f"Wed, 25 Nov 2026 12:{len(body) // 60 % 60:02}:{len(body) % 60:02} GMT"
+
+
+@pytest.fixture
+def dated(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    """The publisher, without ETags: its answers say when the file was last changed."""
+    reply = Handler.reply
+
+    def with_date(handler: Handler, status: int, body: bytes = b"", **values: Any) -> None:
+        headers = {"Last-Modified": date_of(publisher.body)} | (values.pop("headers", None) or {})
+        reply(handler, status, body, headers=headers, **values)
+
+    def begin(handler: Handler) -> int:
+        if handler.headers.get("If-Range") not in (None, date_of(publisher.body)):
+            return 0
+        return int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+
+    def do_head(handler: Handler) -> None:
+        handler._note()
+        is_known = handler.headers.get("If-Modified-Since") == date_of(publisher.body)
+        handler.reply(304 if is_known else 200, length=len(publisher.body))
+
+    publisher.etag = ""
+    for name, method in (("reply", with_date), ("begin", begin), ("do_HEAD", do_head)):
+        monkeypatch.setattr(Handler, name, method)
+    return publisher
+
+
+def test_a_file_with_a_date_and_no_etag_is_downloaded_once(dated: Publisher, tmp_path: Path) -> None:
+    bring(dated, tmp_path)
+    assert bring(dated, tmp_path).was_cached
+    assert len(dated.downloads()) == 1
+    dated.body += b"level 3"
+    assert bring(dated, tmp_path).path.read_bytes() == dated.body
+
+
+def test_a_transfer_is_resumed_on_condition_that_the_date_is_the_same(dated: Publisher, tmp_path: Path) -> None:
+    dated.next_answers = [answers.breaks_off_after(1000)]
+    assert bring(dated, tmp_path).path.read_bytes() == BODY
+    assert dated.downloads()[1].headers["Range"] == "bytes=1000-"
+    assert dated.downloads()[1].headers["If-Range"] == date_of(BODY)
+
+
+def test_a_part_of_another_date_is_not_put_behind_the_first(dated: Publisher, tmp_path: Path) -> None:
+    def of_another_date(handler: Handler) -> None:
+        span = f"bytes 1000-{len(BODY) - 1}/{len(BODY)}"
+        headers = {"Content-Range": span, "Last-Modified": date_of(b"")}
+        handler.reply(206, bytes(len(BODY) - 1000), headers=headers)
+
+    dated.next_answers = [answers.breaks_off_after(1000), of_another_date]
+    assert bring(dated, tmp_path).path.read_bytes() == BODY
+
+
 def test_the_file_of_another_address_is_another_file(publisher: Publisher, tmp_path: Path) -> None:
     first = bring(publisher, tmp_path)
     publisher.body = b"another"
@@ -66,6 +123,16 @@ def test_a_version_that_another_task_has_verified_is_not_asked_for_again(publish
     again = cache.fetch(Source(publisher.url()), tmp_path / "downloads", known_sha256=first.sha256)
     assert again.path == first.path
     assert len(publisher.asked) == count
+
+
+def test_a_host_with_an_older_version_in_its_cache_brings_the_one_that_another_task_has_verified(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    bring(publisher, tmp_path)
+    publisher.body, publisher.etag = BODY + b"level 3", '"2"'
+    verified = hashlib.sha256(publisher.body).hexdigest()
+    fetched = cache.fetch(Source(publisher.url()), tmp_path / "downloads", known_sha256=verified)
+    assert (fetched.sha256, fetched.path.read_bytes()) == (verified, publisher.body)
 
 
 def test_a_server_that_answers_no_head_is_read_all_the_same(publisher: Publisher, tmp_path: Path) -> None:

@@ -168,6 +168,17 @@ def test_what_is_published_stays_when_tables_are_ensured_again(
     assert (settings.lake / "gadm" / "current").resolve().name == staging.run_id
 
 
+def test_a_link_to_a_run_that_is_gone_is_pointed_at_an_empty_one(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, settings: Settings
+) -> None:
+    publish(ledger, sink, staging)
+    sink.drop(staging, catalog.get("gadm").tables)
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    for table in catalog.get("gadm").tables:
+        (file,) = (settings.lake / "gadm" / "current" / table.name).glob("*.parquet")
+        assert pq.read_metadata(file).num_rows == 0
+
+
 def test_a_reader_who_has_opened_the_run_before_reads_it_to_the_end(
     ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
 ) -> None:
@@ -254,6 +265,21 @@ def test_a_full_disk_of_postgresql_is_no_server_that_is_away() -> None:
     fault = postgres._database_error(where, "53100", "could not extend file: No space left on device")
     assert isinstance(fault, DiskFull)
     assert "Free some space" in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "may_pass"),
+    [
+        (None, True),  # the connection is gone, and nobody is left to say why
+        *((state, True) for state in ("08006", "40001", "40P01", "53300", "55P03", "57P01", "57P03", "58030")),
+        *((state, False) for state in ("22021", "23505", "42501", "42P01", "53100", "XX000")),
+    ],
+)
+def test_a_fault_of_postgresql_that_may_pass_is_tried_again_and_no_other(sqlstate: str | None, may_pass: bool) -> None:
+    where = Postgres(host="h", port=1, user="u", password="", dbname="d")
+    fault = postgres._database_error(where, sqlstate, "FATAL: something happened\nDETAIL: more")
+    assert (retries.policy(fault) is not retries.NEVER) is may_pass
+    assert fault.message == "u@h:1/d: FATAL: something happened"
 
 
 def test_a_slice_that_is_refused_leaves_no_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import warnings
 from pathlib import Path
@@ -176,6 +177,30 @@ def test_features_of_a_shapefile_weigh_what_its_index_says(tmp_path: Path) -> No
     vertices = shapely.get_num_coordinates(made[1].geometry.to_numpy())
     assert fids.tolist() == [0, 1, 2, 3]
     assert sizes.tolist() == (44 + 4 + 16 * vertices).tolist()  # box and counts, one part, points
+
+
+@pytest.mark.parametrize("kind", ["geopackage", "shapefile", "geojson"])
+@pytest.mark.parametrize("shape", ["many small parts", "one long ring"])
+def test_no_feature_weighs_more_than_its_batch_is_made_for(tmp_path: Path, kind: str, shape: str) -> None:
+    triangle = shapely.Polygon([(0, 0), (0, 1), (1, 0)])
+    heavy = shapely.MultiPolygon([triangle] * 500)
+    if shape == "one long ring":
+        heavy = shapely.MultiPolygon([shapely.segmentize(shapely.box(0, 0, 8, 8), 0.01)])
+    made = boundaries.levels({"AAA": 0})
+    boundaries.set_cell(made, 0, 0, "geometry", heavy)
+    if kind == "geopackage":
+        path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+    elif kind == "shapefile":
+        path = boundaries.write_shapefiles(tmp_path / "country", made)
+    else:  # no blank and no digit more than it takes
+        properties = made[0].drop(columns="geometry").iloc[0].to_dict()
+        short = json.loads(shapely.to_geojson(heavy), parse_float=lambda text: json.loads(text.removesuffix(".0")))
+        feature = {"type": "Feature", "properties": properties, "geometry": short}
+        path = tmp_path / "gadm41_AAA_0.json"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, separators=(",", ":")))
+    (layer,) = layers_of(path).values()
+    _, sizes = discover.features(layer)
+    assert discover.most_bytes(layer, int(sizes.max())) >= len(shapely.to_wkb(heavy))
 
 
 @pytest.mark.parametrize("damage", ["gone", "short"])

@@ -78,5 +78,18 @@ def test_where_there_is_no_geometry_there_is_no_number() -> None:
     assert measured(None)["area_km2"] == [None]
 
 
+def test_a_part_without_points_is_passed_over() -> None:
+    holed = shapely.Polygon(shapely.box(0, 0, 4, 4).exterior, [shapely.box(1, 1, 2, 2).exterior])
+    island, nothing = shapely.box(5, 5, 6, 6), shapely.Polygon()
+    (whole,) = zip(*measured(shapely.MultiPolygon([holed, island])).values(), strict=True)
+    for parts in ([nothing, holed, island], [holed, nothing, island], [holed, island, nothing]):
+        geometry = shapely.multipolygons(parts)  # which keeps what has no points
+        assert len(geometry.geoms) == 3
+        found = measured(geometry, shapely.MultiPolygon([island]), geometry)
+        first, _, last = zip(*found.values(), strict=True)
+        assert first == pytest.approx(whole)
+        assert last == pytest.approx(whole)
+
+
 def test_no_rows_are_no_numbers() -> None:
     assert measured() == {name: [] for name in ("vertex_count", "area_km2", "min_lon", "min_lat", "max_lon", "max_lat")}

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from admin_boundaries import pictures
-from admin_boundaries.pictures import entities, maps, page, style
+from admin_boundaries.pictures import charts, entities, maps, page, style
 from admin_boundaries.warehouse import marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
@@ -127,3 +129,29 @@ def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings:
         figure = maps.level(warehouse, marts(warehouse), 1)
     assert len(figure.axes) == 1
     assert figure.dpi == style.DOTS_PER_INCH
+
+
+def texts(figure: Figure) -> list[str]:
+    """Return what is written in a picture."""
+    return [text.get_text() for text in [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]]
+
+
+@pytest.mark.parametrize(("release", "credit"), [("sample", "bundled sample"), ("4.1", "GADM 4.1")])
+def test_a_map_says_whose_boundaries_it_shows(settings: Settings, release: str, credit: str) -> None:
+    path = built.write(settings.home)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("update marts.admin_units set release = ?", [release])
+    with open_warehouse(settings) as warehouse:
+        figure = maps.level(warehouse, marts(warehouse), 1)
+    assert [text for text in texts(figure) if text.startswith("Boundaries:") and credit in text]
+
+
+def test_the_chart_begins_with_the_country_of_most_units(settings: Settings) -> None:
+    path = built.write(settings.home, countries=charts.MOST_COUNTRIES + 2)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("update marts.country_level_counts set unit_count = 4000 where country_gid = 'CAA'")
+    with open_warehouse(settings) as warehouse:
+        _, countries = charts.counts(warehouse).axes
+    names = [label.get_text() for label in countries.get_yticklabels()]
+    assert (names[0], len(names)) == ("Land 2", charts.MOST_COUNTRIES)
+    assert "4,000" in [text.get_text() for text in countries.texts]

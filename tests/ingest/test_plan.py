@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.layers import plan
@@ -15,14 +15,26 @@ Features = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 @st.composite
 def layers(draw: st.DrawFn) -> list[tuple[Features, bool]]:
-    """Make layers with gaps between ids and features from nothing to 200 MB, each divisible or not."""
-    size = st.one_of(st.just(0), st.integers(1, 5000), st.integers(0, 200 * MB))
+    """Make layers with gaps between ids and features from nothing to 200 MB, each divisible or not.
+
+    Some hold heavy features that are still lighter than a slice is to be, and enough else for slices of that weight.
+    """
+    light = st.one_of(st.just(0), st.integers(1, 5000))
+    heavy = st.integers(plan.HEAVY_BYTES - 1, plan.MAX_SLICE_BYTES)
+    size = st.one_of(light, st.just(MB), heavy, st.integers(0, 200 * MB))
     made = []
     for _ in range(draw(st.integers(0, 4))):
         gaps = draw(st.lists(st.integers(1, 50), max_size=60))
         sizes = draw(st.lists(size, min_size=len(gaps), max_size=len(gaps)))
         made.append(((np.cumsum(np.array(gaps, np.int64)), np.array(sizes, np.int64)), draw(st.booleans())))
+    if draw(st.booleans()):
+        made.append(layer_of([100] * plan.SLICES_WANTED))
     return made
+
+
+def layer_of(megabytes: list[int]) -> tuple[Features, bool]:
+    """Make a divisible layer of features of these weights."""
+    return (np.arange(1, len(megabytes) + 1, dtype=np.int64), np.array(megabytes, np.int64) * MB), True
 
 
 def ranges_of(made: list[tuple[Features, bool]]) -> list[plan.FeatureRange]:
@@ -85,6 +97,8 @@ def test_a_country_that_outweighs_others_by_far_is_a_range_of_its_own() -> None:
 
 @settings(deadline=None)
 @given(layers())
+@example([layer_of([20] + [1] * 20 + [100] * 9)])
+@example([layer_of([1] * 20 + [20] + [100] * 9)])
 def test_no_feature_shares_its_range_with_a_heavy_one(made: list[tuple[Features, bool]]) -> None:
     for part in ranges_of(made):
         assert part.row_count == 1 or part.heaviest <= plan.HEAVY_BYTES or not made[part.layer_no][1]

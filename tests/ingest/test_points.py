@@ -71,6 +71,13 @@ def test_a_csv_keeps_its_columns_as_they_are_and_its_rows_in_order(tmp_path: Pat
     assert (rows[0]["gids"], rows[0]["gid_2"]) == ("AAA.1_1", "")
 
 
+def test_blanks_around_the_names_of_columns_are_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id, Longitude, Latitude\n7, 1.5, 2\n", encoding="utf-8")
+    located(tmp_path / "in.csv", tmp_path / "out.csv")
+    (row,) = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8", newline=""))
+    assert (row["id"], row[" Longitude"], row["located_status"]) == ("7", " 1.5", "one unit")
+
+
 def test_a_geoparquet_keeps_its_geometry_and_its_nulls(tmp_path: Path) -> None:
     shapes = [shapely.Point(1, 2), None, shapely.Point()]
     frame = gpd.GeoDataFrame({"id": [1, 2, 3]}, geometry=shapes, crs="EPSG:4326")

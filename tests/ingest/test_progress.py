@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ingest import console
-from ingest.ledger import Ledger, Request, Slice, SliceState, progress
+from ingest.ledger import Ledger, Request, Slice, progress
 from ingest.pipeline import runs as loading
 from ingest.settings import Settings
-from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
+from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
 
 NOW = datetime(2026, 11, 25, 12, 0, 10, tzinfo=UTC)
 BEGUN = NOW - timedelta(seconds=10)
 MakeRequest = Callable[..., Request]
 
 
-def part(state: str, *, table: str = "gadm_adm_1", rows: int = 10, size: int = 5_000_000, **times: datetime) -> Slice:
-    """Return a slice as the ledger gives it."""
-    plan = {**vars(planned_slice(table_name=table, rows_planned=rows, bytes=size))}
-    del plan["reading"]
-    empty = dict.fromkeys(
-        ("rows_read", "rows_loaded", "lease_until", "queued_at", "started_at", "finished_at", "error")
-    )
-    fixed = {"run_id": "run", "slice_no": 0, "state": SliceState(state), "worker": "host:1", "attempts": 1}
-    return Slice(**{**plan, **empty, **fixed, **times})  # type: ignore[arg-type]
+def part(state: str, *, table: str = "gadm_adm_1", rows: int = 10, size: int = 5_000_000, **values: object) -> Slice:
+    """Return a slice of 10 rows and 5 MB, unless told otherwise."""
+    return slice_in(state, table_name=table, rows_planned=rows, bytes=size, **values)
 
 
 def test_a_layer_says_rows_rate_and_the_time_that_is_left() -> None:
@@ -51,6 +46,12 @@ def test_the_rate_of_a_finished_layer_does_not_sink_while_others_go_on() -> None
     (layer,) = progress.layers(rows, NOW + timedelta(hours=1))
     assert progress.rate(layer) == "5.0 MB/s"
     assert progress.left(layer) == ""
+
+
+def test_only_slices_that_a_worker_has_are_running() -> None:
+    states = ("loaded", "running", "running", "queued", "failed")
+    (layer,) = progress.layers([part(state, started_at=BEGUN) for state in states], NOW)
+    assert (layer.running, layer.failed, layer.slices, layer.slices_total) == (2, 1, 1, 5)
 
 
 def test_layers_stand_in_the_order_of_their_names_and_failures_are_counted() -> None:
@@ -88,6 +89,14 @@ def test_the_summary_is_one_line_that_names_no_path_host_or_address(ledger: Ledg
     assert "1 worker |" in text
     assert text.endswith(f"run {run_id}")
     assert "/" not in text.replace("MB/s", "")
+
+
+def test_the_summary_counts_the_workers_whose_rows_arrived(ledger: Ledger, request_of: MakeRequest) -> None:
+    run = ledger.run(ledger.create_run(request_of(), None))
+    rows = [part("loaded", worker=f"host:{number}") for number in (1, 2, 2)] + [part("failed", worker="host:3")]
+    text = progress.summary(replace(run, started_at=BEGUN, finished_at=NOW), rows, "embedded")
+    assert "| 3 of 4 slices |" in text
+    assert "| 2 workers |" in text
 
 
 def test_status_watch_says_when_there_is_nothing_to_follow(

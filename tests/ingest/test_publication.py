@@ -114,6 +114,19 @@ def test_a_missing_slice_is_named_with_its_own_error(
     assert ledger.run(before).state == "published"
 
 
+def test_of_several_missing_slices_one_that_says_why_is_named(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
+) -> None:
+    run_id = loaded(1)
+    ledger.release(claimed_slice(ledger, run_id), TargetUnavailable("The disk is gone."), will_retry=False)
+    with ledger.transaction() as connection:
+        silent = {**vars(planned_slice()), "slice_no": -1, "run_id": run_id, "state": "failed", "spec": "{}"}
+        del silent["reading"]
+        connection.execute(slices.insert().values(**silent))
+    with pytest.raises(CountMismatch, match=r"2 slices of run .* The disk is gone\."):
+        publication.publish(ledger, sink, run_id)
+
+
 def test_a_run_with_slices_still_to_load_is_left_to_who_loads_them(
     ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
 ) -> None:
@@ -212,6 +225,15 @@ def test_a_run_that_has_ended_is_not_published(
     assert not (settings.lake / "gadm" / "current").exists()
 
 
+def test_a_run_that_failed_before_all_slices_were_loaded_is_left_as_it_is(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
+) -> None:
+    run_id = loaded(1)
+    ledger.fail(run_id, "why")
+    assert publication.publish(ledger, sink, run_id) is Outcome.NOT_MINE
+    assert ledger.run(run_id).error == "why"
+
+
 def test_the_files_of_a_run_that_will_not_be_published_are_dropped(
     ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
 ) -> None:
@@ -228,6 +250,19 @@ def test_a_rollback_returns_to_the_publication_before(
     assert published(settings) == before
     assert (ledger.run(before).state, ledger.run(after).state) == ("published", "superseded")
     assert publication.rollback(ledger, sink, "gadm") == after
+
+
+def test_a_rollback_returns_to_the_latest_of_several_publications_before(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    first, second, third = (_publish(ledger, sink, loaded) for _ in range(3))
+    assert publication.rollback(ledger, sink, "gadm") == second
+    assert published(settings) == second
+    assert [ledger.run(run_id).state for run_id in (first, second, third)] == [
+        "superseded",
+        "published",
+        "superseded",
+    ]
 
 
 def test_a_rollback_to_a_publication_that_lost_rows_is_refused(

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ingest.ledger import Ledger, Request, RunState, tables
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import MAX_ATTEMPTS
-from ingest.pipeline import tasks
+from ingest.pipeline import signed_addresses, tasks
 from ingest.pipeline.queue import huey
 from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded, planned_slice
 
@@ -87,6 +87,29 @@ def test_a_file_whose_fetcher_died_is_fetched_by_another(ledger: Ledger, request
     expire_leases(ledger)
     tasks.recover(ledger)
     assert enqueued() == [("fetch_file", (run_id, 1))]
+
+
+def test_a_run_whose_files_are_all_there_is_planned_though_its_chord_is_lost(
+    ledger: Ledger, request_of: MakeRequest
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    file = ledger.claim_file(run_id, 0)
+    assert file is not None
+    ledger.finish_file(file, checksum="abc", size=1, was_cached=False, source="/a")
+    tasks.recover(ledger)
+    assert [name for name, _ in enqueued()] == ["plan_run"]
+
+
+def test_addresses_of_ended_runs_are_forgotten_once_nothing_is_left_to_do(ledger: Ledger, loading: str) -> None:
+    key = f"{signed_addresses.PREFIX}{loading}"
+    signed_addresses.hand_over(loading, ["https://host/gadm.gpkg?signature=x"])
+    tasks.recover(ledger)
+    assert huey.storage.has_data_for_key(key)
+    ledger.fail(loading, "no")
+    huey.flush()
+    signed_addresses.hand_over(loading, ["https://host/gadm.gpkg?signature=x"])
+    tasks.recover(ledger)
+    assert not huey.storage.has_data_for_key(key)
 
 
 @pytest.mark.parametrize(("state", "task"), [(RunState.PLANNING, "plan_run"), (RunState.PUBLISHING, "publish_run")])

@@ -224,6 +224,48 @@ def test_a_newer_release_that_the_catalog_does_not_know_is_announced(
     assert "the catalog does not know it" in announced.text
 
 
+def test_who_loaded_some_countries_is_told_of_a_new_release_and_does_not_get_the_world(
+    publisher: Publisher, ledger: Ledger, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gadm = replace(catalog.get("gadm"), latest=catalog.get("timezones").latest)
+    gadm = replace(gadm, _releases={**gadm._releases, "2027a": gadm._releases["4.1"]})
+    monkeypatch.setattr(catalog, "datasets", lambda: {"gadm": gadm})
+    leads_to(monkeypatch, "/releases/tag/2027a")
+    publish(scope="countries", sources=catalog.urls(gadm, gadm.release(), countries=("TGO",)))
+    assert outcomes(ledger) == [Outcome.ANNOUNCED, Outcome.UNCHANGED]
+
+
+def test_a_new_release_is_looked_for_at_its_own_mirrors(
+    publisher: Publisher, ledger: Ledger, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zones = catalog.get("timezones")
+    assert zones.latest is not None
+    entry = {"url": publisher.url("{release}.zip"), "mirrors": [publisher.url("mirror/{release}.zip")], "layers": []}
+    zones = replace(zones, _releases={"[0-9]{4}[a-z]": entry})
+    monkeypatch.setattr(catalog, "datasets", lambda: {"timezones": zones})
+    publish("timezones", release="2026c", variant="now, with oceans", mirrors=((publisher.url("mirror/2026c.zip"),),))
+    leads_to(monkeypatch, "/releases/tag/2027a")
+    (finding,) = refresh.look(ledger)
+    assert finding.request is not None
+    assert finding.request.sources == (publisher.url("2027a.zip"),)
+    assert finding.request.mirrors == ((publisher.url("mirror/2027a.zip"),),)
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again_for_the_newest_release(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, busy = Handler.__dict__["do_HEAD"], [503, 429, 500]
+
+    def do_head(handler: Handler) -> None:
+        handler.reply(busy.pop()) if busy else honest(handler)
+
+    monkeypatch.setattr(Handler, "do_HEAD", do_head)
+    where = catalog.get("timezones").latest
+    assert where is not None
+    assert refresh.latest(where) == "2026c"
+    assert busy == []
+
+
 def test_a_newer_release_of_the_catalog_is_announced_once_and_not_loaded(
     publisher: Publisher, ledger: Ledger, publish: Publish, settings: Settings
 ) -> None:

@@ -107,7 +107,9 @@ def test_a_superuser_is_refused_as_one_of_the_roles() -> None:
         statements(COMPLETE, roles=roles)
 
 
-@pytest.mark.parametrize("names", [("a", "a", "b"), ("", "b", "c"), ("a", "b", "c" * 64), ("a", "b", "c\0")])
+@pytest.mark.parametrize(
+    "names", [("a", "a", "b"), ("", "b", "c"), ("a", "b", "c" * 64), ("a", "b", "é" * 32), ("a", "b", "c\0")]
+)
 def test_names_that_are_not_three_or_no_names_are_a_wrong_usage(settings: Settings, names: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         rights.init(settings, Roles(*names), dry_run=True, report=lambda _line: None)
@@ -117,3 +119,8 @@ def test_the_embedded_target_needs_none_of_it(settings: Settings) -> None:
     lines: list[str] = []
     rights.init(settings, Roles(), dry_run=False, report=lines.append)
     assert lines == ["The embedded target has no roles: nothing to do."]
+
+
+def test_a_sequence_need_not_be_read() -> None:
+    sequence = Relation("marts", "counter", "S", "t", frozenset({("t", "USAGE")}))
+    assert statements(COMPLETE, relations=(sequence,)) == []

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from ingest.errors import RunInProgress, RunNotFound, TargetUnavailable
-from ingest.ledger import Ledger, Request, RunState, tables
+from ingest.ledger import Ledger, Request, RunState, records, tables
 from ingest.ledger import ledger as runs
 from ingest.settings import Settings
 from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded, planned_slice
@@ -249,3 +252,100 @@ def test_a_home_that_cannot_be_written_is_told(settings: Settings) -> None:
     (settings.home / "ledger.sqlite").mkdir()
     with pytest.raises(TargetUnavailable, match=r"ledger\.sqlite does not answer"):
         ledger.open()
+
+
+@pytest.mark.parametrize("state", [state for state in RunState if state not in ("queued", "fetching")])
+def test_a_late_message_about_a_file_leaves_a_run_that_is_past_fetching_as_it_is(
+    ledger: Ledger, request_of: MakeRequest, state: str
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    ledger.set_state(run_id, state)
+    assert ledger.claim_file(run_id, 0) is None
+    assert (ledger.run(run_id).state, ledger.files(run_id)[0].state) == (state, "queued")
+
+
+@pytest.mark.parametrize("part", ["slice", "file"])
+def test_a_worker_that_was_overtaken_does_not_renew_the_lease_of_its_successor(
+    ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    if part == "slice":
+        ledger.set_state(run_id, "planning")
+        ledger.create_slices(run_id, [planned_slice()])
+
+    def claim() -> bool:
+        claimed = ledger.claim_file(run_id, 0) if part == "file" else ledger.claim(run_id, 0)
+        return claimed is not None
+
+    assert claim()
+    expire_leases(ledger)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(runs, "worker_name", lambda: "elsewhere:1")
+        assert claim()
+    expire_leases(ledger)
+    renewals = threading.Semaphore(0)
+    clock = ledger.clock
+
+    def counted(ahead: timedelta = timedelta()) -> object:
+        if threading.current_thread() is not threading.main_thread():
+            renewals.release()
+        return clock(ahead)
+
+    monkeypatch.setattr(ledger, "clock", counted)
+    monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
+    with ledger.renewing(run_id, **{"slice_no" if part == "slice" else "file_no": 0}):  # type: ignore[arg-type]
+        assert renewals.acquire(timeout=30)
+        assert renewals.acquire(timeout=30)  # the first renewal has been written by now
+    assert ledger.requeue_expired(run_id) == 1
+
+
+def dead_process() -> int:
+    """Return the id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_consumer_whose_process_has_died_is_not_waited_for_however_fresh_its_heartbeat(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (f"{socket.gethostname()}:{dead_process()}", f"another.host:{dead_process()}"):
+        monkeypatch.setattr(runs, "worker_name", lambda name=name: name)
+        ledger.heartbeat("queue", 1)
+    assert [each.consumer.partition(":")[0] for each in ledger.live_consumers("queue")] == ["another.host"]
+
+
+def test_a_stage_is_released_by_its_holder_only(
+    ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(runs, "worker_name", lambda: "elsewhere:1")
+        assert ledger.claim_stage(run_id, RunState.PLANNING, only_from=(RunState.QUEUED,))
+    ledger.release_stage(run_id)
+    assert not ledger.claim_stage(run_id, RunState.PLANNING, only_from=(RunState.PLANNING,))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(runs, "worker_name", lambda: "elsewhere:1")
+        ledger.release_stage(run_id)
+    assert ledger.claim_stage(run_id, RunState.PLANNING, only_from=(RunState.PLANNING,))
+
+
+def test_a_file_is_another_one_once_the_raw_tables_have_another_shape(
+    request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = request_of().identity(["a"])
+    monkeypatch.setattr(records, "RAW_SHAPE", records.RAW_SHAPE + 1)
+    assert request_of().identity(["a"]) != before
+
+
+def test_a_consumer_of_long_ago_is_forgotten(ledger: Ledger) -> None:
+    now = datetime.now(UTC)
+    with ledger.transaction() as connection:
+        for name, days in (("old:1", 2), ("young:1", 0.5)):
+            moment = now - timedelta(days=days)
+            row = {"consumer": name, "queue_id": "q", "workers": 1, "started_at": moment, "heartbeat_at": moment}
+            connection.execute(tables.consumers.insert().values(**row))
+    ledger.heartbeat("q", 1)
+    with ledger.transaction() as connection:
+        known = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
+    assert known == {"young:1", runs.worker_name()}

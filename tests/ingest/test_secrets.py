@@ -248,3 +248,13 @@ def test_an_error_of_the_ledger_does_not_quote_the_values_of_a_statement(ledger:
         connection.exec_driver_sql("insert into nowhere values (?)", (SECRET,))
     assert SECRET not in str(caught.value) + str(caught.value.__cause__)
     assert not isinstance(caught.value, PermissionMissing)
+
+
+def test_an_address_that_is_given_again_is_verified_as_the_first_was(ledger: Ledger, request_of: MakeRequest) -> None:
+    checksum, other = "ab" * 32, "cd" * 32
+    run_id = ledger.create_run(request_of("gadm", f"http://host/a.gpkg?b#sha256={checksum}"), None)
+    noted = ledger.run(run_id).request
+    signed_addresses.tell_again(run_id, noted, ["http://host/a.gpkg?c"])
+    assert signed_addresses.whole(run_id, noted, 0) == Source("http://host/a.gpkg?c", checksum)
+    signed_addresses.tell_again(run_id, noted, [f"http://host/a.gpkg?d#sha256={other}"])
+    assert signed_addresses.whole(run_id, noted, 0) == Source("http://host/a.gpkg?d", other)

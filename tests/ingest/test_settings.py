@@ -144,6 +144,14 @@ def test_processes_that_start_together_have_one_secret(tmp_path: Path) -> None:
         assert len(set(pool.map(_secret, [str(tmp_path / "home")] * 9, chunksize=1))) == 1
 
 
+def test_who_writes_a_secret_second_leaves_that_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("of the first")
+    settings._write_secret(tmp_path, path)
+    assert path.read_text() == "of the first"
+    assert [file.name for file in tmp_path.iterdir()] == ["secret"]
+
+
 def test_a_secret_of_the_environment_is_used_and_written_nowhere(tmp_path: Path) -> None:
     found = settings.read_settings({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "swordfish"})
     assert found.secret == "swordfish"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import shapely
 
 from ingest import engines, sinks
 from ingest.errors import UsageError
+from ingest.layers import plan
 from ingest.settings import Settings
+from ingest.sinks.geoparquet import GeoParquetSink
+from ingest.sources.cache import checksum
 from tests.fixtures import boundaries, quirks
 from tests.fixtures.publisher import serving
 from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
@@ -217,3 +222,107 @@ def test_a_run_that_has_ended_cannot_be_resumed(pipeline: Pipeline, tmp_path: Pa
     run_id = pipeline.run(tmp_path / "missing.gpkg")
     with pytest.raises(UsageError, match="has ended: failed"):
         pipeline.tasks.submit(pipeline.ledger, run_id)
+
+
+def test_a_plan_waits_for_the_file_that_is_still_being_fetched(pipeline: Pipeline, tmp_path: Path) -> None:
+    ledger, paths = pipeline.ledger, []
+    for code in ("AAA", "BBB"):
+        paths.append(str(boundaries.write_geojson(tmp_path / code, boundaries.levels({code: 0}), code=code)))
+    run_id = ledger.create_run(pipeline.make_request("gadm", *paths), None)
+    second = ledger.claim_file(run_id, 1)
+    assert second is not None
+    pipeline.tasks.fetch_file(run_id, 0)
+    pipeline.tasks.plan_run(run_id, [])
+    assert pipeline.state(run_id) == ("fetching", None)
+    ledger.finish_file(second, checksum=checksum(tmp_path / "BBB"), size=1, was_cached=True, source=paths[1])
+    pipeline.tasks.plan_run(run_id, [])
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_0") == 2
+
+
+def test_a_source_that_changes_between_two_slices_is_not_published_as_a_mixture(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = (boundaries.levels({code: 1}) for code in ("AAA", "BBB"))
+    write = GeoParquetSink.write
+    with serving(boundaries.write_levels_gpkg(tmp_path / "old.gpkg", old).read_bytes()) as publisher:
+
+        def replaced_afterwards(*arguments: object) -> int:
+            rows = write(*arguments)  # type: ignore[arg-type]
+            publisher.body = boundaries.write_levels_gpkg(tmp_path / "new.gpkg", new).read_bytes()
+            publisher.etag = '"2"'
+            shutil.rmtree(tmp_path / "home" / "downloads")  # the next slice is loaded on another host
+            return rows
+
+        monkeypatch.setattr(GeoParquetSink, "write", replaced_afterwards)
+        run_id = pipeline.run(publisher.url("gadm.gpkg"))
+    state, error = pipeline.state(run_id)
+    assert state == "failed"
+    assert "changed while it was being loaded" in (error or "")
+    assert pipeline.rows("gadm_adm_0") + pipeline.rows("gadm_adm_1") == 0
+
+
+def test_a_geojson_larger_than_a_slice_is_read_once_and_whole(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MIN_SLICE_BYTES", 100)
+    monkeypatch.setattr(plan, "MAX_SLICE_BYTES", 100)
+    run_id = pipeline.run(boundaries.write_geojson(tmp_path / "json", boundaries.levels({"AAA": 2})))
+    assert pipeline.state(run_id) == ("published", None)
+    assert [pipeline.rows(f"gadm_adm_{level}") for level in range(3)] == [1, 4, 16]
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("kind", ["geopackage", "shapefiles"])
+def test_a_layer_that_is_cut_into_slices_arrives_whole(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, kind: str
+) -> None:
+    monkeypatch.setattr(plan, "MIN_SLICE_BYTES", 300)
+    monkeypatch.setattr(plan, "MAX_SLICE_BYTES", 300)
+    made = boundaries.levels({"AAA": 2})
+    write = boundaries.write_levels_gpkg if kind == "geopackage" else boundaries.write_shapefiles
+    run_id = pipeline.run(write(tmp_path / "gadm.gpkg", made), engine=engine)
+    assert pipeline.state(run_id) == ("published", None)
+    assert len(pipeline.ledger.slices(run_id)) > 5
+    stored = pq.read_table(pipeline.lake / "gadm" / "current" / "gadm_adm_2")
+    assert sorted(stored["gid_2"].to_pylist()) == sorted(made[2]["GID_2"])
+
+
+def test_layers_in_folders_within_folders_are_loaded(pipeline: Pipeline, tmp_path: Path) -> None:
+    for code in ("AAA", "BBB"):
+        boundaries.write_shapefiles(tmp_path / "top" / "deep" / code, boundaries.levels({code: 1}), code=code)
+    run_id = pipeline.run(tmp_path / "top")
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_1") == 8
+    assert {part.source_file for part in pipeline.ledger.slices(run_id) if part.level == 1} == {
+        f"deep/{code}/gadm41_{code}_1.shp" for code in ("AAA", "BBB")
+    }
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("kind", ["geopackage", "shapefiles", "geojson"])
+def test_a_feature_heavier_than_a_batch_is_loaded(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, kind: str
+) -> None:
+    monkeypatch.setattr(pipeline.steps, "BATCH_BYTES", 4096)
+    made = boundaries.levels({"AAA": 1})
+    heavy = shapely.MultiPolygon([shapely.segmentize(shapely.box(0, 0, 4, 4), 0.001)])
+    boundaries.set_cell(made, 1, 2, "geometry", heavy)
+    write = {
+        "geopackage": boundaries.write_levels_gpkg,
+        "shapefiles": boundaries.write_shapefiles,
+        "geojson": boundaries.write_geojson,
+    }
+    run_id = pipeline.run(write[kind](tmp_path / "gadm.gpkg", made), engine=engine)
+    assert pipeline.state(run_id) == ("published", None)
+    assert pipeline.rows("gadm_adm_1") == 4
+
+
+@pytest.mark.parametrize(("is_validated", "told"), [(True, [False, False, True, True]), (False, [None] * 4)])
+def test_geometry_is_validated_unless_that_is_not_wanted(
+    pipeline: Pipeline, tmp_path: Path, is_validated: bool, told: list[bool | None]
+) -> None:
+    made = boundaries.levels({"AAA": 2}, quirks=[quirks.bow_tie])
+    pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made), is_validated=is_validated)
+    stored = pq.read_table(pipeline.lake / "gadm" / "current" / "gadm_adm_1").sort_by("source_fid")
+    assert stored["is_valid"].to_pylist() == told

@@ -144,6 +144,22 @@ def test_a_member_that_lies_about_its_size_writes_no_more_than_it_says(tmp_path:
     assert_refused(path, tmp_path, "damaged")
 
 
+def test_a_member_that_is_shorter_than_the_archive_says_is_refused(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES})
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        at = content.index(mark) + offset
+        content[at : at + 4] = (len(BYTES) + 1).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert_refused(path, tmp_path, "is not as long as the archive says")
+
+
+def test_a_small_archive_may_hold_a_file_that_compresses_well(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.CHUNK_BYTES)})
+    assert path.stat().st_size * archive.UNPACK_RATIO < archive.CHUNK_BYTES
+    assert (unpack(path, tmp_path) / "a.gpkg").stat().st_size == archive.CHUNK_BYTES
+
+
 def test_an_archive_that_does_not_fit_on_the_disk_is_refused_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,44 @@
+"""Many points are divided over sessions of PostgreSQL and come back whole, in their order."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+from admin_boundaries.locate import Row
+from admin_boundaries.postgres_warehouse import PostgresWarehouse
+
+
+class Server:
+    """A server whose answer to a point is its coordinates."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.sessions = 0
+
+    def connect(self) -> Server:
+        """Open another session."""
+        self.sessions += 1
+        return self
+
+    def execute(self, _query: str, points: tuple[list[float], list[float]]) -> list[Row]:
+        """Answer for some points."""
+        self.asked.append(len(points[0]))
+        return [(number, lon, lat) for number, (lon, lat) in enumerate(zip(*points, strict=True))]
+
+
+@pytest.mark.parametrize("count", [0, 1, 1999, 2001, 4001, 6001, 7999, 8003, 20_001])
+def test_every_point_is_answered_once_and_in_its_place(count: int) -> None:
+    server, lons = Server(), np.arange(count, dtype=np.float64)
+    answers = PostgresWarehouse(server.connect, "", ExitStack()).locate_points(lons, -lons)
+    assert answers == [(lon, -lon) for lon in lons.tolist()]
+
+
+@pytest.mark.parametrize(("count", "sessions"), [(1, 1), (3999, 1), (4001, 2), (8001, 4), (80_001, 4)])
+def test_points_are_shared_out_evenly_over_as_many_sessions_as_they_are_worth(count: int, sessions: int) -> None:
+    server, lons = Server(), np.zeros(count)
+    PostgresWarehouse(server.connect, "", ExitStack()).locate_points(lons, lons)
+    assert (server.sessions, len(server.asked)) == (sessions, sessions)
+    assert max(server.asked) - min(server.asked) < sessions

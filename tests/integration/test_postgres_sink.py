@@ -1,0 +1,213 @@
+"""The staging tables of PostGIS: a slice arrives whole and once, and readers see one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from ingest import catalog, settings
+from ingest.errors import SliceTaken
+from ingest.ledger import ClaimedSlice, Ledger, Request
+from ingest.pipeline import publication
+from ingest.sinks import Staging, get, postgres
+from ingest.sinks.postgres import PostgresSink
+from tests.fixtures import boundaries
+from tests.ingest.conftest import batches_of, claimed_slice, expire_leases, planned_slice
+from tests.integration.conftest import Warehouse
+
+pytestmark = pytest.mark.servers
+LEVEL_1 = catalog.get("gadm").table(1)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A warehouse on PostGIS with every table in place, and a file with four units at level 1."""
+
+    warehouse: Warehouse
+    ledger: Ledger
+    sink: PostgresSink
+    path: Path
+
+    def new_run(self) -> Staging:
+        """Begin a run with one slice, ready to be loaded."""
+        request = Request("gadm", "4.1", "sedonadb", ("/a",), "custom")
+        run_id = self.ledger.create_run(request, None)
+        self.ledger.set_state(run_id, "planning")
+        self.ledger.create_slices(run_id, [planned_slice()])
+        staging = Staging(run_id, "gadm", "4.1")
+        self.sink.prepare(staging, catalog.get("gadm").tables)
+        return staging
+
+    def claim(self, staging: Staging) -> ClaimedSlice:
+        """Claim the slice."""
+        return claimed_slice(self.ledger, staging.run_id)
+
+    def load(self, staging: Staging, claimed: ClaimedSlice, batches: pa.RecordBatchReader | None = None) -> int:
+        """Load the slice as one of its claimants."""
+        return self.sink.write(
+            staging,
+            0,
+            LEVEL_1,
+            batches or batches_of(self.path),
+            lambda rows: Ledger.loaded(claimed, rows_read=rows, rows_loaded=rows),
+        )
+
+    def rows(self, staging: Staging) -> int:
+        """Return what others see of the run's staging table."""
+        return int(self.warehouse.one(f'select count(*) from raw."{LEVEL_1.name}__{staging.run_id}"'))
+
+    def state(self, staging: Staging) -> str:
+        """Return the state of the slice."""
+        return str(self.ledger.slices(staging.run_id)[0].state)
+
+    def publish(self) -> Staging:
+        """Load and publish a run."""
+        staging = self.new_run()
+        self.load(staging, self.claim(staging))
+        publication.publish(self.ledger, self.sink, staging.run_id)
+        return staging
+
+
+@pytest.fixture(scope="module")
+def warehouse(new_warehouse: Callable[[], Warehouse]) -> Iterator[Warehouse]:
+    """A database whose connections of this process are closed at the end."""
+    made = new_warehouse()
+    yield made
+    found = settings.read_settings(made.env)
+    assert found.postgres is not None
+    Ledger(found)._engine.dispose()
+    with closing(postgres._sessions.pop(found.postgres.uri())):
+        pass
+
+
+@pytest.fixture
+def target(warehouse: Warehouse, tmp_path: Path) -> Iterator[Target]:
+    """A target on which no run is under way, before and after."""
+    found = settings.read_settings(warehouse.env)
+    ledger, sink = Ledger(found), get(found)
+    assert isinstance(sink, PostgresSink)
+    ledger.open()
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    yield Target(warehouse, ledger, sink, path)
+    for run in ledger.active_runs():
+        ledger.fail(run.run_id, "the test has ended")
+
+
+def test_the_rows_of_a_worker_that_was_overtaken_are_rolled_back(target: Target) -> None:
+    staging = target.new_run()
+    first = target.claim(staging)
+    expire_leases(target.ledger)
+    second = target.claim(staging)
+    with pytest.raises(SliceTaken, match=r"Slice 0 .* was taken over"):
+        target.load(staging, first)
+    assert (target.rows(staging), target.state(staging)) == (0, "running")
+    assert target.load(staging, second) == 4
+    assert (target.rows(staging), target.state(staging)) == (4, "loaded")
+
+
+def test_a_slice_that_is_loaded_twice_counts_once(target: Target) -> None:
+    staging = target.new_run()
+    claimed = target.claim(staging)
+    target.load(staging, claimed)
+    with pytest.raises(SliceTaken):
+        target.load(staging, claimed)
+    assert target.rows(staging) == 4 == target.sink.count(staging, LEVEL_1)
+
+
+def test_a_slice_that_breaks_off_leaves_no_rows(target: Target) -> None:
+    staging, whole = target.new_run(), batches_of(target.path)
+
+    def breaks_off() -> Iterator[pa.RecordBatch]:
+        yield whole.read_next_batch()
+        raise OSError("the file is damaged")
+
+    claimed = target.claim(staging)
+    with pytest.raises(Exception, match="damaged"):
+        target.load(staging, claimed, pa.RecordBatchReader.from_batches(whole.schema, breaks_off()))
+    assert (target.rows(staging), target.state(staging)) == (0, "running")
+    assert target.load(staging, claimed) == 4
+
+
+def test_a_view_of_an_older_shape_makes_room_for_the_new_one(target: Target) -> None:
+    assert target.warehouse.dsn is not None
+    with psycopg.connect(target.warehouse.dsn) as connection:
+        connection.execute(
+            f"drop view raw.{LEVEL_1.name} cascade; "  # type: ignore[arg-type]
+            f"create view raw.{LEVEL_1.name} as select 1 as gid_1, 'x'::text as a_column_of_old; "
+            f"create view public.on_top as select a_column_of_old from raw.{LEVEL_1.name}"
+        )
+    staging = target.publish()
+    shown = target.warehouse.query(f"select run_id, release, gid_1 from raw.{LEVEL_1.name} order by source_fid")
+    assert shown == [(staging.run_id, "4.1", f"AAA.{number}_1") for number in range(1, 5)]
+
+
+def test_a_view_of_the_same_shape_is_replaced_and_the_views_on_it_stay(target: Target) -> None:
+    target.publish()
+    assert target.warehouse.dsn is not None
+    with psycopg.connect(target.warehouse.dsn) as connection:
+        connection.execute(f"create view public.of_staging as select run_id from raw.{LEVEL_1.name}")  # type: ignore[arg-type]
+    staging = target.publish()
+    assert target.warehouse.query("select distinct run_id from public.of_staging") == [(staging.run_id,)]
+
+
+def test_a_slice_that_a_worker_holds_is_held_by_the_clock_of_the_server(target: Target) -> None:
+    staging = target.new_run()
+    target.claim(staging)
+    assert target.ledger.claim(staging.run_id, 0) is None
+    assert target.ledger.requeue_expired(staging.run_id) == 0
+    expire_leases(target.ledger)
+    assert target.ledger.requeue_expired(staging.run_id) == 1
+
+
+def test_a_session_that_the_server_has_ended_is_replaced_before_the_next_slice(target: Target) -> None:
+    before = target.new_run()
+    target.load(before, target.claim(before))
+    target.ledger.fail(before.run_id, "no")
+    target.warehouse.query(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and pid <> pg_backend_pid()"
+    )
+    staging = target.new_run()
+    assert target.load(staging, target.claim(staging)) == 4
+
+
+def test_what_is_published_stays_when_tables_are_ensured_again(target: Target) -> None:
+    staging = target.publish()
+    target.sink.ensure_published("gadm", catalog.get("gadm").tables)
+    assert target.warehouse.query(f"select distinct run_id from raw.{LEVEL_1.name}") == [(staging.run_id,)]
+
+
+def test_a_table_that_is_cleared_is_empty_and_takes_its_slices_again(target: Target) -> None:
+    staging = target.new_run()
+    target.load(staging, target.claim(staging))
+    target.sink.clear(staging, LEVEL_1)
+    assert target.sink.count(staging, LEVEL_1) == 0
+    assert target.ledger.requeue_table(staging.run_id, LEVEL_1.name)
+    target.load(staging, target.claim(staging))
+    assert target.sink.count(staging, LEVEL_1) == 4
+
+
+def test_a_run_that_is_dropped_leaves_nothing_and_may_be_dropped_again(target: Target) -> None:
+    staging, tables = target.new_run(), catalog.get("gadm").tables
+    target.load(staging, target.claim(staging))
+    for _ in range(2):
+        target.sink.drop(staging, tables)
+    assert target.sink.count(staging, LEVEL_1) == 0
+    left = f"select 1 from pg_class where relname like '%{staging.run_id}'"
+    assert target.warehouse.query(left) == []
+
+
+def test_no_time_is_spent_on_compressing_geometry(target: Target) -> None:
+    staging = target.new_run()
+    storage = (
+        "select attstorage::text from pg_attribute where attname = 'geom' "
+        f"and attrelid = 'raw.{LEVEL_1.name}__{staging.run_id}'::regclass"
+    )
+    assert target.warehouse.one(storage) == "e"
