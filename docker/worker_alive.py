@@ -1,6 +1,6 @@
-"""Health of a worker container: fails when the consumer in it has given no sign of life for ten seconds.
+"""Health check of a worker container: fails when its consumer has sent no heartbeat for ten seconds.
 
-The consumer notes one in the ledger every two seconds, so this also fails while the database or Redis is away.
+The consumer sends one to the ledger every two seconds, so the check also fails while the database or Redis is down.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from ingest.settings import read_settings
 
 
 def main() -> int:
-    """Return the exit code: 0 where a consumer of this host is alive."""
+    """Return the exit code: 0 if a consumer on this host is alive."""
     here = f"{socket.gethostname()}:"
     try:
-        consumers = Ledger(read_settings()).live_consumers(queue_id())
+        settings = read_settings()
+        consumers = Ledger(settings).live_consumers(queue_id(settings))
     except IngestError as error:
         print(error, file=sys.stderr)
         return 1
-    if any(row["consumer"].startswith(here) for row in consumers):
+    if any(each.consumer.startswith(here) for each in consumers):
         return 0
-    print("No consumer on this host gives a sign of life.", file=sys.stderr)
+    print("No consumer on this host sends a heartbeat.", file=sys.stderr)
     return 1
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tenacity
 
 from ingest import catalog, engines
 from ingest.engines import SliceSource
@@ -30,7 +29,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Give every test an embedded warehouse of its own, and let no retry wait."""
     monkeypatch.setenv("WAREHOUSE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("INGEST_SECRET", "secret-of-the-tests")
-    monkeypatch.setattr(tenacity.nap.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 
 from ingest import settings as configuration
 from ingest.errors import SettingsError
-from ingest.ledger import Ledger, Request, tables
+from ingest.ledger import Ledger, Request, RunState, tables
 from ingest.pipeline import alerts
 from ingest.settings import Settings
 from tests.conftest import ROOT
@@ -44,7 +44,7 @@ def told(settings: Settings, webhook: Webhook) -> Settings:
 def failed(ledger: Ledger, request_of: MakeRequest) -> str:
     """A run of which one slice arrived and one did not."""
     run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, "planning")
+    ledger.set_state(run_id, RunState.PLANNING)
     ledger.create_slices(run_id, [planned_slice(), planned_slice()])
     note_loaded(ledger, claimed_slice(ledger, run_id))
     ledger.fail(run_id, "the file says 4 rows, 3 arrived.")
@@ -102,9 +102,9 @@ def test_each_failed_run_is_told(
     assert {message["run_id"] for message in webhook.told} == {failed, other}
 
 
-@pytest.mark.parametrize("state", ["published", "unchanged", "superseded", "loading"])
+@pytest.mark.parametrize("state", [RunState.PUBLISHED, RunState.UNCHANGED, RunState.SUPERSEDED, RunState.LOADING])
 def test_a_run_that_did_not_fail_is_nothing_to_tell(
-    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest, state: str
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest, state: RunState
 ) -> None:
     ledger.set_state(ledger.create_run(request_of(), None), state)
     alerts.notice(told, ledger)
@@ -118,7 +118,7 @@ def test_a_release_that_the_refresh_has_loaded_is_told_once(
     ledger.expect_alert(alerts.RELEASE_LOADED, run_id)
     alerts.notice(told, ledger)
     assert not webhook.told
-    ledger.set_state(run_id, "published", rows_loaded=1234)
+    ledger.set_state(run_id, RunState.PUBLISHED, rows_loaded=1234)
     alerts.notice(told, ledger)
     alerts.notice(told, ledger)
     (message,) = webhook.told
@@ -230,7 +230,12 @@ def test_ended_runs_are_looked_for_while_a_consumer_runs_and_at_its_end(
     monkeypatch.setattr(alerts, "LOOK_SECONDS", 0.01)
     seen = threading.Event()
     notice = alerts.notice
-    monkeypatch.setattr(alerts, "notice", lambda *arguments: (notice(*arguments), seen.set()))
+
+    def noticed(settings: Settings, ledger: Ledger) -> None:
+        notice(settings, ledger)
+        seen.set()
+
+    monkeypatch.setattr(alerts, "notice", noticed)
     with alerts.watching(told, ledger):
         assert seen.wait(10)
         assert len(webhook.told) == 1

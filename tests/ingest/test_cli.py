@@ -14,7 +14,7 @@ import pytest
 from ingest import cli as command_line
 from ingest import engines
 from ingest.errors import IngestError, did_you_mean
-from ingest.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request, RunState
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
@@ -130,9 +130,9 @@ def test_a_failure_ends_with_1_and_says_what_to_do(ingest: object, arguments: li
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("state", ["published", "failed", "unchanged", "superseded"])
+@pytest.mark.parametrize("state", [RunState.PUBLISHED, RunState.FAILED, RunState.UNCHANGED, RunState.SUPERSEDED])
 def test_a_run_that_has_ended_is_not_resumed_and_starts_no_worker(
-    ingest: object, ledger: Ledger, settings: Settings, request_of: object, state: str
+    ingest: object, ledger: Ledger, settings: Settings, request_of: object, state: RunState
 ) -> None:
     run_id = ledger.create_run(request_of(), None)  # type: ignore[operator]
     ledger.set_state(run_id, state)

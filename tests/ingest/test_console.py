@@ -14,7 +14,7 @@ from admin_boundaries.find import Name
 from admin_boundaries.locate import COLUMNS
 from ingest import console
 from ingest.errors import IngestError, TargetUnavailable
-from ingest.ledger import Ledger, Request, Run, Slice
+from ingest.ledger import Ledger, Request, Run, RunState, Slice
 from ingest.setup.doctor import Check
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
 from tests.ingest.test_cli import run as run_command
@@ -77,7 +77,7 @@ def test_text_in_brackets_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]
 def loading(ledger: Ledger, request_of: MakeRequest) -> Run:
     """A run of which one of two slices is loaded."""
     run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, "planning")
+    ledger.set_state(run_id, RunState.PLANNING)
     ledger.create_slices(run_id, [planned_slice(), planned_slice()])
     note_loaded(ledger, claimed_slice(ledger, run_id))
     return ledger.run(run_id)

@@ -13,7 +13,7 @@ import pytest
 from ingest.errors import TargetUnavailable
 from ingest.ledger import Ledger, Request
 from ingest.ledger import ledger as runs
-from ingest.pipeline import consumer
+from ingest.pipeline import consumer, tasks
 from ingest.settings import Settings
 
 MakeRequest = Callable[..., Request]
@@ -23,7 +23,7 @@ MakeRequest = Callable[..., Request]
 def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The signals that are sent; nothing is enqueued."""
     sent: list[int] = []
-    monkeypatch.setattr(consumer.tasks, "recover", lambda _ledger: None)
+    monkeypatch.setattr(tasks, "recover", lambda _ledger: None)
     monkeypatch.setattr(os, "kill", lambda _process, number: sent.append(number))
     return sent
 

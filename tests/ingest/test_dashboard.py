@@ -18,7 +18,7 @@ import uvicorn
 from ingest.dashboard import server as served
 from ingest.dashboard import views
 from ingest.errors import RunNotFound
-from ingest.ledger import Ledger, Request, Slice
+from ingest.ledger import Ledger, Request, RunState, Slice
 from ingest.ledger.tables import consumers, slices
 from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
@@ -75,7 +75,8 @@ class Browser:
         answer = connection.getresponse()
         line = answer.readline().decode()
         connection.close()
-        return json.loads(line.removeprefix("data: "))
+        sections: dict[str, str] = json.loads(line.removeprefix("data: "))
+        return sections
 
 
 @pytest.fixture
@@ -116,8 +117,8 @@ def published(ledger: Ledger, request: Request) -> str:
     run_id = ledger.create_run(request, None)
     before = ledger.published_run(request.dataset)
     if before:
-        ledger.set_state(before.run_id, "superseded", only_from=("published",))
-    ledger.set_state(run_id, "published", rows_loaded=5658, published_at=ledger.now())
+        ledger.set_state(before.run_id, RunState.SUPERSEDED, only_from=("published",))
+    ledger.set_state(run_id, RunState.PUBLISHED, rows_loaded=5658, published_at=ledger.now())
     return run_id
 
 
@@ -130,7 +131,7 @@ def two_runs(ledger: Ledger, request_of: MakeRequest) -> tuple[str, str]:
 def loading_run(ledger: Ledger, request: Request) -> str:
     """Note a run of which one of two slices is loaded."""
     run_id = ledger.create_run(request, None)
-    ledger.set_state(run_id, "planning", started_at=ledger.now())
+    ledger.set_state(run_id, RunState.PLANNING, started_at=ledger.now())
     ledger.create_slices(run_id, [planned_slice(), planned_slice(fid_from=5, fid_to=8)])
     note_loaded(ledger, claimed_slice(ledger, run_id))
     return run_id

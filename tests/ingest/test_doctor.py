@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+import redis
 
 from admin_boundaries import duckdb_spatial
 from ingest.errors import IngestError
@@ -83,7 +84,7 @@ def test_a_queue_on_another_host_needs_a_secret_that_is_shared(
     monkeypatch: pytest.MonkeyPatch, url: str, secret: str, is_shared: bool
 ) -> None:
     server = SimpleNamespace(info=lambda _section: {"redis_version": "7.0"}, close=lambda: None)
-    monkeypatch.setattr(doctor.redis.Redis, "from_url", lambda _url, **_options: server)
+    monkeypatch.setattr(redis.Redis, "from_url", lambda _url, **_options: server)
     monkeypatch.setenv("INGEST_SECRET", secret)
     answers, shared = doctor._redis(url)
     assert answers.is_good

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from ingest import engines
+from ingest.errors import UsageError
 from tests.fixtures import boundaries, quirks
 from tests.fixtures.boundaries import Quirk
 from tests.ingest.conftest import layers_of, read, slice_of
@@ -117,5 +118,5 @@ def test_an_engine_gives_the_schema_of_the_raw_table(tmp_path: Path, engine: str
 
 
 def test_an_engine_that_is_not_known_is_named_with_the_one_that_was_meant() -> None:
-    with pytest.raises(engines.UsageError, match="Did you mean 'sedonadb'"):
+    with pytest.raises(UsageError, match="Did you mean 'sedonadb'"):
         engines.get("sedona")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.errors import ChecksumMismatch, SourceUnavailable, UsageError
+from ingest.errors import ArchiveInvalid, ChecksumMismatch, SourceUnavailable, UsageError
 from ingest.sources import archive, cache
 from ingest.sources.address import Source
 from tests.fixtures import publisher as answers
@@ -228,6 +228,6 @@ def test_a_truncated_download_that_no_server_admits_is_brought_again(publisher: 
     publisher.next_answers = [answers.says_length(700)]
     fetched = cache.fetch(Source(publisher.url()), tmp_path / "downloads")
     assert fetched.bytes == 700
-    with pytest.raises(archive.ArchiveInvalid):
+    with pytest.raises(ArchiveInvalid):
         archive.unpack(fetched, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY

@@ -18,7 +18,7 @@ from duckdb_extensions import import_extension
 from ingest import catalog, engines
 from ingest.catalog import Table
 from ingest.errors import DiskFull, SliceTaken
-from ingest.ledger import ClaimedSlice, Ledger, Request
+from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
 from ingest.pipeline import retries
 from ingest.settings import Postgres, Settings
 from ingest.sinks import Staging, geoparquet, get, postgres
@@ -41,7 +41,7 @@ def sink(settings: Settings) -> GeoParquetSink:
 def staging(ledger: Ledger, sink: GeoParquetSink, request_of: MakeRequest, gadm: catalog.Dataset) -> Staging:
     """A run with three slices, its folders in place."""
     run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, "planning")
+    ledger.set_state(run_id, RunState.PLANNING)
     ledger.create_slices(run_id, [planned_slice() for _ in range(3)])
     made = Staging(run_id, "gadm", "4.1")
     sink.prepare(made, gadm.tables)

@@ -43,7 +43,7 @@ def test_the_levels_of_a_country_are_found_in_every_format(tmp_path: Path) -> No
 def test_the_layers_of_release_36_are_found(tmp_path: Path) -> None:
     made = boundaries.as_release_36(boundaries.levels(TWO_LEVELS))
     found = layers_of(boundaries.write_levels_gpkg(tmp_path / "gadm36.gpkg", made, names="level{}"), release="3.6")
-    assert sorted(found) == [0, 1, 2]
+    assert set(found) == {0, 1, 2}
     assert ("country", "NAME_0") in found[1].columns
 
 
@@ -80,7 +80,7 @@ def test_columns_are_matched_in_any_letter_case(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "shape", [shapely.Point(1, 2), shapely.LineString([(0, 0), (1, 1)])], ids=lambda shape: shape.geom_type
 )
-def test_a_layer_of_points_or_lines_is_refused(tmp_path: Path, shape: shapely.Geometry) -> None:
+def test_a_layer_of_points_or_lines_is_refused(tmp_path: Path, shape: shapely.Point | shapely.LineString) -> None:
     frame = gpd.GeoDataFrame({"GID_0": ["AAA"], "COUNTRY": ["A"]}, geometry=[shape], crs="EPSG:4326")
     path = boundaries.write_layers(tmp_path / "gadm.gpkg", {"ADM_0": frame})
     with pytest.raises(SchemaDrift, match=f"holds {shape.geom_type}, not polygons"):

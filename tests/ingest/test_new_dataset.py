@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import pytest
@@ -88,7 +89,7 @@ def test_it_is_requested_like_any_other(communes: Path) -> None:
     from ingest.pipeline import runs as loading
 
     none: dict[str, list[str]] = {"communes": []}
-    options = {"levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}
+    options: dict[str, Any] = {"levels": None, "engine": "sedonadb", "variant": "now", "oceans": True}
     (world,) = loading.requests(["communes"], releases={"communes": ["2023"]}, sources=none, countries=(), **options)
     assert (world.sources, world.release) == (("https://example.org/2023/communes.zip",), "2023")
     (country,) = loading.requests(["communes"], releases=none, sources=none, countries=("XXX",), **options)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ingest import console
-from ingest.ledger import Ledger, Request, Slice, progress
+from ingest.ledger import Ledger, Request, RunState, Slice, progress
 from ingest.pipeline import runs as loading
 from ingest.settings import Settings
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
@@ -79,10 +79,10 @@ def test_without_a_terminal_a_run_is_one_plain_line(ledger: Ledger, request_of: 
 
 def test_the_summary_is_one_line_that_names_no_path_host_or_address(ledger: Ledger, request_of: MakeRequest) -> None:
     run_id = ledger.create_run(request_of("gadm", "/secret/place/gadm.gpkg"), None)
-    ledger.set_state(run_id, "planning", started_at=BEGUN)
+    ledger.set_state(run_id, RunState.PLANNING, started_at=BEGUN)
     ledger.create_slices(run_id, [planned_slice()])
     note_loaded(ledger, claimed_slice(ledger, run_id))
-    ledger.set_state(run_id, "published", finished_at=NOW)
+    ledger.set_state(run_id, RunState.PUBLISHED, finished_at=NOW)
     text = progress.summary(ledger.run(run_id), ledger.slices(run_id), "embedded")
     assert "\n" not in text
     assert text.startswith("gadm 4.1 published | 4 rows | 0.0 MB | 1 of 1 slices | 10 s")

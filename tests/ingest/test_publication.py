@@ -10,7 +10,7 @@ import pytest
 
 from ingest import catalog
 from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
-from ingest.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request, RunState
 from ingest.ledger.ledger import MAX_ATTEMPTS
 from ingest.ledger.tables import slices
 from ingest.pipeline import publication
@@ -40,7 +40,7 @@ def loaded(ledger: Ledger, sink: GeoParquetSink, request_of: Callable[..., Reque
 
     def make(*slice_nos: int) -> str:
         run_id = ledger.create_run(request_of(), None)
-        ledger.set_state(run_id, "planning")
+        ledger.set_state(run_id, RunState.PLANNING)
         ledger.create_slices(run_id, [planned_slice(), planned_slice(table_name="gadm_adm_0", level=0, rows_planned=1)])
         staging = Staging(run_id, "gadm", "4.1")
         sink.prepare(staging, gadm.tables)
@@ -214,9 +214,9 @@ def test_a_run_that_two_workers_publish_at_once_stays_published(
     assert published(settings) == run_id
 
 
-@pytest.mark.parametrize("state", ["failed", "unchanged"])
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.UNCHANGED])
 def test_a_run_that_has_ended_is_not_published(
-    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, state: str
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, state: RunState
 ) -> None:
     run_id = loaded()
     ledger.set_state(run_id, state)

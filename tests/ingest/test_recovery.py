@@ -29,7 +29,7 @@ def queue() -> Iterator[None]:
 def loading(ledger: Ledger, request_of: MakeRequest) -> str:
     """A run with two slices, ready to be loaded; nothing is enqueued."""
     run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, "planning")
+    ledger.set_state(run_id, RunState.PLANNING)
     ledger.create_slices(run_id, [planned_slice(), planned_slice()])
     return run_id
 

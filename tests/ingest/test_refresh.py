@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest import catalog
 from ingest.errors import SettingsError, SourceUnavailable
-from ingest.ledger import Ledger, Request
+from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import alerts, refresh
+from ingest.pipeline.queue import huey
 from ingest.pipeline.refresh import Finding, Outcome
 from ingest.settings import Settings
 from ingest.sources import cache
@@ -57,14 +60,14 @@ def leads_to(monkeypatch: pytest.MonkeyPatch, path: str, status: int = 302) -> N
 def publish(ledger: Ledger, request_of: MakeRequest) -> Publish:
     """Return a function that notes a published run, with what its servers answer now."""
 
-    def note(dataset: str = "gadm", **values: object) -> str:
+    def note(dataset: str = "gadm", **values: Any) -> str:
         found = catalog.get(dataset)
         release = found.release(str(values.pop("release", found.default_release)))
         sources = values.pop("sources", None) or catalog.urls(found, release)
         request = request_of(dataset, *sources, **{"scope": "world", "release": release.name, **values})
         identity = request.identity([cache.identity(Source.parse(source)) for source in request.sources])
         run_id = ledger.create_run(request, identity)
-        ledger.set_state(run_id, "published")
+        ledger.set_state(run_id, RunState.PUBLISHED)
         return run_id
 
     return note
@@ -150,7 +153,7 @@ def test_the_mirror_that_a_release_came_from_is_asked_again_and_not_the_publishe
     with serving(b"a file") as mirror:
         request = request_of("gadm", publisher.url(), scope="world", mirrors=((mirror.url(),),))
         run_id = ledger.create_run(request, request.identity([cache.identity(Source(mirror.url()))]))
-        ledger.set_state(run_id, "published")
+        ledger.set_state(run_id, RunState.PUBLISHED)
         publisher.etag = '"2"'
         assert outcomes(ledger) == [Outcome.UNCHANGED]
         mirror.etag = '"2"'
@@ -363,10 +366,10 @@ def test_the_schedule_is_off_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(refresh.schedule, "expression", "")
     moment = datetime(2026, 1, 1, 3, 0)
     assert not refresh.turn_on("")
-    assert not refresh.huey.read_periodic(moment)
+    assert not huey.read_periodic(moment)
     assert refresh.turn_on("0 3 * * *")
-    assert [task.name for task in refresh.huey.read_periodic(moment)] == ["refresh_published"]
-    assert not refresh.huey.read_periodic(datetime(2026, 1, 1, 3, 1))
+    assert [task.name for task in huey.read_periodic(moment)] == ["refresh_published"]
+    assert not huey.read_periodic(datetime(2026, 1, 1, 3, 1))
 
 
 @pytest.mark.parametrize(
@@ -424,7 +427,7 @@ def test_the_command_says_what_it_found_and_ends_with_1_where_a_publisher_was_no
 
 
 def test_an_address_that_nobody_answers_at_names_no_release() -> None:
-    where = catalog.Latest("http://127.0.0.1:1/releases/latest", catalog.re.compile("(?P<release>.*)"))
+    where = catalog.Latest("http://127.0.0.1:1/releases/latest", re.compile("(?P<release>.*)"))
     with pytest.raises(SourceUnavailable, match=r"127\.0\.0\.1"):
         refresh.latest(where)
 

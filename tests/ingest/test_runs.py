@@ -27,7 +27,7 @@ MakeRequest = Callable[..., Request]
 def loading(ledger: Ledger, request_of: MakeRequest) -> str:
     """A run with two slices, ready to be loaded."""
     run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, "planning")
+    ledger.set_state(run_id, RunState.PLANNING)
     ledger.create_slices(run_id, [planned_slice(), planned_slice()])
     return run_id
 
@@ -84,10 +84,10 @@ def test_of_two_commands_at_once_only_one_gets_a_run(ledger: Ledger, request_of:
 
 
 def test_a_state_is_only_left_from_the_states_that_were_named(ledger: Ledger, loading: str) -> None:
-    assert not ledger.set_state(loading, "planning", only_from=("queued", "fetching"))
+    assert not ledger.set_state(loading, RunState.PLANNING, only_from=("queued", "fetching"))
     assert ledger.run(loading).state == "loading"
-    assert ledger.set_state(loading, "failed", error="why")
-    assert not ledger.set_state(loading, "publishing")
+    assert ledger.set_state(loading, RunState.FAILED, error="why")
+    assert not ledger.set_state(loading, RunState.PUBLISHING)
     assert not ledger.fail(loading, "another reason")
     assert ledger.run(loading).error == "why"
 
@@ -97,9 +97,9 @@ def test_two_runs_of_a_dataset_cannot_both_be_published(ledger: Ledger, request_
         run_id = ledger.create_run(request_of(), None)
         if number:
             with pytest.raises(sa.exc.IntegrityError):
-                ledger.set_state(run_id, "published")
+                ledger.set_state(run_id, RunState.PUBLISHED)
         else:
-            ledger.set_state(run_id, "published")
+            ledger.set_state(run_id, RunState.PUBLISHED)
     assert ledger.run(run_id).state == "queued"
 
 
@@ -135,8 +135,8 @@ def test_a_loaded_slice_is_not_claimed_again(ledger: Ledger, loading: str) -> No
     assert ledger.claim(loading, 99) is None
 
 
-@pytest.mark.parametrize("state", ["failed", "publishing", "published"])
-def test_no_slice_of_a_run_that_is_not_loading_is_claimed(ledger: Ledger, loading: str, state: str) -> None:
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.PUBLISHING, RunState.PUBLISHED])
+def test_no_slice_of_a_run_that_is_not_loading_is_claimed(ledger: Ledger, loading: str, state: RunState) -> None:
     ledger.set_state(loading, state)
     assert ledger.claim(loading, 0) is None
 
@@ -178,10 +178,10 @@ def test_the_end_of_a_slice_on_postgresql_is_not_the_beginning_of_its_transactio
 def test_all_times_know_their_zone(ledger: Ledger, request_of: MakeRequest) -> None:
     loading = ledger.create_run(request_of(), None)
     ledger.claim_file(loading, 0)
-    ledger.set_state(loading, "planning")
+    ledger.set_state(loading, RunState.PLANNING)
     ledger.create_slices(loading, [planned_slice(), planned_slice()])
     note_loaded(ledger, claimed_slice(ledger, loading))
-    ledger.set_state(loading, "published", published_at=datetime.now(UTC))
+    ledger.set_state(loading, RunState.PUBLISHED, published_at=datetime.now(UTC))
     rows = [ledger.run(loading), *ledger.slices(loading), *ledger.files(loading)]
     times = [value for row in rows for value in vars(row).values() if isinstance(value, datetime)]
     assert len(times) >= 8
@@ -256,7 +256,7 @@ def test_a_home_that_cannot_be_written_is_told(settings: Settings) -> None:
 
 @pytest.mark.parametrize("state", [state for state in RunState if state not in ("queued", "fetching")])
 def test_a_late_message_about_a_file_leaves_a_run_that_is_past_fetching_as_it_is(
-    ledger: Ledger, request_of: MakeRequest, state: str
+    ledger: Ledger, request_of: MakeRequest, state: RunState
 ) -> None:
     run_id = ledger.create_run(request_of(), None)
     ledger.set_state(run_id, state)
@@ -270,7 +270,7 @@ def test_a_worker_that_was_overtaken_does_not_renew_the_lease_of_its_successor(
 ) -> None:
     run_id = ledger.create_run(request_of(), None)
     if part == "slice":
-        ledger.set_state(run_id, "planning")
+        ledger.set_state(run_id, RunState.PLANNING)
         ledger.create_slices(run_id, [planned_slice()])
 
     def claim() -> bool:
@@ -347,5 +347,5 @@ def test_a_consumer_of_long_ago_is_forgotten(ledger: Ledger) -> None:
             connection.execute(tables.consumers.insert().values(**row))
     ledger.heartbeat("q", 1)
     with ledger.transaction() as connection:
-        known = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
+        known: set[str] = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
     assert known == {"young:1", runs.worker_name()}

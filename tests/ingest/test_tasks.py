@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -308,7 +309,7 @@ def test_a_feature_heavier_than_a_batch_is_loaded(
     made = boundaries.levels({"AAA": 1})
     heavy = shapely.MultiPolygon([shapely.segmentize(shapely.box(0, 0, 4, 4), 0.001)])
     boundaries.set_cell(made, 1, 2, "geometry", heavy)
-    write = {
+    write: dict[str, Callable[..., Path]] = {
         "geopackage": boundaries.write_levels_gpkg,
         "shapefiles": boundaries.write_shapefiles,
         "geojson": boundaries.write_geojson,

@@ -33,7 +33,7 @@ def digest_of(new_warehouse: Callable[[], Warehouse]) -> Callable[[Sequence[str]
                 "geom geometry(Polygon, 4326), gids text[], run_id text)"
             )
             connection.execute(f"insert into marts.admin_units values {', '.join(rows)}".encode())
-        with digest_marts.opened(settings.load(warehouse.env)) as marts:
+        with digest_marts.opened(settings.read_settings(warehouse.env)) as marts:
             (found,) = digest_marts.digests(marts)
         return str(found)
 

@@ -24,7 +24,7 @@ TABLES = ("ingest_runs", "ingest_files", "ingest_slices", "ingest_errors", "inge
 def old(new_warehouse: Callable[[], Warehouse]) -> Warehouse:
     """A warehouse with the ledger of the first edition."""
     warehouse = new_warehouse()
-    with psycopg.connect(warehouse.dsn) as connection:
+    with psycopg.connect(str(warehouse.dsn)) as connection:
         connection.execute(FIRST_EDITION.read_text(encoding="utf-8"))  # type: ignore[arg-type]
     return warehouse
 
@@ -70,7 +70,7 @@ def test_several_commands_at_once_take_each_step_once(old: Warehouse) -> None:
 
 def test_a_ledger_of_a_newer_version_is_refused_by_commands_and_workers(old: Warehouse) -> None:
     old.ingest("status")
-    with psycopg.connect(old.dsn) as connection:
+    with psycopg.connect(str(old.dsn)) as connection:
         connection.execute("insert into raw.ingest_migrations values (99, 'from the future', now(), '9.9')")
     before = held(old)
     for arguments in (("status",), ("worker", "--workers", "1"), ("resume",)):

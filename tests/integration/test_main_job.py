@@ -187,7 +187,8 @@ def test_staging_that_lost_its_rows_stops_the_build_and_leaves_the_marts(job: Jo
     run_id = job.warehouse.one("select run_id from raw.ingest_runs where dataset = 'gadm' and state = 'published'")
     assert job.warehouse.dsn is not None
     with psycopg.connect(job.warehouse.dsn) as connection:
-        connection.execute(f'truncate raw."gadm_adm_2__{run_id}"')  # type: ignore[arg-type]  what a crash does to an unlogged table
+        # what a crash does to an unlogged table
+        connection.execute(f'truncate raw."gadm_adm_2__{run_id}"')  # type: ignore[arg-type]
     job.warehouse.dbt("build", expect=1)
     assert every_row(job.warehouse) == before
     assert "unchanged" not in job.warehouse.ingest("gadm", *world.options[:1]).stdout

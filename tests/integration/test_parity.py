@@ -21,6 +21,7 @@ import pytest
 import shapely
 
 from admin_boundaries.locate import COLUMNS
+from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.integration import marts
@@ -45,7 +46,7 @@ def both(new_warehouse: Callable[[], Warehouse], world: World) -> tuple[Warehous
 
 
 @pytest.fixture(scope="module")
-def asked(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[Warehouse, Warehouse]]:
+def asked(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[Marts, Marts]]:
     """The marts of both targets."""
     with ExitStack() as stack:
         first, second = (
@@ -66,12 +67,14 @@ def geometry(both: tuple[Warehouse, Warehouse]) -> dict[str, list[tuple[str, boo
     return found
 
 
-def one(asked: tuple[Warehouse, Warehouse], lon: float, lat: float) -> Answer:
+def one(asked: tuple[Marts, Marts], lon: float, lat: float) -> Answer:
     """Return the answer for a point, after making sure that both targets give it, alone and among others."""
-    for function in (lambda m: m.locate(lon, lat), lambda m: m.locate_points(np.array([lon]), np.array([lat]))[0]):
-        left, right = (tuple(function(each)) for each in asked)
-        assert left == right
-    return dict(zip(COLUMNS, left, strict=True))
+    alone, among_others = (
+        [tuple(each.locate(lon, lat)) for each in asked],
+        [tuple(each.locate_points(np.array([lon]), np.array([lat]))[0]) for each in asked],
+    )
+    assert alone[0] == alone[1] == among_others[0] == among_others[1]
+    return dict(zip(COLUMNS, alone[0], strict=True))
 
 
 def random_points(geometry: dict[str, list[tuple[str, bool, Any]]]) -> tuple[Floats, Floats]:
@@ -106,7 +109,7 @@ def test_no_mart_spends_time_on_compressing_geometry(both: tuple[Warehouse, Ware
 
 
 def test_every_level_of_the_chain_is_what_brute_force_finds(
-    asked: tuple[Warehouse, Warehouse], geometry: dict[str, list[tuple[str, bool, Any]]]
+    asked: tuple[Marts, Marts], geometry: dict[str, list[tuple[str, bool, Any]]]
 ) -> None:
     lons, lats = random_points(geometry)
     left, right = (each.locate_points(lons, lats) for each in asked)
@@ -126,7 +129,7 @@ def test_every_level_of_the_chain_is_what_brute_force_finds(
 
 
 def test_a_representative_point_is_located_in_its_unit(
-    asked: tuple[Warehouse, Warehouse], both: tuple[Warehouse, Warehouse]
+    asked: tuple[Marts, Marts], both: tuple[Warehouse, Warehouse]
 ) -> None:
     units = [row for level in LEVELS for row in marts.rows(both[0], f"admin_level_{level}")]
     lons, lats = (np.array([row[name] for row in units]) for name in ("point_lon", "point_lat"))
@@ -140,7 +143,7 @@ def test_a_representative_point_is_located_in_its_unit(
 
 
 def test_a_vertex_between_units_gives_them_all_and_the_first_by_key(
-    asked: tuple[Warehouse, Warehouse], geometry: dict[str, list[tuple[str, bool, Any]]]
+    asked: tuple[Marts, Marts], geometry: dict[str, list[tuple[str, bool, Any]]]
 ) -> None:
     leaves = [unit for level in LEVELS for unit in geometry[f"admin_level_{level}"] if unit[1]][:200]
     corners = np.array([shapely.get_coordinates(shape)[0] for _, _, shape in leaves])
@@ -152,17 +155,17 @@ def test_a_vertex_between_units_gives_them_all_and_the_first_by_key(
 
 
 @pytest.mark.parametrize("lat", [-90, -16.8, 0, 51.5, 66.0, 90])
-def test_the_date_line_is_one_meridian_with_two_names(asked: tuple[Warehouse, Warehouse], lat: float) -> None:
+def test_the_date_line_is_one_meridian_with_two_names(asked: tuple[Marts, Marts], lat: float) -> None:
     assert one(asked, 180, lat) == one(asked, -180, lat)
 
 
-def test_a_point_at_sea_has_zones_and_no_unit(asked: tuple[Warehouse, Warehouse]) -> None:
+def test_a_point_at_sea_has_zones_and_no_unit(asked: tuple[Marts, Marts]) -> None:
     answer = one(asked, -30, 20)
     assert (answer["status"], answer["gid"], answer["gids"], answer["path"]) == ("no unit", None, None, None)
 
 
 @pytest.mark.parametrize(("lon", "lat"), [(180.1, 0), (0, -90.1), (math.nan, 0), (0, math.nan), (math.inf, 0)])
-def test_bad_coordinates_are_said_to_be_bad(asked: tuple[Warehouse, Warehouse], lon: float, lat: float) -> None:
+def test_bad_coordinates_are_said_to_be_bad(asked: tuple[Marts, Marts], lon: float, lat: float) -> None:
     answer = one(asked, lon, lat)
     assert answer.pop("status") == "bad coordinates"
     assert set(answer.values()) == {None}
@@ -178,7 +181,7 @@ def test_parts_cover_what_the_leaves_cover_and_nothing_twice(
         for row in marts.rows(both[0], table):
             assert row["vertex_count"] <= 1000
             key = row.get("gid") or row["tzid"]
-            parts[key] = parts.get(key, 0) + shapely.from_wkb(row["geom"]).area
+            parts[key] = parts.get(key, 0) + float(shapely.area(shapely.from_wkb(row["geom"])))
     assert parts == pytest.approx(wholes, rel=1e-9)
 
 
@@ -197,7 +200,7 @@ def test_every_leaf_has_the_zone_of_its_point_and_one_primary_zone(
 
 @pytest.mark.parametrize("index", [0, 1], ids=["postgres", "embedded"])
 def test_a_csv_and_a_geoparquet_come_back_with_answers(
-    both: tuple[Warehouse, Warehouse], asked: tuple[Warehouse, Warehouse], tmp_path: Path, index: int
+    both: tuple[Warehouse, Warehouse], asked: tuple[Marts, Marts], tmp_path: Path, index: int
 ) -> None:
     lons, lats = [0.0, 190.0, 8.05, -66.1], [0.0, 0.0, 12.55, 18.4]
     frame = pd.DataFrame({"site": ["a", "b, c", "d", "é"], "Longitude": lons, "LAT": lats})
@@ -234,7 +237,7 @@ def test_a_rebuild_of_one_table_leaves_the_functions(both: tuple[Warehouse, Ware
 
 
 def test_a_name_is_found_whole_by_its_beginning_and_without_accents(
-    both: tuple[Warehouse, Warehouse], asked: tuple[Warehouse, Warehouse]
+    both: tuple[Warehouse, Warehouse], asked: tuple[Marts, Marts]
 ) -> None:
     names = [row for row in marts.rows(both[0], "admin_unit_names") if not row["name"].isascii()][:50]
     assert names
@@ -248,7 +251,7 @@ def test_a_name_is_found_whole_by_its_beginning_and_without_accents(
 
 
 @pytest.mark.parametrize("word", ["", "%", "_", "\\", "' or true --", "zzzzzz"])
-def test_what_is_no_name_finds_nothing(asked: tuple[Warehouse, Warehouse], word: str) -> None:
+def test_what_is_no_name_finds_nothing(asked: tuple[Marts, Marts], word: str) -> None:
     assert [each.find(word, 10) for each in asked] == [[], []]
 
 

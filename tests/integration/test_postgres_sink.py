@@ -13,7 +13,7 @@ import pytest
 
 from ingest import catalog, settings
 from ingest.errors import SliceTaken
-from ingest.ledger import ClaimedSlice, Ledger, Request
+from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
 from ingest.pipeline import publication
 from ingest.sinks import Staging, get, postgres
 from ingest.sinks.postgres import PostgresSink
@@ -38,7 +38,7 @@ class Target:
         """Begin a run with one slice, ready to be loaded."""
         request = Request("gadm", "4.1", "sedonadb", ("/a",), "custom")
         run_id = self.ledger.create_run(request, None)
-        self.ledger.set_state(run_id, "planning")
+        self.ledger.set_state(run_id, RunState.PLANNING)
         self.ledger.create_slices(run_id, [planned_slice()])
         staging = Staging(run_id, "gadm", "4.1")
         self.sink.prepare(staging, catalog.get("gadm").tables)

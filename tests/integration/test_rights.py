@@ -308,14 +308,13 @@ def test_no_secret_is_printed_noted_or_logged(
         printed += [failed.stdout, failed.stderr]
     assert sum(f"signature={SIGNATURE}" in asked.path for asked in publisher.asked) > 3
     for arguments in (["status"], ["status", re.findall(r"Run (\S+) of", failed.stderr)[0]], ["doctor"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ingest", *arguments], cwd=ROOT, env=warehouse.env, capture_output=True, check=False
-        )
-        printed += [done.stdout.decode(), done.stderr.decode()]
+        command = [sys.executable, "-m", "ingest", *arguments]
+        raw = subprocess.run(command, cwd=ROOT, env=warehouse.env, capture_output=True, check=False)
+        printed += [raw.stdout.decode(), raw.stderr.decode()]
     for arguments in (["build", "--select", "stg_gadm__adm_0"], ["docs", "generate"], ["debug"]):
         dbt = Path(sys.executable).with_name("dbt")
-        done = subprocess.run([dbt, *arguments], cwd=ROOT, env=warehouse.env, capture_output=True, check=False)
-        printed += [done.stdout.decode(), done.stderr.decode()]
+        raw = subprocess.run([dbt, *arguments], cwd=ROOT, env=warehouse.env, capture_output=True, check=False)
+        printed += [raw.stdout.decode(), raw.stderr.decode()]
     everything = [*everything_written(warehouse), *(("printed", text.encode()) for text in printed)]
     assert len(everything) > len(printed) + 5
     for value in (SIGNATURE, PASSWORD, secret):
