@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev servers demo build docs pictures test test-unit test-integration chaos benchmark lint format check lock clean
+.PHONY: help install install-dev servers demo build docs pictures test test-unit test-integration chaos mutants benchmark lint format check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-integration: servers install-dev ## the tests on PostGIS and Redis
 
 chaos: servers install-dev ## thirty rounds of random kills over a load: nothing lost, nothing doubled (half an hour)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
+
+mutants: servers install-dev ## small faults put into the code, one at a time: the tests must notice 95 of 100 (an hour or two)
+	$(BIN)/python -m tests.mutants
 
 benchmark: servers install-dev ## our ingest and its peers on one file: SCALE=1 is the size of the world (under an hour), SCALE=0.1 a tenth
 	$(BIN)/python -m benchmarks.run --scale $(or $(SCALE),0.1)

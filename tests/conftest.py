@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import hypothesis
 import pyogrio
 import pytest
 import shapely
+
+from tests.fixtures.webhook import Webhook, listening
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -47,3 +50,10 @@ def pytest_report_header() -> list[str]:
     gdal = ".".join(map(str, pyogrio.__gdal_version__))
     real = "real files in ../shared/data" if SHARED_DATA.is_dir() else "no ../shared/data: generated files"
     return [f"GDAL {gdal}, GEOS {shapely.geos_version_string}, {libraries}", real]
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """A webhook that keeps what it is told."""
+    with listening() as found:
+        yield found

@@ -20,7 +20,7 @@ from ingest.errors import SliceTaken, UsageError
 from ingest.ledger import File, FileState, Ledger, RunState, Slice, SliceState
 from ingest.pipeline import faults, publication, retries, signed_addresses, steps
 from ingest.pipeline.queue import huey
-from ingest.settings import Settings, read_settings
+from ingest.settings import read_settings
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def _arrange_retry(_signal: str, task: Task, error: Exception | None = None) -> 
 def _note_error(_signal: str, task: Task, error: Exception | None = None) -> None:
     """Keep the traceback of every failed attempt, also of one that a retry makes good."""
     if error is not None:
-        faults.note(*_target(), task, error)
+        settings = read_settings()
+        faults.note(settings, Ledger(settings), task, error)
 
 
 def submit(ledger: Ledger, run_id: str) -> None:
@@ -99,15 +100,11 @@ def _is_any_running(work: Iterable[File | Slice]) -> bool:
     return any(each.state in (FileState.RUNNING, SliceState.RUNNING) for each in work)
 
 
-def _target() -> tuple[Settings, Ledger]:
-    settings = read_settings()
-    return settings, Ledger(settings)
-
-
 @huey.task(retries=retries.RETRIES, context=True)
 def fetch_file(run_id: str, file_no: int, task: Task) -> None:
     """Bring one source of a run onto this host and note its checksum."""
-    settings, ledger = _target()
+    settings = read_settings()
+    ledger = Ledger(settings)
     file = ledger.claim_file(run_id, file_no)
     if file is None:
         return
@@ -121,7 +118,8 @@ def fetch_file(run_id: str, file_no: int, task: Task) -> None:
 @huey.task(retries=retries.RETRIES, context=True)
 def plan_run(run_id: str, _results: object, task: Task) -> None:
     """Cut the layers of a run into slices, create its staging tables and enqueue the slices."""
-    settings, ledger = _target()
+    settings = read_settings()
+    ledger = Ledger(settings)
     if not steps.is_ready_to_plan(ledger, run_id):
         return
     try:
@@ -138,7 +136,8 @@ def plan_run(run_id: str, _results: object, task: Task) -> None:
 @huey.task(retries=retries.RETRIES, context=True)
 def load_slice(run_id: str, slice_no: int, task: Task) -> None:
     """Stream one slice from its file into its staging table."""
-    settings, ledger = _target()
+    settings = read_settings()
+    ledger = Ledger(settings)
     claimed = ledger.claim(run_id, slice_no)
     if claimed is None:
         return
@@ -154,7 +153,8 @@ def load_slice(run_id: str, slice_no: int, task: Task) -> None:
 @huey.task(retries=retries.RETRIES, context=True)
 def publish_run(run_id: str, _results: object, task: Task) -> None:
     """Publish a complete run."""
-    settings, ledger = _target()
+    settings = read_settings()
+    ledger = Ledger(settings)
     try:
         if steps.publish(settings, ledger, run_id) is publication.Outcome.INCOMPLETE:
             submit(ledger, run_id)

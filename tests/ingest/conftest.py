@@ -17,9 +17,10 @@ from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.layers import discover
 from ingest.layers.discover import Layer
-from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, Slice, SliceState, tables
+from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, RunState, Slice, SliceState, tables
 from ingest.pipeline import retries
 from ingest.settings import Settings
+from ingest.sinks.geoparquet import GeoParquetSink
 from tests.conftest import SHARED_DATA
 from tests.fixtures import boundaries
 
@@ -106,6 +107,21 @@ def pipeline(
         yield Pipeline(tasks, steps, ledger, settings.lake, request_of)
     finally:
         huey.immediate = False
+
+
+@pytest.fixture
+def loading(ledger: Ledger, request_of: Callable[..., Request]) -> str:
+    """A run with two slices, ready to be loaded; nothing is enqueued."""
+    run_id = ledger.create_run(request_of(), None)
+    ledger.set_state(run_id, RunState.PLANNING)
+    ledger.create_slices(run_id, [planned_slice(), planned_slice()])
+    return run_id
+
+
+@pytest.fixture
+def sink(settings: Settings) -> GeoParquetSink:
+    """The sink of the embedded target."""
+    return GeoParquetSink(settings)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,18 +20,11 @@ from ingest.ledger import Ledger, Request, RunState, tables
 from ingest.pipeline import alerts
 from ingest.settings import Settings
 from tests.conftest import ROOT
-from tests.fixtures.webhook import SECRET, Webhook, listening
+from tests.fixtures.webhook import SECRET, Webhook
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
 from tests.ingest.test_cli import run as run_command
 
 MakeRequest = Callable[..., Request]
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    """A webhook that takes what it is told."""
-    with listening() as found:
-        yield found
 
 
 @pytest.fixture

@@ -21,20 +21,12 @@ from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
 from ingest.pipeline import retries
 from ingest.settings import Postgres, Settings
-from ingest.sinks import Staging, geoparquet, get, postgres
+from ingest.sinks import Staging, geoparquet, postgres
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, claimed_slice, expire_leases, planned_slice
 
 MakeRequest = Callable[..., Request]
-
-
-@pytest.fixture
-def sink(settings: Settings) -> GeoParquetSink:
-    """The sink of the embedded target."""
-    found = get(settings)
-    assert isinstance(found, GeoParquetSink)
-    return found
 
 
 @pytest.fixture

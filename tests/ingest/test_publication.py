@@ -16,20 +16,12 @@ from ingest.ledger.tables import slices
 from ingest.pipeline import publication
 from ingest.pipeline.publication import Outcome
 from ingest.settings import Settings
-from ingest.sinks import Staging, get
+from ingest.sinks import Staging
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, claimed_slice, planned_slice
 
 Loaded = Callable[..., str]
-
-
-@pytest.fixture
-def sink(settings: Settings) -> GeoParquetSink:
-    """The sink of the embedded target, every table in place."""
-    found = get(settings)
-    assert isinstance(found, GeoParquetSink)
-    return found
 
 
 @pytest.fixture

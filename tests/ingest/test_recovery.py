@@ -12,7 +12,7 @@ from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import MAX_ATTEMPTS
 from ingest.pipeline import signed_addresses, tasks
 from ingest.pipeline.queue import huey
-from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded, planned_slice
+from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded
 
 MakeRequest = Callable[..., Request]
 
@@ -23,15 +23,6 @@ def queue() -> Iterator[None]:
     huey.flush()
     yield
     huey.flush()
-
-
-@pytest.fixture
-def loading(ledger: Ledger, request_of: MakeRequest) -> str:
-    """A run with two slices, ready to be loaded; nothing is enqueued."""
-    run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, RunState.PLANNING)
-    ledger.create_slices(run_id, [planned_slice(), planned_slice()])
-    return run_id
 
 
 def enqueued() -> list[tuple[str, tuple[object, ...]]]:

@@ -23,15 +23,6 @@ from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded, pla
 MakeRequest = Callable[..., Request]
 
 
-@pytest.fixture
-def loading(ledger: Ledger, request_of: MakeRequest) -> str:
-    """A run with two slices, ready to be loaded."""
-    run_id = ledger.create_run(request_of(), None)
-    ledger.set_state(run_id, RunState.PLANNING)
-    ledger.create_slices(run_id, [planned_slice(), planned_slice()])
-    return run_id
-
-
 def test_a_new_run_is_queued_with_its_files(ledger: Ledger, request_of: MakeRequest) -> None:
     run_id = ledger.create_run(request_of("gadm", "/a", "/b"), "identity")
     run = ledger.run(run_id)

@@ -93,19 +93,23 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         server.stop()
 
 
+NewWarehouse = Callable[..., Warehouse]
+
+
 @pytest.fixture(scope="session")
 def new_warehouse(
     postgres: servers.Postgres, redis_port: int, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], Warehouse]:
-    """Return a maker of warehouses, each with a database, a queue and a home of its own."""
+) -> NewWarehouse:
+    """Return a maker of warehouses, each with a database, a queue and a home of its own; empty, or a copy of another."""
     made: list[int] = []
 
-    def make() -> Warehouse:
+    def make(copied: Warehouse | None = None) -> Warehouse:
+        template = copied.env["PGDATABASE"] if copied else "with_postgis"
         made.append(len(made))
         number, home = len(made), tmp_path_factory.mktemp("warehouse")
         name, admin = f"warehouse_{number}", f"host=127.0.0.1 port={postgres.port} user=warehouse dbname="
         with psycopg.connect(admin + "postgres", autocommit=True) as connection:
-            connection.execute(f"create database {name} template with_postgis")  # type: ignore[arg-type]
+            connection.execute(f"create database {name} template {template}")  # type: ignore[arg-type]
         env = {
             **os.environ,
             "WAREHOUSE_TARGET": "postgres",
@@ -144,6 +148,26 @@ class World:
             f"--source=gadm={self.address}/{self.boundaries}",
             f"--source=timezones={self.address}/{self.timezones}",
         ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A warehouse on PostGIS after the main job, with what the commands printed."""
+
+    warehouse: Warehouse
+    first: str
+    second: str
+    build: str
+
+
+@pytest.fixture(scope="session")
+def main_job(new_warehouse: NewWarehouse, world: World) -> Job:
+    """The main job, done once: load the world and its time zones, load them again, build. Tests change copies of it."""
+    warehouse = new_warehouse()
+    first = warehouse.ingest("gadm", "timezones", *world.options).stdout
+    second = warehouse.ingest("gadm", "timezones", *world.options).stdout
+    build = warehouse.dbt("build").stdout
+    return Job(warehouse, first, second, build)
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):

@@ -9,7 +9,7 @@ import pytest
 
 from ingest import settings
 from scripts import digest_marts
-from tests.integration.conftest import Warehouse
+from tests.integration.conftest import NewWarehouse
 
 pytestmark = pytest.mark.servers
 ROWS = (
@@ -19,7 +19,7 @@ ROWS = (
 
 
 @pytest.fixture(scope="module")
-def digest_of(new_warehouse: Callable[[], Warehouse]) -> Callable[[Sequence[str]], str]:
+def digest_of(new_warehouse: NewWarehouse) -> Callable[[Sequence[str]], str]:
     """Return a function that writes a mart anew and returns what is printed of it."""
     warehouse = new_warehouse()
     assert warehouse.dsn is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -12,7 +11,7 @@ import pytest
 
 from ingest import __version__
 from tests.conftest import ROOT
-from tests.integration.conftest import Warehouse
+from tests.integration.conftest import NewWarehouse, Warehouse
 
 pytestmark = pytest.mark.servers
 
@@ -21,7 +20,7 @@ TABLES = ("ingest_runs", "ingest_files", "ingest_slices", "ingest_errors", "inge
 
 
 @pytest.fixture
-def old(new_warehouse: Callable[[], Warehouse]) -> Warehouse:
+def old(new_warehouse: NewWarehouse) -> Warehouse:
     """A warehouse with the ledger of the first edition."""
     warehouse = new_warehouse()
     with psycopg.connect(str(warehouse.dsn)) as connection:
@@ -46,7 +45,7 @@ def held(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_the_next_command_brings_it_up_to_date_and_keeps_what_it_holds(
-    old: Warehouse, new_warehouse: Callable[[], Warehouse]
+    old: Warehouse, new_warehouse: NewWarehouse
 ) -> None:
     before = held(old)
     assert all(before.values())

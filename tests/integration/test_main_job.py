@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, SHARED_DATA
 from tests.fixtures import boundaries
 from tests.integration import marts
-from tests.integration.conftest import Warehouse, World
+from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
 
 REAL_COUNTRY_FILES = {
     "shapefiles": "gadm41_TGO_shp.zip",
@@ -44,23 +44,10 @@ def declared_keys(warehouse: Warehouse) -> dict[str, int]:
     )
 
 
-@dataclass(frozen=True)
-class Job:
-    """A warehouse after the main job, with what the commands printed."""
-
-    warehouse: Warehouse
-    first: str
-    second: str
-    build: str
-
-
 @pytest.fixture(scope="module")
-def job(new_warehouse: Callable[[], Warehouse], world: World) -> Job:
-    warehouse = new_warehouse()
-    first = warehouse.ingest("gadm", "timezones", *world.options).stdout
-    second = warehouse.ingest("gadm", "timezones", *world.options).stdout
-    build = warehouse.dbt("build").stdout
-    return Job(warehouse, first, second, build)
+def job(main_job: Job, new_warehouse: NewWarehouse) -> Job:
+    """A copy of what the main job made, to be changed at will."""
+    return replace(main_job, warehouse=new_warehouse(main_job.warehouse))
 
 
 def test_the_ingest_prints_the_rows_of_every_level_and_of_the_zones(job: Job, world: World) -> None:
@@ -172,9 +159,7 @@ def test_the_docs_page_shows_every_mart(job: Job) -> None:
     assert {node["metadata"]["name"] for node in catalog["nodes"].values()} >= set(marts.TABLES)
 
 
-def test_the_reference_engine_gives_the_same_marts(
-    job: Job, world: World, new_warehouse: Callable[[], Warehouse]
-) -> None:
+def test_the_reference_engine_gives_the_same_marts(job: Job, world: World, new_warehouse: NewWarehouse) -> None:
     other = new_warehouse()
     other.ingest("gadm", "timezones", *world.options, "--engine", "geopandas")
     other.dbt("build")
@@ -196,9 +181,7 @@ def test_staging_that_lost_its_rows_stops_the_build_and_leaves_the_marts(job: Jo
     assert every_row(job.warehouse) == before
 
 
-def test_a_database_without_postgis_is_told_with_what_to_do(
-    new_warehouse: Callable[[], Warehouse], world: World
-) -> None:
+def test_a_database_without_postgis_is_told_with_what_to_do(new_warehouse: NewWarehouse, world: World) -> None:
     warehouse = new_warehouse()
     assert warehouse.dsn is not None
     with psycopg.connect(warehouse.dsn) as connection:
@@ -211,7 +194,7 @@ def test_a_database_without_postgis_is_told_with_what_to_do(
 
 
 @pytest.fixture
-def consumer(new_warehouse: Callable[[], Warehouse]) -> Iterator[Warehouse]:
+def consumer(new_warehouse: NewWarehouse) -> Iterator[Warehouse]:
     """A warehouse on whose queue a consumer with two workers runs."""
     warehouse = new_warehouse()
     warehouse.ingest("status")
@@ -251,7 +234,7 @@ def test_an_asynchronous_run_returns_its_id_and_its_status_ends_as_published(con
 
 
 def test_an_asynchronous_run_without_a_consumer_brings_its_own_and_sends_it_home(
-    new_warehouse: Callable[[], Warehouse], world: World
+    new_warehouse: NewWarehouse, world: World
 ) -> None:
     warehouse = new_warehouse()
     run_id = warehouse.ingest("timezones", *world.options[1:], "--async").stdout.strip()
@@ -280,7 +263,7 @@ def country_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("kind", ["shapefiles", "geopackage", "geojson"])
 def test_the_small_files_of_a_country_load_and_build(
-    kind: str, country_files: dict[str, Path], new_warehouse: Callable[[], Warehouse]
+    kind: str, country_files: dict[str, Path], new_warehouse: NewWarehouse
 ) -> None:
     warehouse = new_warehouse()
     warehouse.ingest("gadm", "--source", str(country_files[kind]))

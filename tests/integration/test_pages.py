@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import ROOT
-from tests.integration.conftest import SAMPLE_COUNTS, Warehouse
+from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
 
 pytestmark = pytest.mark.servers
 
@@ -79,7 +79,7 @@ def dashboard(warehouse: Warehouse) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(new_warehouse: Callable[[], Warehouse], browser: Browser) -> Iterator[tuple[Warehouse, dict[str, bool]]]:
+def watched(new_warehouse: NewWarehouse, browser: Browser) -> Iterator[tuple[Warehouse, dict[str, bool]]]:
     """A warehouse that was loaded while the dashboard was open, and what was seen in it at each width."""
     warehouse, seen = new_warehouse(), {}
     warehouse.ingest("status")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.integration import marts
-from tests.integration.conftest import Warehouse, World
+from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
 
 pytestmark = pytest.mark.servers
 LEVELS = range(6)
@@ -35,14 +35,13 @@ Floats = npt.NDArray[np.float64]
 
 
 @pytest.fixture(scope="module")
-def both(new_warehouse: Callable[[], Warehouse], world: World) -> tuple[Warehouse, Warehouse]:
+def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Warehouse, Warehouse]:
     """One warehouse on PostGIS and one on DuckDB, loaded from the same files and built."""
-    postgres, embedded = new_warehouse(), new_warehouse()
+    embedded = new_warehouse()
     embedded.env["WAREHOUSE_TARGET"] = "embedded"
-    for warehouse in (postgres, embedded):
-        warehouse.ingest("gadm", "timezones", *world.options)
-        warehouse.dbt("build")
-    return postgres, embedded
+    embedded.ingest("gadm", "timezones", *world.options)
+    embedded.dbt("build")
+    return new_warehouse(main_job.warehouse), embedded
 
 
 @pytest.fixture(scope="module")

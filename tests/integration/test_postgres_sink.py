@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from ingest.sinks import Staging, get, postgres
 from ingest.sinks.postgres import PostgresSink
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, claimed_slice, expire_leases, planned_slice
-from tests.integration.conftest import Warehouse
+from tests.integration.conftest import NewWarehouse, Warehouse
 
 pytestmark = pytest.mark.servers
 LEVEL_1 = catalog.get("gadm").table(1)
@@ -75,7 +75,7 @@ class Target:
 
 
 @pytest.fixture(scope="module")
-def warehouse(new_warehouse: Callable[[], Warehouse]) -> Iterator[Warehouse]:
+def warehouse(new_warehouse: NewWarehouse) -> Iterator[Warehouse]:
     """A database whose connections of this process are closed at the end."""
     made = new_warehouse()
     yield made

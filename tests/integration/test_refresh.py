@@ -17,8 +17,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
-from tests.fixtures.webhook import Webhook, listening
-from tests.integration.conftest import Warehouse
+from tests.fixtures.webhook import Webhook
+from tests.integration.conftest import NewWarehouse, Warehouse
 
 SECONDS = 120
 
@@ -27,13 +27,6 @@ SECONDS = 120
 def publisher() -> Iterator[Publisher]:
     """The publisher of a world that fits into a test."""
     with serving(b"") as found:
-        yield found
-
-
-@pytest.fixture
-def webhook() -> Iterator[Webhook]:
-    """The webhook that is told."""
-    with listening() as found:
         yield found
 
 
@@ -124,7 +117,7 @@ def test_a_worker_with_a_schedule_refreshes_by_itself(
 
 @pytest.mark.servers
 def test_on_postgresql_too_a_failed_run_is_told_once(
-    new_warehouse: Callable[[], Warehouse], webhook: Webhook, tmp_path: Path
+    new_warehouse: NewWarehouse, webhook: Webhook, tmp_path: Path
 ) -> None:
     warehouse = new_warehouse()
     warehouse.env["ALERT_WEBHOOK"] = webhook.url

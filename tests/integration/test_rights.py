@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
 from tests.integration import marts
-from tests.integration.conftest import Warehouse, World
+from tests.integration.conftest import NewWarehouse, Warehouse, World
 
 pytestmark = pytest.mark.servers
 
@@ -92,7 +92,7 @@ class Divided:
 
 
 @pytest.fixture(scope="module")
-def divided(new_warehouse: Callable[[], Warehouse], world: World) -> Divided:
+def divided(new_warehouse: NewWarehouse, world: World) -> Divided:
     warehouse = new_warehouse()
     warehouse.ingest("init")
     again = warehouse.ingest("init").stdout
@@ -213,7 +213,7 @@ def test_a_role_that_may_not_load_is_told_so_without_a_traceback(divided: Divide
         assert "Traceback" not in failed.stderr
 
 
-def test_a_dry_run_prints_the_sql_and_changes_nothing(new_warehouse: Callable[[], Warehouse]) -> None:
+def test_a_dry_run_prints_the_sql_and_changes_nothing(new_warehouse: NewWarehouse) -> None:
     warehouse = new_warehouse()
     printed = warehouse.ingest("init", "--dry-run", "--loader", 'odd"na me').stdout
     assert 'create role "odd""na me" login;' in printed
@@ -222,9 +222,7 @@ def test_a_dry_run_prints_the_sql_and_changes_nothing(new_warehouse: Callable[[]
     assert warehouse.one("select count(*) from pg_namespace where nspname = 'raw'") == 0
 
 
-def test_a_warehouse_that_one_user_has_filled_is_divided_afterwards(
-    new_warehouse: Callable[[], Warehouse], world: World
-) -> None:
+def test_a_warehouse_that_one_user_has_filled_is_divided_afterwards(new_warehouse: NewWarehouse, world: World) -> None:
     warehouse = new_warehouse()
     warehouse.ingest("timezones", *world.options[1:])
     warehouse.dbt("seed")
@@ -238,7 +236,7 @@ def test_a_warehouse_that_one_user_has_filled_is_divided_afterwards(
     assert not refused(as_role(warehouse, READER), "select from marts.timezones")
 
 
-def test_an_owner_of_the_database_who_is_no_superuser_can_init(new_warehouse: Callable[[], Warehouse]) -> None:
+def test_an_owner_of_the_database_who_is_no_superuser_can_init(new_warehouse: NewWarehouse) -> None:
     warehouse = new_warehouse()
     assert warehouse.dsn is not None
     with psycopg.connect(warehouse.dsn, autocommit=True) as connection:
@@ -255,7 +253,7 @@ def test_an_owner_of_the_database_who_is_no_superuser_can_init(new_warehouse: Ca
     assert refused(owner, "select from raw.ingest_runs")
 
 
-def test_who_may_not_init_is_told_what_to_do_and_nothing_is_changed(new_warehouse: Callable[[], Warehouse]) -> None:
+def test_who_may_not_init_is_told_what_to_do_and_nothing_is_changed(new_warehouse: NewWarehouse) -> None:
     warehouse = new_warehouse()
     warehouse.ingest("init", "--dry-run")
     assert warehouse.dsn is not None
@@ -286,9 +284,7 @@ def everything_written(warehouse: Warehouse) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("target", ["embedded", "postgres"])
-def test_no_secret_is_printed_noted_or_logged(
-    new_warehouse: Callable[[], Warehouse], publisher: Publisher, target: str
-) -> None:
+def test_no_secret_is_printed_noted_or_logged(new_warehouse: NewWarehouse, publisher: Publisher, target: str) -> None:
     warehouse = new_warehouse()
     secret = "5ecret-that-5igns-ta5ks"
     warehouse.env.update(WAREHOUSE_TARGET=target, PGPASSWORD=PASSWORD, INGEST_SECRET=secret)
@@ -322,7 +318,7 @@ def test_no_secret_is_printed_noted_or_logged(
 
 
 def test_an_unchanged_signed_address_is_noticed_and_one_with_another_signature_is_loaded(
-    new_warehouse: Callable[[], Warehouse], publisher: Publisher
+    new_warehouse: NewWarehouse, publisher: Publisher
 ) -> None:
     warehouse = new_warehouse()
     address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
@@ -334,7 +330,7 @@ def test_an_unchanged_signed_address_is_noticed_and_one_with_another_signature_i
 
 
 def test_an_address_that_redis_has_forgotten_is_given_again_to_resume(
-    new_warehouse: Callable[[], Warehouse], publisher: Publisher
+    new_warehouse: NewWarehouse, publisher: Publisher
 ) -> None:
     warehouse = new_warehouse()
     address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
@@ -382,7 +378,7 @@ class Attack:
 
 
 def test_a_forged_task_is_refused_before_it_is_unpickled_and_the_consumer_goes_on(
-    new_warehouse: Callable[[], Warehouse], publisher: Publisher, tmp_path: Path
+    new_warehouse: NewWarehouse, publisher: Publisher, tmp_path: Path
 ) -> None:
     warehouse = new_warehouse()
     path = tmp_path / "was-here"
