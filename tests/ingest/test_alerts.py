@@ -119,6 +119,17 @@ def test_a_release_that_the_refresh_has_loaded_is_told_once(
     assert message["text"].startswith(f"gadm 4.1 was loaded: 1,234 rows, run {run_id}.")
 
 
+def test_a_release_that_another_has_replaced_meanwhile_is_told_too(
+    told: Settings, ledger: Ledger, webhook: Webhook, request_of: MakeRequest
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    ledger.expect_alert(alerts.RELEASE_LOADED, run_id)
+    ledger.set_state(run_id, RunState.PUBLISHED, rows_loaded=1234)
+    ledger.set_state(run_id, RunState.SUPERSEDED, only_from=(RunState.PUBLISHED,))
+    alerts.notice(told, ledger)
+    assert [message["run_id"] for message in webhook.of("release_loaded")] == [run_id]
+
+
 def test_a_refresh_that_failed_is_told_as_a_failure(
     told: Settings, ledger: Ledger, webhook: Webhook, failed: str
 ) -> None:

@@ -272,6 +272,15 @@ def test_a_failed_run_is_retried_with_the_same_request(
     assert asked == [request]
 
 
+def test_a_run_that_has_not_ended_is_not_retried(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "start", lambda *_arguments, **_options: pytest.fail("was loaded twice at once"))
+    run_id = loading_run(ledger, request_of())
+    browser.press(f"/runs/{run_id}/retry", browser.token(f"/runs/{run_id}"))
+    assert f"Run {run_id} has not ended." in browser.get()
+
+
 def test_a_run_with_a_signed_address_is_retried_on_the_command_line(
     browser: Browser, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,10 +347,11 @@ def test_the_chart_runs_from_ten_minutes_ago_to_now() -> None:
 def test_a_consumer_that_is_silent_is_shown_as_dead(browser: Browser, ledger: Ledger, settings: Settings) -> None:
     queue, now = consumer.queue_id(settings), ledger.now()
     ledger.heartbeat(queue, 2)
-    gone = {"consumer": "another.host:7", "queue_id": queue, "workers": 4, "started_at": now}
+    gone = {"consumer": "another.host:7", "queue_id": queue, "workers": 4, "started_at": now - timedelta(hours=3)}
     with ledger.transaction() as connection:
         connection.execute(consumers.insert().values(heartbeat_at=now - timedelta(minutes=1), **gone))
-    states = re.findall(r'<span class="state \w+">(\w+)</span>', browser.events()["workers"])
-    assert states == ["alive", "dead"]
+    shown = browser.events()["workers"]
+    assert re.findall(r'<span class="state \w+">(\w+)</span>', shown) == ["alive", "dead"]
+    assert re.findall(r"<td>(now|[\d:]+)(?: s)?(?: ago)?</td>", shown)[-1].startswith("1:")
     assert re.search(r"<b>2</b><span>worker processes alive", browser.get())
     assert re.search(r"<b>1</b><span>consumer gone", browser.get())

@@ -98,6 +98,16 @@ def test_a_server_without_validators_is_never_resumed(publisher: Publisher, tmp_
     assert [asked.headers.get("Range") for asked in publisher.downloads()] == [None, None]
 
 
+def test_what_a_redirect_says_of_itself_is_not_taken_for_the_file(publisher: Publisher, tmp_path: Path) -> None:
+    def redirects(handler: answers.Handler) -> None:
+        handler.reply(302, headers={"Location": publisher.url("elsewhere.zip"), "ETag": '"of the redirect"'})
+
+    publisher.etag = ""
+    publisher.next_answers = [redirects, answers.breaks_off_after(4000)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    assert {asked.headers.get("Range") for asked in publisher.downloads()} == {None}
+
+
 def test_a_part_that_was_not_asked_for_is_not_written_into_the_file(publisher: Publisher, tmp_path: Path) -> None:
     publisher.next_answers = [answers.breaks_off_after(4000), answers.sends_range(2000, 2999)]
     assert bring(publisher, tmp_path).path.read_bytes() == BODY
@@ -131,7 +141,7 @@ def test_an_unneeded_part_beyond_the_end_is_begun_anew(publisher: Publisher, tmp
     assert bring(publisher, tmp_path).path.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("code", [401, 403, 404, 410])
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 410])
 def test_a_file_that_is_not_there_is_asked_for_once(publisher: Publisher, tmp_path: Path, code: int) -> None:
     publisher.next_answers = [answers.status(code)] * http.ATTEMPTS
     with pytest.raises(SourceUnavailable, match=f"answered {code}") as caught:

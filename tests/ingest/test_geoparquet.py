@@ -136,6 +136,15 @@ def test_no_smallest_and_largest_geometry_is_sought(
     assert without == ["geom"]
 
 
+def test_no_dictionary_of_geometry_is_made(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1)
+    columns = pq.read_metadata(folder(settings, staging) / "slice-0000.parquet").row_group(0).to_dict()["columns"]
+    with_dictionary = {column["path_in_schema"]: "RLE_DICTIONARY" in column["encodings"] for column in columns}
+    assert (with_dictionary["geom"], with_dictionary["country"]) == (False, True)
+
+
 def test_every_table_can_be_read_before_anything_is_loaded(
     ledger: Ledger, sink: GeoParquetSink, settings: Settings
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +81,9 @@ def warehouse(new_warehouse: NewWarehouse) -> Iterator[Warehouse]:
     found = settings.read_settings(made.env)
     assert found.postgres is not None
     Ledger(found)._engine.dispose()
-    with closing(postgres._sessions.pop(found.postgres.uri())):
-        pass
+    session = postgres._sessions.pop(found.postgres.uri(), None)
+    if session is not None:
+        session.close()
 
 
 @pytest.fixture
