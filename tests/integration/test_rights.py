@@ -151,7 +151,7 @@ def test_the_reader_reads_every_mart(divided: Divided, table: str) -> None:
 
 def test_the_reader_asks_where_a_point_and_a_name_is(divided: Divided) -> None:
     assert "no unit" in divided.reader.ingest("locate", "-30", "20").stdout
-    assert "No unit goes by" in divided.reader.ingest("find", "zzzzzz", expect=1).stderr
+    assert "No unit has a name" in divided.reader.ingest("find", "zzzzzz", expect=1).stderr
     with psycopg.connect(divided.reader.dsn or "") as connection:
         connection.execute("select * from marts.locate(0, 0)")
     assert divided.reader.one(
