@@ -57,7 +57,7 @@ def section(name: str, **values: Any) -> str:
 
 def plain(settings: Settings, text: str | None) -> str:
     """Return a text that may be shown: without secrets, and without queries of addresses."""
-    return faults.blotted(text or "", faults.secrets_of(settings))
+    return faults.redact(text or "", faults.secrets_of(settings))
 
 
 def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
