@@ -265,8 +265,8 @@ def test_a_test_message_arrives(
     [
         (("--test",), "", 1, "ALERT_WEBHOOK is not set"),
         (("--test",), f"http://127.0.0.1:1/{SECRET}", 1, "The webhook does not answer"),
-        ((), "http://host", 2, "either a TEXT or --test"),
-        (("a", "--test"), "http://host", 2, "either a TEXT or --test"),
+        ((), "http://host", 2, "either TEXT or --test"),
+        (("a", "--test"), "http://host", 2, "either TEXT or --test"),
     ],
 )
 def test_a_message_that_cannot_be_sent_ends_the_command_and_says_why(

@@ -135,7 +135,7 @@ def loading_run(ledger: Ledger, request: Request) -> str:
 
 def test_an_empty_ledger_says_how_to_begin(browser: Browser) -> None:
     text = browser.get()
-    assert "Nothing ran yet" in text
+    assert "Nothing has run yet" in text
     assert "--release sample" in text
 
 
@@ -212,8 +212,8 @@ def test_a_name_that_is_pointed_here_is_refused(browser: Browser) -> None:
 def test_a_button_does_what_it_says(browser: Browser, two_runs: tuple[str, str], rolled_back: list[str]) -> None:
     assert browser.press("/datasets/gadm/rollback", browser.token()) == 303
     assert rolled_back == ["gadm"]
-    assert "readers see the publication before" in browser.get()
-    assert "readers see the publication before" not in browser.get()
+    assert "readers see the previous publication again" in browser.get()
+    assert "readers see the previous publication again" not in browser.get()
 
 
 @pytest.mark.usefixtures("two_runs")
