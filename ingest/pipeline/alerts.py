@@ -80,7 +80,7 @@ def send_now(settings: Settings, text: str | None = None) -> None:
         When the webhook does not accept the message.
     """
     if not settings.alert_webhook:
-        raise SettingsError("ALERT_WEBHOOK is not set.", "Set it to the URL that alerts are to be posted to.")
+        raise SettingsError("ALERT_WEBHOOK is not set.", "Set it to the URL that receives alerts.")
     body = text or f"Test alert from admin-boundaries on {socket.gethostname()}."
     send(settings.alert_webhook, _message("message" if text else "test", f"{datetime.now(UTC):%Y%m%dt%H%M%S}", body))
 

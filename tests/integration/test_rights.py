@@ -367,7 +367,7 @@ from ingest.ledger import Request
 settings, ledger = runs.open_target()
 request = Request(dataset="gadm", release="4.1", engine="sedonadb", sources=(sys.argv[1],), scope="custom")
 hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-print(ledger.create_run(request, on_created=hand_over))
+print(ledger.create_run(request, None, on_created=hand_over))
 """
 
 
