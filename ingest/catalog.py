@@ -1,4 +1,4 @@
-"""The datasets that can be ingested, read from ``catalog.yaml``."""
+"""The datasets that can be loaded, as ``catalog.yaml`` describes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CATALOG = Path(__file__).with_name("catalog.yaml")
 
 @dataclass(frozen=True)
 class Column:
-    """A text column of a raw table and the names that publishers give it."""
+    """A text column of a raw table, with the names that it has in the source files."""
 
     name: str
     source: tuple[str, ...]
@@ -33,9 +33,9 @@ class Table:
     Attributes
     ----------
     name : str
-        Stable name in the schema ``raw``.
+        Name in the schema ``raw``; the same for every release.
     level : int or None
-        Level of the hierarchy, None for a flat dataset.
+        Level of the hierarchy; None for a flat dataset.
     columns : tuple of Column
         Text columns, in the order of the table.
     """
@@ -47,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a dataset: where its files are and how its layers are called."""
+    """One release of a dataset: the addresses of its files and the names of its layers."""
 
     name: str
     url: str
@@ -60,7 +60,7 @@ class Release:
 
 @dataclass(frozen=True)
 class Latest:
-    """Where the publisher's newest release is named: an address that redirects to it, and how to read its name."""
+    """How to find the newest release: an address that redirects to it, and a pattern that picks its name."""
 
     url: str
     pattern: re.Pattern[str]
@@ -87,7 +87,7 @@ class Dataset:
         return self.tables[0].level is not None
 
     def release(self, name: str | None = None) -> Release:
-        """Return a release by name, the default one unless named.
+        """Return a release by name, or the default release.
 
         Raises
         ------
@@ -96,7 +96,9 @@ class Dataset:
         """
         wanted = name or self.default_release
         for pattern, entry in self._releases.items():
-            if pattern == wanted or ("[" in pattern and re.fullmatch(pattern, wanted)):  # else "4.1" would match 4x1
+            if pattern == wanted or (
+                "[" in pattern and re.fullmatch(pattern, wanted)
+            ):  # without a bracket it is a plain name: "4.1" must not match 4x1
                 return Release(
                     name=wanted,
                     url=entry["url"],
@@ -109,7 +111,13 @@ class Dataset:
         raise UsageError(f"{self.name} has no release {wanted!r}.", did_you_mean(wanted, self._releases))
 
     def table(self, level: int | None) -> Table:
-        """Return the table of a level (None: the only table of a flat dataset)."""
+        """Return the table of a level; None means the single table of a flat dataset.
+
+        Raises
+        ------
+        LayerMissing
+            When the dataset has no such level.
+        """
         for table in self.tables:
             if table.level == level:
                 return table
@@ -132,18 +140,18 @@ def urls(
     dataset, release
         What to load.
     countries : sequence of str
-        ISO 3166-1 alpha-3 codes: the small per-country files instead of the world's.
+        ISO 3166-1 alpha-3 codes, to get the per-country files instead of the world file.
     variant : str
         Variant of a time zone release: ``now``, ``1970`` or ``all``.
     oceans : bool
-        Whether the zones cover the seas too.
+        Whether to include the zones of the oceans.
     root : Path
-        What a relative path in the catalog is relative to.
+        Folder that relative paths in the catalog start from.
 
     Returns
     -------
     tuple of str
-        URLs, or absolute paths of files that come with the project.
+        URLs, or absolute paths of files that come with the project, without checksums.
     """
     found = addresses(dataset, release, countries=countries, variant=variant, oceans=oceans, root=root)
     return tuple(first.partition("#sha256=")[0] for first, *_ in found)
@@ -158,10 +166,15 @@ def addresses(
     oceans: bool = True,
     root: Path = PROJECT_ROOT,
 ) -> tuple[tuple[str, ...], ...]:
-    """Return for each file of a release where it is: its address, then its mirrors in the order to try them.
+    """Return the addresses of each file of a release: the publisher's first, then the mirrors in the order to try them.
 
-    Takes what `urls` takes. Where the catalog knows the checksum of a file, every address of it ends in
-    ``#sha256=HEX``: a mirror cannot pass off another file.
+    The parameters are those of `urls`. If the catalog states the checksum of a file, all of its addresses end in
+    ``#sha256=HEX``, so that a mirror cannot serve another file.
+
+    Raises
+    ------
+    UsageError
+        When countries are given and the release has no per-country files.
     """
     words = {"release": release.name}
     if dataset.variants:
@@ -189,7 +202,7 @@ def datasets(path: Path = CATALOG) -> Mapping[str, Dataset]:
     Raises
     ------
     SettingsError
-        When the file is not a catalog.
+        When the file cannot be read as a catalog.
     """
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]

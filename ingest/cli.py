@@ -1,4 +1,4 @@
-"""Commands: parse, call, print, exit code; no logic."""
+"""The command line: parses arguments, calls the packages, prints, sets the exit code. It holds no logic of its own."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 
 class DatasetsOrCommand(click.Group):
-    """A group whose first word may also be a dataset: ``python -m ingest gadm`` loads it."""
+    """A group that also takes a dataset in place of a command: ``python -m ingest gadm`` loads it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``load`` before the arguments when they do not begin with a command."""
+        """Insert ``load`` when the first argument is neither a command nor an option of the group."""
         if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
             args = ["load", *args]
         return super().parse_args(ctx, args)
@@ -33,8 +33,8 @@ def cli() -> None:
 
     \b
     python -m ingest gadm                 load GADM's world download
-    python -m ingest gadm timezones       both datasets at once
-    python -m ingest status               what ran, and how it ended
+    python -m ingest gadm timezones       load both datasets side by side
+    python -m ingest status               list the latest runs
     """  # noqa: D301  click reads the escape as a character
 
 
@@ -56,7 +56,7 @@ def _levels(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
 def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
     for code in value:
         if not re.fullmatch(r"[A-Za-z]{3}", code):
-            raise click.BadParameter(f"{code!r} is no ISO 3166-1 alpha-3 code such as TGO.")
+            raise click.BadParameter(f"{code!r} is not an ISO 3166-1 alpha-3 code (example: TGO).")
     return tuple(code.upper() for code in value)
 
 
@@ -65,7 +65,7 @@ workers_to_start = click.option(
     type=click.IntRange(1, 64),
     default=3,
     show_default=True,
-    help="Workers to start where no consumer runs.",
+    help="Worker processes to start if no consumer is running.",
 )
 
 
@@ -79,15 +79,15 @@ workers_to_start = click.option(
     type=click.Choice(["now", "1970", "all"]),
     default="now",
     show_default=True,
-    help="Variant of the time zones.",
+    help="Time zones to keep apart: those that differ from now on, since 1970, or all.",
 )
-@click.option("--oceans/--no-oceans", default=True, show_default=True, help="Time zones over the seas, too.")
+@click.option("--oceans/--no-oceans", default=True, show_default=True, help="Include the time zones of the oceans.")
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="[DATASET=]PATH_OR_URL",
-    help="Another copy; may end in #sha256=HEX. Repeatable.",
+    help="Load this file or URL instead of the publisher's; append #sha256=HEX to verify it. Repeatable.",
 )
 @click.option(
     "--country",
@@ -95,15 +95,20 @@ workers_to_start = click.option(
     multiple=True,
     metavar="ISO3",
     callback=_countries,
-    help="Only this country's small file. Repeatable.",
+    help="Load the publisher's file of this country instead of the world's. Repeatable.",
 )
-@click.option("--levels", metavar="0-5", callback=_levels, help="Levels that must be loaded, such as 0-2 or 1,3.")
+@click.option(
+    "--levels",
+    metavar="0-5",
+    callback=_levels,
+    help="Levels to load, for example 0-2 or 1,3; fails if the source lacks one.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["sedonadb", "geopandas"]),
     default="sedonadb",
     show_default=True,
-    help="What reads the layers.",
+    help="Library that reads and cleans the layers.",
 )
 @workers_to_start
 @click.option(
@@ -111,10 +116,10 @@ workers_to_start = click.option(
     "is_validated",
     default=True,
     show_default=True,
-    help="Check the validity of geometry, repair and report what is invalid.",
+    help="Validate every geometry; repair and report the invalid ones.",
 )
-@click.option("--force", is_flag=True, help="Load again even what is unchanged.")
-@click.option("--async", "is_async", is_flag=True, help="Print the run's id and return at once.")
+@click.option("--force", is_flag=True, help="Load even if the source has not changed.")
+@click.option("--async", "is_async", is_flag=True, help="Print the ID of each run and return at once.")
 def load(
     datasets: Sequence[str],
     releases: Sequence[str],
@@ -129,7 +134,7 @@ def load(
     force: bool,
     is_async: bool,
 ) -> None:
-    """Load DATASETS into the staging tables and publish them."""
+    """Load DATASETS into the raw tables and publish them."""
     from ingest import catalog
     from ingest.pipeline import runs
 
@@ -154,7 +159,7 @@ def load(
 
 
 def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Sort ``[DATASET=]VALUE`` options by dataset; a value without one is for all that are loaded."""
+    """Sort ``[DATASET=]VALUE`` options by dataset; a value without a dataset applies to all of them."""
     from ingest import catalog
 
     sorted_values: dict[str, list[str]] = {name: [] for name in names}
@@ -162,7 +167,9 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
         name, mark, rest = value.partition("=")
         if mark and re.fullmatch(r"\w+", name) and name in catalog.datasets():
             if name not in sorted_values:
-                raise UsageError(f"An option is for {name}, which is not loaded.", f"Add {name} to the command.")
+                raise UsageError(
+                    f"An option is for {name}, which this command does not load.", f"Add {name} to the command."
+                )
             sorted_values[name].append(rest)
         else:
             for each in sorted_values.values():
@@ -171,12 +178,21 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
 
 
 @cli.command()
-@click.option("--workers", "-w", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes.")
 @click.option(
-    "--until-ended", "run_ids", multiple=True, metavar="RUN", help="Stop by itself once this run has ended. Repeatable."
+    "--workers", "-w", type=click.IntRange(1, 64), default=3, show_default=True, help="Number of worker processes."
 )
 @click.option(
-    "--refresh", "schedule", metavar="CRON", help='Look for new releases on this schedule (UTC), as in "0 3 * * *".'
+    "--until-ended",
+    "run_ids",
+    multiple=True,
+    metavar="RUN",
+    help="Stop once this run has ended. Repeatable: stop once all have.",
+)
+@click.option(
+    "--refresh",
+    "schedule",
+    metavar="CRON",
+    help='Check for new releases on this schedule (UTC), for example "0 3 * * *".',
 )
 def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
@@ -190,9 +206,9 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 
 @cli.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--watch", is_flag=True, help="Follow RUN, or every run that has not ended, to its end.")
+@click.option("--watch", is_flag=True, help="Follow RUN, or every run in progress, until it ends.")
 def status(run_id: str | None, watch: bool) -> None:
-    """Show the latest runs, or every slice of RUN."""
+    """Show the latest runs, or every file and slice of RUN."""
     from ingest.pipeline import runs
 
     settings, ledger = runs.open_target()
@@ -208,10 +224,14 @@ def status(run_id: str | None, watch: bool) -> None:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @workers_to_start
 @click.option(
-    "--source", "sources", multiple=True, metavar="URL", help="An address of RUN again, with its query. Repeatable."
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="URL",
+    help="Supply a source URL of RUN again, with its query string. Repeatable.",
 )
 def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
-    """Finish RUN, or every run whose workers are gone: what is loaded stays, what is missing is loaded."""
+    """Finish RUN, or every run in progress. Loaded slices stay; missing ones are loaded."""
     from ingest.pipeline import runs
 
     runs.resume(run_id, console, workers=workers, sources=sources)
@@ -220,7 +240,7 @@ def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
 @cli.command()
 @click.argument("dataset")
 def rollback(dataset: str) -> None:
-    """Return DATASET to the publication before the present one."""
+    """Return DATASET to its previous publication."""
     from ingest.pipeline import runs
 
     runs.rollback(dataset, console)
@@ -229,7 +249,7 @@ def rollback(dataset: str) -> None:
 @cli.command()
 @click.argument("run_id", metavar="RUN")
 def abandon(run_id: str) -> None:
-    """Give RUN up: it ends as failed, and what readers see stays."""
+    """Abandon RUN. It ends as failed; what readers see does not change."""
     from ingest.pipeline import runs
 
     runs.abandon(run_id, console)
@@ -237,19 +257,29 @@ def abandon(run_id: str) -> None:
 
 @cli.command()
 @click.option(
-    "--loader", default="boundaries_loader", show_default=True, metavar="ROLE", help="Owns raw and writes only there."
+    "--loader",
+    default="boundaries_loader",
+    show_default=True,
+    metavar="ROLE",
+    help="Role that owns the schema raw and writes only there.",
 )
 @click.option(
     "--transformer",
     default="boundaries_transformer",
     show_default=True,
     metavar="ROLE",
-    help="Reads raw; owns staging, intermediate, marts and seeds.",
+    help="Role that reads raw and owns staging, intermediate, marts and seeds.",
 )
-@click.option("--reader", default="boundaries_reader", show_default=True, metavar="ROLE", help="Reads marts, no more.")
-@click.option("--dry-run", is_flag=True, help="Print the SQL and change nothing.")
+@click.option(
+    "--reader",
+    default="boundaries_reader",
+    show_default=True,
+    metavar="ROLE",
+    help="Role that reads marts and nothing else.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the SQL without running it.")
 def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
-    """Create what is missing of PostGIS, schemas, roles and rights: once, as a superuser or the database's owner."""
+    """Create missing roles, schemas, permissions and PostGIS. Run it once, as a superuser or the database's owner."""
     from ingest import settings
     from ingest.setup import rights
 
@@ -260,7 +290,7 @@ def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
 @cli.command()
 @workers_to_start
 def refresh(workers: int) -> None:
-    """Look once whether a publisher has something new, and load it."""
+    """Check the publishers once, and load what is new."""
     from ingest.pipeline import runs
 
     runs.refresh_published(console, workers=workers)
@@ -275,22 +305,26 @@ def alert(text: str | None, is_test: bool) -> None:
     from ingest.pipeline import alerts
 
     if bool(text) == is_test:
-        raise UsageError("Give either a TEXT or --test.")
+        raise UsageError("Give either TEXT or --test.")
     alerts.send_now(settings.read_settings(), text)
-    console.say("The webhook took the message.")
+    console.say("The webhook accepted the message.")
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("lon", required=False)
 @click.argument("lat", required=False)
 @click.option(
-    "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="Many points, from CSV or GeoParquet."
+    "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="CSV or GeoParquet file of points."
 )
 @click.option(
-    "--output", "target", metavar="FILE", type=click.Path(path_type=Path), help="Where their answers go, same format."
+    "--output",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File to write the answers to, in the same format.",
 )
 def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None) -> None:
-    """Say in which units and time zones a point lies: LON and LAT in degrees, or the points of a file.
+    """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
 
     \b
     python -m ingest locate -66.1 18.4
@@ -316,7 +350,9 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
     if lon is None or lat is None:
-        raise UsageError("Give LON and LAT in degrees, as in: locate -66.1 18.4", "Many points: --input and --output.")
+        raise UsageError(
+            "Give LON and LAT in degrees, as in: locate -66.1 18.4", "For many points, use --input and --output."
+        )
     try:
         degrees = float(lon), float(lat)
     except ValueError as error:
@@ -325,23 +361,23 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
         ) from error
     if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
         swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
-        hint = "Longitude comes first." if swapped else "Longitude is -180 to 180, latitude -90 to 90."
-        raise UsageError(f"There is no longitude {lon} with latitude {lat}.", hint)
+        hint = "Longitude comes first." if swapped else "Longitude ranges from -180 to 180, latitude from -90 to 90."
+        raise UsageError(f"LON {lon}, LAT {lat} is outside the valid range.", hint)
     return degrees
 
 
 @cli.command()
 @click.argument("name")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many units.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of results.")
 def find(name: str, limit: int) -> None:
-    """Find units by NAME or its beginning, in any spelling that is known; accents do not matter."""
+    """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
     from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
 
     with open_warehouse(settings.read_settings()) as warehouse:
         found = warehouse.find(name, limit + 1)
     if not found:
-        raise NameUnknown(f"No unit goes by {name!r}, or by a name that begins so.", "Try its beginning only.")
+        raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
     rows = [
         (
             item.gid,
@@ -354,17 +390,25 @@ def find(name: str, limit: int) -> None:
     ]
     console.table(["gid", "level", "type", "name", "path"], rows)
     if len(found) > limit:
-        console.say(f"… and more: --limit {2 * limit} shows them.")
+        console.say(f"… and more. Use --limit {2 * limit} to see them.")
 
 
 @cli.command()
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder; `pictures` in the warehouse's home.")
 @click.option(
-    "--manifest", type=click.Path(path_type=Path), default="target/manifest.json", show_default=True, help="dbt's own."
+    "--output", "-o", type=click.Path(path_type=Path), help="Folder to write to.  [default: WAREHOUSE_HOME/pictures]"
 )
-@click.option("--page", type=click.Path(path_type=Path), help="Docs page to put them into: target/static_index.html.")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    default="target/manifest.json",
+    show_default=True,
+    help="dbt's manifest, which names the keys of the tables.",
+)
+@click.option(
+    "--page", type=click.Path(path_type=Path), help="Docs page to embed them in, such as target/static_index.html."
+)
 def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
-    """Draw maps, counts and the tables' diagram from the marts."""
+    """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
     from ingest import settings
     from ingest.ledger.ledger import Ledger
@@ -377,13 +421,20 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
 
 @cli.command()
 @click.argument("names", metavar="[MART]...", nargs=-1)
-@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="File: .parquet, .gpkg or .fgb.")
 @click.option(
-    "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."
+    "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .gpkg or .fgb."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=_countries,
+    help="Export only this country. Repeatable.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool) -> None:
-    """Write MARTs, or all levels, into a GeoParquet, GeoPackage or FlatGeobuf file."""
+    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file."""
     from admin_boundaries import export as exports
     from ingest import settings
 
@@ -391,17 +442,21 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; it asks for no password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=5555, show_default=True, help="Port; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5555,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--name", "names", multiple=True, metavar="HOST", help="Host name that it is reached by. Repeatable.")
-@click.option("--read-only", "is_read_only", is_flag=True, help="No buttons: look, and no more.")
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@click.option("--read-only", "is_read_only", is_flag=True, help="Show no buttons and accept no actions.")
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Workers that a button starts."
+    "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes that a button starts."
 )
 def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int) -> None:
-    """Serve a page that shows runs, slices and workers as they are."""
+    """Serve a live web page of runs, slices and workers."""
     from ingest import dashboard as pages
 
     pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say)
@@ -409,7 +464,7 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 
 @cli.command()
 def doctor() -> None:
-    """Check what the target needs, and say how to get what is missing."""
+    """Check what the target needs, and say how to fix what is missing."""
     from admin_boundaries import duckdb_spatial
     from ingest import settings
     from ingest.setup import doctor as checks
@@ -420,7 +475,7 @@ def doctor() -> None:
 
 
 def main() -> None:
-    """Run the command line; expected failures end with their message and exit code."""
+    """Run the command line. An expected failure prints its message and sets its exit code."""
     try:
         cli.main(prog_name="python -m ingest", standalone_mode=False)
     except IngestError as fault:
@@ -429,7 +484,7 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.Abort:
-        console.err.print("Interrupted. `python -m ingest status` shows what was left.")
+        console.err.print("Interrupted. `python -m ingest status` shows how far it got.")
         sys.exit(1)
     except click.ClickException as fault:
         fault.show()

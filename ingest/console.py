@@ -1,4 +1,4 @@
-"""The one place that prints for people."""
+"""Terminal output for people. Nothing else in `ingest` prints."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rich.table import Table
 
 from ingest.errors import IngestError, TargetUnavailable
 
-if TYPE_CHECKING:  # a question such as `locate` is answered without the ledger, which takes longer to import
+if TYPE_CHECKING:  # importing the ledger is slow, and commands such as `locate` do without it
     from rich.progress import Progress, TaskID
 
     from ingest.ledger import Ledger, Run, Slice
     from ingest.setup.doctor import Check
 
 POLL_SECONDS = 0.2
-QUIET_SECONDS = 5.0  # without a heartbeat from any consumer for so long, the watch ends
-OUTAGE_SECONDS = 60.0  # a database that restarts is waited for
-LINE_SECONDS = 5.0  # how often a run that is watched without a terminal says where it is
+QUIET_SECONDS = 5.0  # watching stops after this long without a live consumer
+OUTAGE_SECONDS = 60.0  # how long to wait for a database that restarts
+LINE_SECONDS = 5.0  # how often progress is printed where there is no terminal
 
-WIDTH = 160  # at least: a run's id must never be cut, a narrow terminal wraps it
+WIDTH = 160  # minimum, so that run ids are never cut off; a narrow terminal wraps the line
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, WIDTH)
@@ -31,7 +31,7 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def error(fault: IngestError) -> None:
-    """Print what failed, and what to do about it, to standard error."""
+    """Print the message and the hint of an error to standard error."""
     err.print(f"[bold red]error:[/] {_plain(fault.message)}")
     if fault.hint:
         err.print(_plain(fault.hint))
@@ -43,16 +43,21 @@ def say(text: str) -> None:
 
 
 def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
-    """Show a bar per layer until all runs have ended; a plain line now and then where there is no terminal.
+    """Show a progress bar per layer until all runs have ended; without a terminal, print a line every few seconds.
 
     Parameters
     ----------
     ledger : Ledger
-        Where the runs are.
+        Ledger that holds the runs.
     run_ids : sequence of str
-        The runs.
+        The runs to watch.
     is_alive : callable
-        Whether a worker is still there; the watch ends when none is.
+        Returns whether any worker is alive. Watching stops when none has been for `QUIET_SECONDS`.
+
+    Raises
+    ------
+    TargetUnavailable
+        When the database does not answer for `OUTAGE_SECONDS`.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -68,33 +73,33 @@ def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) 
     )
     bars: dict[tuple[str, str], TaskID] = {}
     with Progress(*columns, console=err, disable=not err.is_terminal) as shown:
-        said = answered = worked = time.monotonic()
+        printed_at = answered_at = alive_at = time.monotonic()
         while True:
             try:
                 runs = [ledger.run(run_id) for run_id in run_ids]
                 slices = {run_id: ledger.slices(run_id) for run_id in run_ids}
-                answered = time.monotonic()
-                worked = answered if is_alive() else worked
+                answered_at = time.monotonic()
+                alive_at = answered_at if is_alive() else alive_at
             except TargetUnavailable:
-                if time.monotonic() - answered > OUTAGE_SECONDS:
+                if time.monotonic() - answered_at > OUTAGE_SECONDS:
                     raise
-                worked = time.monotonic()  # no heartbeat can reach a database that is away
+                alive_at = time.monotonic()  # workers cannot send heartbeats during an outage
                 time.sleep(POLL_SECONDS)
                 continue
-            is_time = not err.is_terminal and time.monotonic() - said > LINE_SECONDS
+            is_time = not err.is_terminal and time.monotonic() - printed_at > LINE_SECONDS
             for run in runs:
                 _show(shown, bars, run, slices[run.run_id])
                 if is_time:
                     err.print(progress.line(run, slices[run.run_id], datetime.now(UTC)))
             if is_time:
-                said = time.monotonic()
-            if all(run.state.has_ended for run in runs) or answered - worked > QUIET_SECONDS:
+                printed_at = time.monotonic()
+            if all(run.state.has_ended for run in runs) or answered_at - alive_at > QUIET_SECONDS:
                 return
             time.sleep(POLL_SECONDS)
 
 
 def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: Run, rows: Sequence[Slice]) -> None:
-    """Bring the bars of a run up to date: what its files do until it is planned, then one for each layer."""
+    """Update the progress bars of a run: one for its files until the run is planned, then one per layer."""
     from ingest.ledger import progress
 
     run_id = run.run_id
@@ -121,7 +126,7 @@ def _show(shown: Progress, bars: dict[tuple[str, str], TaskID], run: Run, rows: 
 
 
 def published(ledger: Ledger) -> str:
-    """Return a sentence for each dataset that says which release readers see, and since when."""
+    """Return a sentence for each dataset: which release readers see, and when it was published."""
     from ingest import catalog
 
     found = [ledger.published_run(name) for name in catalog.datasets()]
@@ -135,7 +140,7 @@ def published(ledger: Ledger) -> str:
 
 
 def summary(ledger: Ledger, run: Run, target: str) -> None:
-    """Print one line that says what a run came to; it can be pasted into an issue."""
+    """Print the outcome of a run in one line, made to be pasted into an issue."""
     from ingest.ledger import progress
 
     say(progress.summary(run, ledger.slices(run.run_id), target))
@@ -184,7 +189,7 @@ def runs(rows: Sequence[Run]) -> None:
 
 
 def run(ledger: Ledger, found: Run, target: str) -> None:
-    """Print a run with its files and slices, and the line that sums it up."""
+    """Print a run with its files and slices, and its summary."""
     say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
     if found.error:
         say(f"error: {found.error}")
@@ -192,7 +197,7 @@ def run(ledger: Ledger, found: Run, target: str) -> None:
         cached = ", from the cache" if file.was_cached else ""
         say(f"file {file.file_no}: {file.source}, {file.state}{cached}, {_megabytes(file.bytes)} MB, by {file.worker}")
     table = Table("slice", "table", "source", "state", box=None, pad_edge=False)
-    for name in ("rows", "MB", "seconds", "tries"):
+    for name in ("rows", "MB", "seconds", "attempts"):
         table.add_column(name, justify="right")
     table.add_column("worker")
     for item in ledger.slices(found.run_id):
@@ -212,13 +217,13 @@ def run(ledger: Ledger, found: Run, target: str) -> None:
 
 
 def points_done(rows: int) -> None:
-    """Say how many rows are done, on one line of a terminal; nothing where there is none."""
+    """Update a count of rows on one line of the terminal; print nothing where there is no terminal."""
     if err.is_terminal:
         err.print(f"{rows} rows", end="\r")
 
 
 def location(found: Mapping[str, Any]) -> None:
-    """Print where a point is, by the columns of the answer: its units from the country down, then its time zones."""
+    """Print what lies at a point: the units from the country down, then the time zones."""
     table = Table(box=None, pad_edge=False, show_header=False)
     names = (found["path"] or "").split(" > ")
     keys = [found[f"gid_{level}"] for level in range(6) if found[f"gid_{level}"]]
@@ -233,7 +238,7 @@ def location(found: Mapping[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of text."""
+    """Print a table of text."""
     shown = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*map(_plain, row))
@@ -241,7 +246,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def check(found: Check) -> None:
-    """Print one line of the doctor's, and what to do where something is wrong."""
+    """Print the result of one check of the doctor, and the fix if it failed."""
     mark = "[green]ok[/]     " if found.is_good else "[red]missing[/]" if found.is_needed else "[yellow]warning[/]"
     out.print(f"{mark} {_plain(found.what)}: {_plain(found.detail)}")
     if not found.is_good:

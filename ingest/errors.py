@@ -1,7 +1,7 @@
-"""Every way in which an ingest can fail, as a type.
+"""Every expected failure is a type here.
 
-A message says what is wrong and where; ``hint`` says what to do about it. Which faults may pass by themselves, so
-that a task is worth repeating, stands in `ingest.pipeline.retries`.
+A message says what is wrong and where; ``hint`` says what to do about it. `ingest.pipeline.retries` says which faults
+are worth a retry.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class IngestError(Exception):
-    """Base of all expected failures.
+    """Base class of all expected failures.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class IngestError(Exception):
 
 
 class UsageError(IngestError):
-    """The command was given something it does not take."""
+    """The command was called with invalid arguments."""
 
     exit_code = 2
 
@@ -43,51 +43,51 @@ class SettingsError(IngestError):
 
 
 class TargetUnavailable(IngestError):
-    """The database or the queue does not answer, or lacks what is needed."""
+    """The database or the queue does not answer, or lacks something that is needed."""
 
 
 class DiskFull(IngestError):
-    """A disk that rows are written to has no room left."""
+    """The disk that rows are written to is full."""
 
 
 class PermissionMissing(IngestError):
-    """The database does not allow this user to do it."""
+    """The database user lacks a permission."""
 
 
 class SourceUnavailable(IngestError):
-    """A file cannot be had for good: no such address, no such path, no right to it."""
+    """A file cannot be fetched, and a retry would not help: wrong address, wrong path or no access."""
 
 
 class SourceInterrupted(SourceUnavailable):
-    """A transfer failed in a way that may pass: worth another try."""
+    """A transfer failed for a reason that may be temporary: worth a retry."""
 
 
 class ChecksumMismatch(IngestError):
-    """A file is not the one that was asked for."""
+    """A file does not have the expected checksum."""
 
 
 class ArchiveInvalid(IngestError):
-    """An archive is damaged, or would write where it must not."""
+    """An archive is damaged, or would write outside its folder."""
 
 
 class FormatUnknown(IngestError):
-    """A file is none of the formats that are read."""
+    """A file is not in a supported format."""
 
 
 class LayerMissing(IngestError):
-    """A layer that was asked for is not in the source."""
+    """The source lacks a requested layer."""
 
 
 class SchemaDrift(IngestError):
-    """A layer lacks a column, or holds other geometry than polygons."""
+    """A layer lacks a required column, or holds geometries other than polygons."""
 
 
 class SourceDamaged(IngestError):
-    """A layer could be opened, and not be read to its end."""
+    """A layer could be opened but not read to its end."""
 
 
 class CountMismatch(IngestError):
-    """Rows read, loaded and counted do not agree."""
+    """The numbers of rows read, loaded and counted disagree."""
 
 
 class LedgerTooNew(IngestError):
@@ -95,39 +95,39 @@ class LedgerTooNew(IngestError):
 
 
 class RunNotFound(IngestError):
-    """No run goes by this id."""
+    """There is no such run, or no publication to return to."""
 
 
 class RunInProgress(IngestError):
-    """Another run of the same dataset has not ended."""
+    """Another run of the same dataset is in progress."""
 
 
 class MartsMissing(IngestError):
-    """The marts that are asked were never built."""
+    """The marts have not been built."""
 
 
 class NameUnknown(IngestError):
-    """No unit goes by the name."""
+    """No unit has this name."""
 
 
 class SliceTaken(IngestError):
-    """Another worker has taken the slice over; what this one loaded is discarded."""
+    """Another worker has claimed the slice; the rows that this one loaded are discarded."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word, or all of them.
+    """Return a hint that names the most similar known word, or lists all of them.
 
     Parameters
     ----------
     word : str
-        What was written.
+        The word as the user typed it.
     known : iterable of str
-        What could have been meant.
+        The valid words.
 
     Returns
     -------
     str
-        A sentence; never empty as long as anything is known.
+        A sentence; empty only if ``known`` is.
     """
     choices = sorted(known)
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)

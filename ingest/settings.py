@@ -1,4 +1,4 @@
-"""The only reader of the environment and of the dbt profile."""
+"""Settings from the environment and the dbt profile. Nothing else reads these two."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ingest.errors import SettingsError, did_you_mean
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROFILE = "admin_boundaries"
 
-# Batches come and go by the thousand: glibc keeps their memory for the next one instead of returning it, and asks for
-# large pages. What is above 32 MiB still goes back at once. docker/Dockerfile says the same for workers in containers.
+# A worker allocates and frees thousands of batches: with these settings glibc keeps freed memory for the next batch
+# instead of returning it to the system, and asks for large pages. Blocks above 32 MiB are still returned at once.
+# docker/Dockerfile sets the same for workers in containers.
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(32 << 20),
@@ -29,7 +30,7 @@ ALLOCATOR = {
 
 @dataclass(frozen=True)
 class Postgres:
-    """Where PostgreSQL is, as libpq names it."""
+    """A PostgreSQL connection, in the terms of libpq."""
 
     host: str
     port: int
@@ -39,11 +40,11 @@ class Postgres:
 
     @property
     def place(self) -> str:
-        """The server and database, without the password, for messages."""
+        """User, server and database without the password, for messages."""
         return f"{self.user}@{self.host}:{self.port}/{self.dbname}"
 
     def uri(self) -> str:
-        """Return a libpq connection URI; the password is left to ``PGPASSWORD`` or ``.pgpass`` when empty."""
+        """Return a libpq connection URI. libpq takes an empty password from ``PGPASSWORD`` or ``.pgpass`` instead."""
         userinfo = urllib.parse.quote(self.user, safe="")
         if self.password:
             userinfo += ":" + urllib.parse.quote(self.password, safe="")
@@ -53,24 +54,24 @@ class Postgres:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that can be configured.
+    """All settings.
 
     Attributes
     ----------
     target : str
         The dbt output in use: ``embedded`` or ``postgres``.
     home : Path
-        Downloads, lake, DuckDB file and local queue.
+        Folder of the downloads, the lake, the DuckDB file and the local queue.
     postgres : Postgres or None
-        Connection of the ``postgres`` target, None on the others.
+        Connection of the ``postgres`` target; None on the embedded target.
     redis_url : str
         Queue of the ``postgres`` target.
     secret : str
-        Signs the tasks.
+        Key that signs the tasks.
     alert_webhook : str
-        Address that is told how runs end; none when empty. Whoever knows it can write there.
+        URL that alerts are posted to; no alerts when empty. It is a secret: anyone who knows it can post there.
     refresh_schedule : str
-        Cron expression (UTC) of the look for new releases; never when empty.
+        Cron expression (UTC) that says when to check for new releases; never when empty.
     """
 
     target: str
@@ -83,12 +84,12 @@ class Settings:
 
     @property
     def downloads(self) -> Path:
-        """Cache of fetched files."""
+        """Folder that caches downloaded files."""
         return self.home / "downloads"
 
     @property
     def lake(self) -> Path:
-        """Root of the Parquet files of the embedded target."""
+        """Folder of the Parquet files of the embedded target."""
         return self.home / "raw"
 
 
@@ -98,7 +99,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     Parameters
     ----------
     env : mapping of str to str, optional
-        Environment; that of the process unless given.
+        Environment variables; by default those of this process.
     root : Path
         Folder that holds ``profiles/profiles.yml``.
 
@@ -109,7 +110,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     Raises
     ------
     SettingsError
-        When the profile is missing or malformed, or the target is not one of its outputs.
+        When the profile is missing or malformed, the target is not one of its outputs, or a variable is invalid.
     """
     env = os.environ if env is None else env
     target = env.get("WAREHOUSE_TARGET") or "embedded"
@@ -135,25 +136,25 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
 
 
 def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
-    """Tell whether the secret comes from the environment, where other hosts can have the same one."""
+    """Whether ``INGEST_SECRET`` is set: only then can several hosts share the secret."""
     return bool((os.environ if env is None else env).get("INGEST_SECRET"))
 
 
 def worker_environment() -> dict[str, str]:
-    """Return what a worker that this process starts finds in its environment.
+    """Return the environment for a worker process that this process starts.
 
     Returns
     -------
     dict of str to str
-        This process's environment, and `ALLOCATOR` where that says nothing else.
+        The environment of this process, with the variables of `ALLOCATOR` where they are not set.
     """
     return {**ALLOCATOR, **os.environ}
 
 
 def _webhook(address: str) -> str:
-    """Return the address as it is; a message about one must not quote it."""
+    """Return the address unchanged. It is a secret, so the error message must not quote it."""
     if address and not address.startswith(("http://", "https://")):
-        raise SettingsError("ALERT_WEBHOOK is no address.", "It begins with https://; leave it out for no alerts.")
+        raise SettingsError("ALERT_WEBHOOK is not an http(s) URL.", "Set a URL that begins with https://, or unset it.")
     return address
 
 
@@ -169,7 +170,7 @@ def _postgres(output: Mapping[str, Any]) -> Postgres:
 
 
 def _profile_output(path: Path, target: str, env: Mapping[str, str]) -> dict[str, Any]:
-    """Return one output of the dbt profile, its ``env_var`` calls resolved as dbt resolves them."""
+    """Return one output of the dbt profile, with ``env_var`` calls resolved as dbt does."""
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8"))[PROFILE]
         outputs = profile["outputs"]
@@ -180,12 +181,12 @@ def _profile_output(path: Path, target: str, env: Mapping[str, str]) -> dict[str
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise SettingsError(f"{path} has no profile {PROFILE!r} with outputs ({error}).") from error
     if target not in outputs:
-        raise SettingsError(f"WAREHOUSE_TARGET={target!r} is no output of {path}.", did_you_mean(target, outputs))
+        raise SettingsError(f"WAREHOUSE_TARGET={target!r} is not an output of {path}.", did_you_mean(target, outputs))
 
     def env_var(name: str, default: str | None = None) -> str:
         value = env.get(name, default)
         if value is None:
-            raise SettingsError(f"{path} needs the variable {name}, which is not set.")
+            raise SettingsError(f"{path} needs the environment variable {name}, which is not set.")
         return value
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701  YAML, not HTML
@@ -201,7 +202,7 @@ def _profile_output(path: Path, target: str, env: Mapping[str, str]) -> dict[str
 
 
 def _local_secret(home: Path) -> str:
-    """Return the secret of a single machine: made once, readable by its owner only."""
+    """Return the secret of this machine. It is generated once, into a file that only its owner can read."""
     path = home / "secret"
     try:
         if not path.exists():
@@ -211,12 +212,12 @@ def _local_secret(home: Path) -> str:
     except OSError as error:
         raise SettingsError(
             f"{path} can be neither read nor written: {error.strerror}.",
-            "Is the disk full, or the folder another user's? WAREHOUSE_HOME names another.",
+            "Is the disk full, or does the folder belong to another user? WAREHOUSE_HOME sets another one.",
         ) from error
 
 
 def _write_secret(home: Path, path: Path) -> None:
-    """Write a secret in one step; who comes second leaves the first one's."""
+    """Write a new secret atomically. If another process was faster, its secret stays."""
     draft = home / f"secret.{os.getpid()}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:

@@ -1,4 +1,4 @@
-"""The dashboard: a page that shows runs, slices and workers as they are, and may resume, retry and roll back."""
+"""The dashboard: live web pages of runs, slices and workers, with buttons to resume, retry and roll back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the buttons do: the same as the commands, without waiting for a run's end."""
+"""The actions of the buttons: those of the commands, but without waiting for the run to end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Action = Callable[[Ledger, str, int], str]
 
 
 class Quiet:
-    """A reporter that nobody watches: the page shows the run, and what is said goes to the log."""
+    """A reporter for actions of the dashboard: lines go to the log; the page shows the rest."""
 
     def say(self, text: str) -> None:
         """Log a line."""
@@ -33,36 +33,36 @@ class Quiet:
 
 
 def resume(_ledger: Ledger, run_id: str, workers: int) -> str:
-    """Finish a run whose workers are gone.
+    """Finish a run that was interrupted.
 
     Parameters
     ----------
     run_id : str
         The run.
     workers : int
-        Worker processes to start where no consumer runs.
+        Worker processes to start if no consumer is running.
 
     Returns
     -------
     str
-        What to tell the person who pressed the button.
+        A message for the person who pressed the button.
 
     Raises
     ------
     UsageError
-        When it has ended, or an address of it must be given again.
+        When the run has ended, or one of its addresses must be given again.
     """
     runs.resume(run_id, Quiet(), workers=workers, is_async=True)
-    return f"Run {run_id} goes on: what is loaded stays, what is missing is loaded."
+    return f"Run {run_id} was resumed. Loaded slices stay; missing ones are loaded."
 
 
 def retry(ledger: Ledger, run_id: str, workers: int) -> str:
-    """Start a new run of what a failed one was to load.
+    """Start a new run with the request of a failed one.
 
     Raises
     ------
     UsageError
-        When it has not failed, or one of its addresses had a query, which the ledger does not hold.
+        When the run has not ended, or one of its addresses had a query, which the ledger does not store.
     RunInProgress
         When another run of the dataset has not ended.
     """
@@ -73,20 +73,20 @@ def retry(ledger: Ledger, run_id: str, workers: int) -> str:
     signed = [source.public for source in map(Source.parse, request.sources) if source.has_query]
     if signed:
         raise UsageError(
-            f"The query of {', '.join(signed)} is kept nowhere.",
-            f"On the command line: python -m ingest {request.dataset} --source ADDRESS",
+            f"The query of {', '.join(signed)} is not stored, so this run cannot be retried here.",
+            f"Load it on the command line: python -m ingest {request.dataset} --source ADDRESS",
         )
     runs.start([request], Quiet(), workers=workers, force=True, is_async=True)
     return f"Run {ledger.active_run(request.dataset) or 'of ' + request.dataset} was started with the same request."
 
 
 def rollback(_ledger: Ledger, dataset: str, _workers: int) -> str:
-    """Return to the publication before the present one.
+    """Return a dataset to its previous publication.
 
     Raises
     ------
     RunNotFound
-        When there is none, or it has lost rows.
+        When there is no previous publication, or its tables have lost rows.
     """
     runs.rollback(dataset, Quiet())
-    return f"{dataset}: readers see the publication before. `dbt build` updates the marts."
+    return f"{dataset}: readers see the previous publication again. `dbt build` updates the marts."

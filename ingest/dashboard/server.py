@@ -1,9 +1,9 @@
-"""Serve the dashboard: pages, their live sections as server-sent events, and the buttons.
+"""Serve the dashboard: the pages, updates of their sections as server-sent events, and the buttons.
 
-Three locks keep other sites out. A request must name a host that this server goes by, which stops addresses that are
-pointed here afterwards. A button must come from this server's own pages: the browser's ``Origin`` says so. It must
-carry the token that belongs to the browser's cookie, which is never sent from elsewhere (``SameSite=Strict``).
-Everything on a page is escaped, and the content security policy lets only this server's own files run.
+Three checks keep other sites out. A request must name a host name of this server, which stops DNS rebinding. The press
+of a button must come from a page of this server, according to the ``Origin`` header that the browser sends. It must
+also carry the token that belongs to the browser's cookie, which browsers do not send from other sites
+(``SameSite=Strict``). Everything on a page is escaped, and the content security policy allows only this server's files.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from ingest.settings import Settings
 
 FILES = Path(__file__).with_name("files")
 COOKIE = "ingest_dashboard"
-FRESH_SECONDS = 1.0  # how often a page that is open is brought up to date
-QUIET_SECONDS = 15.0  # so that nothing on the way takes a stream without news for dead
-MOST_FORM_BYTES = 4096
-MOST_TOLD = 100
+FRESH_SECONDS = 1.0  # how often an open page is updated
+QUIET_SECONDS = 15.0  # after this long without changes a comment is sent, so that no proxy closes the stream
+MAX_FORM_BYTES = 4096
+MAX_NOTICES = 100
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -51,7 +51,7 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # without any referrer browsers send `Origin: null` with a form
+    "Referrer-Policy": "same-origin",  # with `no-referrer`, browsers send `Origin: null` with a form
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -59,7 +59,7 @@ HEADERS = {
 
 
 class _WithHeaders:
-    """Put the protective headers on every answer."""
+    """Add the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -79,21 +79,21 @@ class Dashboard:
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     is_read_only : bool
-        Show no button, and take none.
+        Show no buttons and accept no actions.
     workers : int
-        Worker processes to start for a run that has no live consumer.
+        Worker processes to start if no consumer is running.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger, *, is_read_only: bool = False, workers: int = 3) -> None:
         self._settings, self._ledger = settings, ledger
         self._is_read_only, self._workers = is_read_only, workers
         self._key = secrets.token_bytes(32)
-        self._told: dict[str, tuple[str, str]] = {}
+        self._notices: dict[str, tuple[str, str]] = {}
 
     def app(self, hosts: Sequence[str]) -> Starlette:
-        """Return the application, which answers only to the given host names."""
+        """Return the application, which answers only requests to the given host names."""
         return Starlette(
             routes=[
                 Route("/", self.overview),
@@ -107,36 +107,36 @@ class Dashboard:
                 Mount("/files", StaticFiles(directory=FILES)),
             ],
             middleware=[Middleware(_WithHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
-            exception_handlers={IngestError: self._explained},
+            exception_handlers={IngestError: self._error_page},
         )
 
     async def overview(self, request: Request) -> Response:
-        """Answer with the page on everything."""
+        """Respond with the overview page."""
         return await self._page(request, "overview.html", self._overview)
 
     async def run(self, request: Request) -> Response:
-        """Answer with the page on one run."""
+        """Respond with the page of a run."""
         return await self._page(request, "run.html", self._of_run(request))
 
     async def overview_events(self, request: Request) -> Response:
-        """Send the sections of the first page that have changed."""
+        """Stream the sections of the overview page that change."""
         return self._stream(request, self._overview)
 
     async def run_events(self, request: Request) -> Response:
-        """Send the sections of a run's page that have changed."""
+        """Stream the sections of the page of a run that change."""
         return self._stream(request, self._of_run(request))
 
     async def alive(self, _request: Request) -> Response:
-        """Answer whether the ledger does."""
+        """Respond with ``ok`` if the ledger answers, else with an error; for health checks."""
         await run_in_threadpool(self._ledger.now)
         return PlainTextResponse("ok")
 
     async def press(self, action: actions.Action, request: Request) -> Response:
-        """Do what a button says, and return to the page that it stands on."""
+        """Execute the action of a button, and redirect to the page that it is on."""
         session = request.cookies.get(COOKIE, "")
         form = await self._form(request)
         if self._is_read_only:
-            return PlainTextResponse("This dashboard is read only.", status_code=403)
+            return PlainTextResponse("This dashboard is read-only.", status_code=403)
         if not _is_own_origin(request) or not session or not self._is_token(session, form.get("token", "")):
             return PlainTextResponse(
                 "Refused: this did not come from a page of this dashboard. Reload the page and try again.",
@@ -144,12 +144,12 @@ class Dashboard:
             )
         subject = next(iter(request.path_params.values()))
         try:
-            told = ("good", await run_in_threadpool(action, self._ledger, subject, self._workers))
+            notice = ("good", await run_in_threadpool(action, self._ledger, subject, self._workers))
         except IngestError as error:
-            told = ("bad", views.plain(self._settings, str(error)))
-        if len(self._told) >= MOST_TOLD:
-            self._told.pop(next(iter(self._told)))
-        self._told[session] = told
+            notice = ("bad", views.plain(self._settings, str(error)))
+        if len(self._notices) >= MAX_NOTICES:
+            self._notices.pop(next(iter(self._notices)))
+        self._notices[session] = notice
         back = f"/runs/{subject}" if form.get("page") == "run" else "/"
         return RedirectResponse(back, status_code=303)
 
@@ -163,20 +163,20 @@ class Dashboard:
     async def _page(self, request: Request, name: str, sections: Callable[[str], dict[str, str]]) -> Response:
         session = request.cookies.get(COOKIE) or secrets.token_urlsafe(24)
         shown = await run_in_threadpool(sections, self._token(session))
-        told = self._told.pop(session, None)
+        notice = self._notices.pop(session, None)
         events = request.url.path.rstrip("/") + "/events"
-        answer = HTMLResponse(views.page(name, sections=shown, told=told, events=events, settings=self._settings))
+        answer = HTMLResponse(views.page(name, sections=shown, notice=notice, events=events, settings=self._settings))
         answer.set_cookie(COOKIE, session, httponly=True, samesite="strict", path="/")
         return answer
 
     def _stream(self, request: Request, sections: Callable[[str], dict[str, str]]) -> Response:
         session = request.cookies.get(COOKIE, "")
-        headers = {"X-Accel-Buffering": "no"}  # a proxy that gathers would keep the news to itself
+        headers = {"X-Accel-Buffering": "no"}  # a proxy that buffers would hold the events back
         token = self._token(session)
         return StreamingResponse(_events(sections, token), media_type="text/event-stream", headers=headers)
 
     def _token(self, session: str) -> str:
-        """Return the token of a browser's session; none where there are no buttons."""
+        """Return the token of a session; empty if the dashboard is read-only."""
         return "" if self._is_read_only else hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()
 
     def _is_token(self, session: str, token: str) -> bool:
@@ -186,25 +186,25 @@ class Dashboard:
         body = b""
         async for part in request.stream():
             body += part
-            if len(body) > MOST_FORM_BYTES:
+            if len(body) > MAX_FORM_BYTES:
                 return {}
         return dict(urllib.parse.parse_qsl(body.decode(errors="replace")))
 
-    async def _explained(self, _request: Request, error: Exception) -> Response:
+    async def _error_page(self, _request: Request, error: Exception) -> Response:
         status = 404 if isinstance(error, RunNotFound) else 503
         text = views.plain(self._settings, str(error))
         return HTMLResponse(views.page("fault.html", text=text, settings=self._settings), status_code=status)
 
 
 async def _events(sections: Callable[[str], dict[str, str]], token: str) -> AsyncIterator[str]:
-    """Yield the sections that have changed, as server-sent events, for as long as the page is open."""
+    """Yield the sections that have changed, as server-sent events, while the page is open."""
     known: dict[str, str] = {}
     loop = asyncio.get_running_loop()
     sent = loop.time()
     while True:
         try:
             found = await run_in_threadpool(sections, token)
-        except IngestError as error:  # it may be back in a moment
+        except IngestError as error:  # probably temporary: keep the stream open
             found = {"trouble": views.section("trouble.html", text=error.message)}
         else:
             found["trouble"] = ""
@@ -220,13 +220,13 @@ async def _events(sections: Callable[[str], dict[str, str]], token: str) -> Asyn
 
 
 def _is_own_origin(request: Request) -> bool:
-    """Tell whether a browser says that a request comes from a page of this very server; every browser says it."""
+    """Whether a request comes from a page of this server, according to its ``Origin``, which every browser sends."""
     origin = urllib.parse.urlsplit(request.headers.get("origin", ""))
     return origin.scheme in ("http", "https") and origin.netloc == request.headers.get("host")
 
 
 def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
-    """Return the names that a server on the given address answers to."""
+    """Return the host names that a server listening on ``host`` answers to."""
     names = {"localhost", "127.0.0.1", "::1", host, socket.gethostname(), socket.getfqdn(), *more}
     return sorted({name for name in names if name and name not in ("0.0.0.0", "::")})  # noqa: S104  not bound here
 
@@ -234,39 +234,39 @@ def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
 def serve(
     *, host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, report: Callable[[str], None]
 ) -> None:
-    """Serve the dashboard until it is told to stop.
+    """Serve the dashboard until a signal stops it.
 
     Parameters
     ----------
     host, port
-        Where to listen.
+        Address and port to listen on; port 0 picks a free one.
     names : sequence of str
-        Further host names that it is reached by.
+        Further host names to answer to.
     is_read_only : bool
-        Show no buttons.
+        Show no buttons and accept no actions.
     workers : int
-        Worker processes to start for a run that has no live consumer.
+        Worker processes to start if no consumer is running.
     report : callable
-        Is given the address once it can be opened.
+        Called with lines for the user, such as the URL, once the server listens.
 
     Raises
     ------
     SettingsError
-        When nothing can listen there.
+        When the address or port cannot be used.
     """
     settings, ledger = open_target()
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Give another --port.") from error
+        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --port.") from error
     app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
     shown = f"[{host}]" if ":" in host else host
     report(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     if not _is_loopback(host):
         report(
-            "It asks for no password: whoever reaches this address sees every run"
-            + ("." if is_read_only else ", and may resume, retry and roll back. --read-only takes the buttons away.")
+            "There is no password: anyone who can reach this address sees every run"
+            + ("." if is_read_only else ", and can resume, retry and roll back. --read-only removes the buttons.")
         )
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1, workers=1)
     with listener:

@@ -1,6 +1,6 @@
-"""What the pages of the dashboard show: rows of the ledger and counts of the queue, made into sections of HTML.
+"""The contents of the pages: sections of HTML, rendered from the ledger and the queue.
 
-Everything is read anew for every look: the ledger is the truth, and this process remembers nothing of a run.
+Everything is read from the ledger for each request; this process keeps no state of a run.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ def page(name: str, *, settings: Settings, **values: Any) -> str:
     Parameters
     ----------
     name : str
-        Its template.
+        Name of its template.
     settings : Settings
-        Of the target.
+        Settings of the target.
     **values
-        What the template asks for; ``sections`` are HTML, everything else is escaped.
+        Variables of the template. ``sections`` are HTML; everything else is escaped.
     """
     where = settings.postgres.place if settings.postgres else str(settings.home)
     return _templates.get_template(name).render(target=settings.target, where=where, version=__version__, **values)
 
 
 def section(name: str, **values: Any) -> str:
-    """Return a part of a page."""
+    """Return a section of a page."""
     return _templates.get_template(name).render(**values)
 
 
 def plain(settings: Settings, text: str | None) -> str:
-    """Return a text that may be shown: without secrets, and without queries of addresses."""
-    return faults.blotted(text or "", faults.secrets_of(settings))
+    """Return a text that may be shown, with secrets and queries of addresses redacted."""
+    return faults.redact(text or "", faults.secrets_of(settings))
 
 
 def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
@@ -66,39 +66,39 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     token : str
-        For the buttons; without one there are none.
+        Token for the buttons; no buttons if it is empty.
 
     Returns
     -------
     dict of str to str
-        HTML by the section's name.
+        HTML of each section, by name.
     """
     now = ledger.now()
     active = ledger.active_runs()
     parts = {run.run_id: ledger.slices(run.run_id) for run in active}
     done = ledger.slices_loaded_since(now - CHART_BINS * BIN)
-    in_hand = [held for run in active for held in _in_hand(ledger.files(run.run_id), parts[run.run_id])]
+    held = [work for run in active for work in _held(ledger.files(run.run_id), parts[run.run_id])]
     waiting = sum(part.state == SliceState.QUEUED for rows in parts.values() for part in rows)
-    queue, crew = _queue(settings, ledger, now)
+    queue, consumers = _queue(settings, ledger, now)
     shared = {"now": now, "plain": lambda text: plain(settings, text), "token": token, "page": "overview"}
     running = [_run_card(run, parts[run.run_id], now) for run in active]
     return {
         "state": section(
             "state.html",
             queue=queue,
-            crew=crew,
+            consumers=consumers,
             waiting=waiting,
             speed=_speed(done, now),
             chart=_chart(done, now),
             active=len(active),
             **shared,
         ),
-        "running": section("running.html", cards=running, crew=crew, **shared),
+        "running": section("running.html", cards=running, consumers=consumers, **shared),
         "published": section("published.html", datasets=_published(ledger), **shared),
         "workers": section(
-            "workers.html", crew=crew, in_hand=sorted(in_hand, key=lambda held: str(held.worker)), **shared
+            "workers.html", consumers=consumers, held=sorted(held, key=lambda work: str(work.worker)), **shared
         ),
         "errors": section("errors.html", errors=ledger.faults(), with_run=True, **shared),
         "runs": section("runs.html", runs=ledger.recent_runs(RECENT_RUNS), **shared),
@@ -106,7 +106,7 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
 
 
 def run(settings: Settings, ledger: Ledger, run_id: str, token: str) -> dict[str, str]:
-    """Return the sections of a run's page.
+    """Return the sections of the page of a run.
 
     Raises
     ------
@@ -114,12 +114,12 @@ def run(settings: Settings, ledger: Ledger, run_id: str, token: str) -> dict[str
         When there is no such run.
     """
     now, found, parts = ledger.now(), ledger.run(run_id), ledger.slices(run_id)
-    _, crew = _queue(settings, ledger, now)
+    _, consumers = _queue(settings, ledger, now)
     shared = {"now": now, "plain": lambda text: plain(settings, text), "token": token, "page": "run"}
     summary = progress.summary(found, parts, settings.target) if found.state.has_ended else None
     failed = ledger.faults(run_id, limit=50)
     return {
-        "head": section("head.html", card=_run_card(found, parts, now), summary=summary, crew=crew, **shared),
+        "head": section("head.html", card=_run_card(found, parts, now), summary=summary, consumers=consumers, **shared),
         "errors": section("errors.html", errors=failed, with_run=False, **shared),
         "files": section("files.html", files=ledger.files(run_id), **shared),
         "slices": section("slices.html", slices=parts, **shared),
@@ -139,18 +139,18 @@ class _Held:
     started_at: datetime | None
 
 
-def _in_hand(files: Sequence[File], slices: Sequence[Slice]) -> Iterator[_Held]:
-    """Yield what workers hold of a run at the moment."""
-    held: list[tuple[str, int, str, File | Slice]] = [
+def _held(files: Sequence[File], slices: Sequence[Slice]) -> Iterator[_Held]:
+    """Yield the files and slices of a run that workers hold now."""
+    running: list[tuple[str, int, str, File | Slice]] = [
         *(("file", file.file_no, file.source, file) for file in files if file.state == FileState.RUNNING),
         *(("slice", part.slice_no, part.table_name, part) for part in slices if part.state == SliceState.RUNNING),
     ]
-    for kind, number, what, work in held:
+    for kind, number, what, work in running:
         yield _Held(kind, work.run_id, number, what, work.worker, work.lease_until, work.started_at)
 
 
 @dataclass(frozen=True)
-class _Member:
+class _Consumer:
     """A consumer, as the page shows it."""
 
     consumer: str
@@ -161,16 +161,16 @@ class _Member:
     silent: float  # seconds since its last heartbeat
 
 
-def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str, Any], list[_Member]]:
-    """Return Huey's own counts, and every consumer of the last day."""
+def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str, Any], list[_Consumer]]:
+    """Return the task counts of the queue, and every consumer of the last day."""
     try:
         mine = consumer.queue_id(settings)
         counts: dict[str, Any] = {"pending": huey.pending_count(), "scheduled": huey.scheduled_count(), "fault": ""}
     except (TargetUnavailable, RedisError, HueyException) as error:
         mine, counts = "", {"pending": None, "scheduled": None, "fault": plain(settings, str(error))}
     live = {each.consumer for each in ledger.live_consumers(mine)} if mine else set()
-    crew = [
-        _Member(
+    consumers = [
+        _Consumer(
             consumer=each.consumer,
             workers=each.workers,
             started_at=each.started_at,
@@ -180,7 +180,7 @@ def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str,
         )
         for each in ledger.consumers()
     ]
-    return counts, crew
+    return counts, consumers
 
 
 def _published(ledger: Ledger) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ def _run_card(run: Run, parts: Sequence[Slice], now: datetime) -> dict[str, Any]
 
 
 def _speed(done: Sequence[Slice], now: datetime) -> dict[str, float]:
-    """Return rows and megabytes per second over the last minute."""
+    """Return rows and megabytes per second, averaged over the last minute."""
     last = [part for part in done if part.finished_at and part.finished_at > now - RATE_SPAN]
     seconds = RATE_SPAN.total_seconds()
     return {
@@ -211,7 +211,7 @@ def _speed(done: Sequence[Slice], now: datetime) -> dict[str, float]:
 
 
 def _chart(done: Sequence[Slice], now: datetime) -> dict[str, Any]:
-    """Return megabytes per second in every ten seconds of the last ten minutes, oldest first, with the highest."""
+    """Return the MB/s of every ten seconds of the last ten minutes, oldest first, and the highest of them."""
     bins = [0.0] * CHART_BINS
     for part in done:
         back = int((now - part.finished_at) / BIN) if part.finished_at else CHART_BINS
@@ -227,7 +227,7 @@ def _ago(seconds: float) -> str:
 
 
 def _seconds(work: Run | File | Slice | _Held, now: datetime) -> str:
-    """Return how long a thing took, or has taken so far."""
+    """Return how long the work took, or has taken so far, as text."""
     if not work.started_at:
         return ""
     end = getattr(work, "finished_at", None) or now

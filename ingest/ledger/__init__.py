@@ -1,4 +1,4 @@
-"""The ledger: which runs were requested, how far each file and slice is, and which run readers see."""
+"""The ledger: the runs that were requested, the state of each file and slice, and the run that readers see."""
 
 from ingest.ledger.ledger import Ledger
 from ingest.ledger.records import (

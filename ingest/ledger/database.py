@@ -1,4 +1,4 @@
-"""The database that the ledger is in: PostgreSQL on the ``postgres`` target, a SQLite file on the embedded one."""
+"""The database of the ledger: PostgreSQL on the ``postgres`` target, a SQLite file on the embedded one."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def _postgres_engine(uri: str) -> sa.Engine:
 
 
 class Database:
-    """Transactions and the clock of the ledger's database.
+    """Transactions and the clock of the database of the ledger.
 
-    A process keeps one connection to PostgreSQL for the next call, and verifies it first; a forked worker starts
-    without one. SQLite is opened for every call.
+    A process keeps one connection to PostgreSQL between calls, and checks before each use that it still works. A forked
+    worker opens its own. SQLite is opened anew for every call.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -56,14 +56,14 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """Yield a connection in a transaction that commits at the end, or not at all.
+        """Yield a connection in a transaction, which commits at the end of the block, or rolls back on an error.
 
         Raises
         ------
         TargetUnavailable
             When the database does not answer.
         PermissionMissing
-            When this user is not allowed to do what the block does.
+            When the database user lacks a permission that the block needs.
         """
         try:
             with self._engine.begin() as connection:
@@ -81,17 +81,17 @@ class Database:
                 f"The ledger at {self.place} does not answer: {reason}",
                 "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
                 if self.is_postgres
-                else "Is WAREHOUSE_HOME on a disk that can be written?",
+                else "Is WAREHOUSE_HOME on a writable disk?",
             ) from error
 
     def clock(self, ahead: timedelta = timedelta()) -> Any:
-        """Return an expression for the time by the ledger's clock, which workers on all hosts share."""
+        """Return an SQL expression for the time by the clock of the ledger, which all hosts share, plus ``ahead``."""
         if self.is_postgres:
             return sa.func.clock_timestamp(type_=sa.DateTime(timezone=True)) + ahead
         return sa.literal(datetime.now(UTC) + ahead, UtcTime)
 
     def now(self) -> datetime:
-        """Return the time by the ledger's clock."""
+        """Return the time by the clock of the ledger."""
         with self.transaction() as connection:
             moment: datetime = connection.execute(sa.select(self.clock())).scalar_one()
         return moment

@@ -1,7 +1,7 @@
-"""The ledger: what was requested, how far each file and slice is, and which run readers see.
+"""The ledger: the runs that were requested, the state of each file and slice, and the run that readers see.
 
-It lives in tables ``raw.ingest_*`` on PostgreSQL and in ``ledger.sqlite`` on the embedded target. Tasks carry ids only:
-the ledger is the truth, the queue only wakes. Nothing outside this package writes its SQL.
+It is in the tables ``raw.ingest_*`` on PostgreSQL and in ``ledger.sqlite`` on the embedded target. The ledger is the
+source of truth: tasks carry only ids, and the queue only wakes workers. All SQL on the ledger is in this package.
 """
 
 from __future__ import annotations
@@ -45,13 +45,15 @@ log = logging.getLogger(__name__)
 
 ACTIVE = tuple(state for state in RunState if state.is_active)
 CONSUMER_LEASE = timedelta(seconds=10)
-WORK_LEASE = timedelta(seconds=8)  # whoever holds a file, a slice or a run renews it; a dead process does not
+WORK_LEASE = timedelta(
+    seconds=8
+)  # renewed by the process that holds a file, slice or run; expires when the process dies
 RENEWAL_SECONDS = 2.0
-MAX_ATTEMPTS = 5  # a slice whose workers die this often is the reason that they die
+MAX_ATTEMPTS = 5  # if this many workers die on a slice, the slice is probably what kills them
 
 
 def worker_name() -> str:
-    """Return the name of this process: host and process id."""
+    """Return the name of this process: ``host:process id``."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
@@ -60,7 +62,7 @@ def _run_of(row: RowMapping) -> Run:
 
 
 def _new_run(request: Request, identity: str | None) -> dict[str, Any]:
-    """Return the values of a new run's row; its id sorts by time."""
+    """Return the column values of a new run. Its id sorts by time."""
     moment = datetime.now(UTC)
     return {
         "run_id": f"{moment:%Y%m%dt%H%M%S}_{secrets.token_hex(2)}",
@@ -77,8 +79,8 @@ def _new_run(request: Request, identity: str | None) -> dict[str, Any]:
     }
 
 
-def _may_live(consumer: str) -> bool:
-    """Whether a process may be alive: this host's system knows its own; of another host nobody knows."""
+def _may_be_alive(consumer: str) -> bool:
+    """Whether a process may be alive. On this host it is checked; of a process on another host, it is assumed."""
     host, _, process = consumer.rpartition(":")
     if host != socket.gethostname():
         return True
@@ -94,12 +96,12 @@ def _may_live(consumer: str) -> bool:
 class Ledger(Database):
     """Reads and writes the ledger.
 
-    Work (a file, a slice, a stage of a run) is claimed by a process and released by it, done or not. A claim is a lease
-    that `renewing` keeps alive: when a process dies, its lease runs out and the work can be claimed again.
+    A process claims work (a file, a slice, a stage of a run), and releases it if it could not finish it. A claim is a
+    lease that `renewing` keeps alive: when the process dies, the lease expires and the work can be claimed again.
     """
 
     def open(self) -> None:
-        """Create the ledger's tables where they are missing, and bring those of an older version up to date.
+        """Create the tables of the ledger if they are missing, and upgrade those of an older version.
 
         Raises
         ------
@@ -107,29 +109,29 @@ class Ledger(Database):
             When a newer version of the package has changed the ledger.
         """
         for step in migrations.bring_up_to_date(self):
-            log.info("The ledger at %s was brought to step %s: %s.", self.place, step.number, step.what)
+            log.info("The ledger at %s was upgraded to step %s: %s.", self.place, step.number, step.what)
 
     def create_run(
         self,
         request: Request,
         identity: str | None,
-        on_noted: Callable[[str], None] = lambda _run_id: None,
+        on_created: Callable[[str], None] = lambda _run_id: None,
     ) -> str:
-        """Note a new run with its files and return its id.
+        """Record a new run with its files, and return its id.
 
         Parameters
         ----------
         request : Request
-            What is to be loaded.
+            What to load.
         identity : str or None
-            What runs of the same outcome share.
-        on_noted : callable
-            Is given the id before anybody else can see the run.
+            See `Request.identity`.
+        on_created : callable
+            Called with the id of the run before the transaction commits, while no other process can see the run.
 
         Raises
         ------
         RunInProgress
-            When a run of the same dataset has not ended.
+            When another run of the dataset has not ended.
         """
         row = _new_run(request, identity)
         run_id: str = row["run_id"]
@@ -144,17 +146,17 @@ class Ledger(Database):
                         for number, source in enumerate(request.public_sources)
                     ],
                 )
-                on_noted(run_id)
+                on_created(run_id)
         except IntegrityError as error:
             active = self.active_run(request.dataset)
             raise RunInProgress(
                 f"Run {active} of {request.dataset} has not ended.",
-                f"See `python -m ingest status {active}`; if its workers are gone, `python -m ingest resume {active}`.",
+                f"See `python -m ingest status {active}`. If its workers died, run `python -m ingest resume {active}`.",
             ) from error
         return run_id
 
     def note_unchanged(self, request: Request, identity: str) -> None:
-        """Note that a source was checked and is the one already published."""
+        """Record a run that did nothing, because its source is the one already published."""
         row = _new_run(request, identity)
         times = {"started_at": row["requested_at"], "finished_at": row["requested_at"]}
         with self.transaction() as connection:
@@ -166,7 +168,7 @@ class Ledger(Database):
         Raises
         ------
         RunNotFound
-            When there is none of this id.
+            When there is no run with this id.
         """
         with self.transaction() as connection:
             row = connection.execute(runs.select().where(runs.c.run_id == run_id)).mappings().first()
@@ -179,23 +181,23 @@ class Ledger(Database):
         return self._runs(runs.select().order_by(runs.c.requested_at.desc(), runs.c.run_id.desc()).limit(limit))
 
     def active_runs(self) -> list[Run]:
-        """Return the runs that have not ended, oldest first."""
+        """Return the runs in progress, oldest first."""
         return self._runs(runs.select().where(runs.c.state.in_(ACTIVE)).order_by(runs.c.requested_at))
 
     def active_run(self, dataset: str) -> str | None:
-        """Return the id of the dataset's run that has not ended."""
+        """Return the id of the run of a dataset that is in progress, or None."""
         found = self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state.in_(ACTIVE)))
         return found[0].run_id if found else None
 
     def published_run(self, dataset: str) -> Run | None:
-        """Return the run of the dataset that readers see."""
+        """Return the run of a dataset that readers see, or None."""
         found = self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state == RunState.PUBLISHED))
         return found[0] if found else None
 
     def superseded_runs(self, dataset: str) -> list[Run]:
-        """Return the publications of the dataset that readers no longer see, the latest first."""
-        mine = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED
-        return self._runs(runs.select().where(*mine).order_by(runs.c.published_at.desc()))
+        """Return the earlier publications of a dataset, latest first."""
+        superseded = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED
+        return self._runs(runs.select().where(*superseded).order_by(runs.c.published_at.desc()))
 
     def _runs(self, query: sa.Select[Any]) -> list[Run]:
         with self.transaction() as connection:
@@ -208,11 +210,11 @@ class Ledger(Database):
             return [File.from_row(row) for row in connection.execute(query).mappings()]
 
     def slices(self, run_id: str) -> list[Slice]:
-        """Return the slices of a run, heaviest first."""
+        """Return the slices of a run, largest first."""
         return self._slices(slices.c.run_id == run_id)
 
     def slices_loaded_since(self, moment: datetime) -> list[Slice]:
-        """Return the slices of all runs that were loaded after a moment."""
+        """Return the slices of all runs that were loaded after the given time."""
         return self._slices(slices.c.state == SliceState.LOADED, slices.c.finished_at > moment)
 
     def _slices(self, *conditions: sa.ColumnElement[bool]) -> list[Slice]:
@@ -222,7 +224,7 @@ class Ledger(Database):
             return [Slice.from_row(row) for row in connection.execute(query).mappings()]
 
     def counts(self, run_id: str) -> dict[str, int]:
-        """Return rows loaded per raw table of a run."""
+        """Return the number of rows loaded by a run, per raw table."""
         query = (
             sa.select(slices.c.table_name, sa.func.sum(slices.c.rows_loaded))
             .where(slices.c.run_id == run_id)
@@ -232,7 +234,7 @@ class Ledger(Database):
             return {str(row[0]): int(row[1] or 0) for row in connection.execute(query)}
 
     def set_state(self, run_id: str, state: RunState, *, only_from: Collection[str] = ACTIVE, **values: Any) -> bool:
-        """Move a run on; False when it is not in one of the states ``only_from`` (any more)."""
+        """Move a run to a state, if it is in one of the states ``only_from``. Return whether it was."""
         if RunState(state).has_ended:
             values.setdefault("finished_at", datetime.now(UTC))
         query = runs.update().where(runs.c.run_id == run_id, runs.c.state.in_(only_from))
@@ -240,7 +242,7 @@ class Ledger(Database):
             return connection.execute(query.values(state=state, **values)).rowcount == 1
 
     def fail(self, run_id: str, error: str) -> bool:
-        """End a run as failed; False when it has ended already."""
+        """End a run as failed. Return False if it had already ended."""
         return self.set_state(run_id, RunState.FAILED, error=error)
 
     def claim_file(self, run_id: str, file_no: int) -> ClaimedFile | None:
@@ -249,7 +251,7 @@ class Ledger(Database):
         Returns
         -------
         ClaimedFile or None
-            None when the file has been fetched, another process holds it, or its run is past fetching.
+            None if the file has been fetched, another process holds it, or its run is past fetching.
         """
         moment = datetime.now(UTC)
         query = (
@@ -273,7 +275,7 @@ class Ledger(Database):
             )
             .returning(*files.c)
         )
-        begun = (
+        start_run = (
             runs.update()
             .where(runs.c.run_id == run_id)
             .values(state=RunState.FETCHING, started_at=sa.func.coalesce(runs.c.started_at, moment))
@@ -283,21 +285,21 @@ class Ledger(Database):
             row = connection.execute(query).mappings().first()
             if row is None:
                 return None
-            request: str = connection.execute(begun).scalar_one()
+            request: str = connection.execute(start_run).scalar_one()
         return ClaimedFile.from_row(row, request=Request.from_json(request))
 
     def release_file(self, file: ClaimedFile, error: Exception, *, will_retry: bool) -> None:
-        """Release a file that could not be fetched in this attempt."""
+        """Release a file after a failed attempt to fetch it: to be retried, or as failed."""
         state = FileState.QUEUED if will_retry else FileState.FAILED
         self._update_file(file.run_id, file.file_no, state=state, error=str(error), finished_at=datetime.now(UTC))
 
     def finish_file(self, file: ClaimedFile, *, checksum: str | None, size: int, was_cached: bool, source: str) -> None:
-        """Note a fetched file, and which of its addresses it came from."""
+        """Record that a file was fetched; ``source`` is the address that it came from."""
         facts = {"checksum": checksum, "bytes": size, "was_cached": was_cached, "source": source}
         self._update_file(file.run_id, file.file_no, state=FileState.FETCHED, finished_at=datetime.now(UTC), **facts)
 
     def note_checksum(self, file: File, checksum: str) -> None:
-        """Note the checksum of a file that was fetched without one."""
+        """Record the checksum of a file that was fetched without one."""
         self._update_file(file.run_id, file.file_no, checksum=checksum)
 
     def _update_file(self, run_id: str, file_no: int, **values: Any) -> None:
@@ -306,7 +308,7 @@ class Ledger(Database):
             connection.execute(query.values(**values))
 
     def create_slices(self, run_id: str, planned: Sequence[PlannedSlice]) -> bool:
-        """Note the slices of a run and move it to ``loading``; False when another plan was there first."""
+        """Record the slices of a run and move it to ``loading``. Return False if another process has done so."""
         totals = {
             "rows_read": sum(part.rows_planned for part in planned),
             "bytes_read": sum(part.bytes for part in planned),
@@ -330,7 +332,7 @@ class Ledger(Database):
         Returns
         -------
         ClaimedSlice or None
-            None when the slice is loaded already, another process holds it, or its run is not loading.
+            None if the slice is already loaded, another process holds it, or its run is not loading.
         """
         query = (
             slices.update()
@@ -358,8 +360,8 @@ class Ledger(Database):
             row = connection.execute(query).mappings().first()
             if row is None:
                 return None
-            mine = files.c.run_id == run_id, files.c.file_no == row["file_no"]
-            with_request = sa.select(files, runs.c.request).join(runs, runs.c.run_id == files.c.run_id).where(*mine)
+            its_file = files.c.run_id == run_id, files.c.file_no == row["file_no"]
+            with_request = sa.select(files, runs.c.request).join(runs, runs.c.run_id == files.c.run_id).where(*its_file)
             file = connection.execute(with_request).mappings().one()
         return ClaimedSlice.from_row(
             row,
@@ -370,9 +372,9 @@ class Ledger(Database):
 
     @staticmethod
     def loaded(claimed: ClaimedSlice, *, rows_read: int, rows_loaded: int) -> sa.Update:
-        """Return the statement that notes a slice as loaded: for the sink to run in the transaction of its rows.
+        """Return the statement that records a slice as loaded. The sink runs it in the transaction of the rows.
 
-        It returns the slice's number, or nothing when another worker has claimed the slice meanwhile.
+        The statement returns the number of the slice, or no row if another worker has claimed the slice meanwhile.
         """
         moment = datetime.now(UTC)
         return (
@@ -388,7 +390,7 @@ class Ledger(Database):
         )
 
     def release(self, claimed: ClaimedSlice, error: Exception, *, will_retry: bool) -> None:
-        """Release a slice that could not be loaded in this attempt."""
+        """Release a slice after a failed attempt to load it: to be retried, or as failed."""
         query = slices.update().where(
             slices.c.run_id == claimed.run_id,
             slices.c.slice_no == claimed.slice_no,
@@ -399,9 +401,9 @@ class Ledger(Database):
             connection.execute(query.values(state=state, error=str(error), finished_at=datetime.now(UTC)))
 
     def claim_stage(self, run_id: str, state: RunState, only_from: Collection[RunState]) -> bool:
-        """Move a run to a stage for this process to work on.
+        """Claim a stage of a run for this process, and move the run to it.
 
-        False when the run is past the stage, or another process holds it.
+        Return False if the run is in none of the states ``only_from``, or another process holds the stage.
         """
         query = runs.update().where(
             runs.c.run_id == run_id,
@@ -413,14 +415,14 @@ class Ledger(Database):
             return connection.execute(query.values(**values)).rowcount == 1
 
     def release_stage(self, run_id: str) -> None:
-        """Release the stage of a run that could not be finished, so that another process can claim it at once."""
+        """Release an unfinished stage of a run, so that another process can claim it at once."""
         query = runs.update().where(runs.c.run_id == run_id, runs.c.worker == worker_name())
         with self.transaction() as connection:
             connection.execute(query.values(lease_until=None))
 
     @contextmanager
     def renewing(self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None) -> Iterator[None]:
-        """Renew this process's claim to a stage of a run, or to one of its files or slices, while the block lasts."""
+        """Keep renewing the lease of this process on a run, or on one of its files or slices, while the block runs."""
         if slice_no is not None:
             table, condition = slices, sa.and_(slices.c.run_id == run_id, slices.c.slice_no == slice_no)
         elif file_no is not None:
@@ -436,7 +438,7 @@ class Ledger(Database):
                     with self.transaction() as connection:
                         connection.execute(query.values(lease_until=self.clock(WORK_LEASE)))
                 except TargetUnavailable as error:
-                    log.warning("A lease of run %s was not renewed: %s", run_id, error)
+                    log.warning("A lease of run %s could not be renewed: %s", run_id, error)
 
         renewal = threading.Thread(target=renew, daemon=True)
         renewal.start()
@@ -447,52 +449,58 @@ class Ledger(Database):
             renewal.join()
 
     def requeue_expired(self, run_id: str) -> int:
-        """Queue files and slices again whose holder is gone; return how many.
+        """Requeue the files and slices of a run whose lease has expired, and return their number.
 
-        What has been tried `MAX_ATTEMPTS` times fails instead.
+        Those that have had `MAX_ATTEMPTS` attempts fail instead.
         """
-        hopeless = f"its worker died or lost the database, {MAX_ATTEMPTS} times in a row"
+        reason = f"its worker died or lost the database, {MAX_ATTEMPTS} times in a row"
         found = 0
         with self.transaction() as connection:
             for table, states in ((files, FileState), (slices, SliceState)):
                 expired = table.c.run_id == run_id, table.c.state == states.RUNNING, table.c.lease_until < self.clock()
                 failing = table.update().where(*expired, table.c.attempts >= MAX_ATTEMPTS)
-                found += connection.execute(failing.values(state=states.FAILED, error=hopeless)).rowcount
+                found += connection.execute(failing.values(state=states.FAILED, error=reason)).rowcount
                 found += connection.execute(table.update().where(*expired).values(state=states.QUEUED)).rowcount
         return found
 
     def requeue_table(self, run_id: str, table_name: str) -> bool:
-        """Queue all slices of a staging table again; False when one was tried too often."""
-        mine = slices.c.run_id == run_id, slices.c.table_name == table_name
+        """Requeue all slices of a staging table. Return False if one has had `MAX_ATTEMPTS` attempts already."""
+        of_table = slices.c.run_id == run_id, slices.c.table_name == table_name
         with self.transaction() as connection:
-            attempts = connection.execute(sa.select(sa.func.max(slices.c.attempts)).where(*mine)).scalar() or 0
+            attempts = connection.execute(sa.select(sa.func.max(slices.c.attempts)).where(*of_table)).scalar() or 0
             if attempts >= MAX_ATTEMPTS:
                 return False
             values = {"state": SliceState.QUEUED, "rows_loaded": None, "rows_read": None, "finished_at": None}
-            connection.execute(slices.update().where(*mine).values(**values))
+            connection.execute(slices.update().where(*of_table).values(**values))
             back = runs.update().where(runs.c.run_id == run_id, runs.c.state == RunState.PUBLISHING)
             connection.execute(back.values(state=RunState.LOADING, lease_until=None))
         return True
 
     @staticmethod
     def publish(connection: sa.Connection, run: Run, *, checksum: str, rows_loaded: int) -> bool:
-        """Note a run as the one that readers see, within the transaction that puts its tables in place.
+        """Record a run as published, in the transaction that switches readers to its tables.
 
-        False when another process has published the run meanwhile, or it has failed: roll back.
+        Return False if another process has published the run meanwhile or it has failed: then roll back.
         """
         moment = datetime.now(UTC)
         older = runs.c.dataset == run.dataset, runs.c.state == RunState.PUBLISHED
         connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED))
         values = {"checksum": checksum, "rows_loaded": rows_loaded, "published_at": moment, "finished_at": moment}
-        mine = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
-        return connection.execute(runs.update().where(*mine).values(state=RunState.PUBLISHED, **values)).rowcount == 1
+        publishing = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
+        return (
+            connection.execute(runs.update().where(*publishing).values(state=RunState.PUBLISHED, **values)).rowcount
+            == 1
+        )
 
     @staticmethod
-    def swap_published(connection: sa.Connection, now: Run, back: Run) -> bool:
-        """Note that readers see ``back`` again instead of ``now``; False when either has moved meanwhile: roll back."""
+    def swap_published(connection: sa.Connection, current: Run, previous: Run) -> bool:
+        """Record that readers see ``previous`` instead of ``current``.
+
+        Return False if the state of either has changed meanwhile: then roll back.
+        """
         for run, old, new in (
-            (now, RunState.PUBLISHED, RunState.SUPERSEDED),
-            (back, RunState.SUPERSEDED, RunState.PUBLISHED),
+            (current, RunState.PUBLISHED, RunState.SUPERSEDED),
+            (previous, RunState.SUPERSEDED, RunState.PUBLISHED),
         ):
             query = runs.update().where(runs.c.run_id == run.run_id, runs.c.state == old)
             if connection.execute(query.values(state=new)).rowcount != 1:
@@ -501,9 +509,9 @@ class Ledger(Database):
 
     @staticmethod
     def public_tables(connection: sa.Connection) -> Iterator[tuple[str, dict[str, type], list[dict[str, Any]]]]:
-        """Yield the tables that dbt reads: name, types by column, and rows.
+        """Yield the tables that dbt reads: their name, the Python type of each column, and the rows.
 
-        Columns that only the pipeline understands are left out.
+        Columns that only the pipeline uses are left out.
         """
         for table in (runs, slices):
             columns = [column for column in table.c if column.name not in ("request", "identity", "spec")]
@@ -511,7 +519,7 @@ class Ledger(Database):
             yield table.name, {column.name: column.type.python_type for column in columns}, [dict(row) for row in rows]
 
     def heartbeat(self, queue_id: str, workers: int) -> None:
-        """Note that this process runs a consumer of the queue, and is alive."""
+        """Record that this process is alive and runs a consumer of the queue."""
         name, moment = worker_name(), self.clock()
         with self.transaction() as connection:
             query = consumers.update().where(consumers.c.consumer == name)
@@ -524,29 +532,29 @@ class Ledger(Database):
             connection.execute(consumers.delete().where(consumers.c.heartbeat_at < self.clock(-timedelta(days=1))))
 
     def end_consumer(self) -> None:
-        """Note that this process's consumer has ended."""
+        """Record that the consumer of this process has ended."""
         with self.transaction() as connection:
             connection.execute(consumers.delete().where(consumers.c.consumer == worker_name()))
 
     def consumers(self) -> list[Consumer]:
-        """Return the consumers of all queues that sent a heartbeat within a day, the latest first."""
+        """Return the consumers of all queues, dead or alive, that sent a heartbeat within a day; latest first."""
         with self.transaction() as connection:
             found = connection.execute(consumers.select().order_by(consumers.c.heartbeat_at.desc())).mappings()
             return [Consumer.from_row(row) for row in found]
 
     def live_consumers(self, queue_id: str) -> list[Consumer]:
-        """Return the consumers of a queue that are alive: they sent a heartbeat within the lease."""
+        """Return the live consumers of a queue: those whose last heartbeat is at most `CONSUMER_LEASE` ago."""
         query = consumers.select().where(
             consumers.c.queue_id == queue_id, consumers.c.heartbeat_at > self.clock(-CONSUMER_LEASE)
         )
         with self.transaction() as connection:
             found = [Consumer.from_row(row) for row in connection.execute(query).mappings()]
-        return [consumer for consumer in found if _may_live(consumer.consumer)]
+        return [consumer for consumer in found if _may_be_alive(consumer.consumer)]
 
     def note_fault(
         self, run_id: str, stage: str, part_no: int | None, *, error_type: str, error: str, traceback: str
     ) -> None:
-        """Note a failed attempt of a task; the texts must hold no secret."""
+        """Record a failed attempt of a task. The texts must not contain secrets."""
         row = {"run_id": run_id, "stage": stage, "part_no": part_no, "worker": worker_name()}
         texts = {"error_type": error_type, "error": error, "traceback": traceback}
         with self.transaction() as connection:
@@ -561,17 +569,17 @@ class Ledger(Database):
             return [Fault.from_row(row) for row in connection.execute(query).mappings()]
 
     def expect_alert(self, event: str, subject: str) -> None:
-        """Note that an event is to be announced once it happens."""
+        """Record that an event must be announced once it happens."""
         with self.transaction() as connection:
             connection.execute(alerts.insert().values(event=event, subject=subject, expected_at=datetime.now(UTC)))
 
     def claim_alert(self, event: str, subject: str) -> bool:
-        """Claim the announcement of an event; False when another process has it, or nobody is to announce it."""
+        """Claim the announcement of an event for this process. Return False if it has been claimed before."""
         values = {"sent_at": datetime.now(UTC), "host": socket.gethostname()}
-        mine = alerts.c.event == event, alerts.c.subject == subject
+        alert = alerts.c.event == event, alerts.c.subject == subject
         try:
             with self.transaction() as connection:
-                expected = alerts.update().where(*mine, alerts.c.sent_at.is_(None))
+                expected = alerts.update().where(*alert, alerts.c.sent_at.is_(None))
                 if connection.execute(expected.values(**values)).rowcount == 0:
                     connection.execute(alerts.insert().values(event=event, subject=subject, **values))
         except IntegrityError:
@@ -579,22 +587,23 @@ class Ledger(Database):
         return True
 
     def runs_to_announce(self, since: datetime, *, failed: str, published: str) -> Iterator[tuple[str, Run]]:
-        """Return the runs that ended after a moment and are not announced, each with its event.
+        """Yield the runs that ended after the given time and have not been announced, each with its event.
 
         Parameters
         ----------
         since : datetime
-            What ended before is no longer news.
+            Runs that ended earlier are ignored.
         failed : str
-            The event of a run that failed; every one is announced.
+            The event of a failed run; all of them are announced.
         published : str
-            The event of a run that was published; announced where it is expected.
+            The event of a published run; announced only if `expect_alert` was called for it.
         """
-        recently, lines = runs.c.finished_at > since, alerts.c.subject == runs.c.run_id
-        untold = recently, runs.c.state == RunState.FAILED, ~sa.exists().where(lines, alerts.c.event == failed)
+        recently, its_alerts = runs.c.finished_at > since, alerts.c.subject == runs.c.run_id
+        is_announced = sa.exists().where(its_alerts, alerts.c.event == failed)
+        unannounced = recently, runs.c.state == RunState.FAILED, ~is_announced
         was_published = runs.c.state.in_((RunState.PUBLISHED, RunState.SUPERSEDED))
-        is_expected = sa.exists().where(lines, alerts.c.event == published, alerts.c.sent_at.is_(None))
-        for run in self._runs(runs.select().where(*untold)):
+        is_expected = sa.exists().where(its_alerts, alerts.c.event == published, alerts.c.sent_at.is_(None))
+        for run in self._runs(runs.select().where(*unannounced)):
             yield failed, run
         for run in self._runs(runs.select().where(recently, was_published, is_expected)):
             yield published, run

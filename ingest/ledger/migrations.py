@@ -1,10 +1,10 @@
-"""Numbered steps that bring an older ledger to the shape of `ingest.ledger.tables`.
+"""Numbered steps that upgrade an older ledger to the shape of `ingest.ledger.tables`.
 
-The steps that a ledger has been through are rows of ``raw.ingest_migrations``. A ledger without that table is of the
-first edition, step 1. A command or worker that opens a ledger takes the missing steps, under a lock and in one
-transaction; a ledger that has been through steps unknown here is refused, since newer code writes it differently.
+The table ``raw.ingest_migrations`` lists the steps that were applied to a ledger. A ledger without that table is of the
+first edition, step 1. The command or worker that first opens an older ledger applies the missing steps, under a lock
+and in one transaction. A ledger with steps that are unknown here is refused, because newer code has changed it.
 
-A step that has been released is never edited: what comes after it is a step of its own.
+Never edit a released step: a further change is a further step.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ LOCK = "select pg_advisory_xact_lock(hashtext('admin-boundaries ledger'))"
 
 @dataclass(frozen=True)
 class Step:
-    """One change of the ledger's shape.
+    """One change to the shape of the ledger.
 
     Attributes
     ----------
     number : int
-        Steps are taken in this order, each once.
+        Steps are applied in this order, each once.
     what : str
         What it changes, in a few words.
     statements : tuple of str
-        SQL that PostgreSQL and SQLite both take; ``{raw}`` stands for the schema with its dot, nothing on SQLite.
+        SQL for both PostgreSQL and SQLite; ``{raw}`` stands for the schema and a dot, or for nothing on SQLite.
     """
 
     number: int
@@ -53,19 +53,19 @@ STEPS = (
 
 
 def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[Step]:
-    """Create the ledger's tables, or take the steps that they lack.
+    """Create the tables of the ledger, or apply the steps that an older ledger lacks.
 
     Parameters
     ----------
     database : Database
-        The ledger's.
+        Database of the ledger.
     steps : sequence of Step
         All steps, in order.
 
     Returns
     -------
     list of Step
-        Those taken now; none where the ledger was up to date.
+        The steps applied now; none if the ledger was up to date.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
         When a newer version of the package has changed the ledger.
     """
     with database.transaction() as connection:
-        if _taken(database, connection, steps) == steps[-1].number:
+        if _last_step(database, connection, steps) == steps[-1].number:
             return []
     with database.transaction() as connection:
         if database.is_postgres:
@@ -82,10 +82,10 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
                 connection.execute(sa.schema.CreateSchema(SCHEMA))
         else:
             connection.exec_driver_sql("begin immediate")
-        taken = _taken(database, connection, steps)  # another process may have been first
-        missing = [step for step in steps if step.number > taken]
+        last = _last_step(database, connection, steps)  # another process may have been faster
+        missing = [step for step in steps if step.number > last]
         raw = f"{SCHEMA}." if database.is_postgres else ""
-        for step in missing if taken else ():
+        for step in missing if last else ():
             for statement in step.statements:
                 connection.exec_driver_sql(statement.format(raw=raw))
         metadata.create_all(connection)
@@ -96,20 +96,20 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
     return missing
 
 
-def _taken(database: Database, connection: sa.Connection, steps: Sequence[Step]) -> int:
-    """Return the last step that a ledger has been through: 0 where there is none, 1 for one of the first edition."""
+def _last_step(database: Database, connection: sa.Connection, steps: Sequence[Step]) -> int:
+    """Return the last step applied to a ledger: 0 if there is no ledger, 1 for a ledger of the first edition."""
     schema = SCHEMA if database.is_postgres else None
     known = sa.inspect(connection)
     if not known.has_table(migrations.name, schema=schema):
         return 1 if known.has_table(runs.name, schema=schema) else 0
-    taken: int = connection.execute(sa.select(sa.func.coalesce(sa.func.max(migrations.c.step), 0))).scalar_one()
-    if taken > steps[-1].number:
+    last: int = connection.execute(sa.select(sa.func.coalesce(sa.func.max(migrations.c.step), 0))).scalar_one()
+    if last > steps[-1].number:
         version: str = connection.execute(
-            sa.select(migrations.c.ingest_version).where(migrations.c.step == taken)
+            sa.select(migrations.c.ingest_version).where(migrations.c.step == last)
         ).scalar_one()
         raise LedgerTooNew(
-            f"The ledger at {database.place} is at step {taken}, written by version {version}; this is version "
-            f"{__version__}, which knows {steps[-1].number} steps.",
-            "Update this installation: all commands and workers of a warehouse run the same version.",
+            f"The ledger at {database.place} is at step {last}, written by version {version}; this is version "
+            f"{__version__}, which knows only {steps[-1].number} steps.",
+            "Update this installation: all commands and workers of a warehouse must run the same version.",
         )
-    return taken or 1
+    return last or 1

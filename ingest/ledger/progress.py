@@ -1,4 +1,4 @@
-"""How far a run is, layer by layer: from the ledger's slices, for the terminal and the dashboard alike."""
+"""The progress of runs, per layer, computed from the slices in the ledger. The terminal and the dashboard show it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ingest.ledger.records import Run, Slice, SliceState
 
 @dataclass(frozen=True)
 class LayerProgress:
-    """What has arrived of a layer.
+    """The progress of a layer.
 
     Attributes
     ----------
     name : str
-        Its raw table.
+        Name of its raw table.
     rows, rows_total : int
-        Loaded, and counted in the file.
+        Rows loaded, and rows in the file.
     bytes, bytes_total : int
-        The same of bytes in the file.
+        The same in bytes of the file.
     slices, slices_total : int
-        The same of slices.
+        The same in slices.
     running, failed : int
-        Slices that a worker has, and that could not be loaded.
+        Slices that a worker is loading, and slices that failed.
     seconds : float
-        Since a worker began the first slice; until the last one ended where none is left.
+        Seconds since the first slice was started; up to the end of the last one, once all have ended.
     """
 
     name: str
@@ -44,26 +44,26 @@ class LayerProgress:
 
     @property
     def megabytes_per_second(self) -> float | None:
-        """Mean rate since the layer was begun; None before the first slice is in."""
+        """Mean rate since the first slice was started; None until a slice is loaded."""
         return self.bytes / 1e6 / self.seconds if self.bytes and self.seconds > 0 else None
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left at that rate; None where it is not known, 0 where nothing is left."""
+        """Seconds left at that rate; 0 if nothing is left, None if the rate is unknown."""
         left = self.bytes_total - self.bytes
         rate = self.megabytes_per_second
         return 0.0 if not left else left / 1e6 / rate if rate else None
 
 
 def layers(slices: Iterable[Slice], moment: datetime) -> list[LayerProgress]:
-    """Return the progress of every layer of a run, by name.
+    """Return the progress of every layer of a run, sorted by name.
 
     Parameters
     ----------
     slices : iterable of Slice
-        Of one run, from `ingest.ledger.Ledger.slices`.
+        The slices of one run, see `ingest.ledger.Ledger.slices`.
     moment : datetime
-        The present time, with its zone.
+        The current time, with a time zone.
     """
     by_name: dict[str, list[Slice]] = {}
     for part in slices:
@@ -96,19 +96,19 @@ def _layer(name: str, rows: Sequence[Slice], moment: datetime) -> LayerProgress:
 
 
 def rate(layer: LayerProgress) -> str:
-    """Return a rate as people read it, empty where it is not known."""
+    """Return the rate as text; empty if it is unknown."""
     found = layer.megabytes_per_second
     return "" if found is None else f"{found:,.1f} MB/s"
 
 
 def left(layer: LayerProgress) -> str:
-    """Return the time left as people read it, empty where it is not known or nothing is left."""
+    """Return the time left as text; empty if it is unknown or nothing is left."""
     found = layer.seconds_left
     return f"{duration(found)} left" if found else ""
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time: ``0.4 s``, ``12 s``, ``3:05`` or ``1:02:03``."""
+    """Return a duration as text: ``0.4 s``, ``12 s``, ``3:05`` or ``1:02:03``."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -119,7 +119,7 @@ def duration(seconds: float) -> str:
 
 
 def line(run: Run, slices: Sequence[Slice], moment: datetime) -> str:
-    """Return one line on a run that is under way, for where there is no terminal."""
+    """Return the progress of a run in one line, for output without a terminal."""
     whole = total(slices, moment)
     text = f"{run.dataset}: {run.state}, {whole.slices} of {whole.slices_total} slices"
     if slices:
@@ -129,9 +129,9 @@ def line(run: Run, slices: Sequence[Slice], moment: datetime) -> str:
 
 
 def summary(run: Run, slices: Sequence[Slice], target: str) -> str:
-    """Return one line on the outcome of a run and what it ran on, for an issue or a message.
+    """Return the outcome of a run, and the platform that it ran on, in one line.
 
-    It names no path, host, user or address.
+    It is made to be pasted into an issue, and contains no path, host, user or address.
     """
     ended = run.finished_at or max((part.finished_at for part in slices if part.finished_at), default=None)
     begun = run.started_at

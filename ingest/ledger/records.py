@@ -1,6 +1,6 @@
-"""What the ledger returns and takes: frozen records, and the states that they go through.
+"""The records that the ledger takes and returns, and their states.
 
-JSON stays in here: a request and how a slice is to be read are texts in the ledger and objects everywhere else.
+JSON is used only here: `Request` and `Reading` are JSON in the ledger and objects everywhere else.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from ingest.sources.address import Source
 if TYPE_CHECKING:
     from sqlalchemy.engine import RowMapping
 
-RAW_SHAPE = 1  # raised when the raw tables change, so that an unchanged file is loaded again
+RAW_SHAPE = 1  # increase it when the raw tables change, so that unchanged files are loaded again
 
 
 class RunState(enum.StrEnum):
-    """How far a run is."""
+    """State of a run."""
 
-    QUEUED = "queued"  # requested; no worker has begun
-    FETCHING = "fetching"  # its files are brought onto the workers' hosts
-    PLANNING = "planning"  # its layers are cut into slices
-    LOADING = "loading"  # its slices are loaded
-    PUBLISHING = "publishing"  # its counts are compared, its tables put in place
+    QUEUED = "queued"  # recorded; no worker has started yet
+    FETCHING = "fetching"  # its files are being downloaded and unpacked
+    PLANNING = "planning"  # its layers are being checked and cut into slices
+    LOADING = "loading"  # its slices are being loaded
+    PUBLISHING = "publishing"  # its counts are compared, then readers are switched to it
     PUBLISHED = "published"  # readers see it
-    SUPERSEDED = "superseded"  # readers saw it, and see another one now
-    UNCHANGED = "unchanged"  # its source was what is published already: nothing was loaded
+    SUPERSEDED = "superseded"  # it was published before
+    UNCHANGED = "unchanged"  # its source is the same as the published one; nothing was loaded
     FAILED = "failed"  # it ended without being published
 
     @property
     def is_active(self) -> bool:
-        """Whether the run still goes on; a dataset has one such run at most."""
+        """Whether the run is in progress; a dataset has at most one such run."""
         return self in (self.QUEUED, self.FETCHING, self.PLANNING, self.LOADING, self.PUBLISHING)
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of the run is left to do."""
+        """Whether the run has ended, successfully or not."""
         return not self.is_active
 
 
 class FileState(enum.StrEnum):
-    """How far a file of a run is."""
+    """State of a file of a run."""
 
     QUEUED = "queued"  # to be fetched
     RUNNING = "running"  # claimed by a worker
-    FETCHED = "fetched"  # it was on a worker's host
-    FAILED = "failed"  # it could not be had
+    FETCHED = "fetched"  # a worker has downloaded it, or found it on its disk
+    FAILED = "failed"  # it could not be fetched
 
 
 class SliceState(enum.StrEnum):
-    """How far a slice is."""
+    """State of a slice."""
 
     QUEUED = "queued"  # to be loaded
     RUNNING = "running"  # claimed by a worker
@@ -65,24 +65,24 @@ class SliceState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked to load.
+    """What a run is to load.
 
     Attributes
     ----------
     dataset, release, engine : str
-        As in the catalog, and the engine's name.
+        Names of the dataset and the release as in the catalog, and of the engine.
     sources : tuple of str
-        Locations, see `ingest.sources.address.Source.parse`.
+        Paths or URLs, see `ingest.sources.address.Source.parse`.
     scope : str
-        ``world`` (the publisher's whole release), ``countries`` or ``custom`` (a source of the user's).
+        ``world`` (the publisher's whole release), ``countries`` or ``custom`` (the user's own source).
     variant : str or None
         Variant of a time zone release, such as ``now, with oceans``.
     levels : tuple of int or None
-        Levels that must be loaded; None takes those that the source has.
+        Levels to load, all of which the source must have; None loads the levels that it has.
     mirrors : tuple of tuple of str
-        For each source, where else the same file can be had; the outcome of a run does not depend on it.
+        For each source, further addresses of the same file; they do not affect the result of a run.
     is_validated : bool
-        Whether the validity of geometry is checked.
+        Whether geometries are validated.
     """
 
     dataset: str
@@ -97,24 +97,35 @@ class Request:
 
     @classmethod
     def from_json(cls, text: str) -> Request:
-        """Read back what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         values = json.loads(text)
         levels = values.pop("levels")
         values |= {"sources": tuple(values["sources"]), "mirrors": tuple(map(tuple, values.get("mirrors", ())))}
         return cls(**values, levels=None if levels is None else tuple(levels))
 
     def to_json(self) -> str:
-        """Return the request as JSON, its addresses as the ledger may hold them: without their queries."""
+        """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
         values = {name: value for name, value in asdict(self).items() if name != "mirrors" or value}
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 
     @property
     def public_sources(self) -> list[str]:
-        """The locations as they may be shown."""
+        """The sources in a form that may be shown."""
         return [Source.parse(location).public for location in self.sources]
 
     def identity(self, of_sources: Sequence[str | None]) -> str | None:
-        """Return what runs of one outcome share; None where a source cannot be told from its next version."""
+        """Return a text that is equal for runs with the same result.
+
+        Parameters
+        ----------
+        of_sources : sequence of str or None
+            For each source, a text that identifies its version; None if there is no way to know.
+
+        Returns
+        -------
+        str or None
+            None if the version of any source is unknown.
+        """
         if any(source is None for source in of_sources):
             return None
         return json.dumps([RAW_SHAPE, replace(self, mirrors=()).to_json(), list(of_sources)])
@@ -122,18 +133,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Reading:
-    """How an engine is to read a slice.
+    """How an engine reads a slice.
 
     Attributes
     ----------
     columns : tuple of (str, str or None)
-        Raw column and the layer's name for it, None where the layer has no such column.
+        Name of each raw column, and its name in the layer; None if the layer has no such column.
     crs : str or None
-        Reference system as WKT when it is not EPSG:4326.
+        Reference system as WKT; None for EPSG:4326.
     where : str or None
-        Filter that picks the slice's features; None for all of a layer.
+        Filter that selects the features of the slice; None selects the whole layer.
     batch_bytes : int
-        Maximum weight of a batch's geometries.
+        Maximum size of the geometries of a batch, in bytes.
     """
 
     columns: tuple[tuple[str, str | None], ...]
@@ -143,21 +154,21 @@ class Reading:
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
-        """Read back what `to_json` wrote."""
+        """Parse the JSON of `to_json`."""
         values = json.loads(text)
         return cls(**{**values, "columns": tuple((raw, name) for raw, name in values["columns"])})
 
     def to_json(self) -> str:
-        """Return it as JSON."""
+        """Return the reading as JSON."""
         return json.dumps(asdict(self))
 
 
 class _FromRow:
-    """A record that has the fields of a ledger row."""
+    """A record with the fields of a ledger row."""
 
     @classmethod
     def from_row(cls, row: RowMapping, **fields: Any) -> Self:
-        """Return the record of a row; ``fields`` are those that the row itself does not have."""
+        """Return the record of a row; ``fields`` are the values that do not come from the row."""
         names = {field.name for field in dataclasses.fields(cls)} - fields.keys()  # type: ignore[arg-type]
         return cls(**{name: row[name] for name in names}, **fields)
 
@@ -169,15 +180,15 @@ class Run(_FromRow):
     Attributes
     ----------
     source : str
-        Its sources as they may be shown, separated by blanks.
+        Its sources in a form that may be shown, separated by spaces.
     checksum : str or None
-        SHA-256 of its files, separated by blanks, once it is published.
+        SHA-256 of its files, separated by spaces; None until it is published.
     identity : str or None
-        What runs of one outcome share, see `Request.identity`.
+        See `Request.identity`.
     worker, lease_until : str, datetime
-        Who works on its present stage, and until when unless the lease is renewed.
+        The process that holds its current stage, and when the lease expires unless it is renewed.
     ingest_version : str or None
-        The version of this package that noted the run; None for a run of the first edition.
+        Version of this package that created the run; None if that was before versions were recorded.
     """
 
     run_id: str
@@ -205,7 +216,7 @@ class Run(_FromRow):
 
     @property
     def source_identities(self) -> list[str]:
-        """What told the version of each source, in order; empty where some server told nothing."""
+        """The text that identifies the version of each source, in order; empty if ``identity`` is None."""
         return list(json.loads(self.identity)[2]) if self.identity else []
 
 
@@ -230,25 +241,25 @@ class File(_FromRow):
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedFile(File):
-    """A file that this process is to fetch, with the request that it belongs to."""
+    """A file that this process has claimed, with its request."""
 
     request: Request
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Which features of which layer a slice is.
+    """The part of a layer that a slice covers.
 
     Attributes
     ----------
     table_name, level : str, int or None
-        The raw table that its rows go to.
+        The raw table that it is loaded into.
     file_no, source_file, source_layer : int, str, str
-        The file of the run, what the rows call it, and the layer in it.
+        Number of the file in the run, its name in the loaded rows, and the layer in it.
     fid_from, fid_to : int
-        First and last feature id, both included.
+        First and last feature id, both inclusive.
     rows_planned, bytes : int
-        What the file says of it.
+        Its number of rows and size, according to the file.
     """
 
     table_name: str
@@ -265,7 +276,7 @@ class _Part:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedSlice(_Part):
-    """A slice as the planner hands it over."""
+    """A slice as planned, before it is recorded."""
 
     reading: Reading
 
@@ -290,9 +301,9 @@ class Slice(_Part, _FromRow):
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedSlice(Slice):
-    """A slice that this process is to load, with all that it needs to know.
+    """A slice that this process has claimed, with all that is needed to load it.
 
-    ``attempts`` is the fencing token: only the latest claimant can note the slice as loaded.
+    ``attempts`` is the fencing token: only the latest claimant can record the slice as loaded.
     """
 
     reading: Reading
@@ -313,7 +324,7 @@ class Consumer(_FromRow):
 
 @dataclass(frozen=True, kw_only=True)
 class Fault(_FromRow):
-    """A failed attempt of a task, also one that a retry made good."""
+    """A failed attempt of a task, even if a retry succeeded."""
 
     error_no: int
     run_id: str

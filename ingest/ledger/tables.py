@@ -1,6 +1,6 @@
-"""The ledger's tables, on PostgreSQL and SQLite alike.
+"""The tables of the ledger, in their newest shape, for PostgreSQL and SQLite.
 
-A change to them is a step in `ingest.ledger.migrations`, beside the change here: what is here is the newest shape.
+Every change here needs a step in `ingest.ledger.migrations` that makes the same change to existing ledgers.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ SCHEMA = "raw"
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
-    """A time with its zone, also where the database keeps none (SQLite)."""
+    """A time with a zone, even if the database stores none (SQLite)."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     @property
     def python_type(self) -> type[datetime]:
-        """What is read and written."""
+        """Type of the values in Python."""
         return datetime
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """Give naive values the zone they were written in."""
+        """Add the zone to values that the database returns without one; they are in UTC."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class State(sa.types.TypeDecorator[enum.StrEnum]):
-    """A state as text in the database, as a member of its enum outside."""
+    """A state: text in the database, a member of its enum in Python."""
 
     impl = sa.Text
     cache_ok = True
 
     @property
     def python_type(self) -> type[str]:
-        """What is read and written: the members of the enum are texts."""
+        """Type of the values in Python: the members of the enum are strings."""
         return str
 
     def __init__(self, states: type[enum.StrEnum]) -> None:
@@ -48,11 +48,11 @@ class State(sa.types.TypeDecorator[enum.StrEnum]):
         self.states = states
 
     def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
-        """Refuse what is not a state."""
+        """Return the state as text; raise ``ValueError`` if it is not a member of the enum."""
         return None if value is None else str(self.states(value))
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> enum.StrEnum | None:
-        """Return the member."""
+        """Return the member of the enum."""
         return None if value is None else self.states(value)
 
 

@@ -1,9 +1,8 @@
-"""Tell a webhook how runs end: once for each end, whoever notices it.
+"""Send alerts to a webhook: one for each run that failed and each new release that a refresh has loaded.
 
-Runs that failed, and new releases that the scheduled refresh has loaded, are looked for in the ledger, so that it does
-not matter which process ended them or whether it still lives. The table ``raw.ingest_alerts`` says what was told:
-whoever writes the line sends the message. The address of the webhook is a secret: it stands in no message, log or
-table.
+These runs are looked up in the ledger, so it does not matter which process ended them, or whether that process is still
+alive. A row in ``raw.ingest_alerts`` makes sure that an alert is sent once: the process that writes the row sends the
+message. The address of the webhook is a secret, and appears in no message, log or table.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ from ingest.sources.address import Source
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-SECONDS = 5  # for one attempt, from its first byte to its last
+SECONDS = 5  # timeout of a whole attempt
 LOOK_SECONDS = 2.0
-MEMORY = timedelta(days=1)  # what ended longer ago is no news, though nobody was told
+MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
 RUN_FAILED, RELEASE_LOADED, NEWER_RELEASE = "run_failed", "release_loaded", "newer_release"
 
 
 class AlertNotSent(IngestError):
-    """The webhook did not take a message."""
+    """The webhook did not accept a message."""
 
 
-class _MayPass(AlertNotSent):
-    """It may take it in a moment."""
+class _Temporary(AlertNotSent):
+    """The webhook failed in a way that is worth a retry."""
 
 
 def notice(settings: Settings, ledger: Ledger) -> None:
-    """Tell the webhook of every run that has ended and was not told of; nothing is raised when it does not answer.
+    """Announce every run that has ended and has not been announced yet. Failures to do so are logged, not raised.
 
     Parameters
     ----------
     settings, ledger
-        Of the target. Without a webhook nothing is done.
+        Settings and ledger of the target. Does nothing without a webhook.
     """
     if not settings.alert_webhook:
         return
@@ -59,50 +58,50 @@ def notice(settings: Settings, ledger: Ledger) -> None:
         since = datetime.now(UTC) - MEMORY
         for event, run in ledger.runs_to_announce(since, failed=RUN_FAILED, published=RELEASE_LOADED):
             if ledger.claim_alert(event, run.run_id):
-                _try_to_send(settings, _of_run(ledger, event, run))
+                _try_to_send(settings, _run_message(ledger, event, run))
     except IngestError as error:
-        log.warning("Ended runs were not looked for: %s", error)
+        log.warning("Could not check for ended runs: %s", error)
 
 
 def announce(settings: Settings, ledger: Ledger, event: str, subject: str, text: str, **facts: Any) -> None:
-    """Tell the webhook of something that is no run's end, once for each subject."""
+    """Announce an event other than the end of a run, once per subject."""
     if settings.alert_webhook and ledger.claim_alert(event, subject):
         _try_to_send(settings, _message(event, subject, text, **facts))
 
 
 def send_now(settings: Settings, text: str | None = None) -> None:
-    """Send a message at once: a test, or a text of somebody's own.
+    """Send a message now: the given text, or a test message.
 
     Raises
     ------
     SettingsError
-        When there is no webhook.
+        When no webhook is configured.
     AlertNotSent
-        When it does not take the message.
+        When the webhook does not accept the message.
     """
     if not settings.alert_webhook:
-        raise SettingsError("ALERT_WEBHOOK is not set.", "Set it to the address that is to be told.")
-    said = text or f"Test of the alerts of admin-boundaries on {socket.gethostname()}: they arrive."
-    send(settings.alert_webhook, _message("message" if text else "test", f"{datetime.now(UTC):%Y%m%dt%H%M%S}", said))
+        raise SettingsError("ALERT_WEBHOOK is not set.", "Set it to the URL that receives alerts.")
+    body = text or f"Test alert from admin-boundaries on {socket.gethostname()}."
+    send(settings.alert_webhook, _message("message" if text else "test", f"{datetime.now(UTC):%Y%m%dt%H%M%S}", body))
 
 
 @contextmanager
 def watching(settings: Settings, ledger: Ledger) -> Iterator[None]:
-    """Look for ended runs every two seconds, and once more at the end of the block.
+    """Announce ended runs every two seconds while the block runs, and once more at its end.
 
-    The look has a thread of its own: a webhook that hangs must not hold up a consumer's signs of life.
+    This happens in a thread of its own, so that a webhook that hangs does not delay the heartbeats of a consumer.
     """
     if not settings.alert_webhook:
         yield
         return
     ended = threading.Event()
 
-    def look() -> None:
-        while not ended.wait(LOOK_SECONDS):  # waits first: workers are forked before there is anything to tell
+    def check() -> None:
+        while not ended.wait(LOOK_SECONDS):  # wait first, so that the workers are forked before anything is sent
             notice(settings, ledger)
 
-    thread = threading.Thread(target=look, daemon=True)
-    start = threading.Timer(0.5, thread.start)  # once the workers are forked: none inherits the thread
+    thread = threading.Thread(target=check, daemon=True)
+    start = threading.Timer(0.5, thread.start)  # after the workers are forked, so that none inherits the thread
     start.start()
     try:
         yield
@@ -115,16 +114,16 @@ def watching(settings: Settings, ledger: Ledger) -> Iterator[None]:
 
 
 def send(webhook: str, message: dict[str, Any]) -> None:
-    """Post a message, three times at most.
+    """Post a message, in at most three attempts.
 
     Raises
     ------
     AlertNotSent
-        When the webhook does not take it. Where the webhook is, the message does not say.
+        When the webhook does not accept the message. The error does not name its address.
     """
     body = json.dumps(message, ensure_ascii=False).encode()
     attempts = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_MayPass),
+        retry=tenacity.retry_if_exception_type(_Temporary),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=2),
         stop=tenacity.stop_after_attempt(ATTEMPTS),
         reraise=True,
@@ -142,24 +141,24 @@ def _post(webhook: str, body: bytes) -> None:
         try:
             curl.perform()
         except pycurl.error as error:  # its text may name the host
-            raise _MayPass(f"The webhook does not answer (curl's error {error.args[0]}).") from None
+            raise _Temporary(f"The webhook does not answer (curl error {error.args[0]}).") from None
         status = int(curl.getinfo(pycurl.RESPONSE_CODE))
     if status in (408, 425, 429) or status >= 500:
-        raise _MayPass(f"The webhook answered {status}.")
+        raise _Temporary(f"The webhook answered {status}.")
     if not 200 <= status < 300:
-        raise AlertNotSent(f"The webhook answered {status}.", "Is ALERT_WEBHOOK the right address?")
+        raise AlertNotSent(f"The webhook answered {status}.", "Check ALERT_WEBHOOK.")
 
 
 def _try_to_send(settings: Settings, message: dict[str, Any]) -> None:
     try:
         send(settings.alert_webhook, message)
     except AlertNotSent as error:
-        log.error("%s was not told to the webhook: %s", message["id"], error)
+        log.error("The alert %s was not sent: %s", message["id"], error)
     else:
-        log.info("%s was told to the webhook.", message["id"])
+        log.info("The alert %s was sent.", message["id"])
 
 
-def _of_run(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
+def _run_message(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
     for part in ledger.slices(run.run_id):
         count = counts.setdefault(part.table_name, {"rows_in_file": 0, "rows_loaded": 0})
@@ -167,7 +166,7 @@ def _of_run(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
         count["rows_loaded"] += part.rows_loaded or 0 if part.state == SliceState.LOADED else 0
     what = f"{run.dataset} {run.release}"
     if event == RUN_FAILED:
-        text = f"{what} was not loaded: {_short(run.error or 'the reason is not known')} (run {run.run_id})"
+        text = f"{what} was not loaded: {_short(run.error or 'the reason is unknown')} (run {run.run_id})"
     else:
         text = f"{what} was loaded: {run.rows_loaded:,} rows, run {run.run_id}. `dbt build` updates the marts."
     names = ("run_id", "dataset", "release", "variant", "scope", "state", "error")
@@ -175,7 +174,7 @@ def _of_run(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
 
 
 def _message(event: str, subject: str, text: str, **facts: Any) -> dict[str, Any]:
-    """Return a message: ``text`` is what Slack and its like show, what files call themselves is no markup in it."""
+    """Return a message. Slack and similar services show ``text``, so markup in names from files is escaped there."""
     return {
         "id": f"{event}:{subject}",
         "event": event,

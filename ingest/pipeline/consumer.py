@@ -1,7 +1,6 @@
-"""Consumers: processes that run the tasks, on this host or on many.
+"""Consumers: processes that run the tasks, on one host or on many.
 
-A consumer gives a sign of life to the ledger every two seconds, so that a command knows whether anyone works on its
-queue.
+A consumer sends a heartbeat to the ledger every two seconds, so that a command knows whether its queue has a consumer.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ QUEUE_KEY = "ingest-queue-id"
 
 
 def queue_id(settings: Settings) -> str:
-    """Return the id of the queue as this process sees it.
+    """Return an id of the queue that this process uses.
 
-    Commands and consumers that see the same id share a queue, whatever each calls the server, and read each other's
-    messages: the id ends in a fingerprint of the secret that signs them.
+    Commands and consumers with the same id share a queue, even if they address its server differently. They can also
+    read each other's messages: the id ends in a fingerprint of the secret that signs them.
 
     Raises
     ------
@@ -62,28 +61,28 @@ def queue_id(settings: Settings) -> str:
 
 
 def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[str] = (), schedule: str = "") -> None:
-    """Run a consumer in this process until it is told to stop (SIGINT: after the tasks at hand; SIGTERM: at once).
+    """Run a consumer in this process until a signal stops it: SIGINT after the current tasks, SIGTERM at once.
 
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     workers : int
-        Worker processes.
+        Number of worker processes.
     until_ended : sequence of str
-        Runs: the consumer stops by itself once all of them have ended.
+        Ids of runs; the consumer stops by itself once all of them have ended.
     schedule : str
-        Cron expression of the look for new releases; never when empty.
+        Cron expression (UTC) that says when to check for new releases; never when empty.
 
     Raises
     ------
     SettingsError
-        When the schedule is no cron expression.
+        When the schedule is not a cron expression.
     """
     consumer = huey.create_consumer(
         workers=workers,
         worker_type="process",
-        periodic=refresh.turn_on(schedule),
+        periodic=refresh.set_schedule(schedule),
         initial_delay=0.05,
         max_delay=0.5,
         check_worker_health=True,
@@ -93,7 +92,7 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
     stopped = threading.Event()
     os.register_at_fork(after_in_child=_end_with_parent)
     heart = threading.Thread(target=_beat, args=(settings, ledger, workers, until_ended, stopped), daemon=True)
-    threading.Timer(0.5, heart.start).start()  # once the workers are forked: none inherits a thread
+    threading.Timer(0.5, heart.start).start()  # after the workers are forked, so that none inherits a thread
     try:
         with alerts.watching(settings, ledger):
             consumer.run()
@@ -103,7 +102,7 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
 
 
 def _end_with_parent() -> None:
-    """End a process that a consumer forked once the consumer is gone: nobody would ever stop it."""
+    """Make a forked worker exit when its consumer dies: nothing else would ever stop it."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -125,24 +124,33 @@ def _beat(
                 os.kill(os.getpid(), signal.SIGINT)
                 return
         except (IngestError, RedisError, HueyException) as error:
-            log.warning("No heartbeat was sent: %s", error)
+            log.warning("A heartbeat could not be sent: %s", error)
         stopped.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 8)
 
 
 def start(
     settings: Settings, ledger: Ledger, workers: int, run_ids: Sequence[str]
 ) -> tuple[subprocess.Popen[bytes], Path]:
-    """Start a consumer of one's own that ends with the given runs.
+    """Start a consumer as a separate process that stops once the given runs have ended.
+
+    Parameters
+    ----------
+    settings, ledger
+        Settings and ledger of the target.
+    workers : int
+        Number of worker processes.
+    run_ids : sequence of str
+        The runs; at least one.
 
     Returns
     -------
     (subprocess.Popen, Path)
-        The process, and the file that its log goes to.
+        The process and its log file.
 
     Raises
     ------
     TargetUnavailable
-        When it gives no sign of life.
+        When it exits, or sends no heartbeat within `START_SECONDS`.
     """
     logs = settings.home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -170,12 +178,18 @@ def start(
     return process, log_file
 
 
-def stop(process: subprocess.Popen[bytes], *, at_once: bool) -> None:
-    """Wait for a consumer that stops with its runs; ``at_once`` tells it to stop after the tasks at hand.
+def stop(process: subprocess.Popen[bytes], *, is_interrupted: bool) -> None:
+    """Wait until a consumer that `start` has started exits; terminate it after `STOP_SECONDS`.
 
-    One that stops by itself must not be told: the second signal would break off what publishing clears away.
+    Parameters
+    ----------
+    process : subprocess.Popen
+        The consumer.
+    is_interrupted : bool
+        Whether its runs have not ended, so that it has to be told to stop, after the current tasks. Otherwise it stops
+        by itself: a second signal would interrupt the cleanup after a publication.
     """
-    if at_once:
+    if is_interrupted:
         process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=STOP_SECONDS)

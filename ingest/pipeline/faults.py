@@ -1,7 +1,7 @@
-"""What went wrong in a task, with its traceback: for the dashboard, and for whoever fixes it.
+"""Record failed attempts of tasks, with their tracebacks, for the dashboard.
 
-Every failed attempt is noted in the ledger, also one that a retry made good. A traceback quotes messages of libraries,
-and those may quote an address or a password: what looks like one is blotted out before it is noted.
+Every failed attempt is recorded in the ledger, even if a retry succeeds later. A traceback may contain messages of
+libraries that quote an address or a password, so everything that looks like one is redacted first.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 STAGES = {"fetch_file": "fetch", "plan_run": "plan", "load_slice": "load", "publish_run": "publish"}
 TRACEBACK_CHARACTERS = 16_000
-SHORTEST_SECRET = 6  # a shorter one would blot out half of the text
-BLOT = "…"
+SHORTEST_SECRET = 6  # a shorter one occurs in ordinary words, and would redact half of the text
+REDACTED = "…"
 
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*@", re.IGNORECASE)
 _QUERY = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s?'\"<>]*\?)[^\s'\"<>]+", re.IGNORECASE)
@@ -31,16 +31,16 @@ _NAMED = re.compile(r"\b((?:pg)?pass(?:word|wd)?|secret|token|signature)(\s*[=:]
 
 
 def note(settings: Settings, ledger: Ledger, task: Task, error: Exception) -> None:
-    """Note a failed attempt of a task; a ledger that does not answer is no further fault.
+    """Record a failed attempt of a task. If the ledger does not answer, that is logged and not raised.
 
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     task : Task
-        One of `ingest.pipeline.tasks`; others have no run, and nothing is noted of them.
+        A task of `ingest.pipeline.tasks`. Other tasks belong to no run, and are ignored.
     error : Exception
-        As it was raised.
+        The exception that the task raised.
     """
     stage = STAGES.get(task.name)
     if stage is None:
@@ -50,32 +50,32 @@ def note(settings: Settings, ledger: Ledger, task: Task, error: Exception) -> No
     part_no = task.args[1] if stage in ("fetch", "load") else None
     texts = {
         "error_type": type(error).__name__,
-        "error": blotted(str(error), secrets),
-        "traceback": blotted(trace, secrets)[-TRACEBACK_CHARACTERS:],
+        "error": redact(str(error), secrets),
+        "traceback": redact(trace, secrets)[-TRACEBACK_CHARACTERS:],
     }
     try:
         ledger.note_fault(task.args[0], stage, part_no, **texts)
     except IngestError as fault:
-        log.warning("An error of run %s was not noted: %s", task.args[0], fault)
+        log.warning("An error of run %s could not be recorded: %s", task.args[0], fault)
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """Return what must stand in no text: as it is configured, and as an address would spell it."""
+    """Return the configured secrets, longest first, both as they are and percent-encoded as in an address."""
     known = [settings.secret, settings.alert_webhook]
     if settings.postgres:
         known.append(settings.postgres.password)
     try:
         known.append(urllib.parse.unquote(urllib.parse.urlsplit(settings.redis_url).password or ""))
-    except ValueError:  # malformed: the queue has refused it already
+    except ValueError:  # malformed: the whole address is treated as a secret
         known.append(settings.redis_url)
     spelled = {each for secret in known for each in (secret, urllib.parse.quote(secret, safe=""))}
     return sorted((secret for secret in spelled if len(secret) >= SHORTEST_SECRET), key=len, reverse=True)
 
 
-def blotted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text without users and queries of addresses, passwords by name, and the given secrets."""
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """Replace user names and queries in addresses, named passwords, and the given secrets in a text."""
     for secret in secrets:
-        text = text.replace(secret, BLOT)
-    for pattern, kept in ((_USERINFO, rf"\1{BLOT}@"), (_QUERY, rf"\1{BLOT}"), (_NAMED, rf"\1\2{BLOT}")):
+        text = text.replace(secret, REDACTED)
+    for pattern, kept in ((_USERINFO, rf"\1{REDACTED}@"), (_QUERY, rf"\1{REDACTED}"), (_NAMED, rf"\1\2{REDACTED}")):
         text = pattern.sub(kept, text)
     return text

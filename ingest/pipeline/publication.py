@@ -1,4 +1,4 @@
-"""Publish a complete run, and drop what nobody reads any more."""
+"""Publish complete runs, roll back to earlier ones, and drop tables that are no longer needed."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ingest.errors import CountMismatch, RunInProgress, RunNotFound
 from ingest.ledger import Ledger, Run, RunState, Slice, SliceState
 from ingest.sinks import Sink, Staging
 
-KEPT_PUBLICATIONS = 2  # the one that readers see, and the one before
+KEPT_PUBLICATIONS = 2  # the current one and the one before
 
 
 class Outcome(enum.Enum):
-    """What became of an attempt to publish."""
+    """The result of an attempt to publish."""
 
     PUBLISHED = enum.auto()
-    NOT_MINE = enum.auto()  # another process publishes or has published it, or it was abandoned
-    INCOMPLETE = enum.auto()  # slices are still to be loaded
+    NOT_MINE = enum.auto()  # another process is publishing or has published the run, or the run was abandoned
+    INCOMPLETE = enum.auto()  # some slices are not loaded yet
 
 
 def publish(ledger: Ledger, sink: Sink, run_id: str) -> Outcome:
-    """Publish a run in one transaction, once every slice has arrived and every count agrees.
+    """Publish a run in one transaction, if every slice is loaded and all counts agree.
 
-    A run that is published already stays as it is. A staging table that lost its rows, as an unlogged one does when
-    the server crashes, is emptied and has its slices loaded again.
+    A run that is already published is left alone. A staging table that has lost rows (unlogged tables do, when the
+    server crashes) is emptied and its slices are queued again.
 
     Parameters
     ----------
     ledger, sink
-        Of the target.
+        Ledger and sink of the target.
     run_id : str
-        A run of which slices have ended.
+        A run whose slices are loaded or failed; otherwise the result is `Outcome.INCOMPLETE`.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def publish(ledger: Ledger, sink: Sink, run_id: str) -> Outcome:
     Raises
     ------
     CountMismatch
-        When a slice has failed for good, or a staging table loses its rows again and again.
+        When a slice has failed, or a staging table has lost its rows too often.
     """
     run = ledger.run(run_id)
     slices = ledger.slices(run_id)
@@ -73,7 +73,7 @@ def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> O
     loaded = ledger.counts(run.run_id)
     sink.finish(staging, tables)
     with ledger.transaction() as connection:
-        # Counted in the transaction that publishes: a server that crashes in between ends it, too.
+        # Count in the publishing transaction: if the server crashes after the count, the transaction is lost as well.
         held = {table: sink.count(staging, table, connection) for table in tables}
         lost = [table for table in tables if held[table] != loaded.get(table.name, 0)]
         if not lost:
@@ -89,43 +89,43 @@ def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> O
 
 
 def _load_again(ledger: Ledger, sink: Sink, staging: Staging, lost: Sequence[Table], held: Mapping[Table, int]) -> None:
-    """Empty tables that do not hold what their slices came to, and have the slices loaded again."""
+    """Empty the tables that do not hold the rows that their slices loaded, and queue these slices again."""
     loaded = ledger.counts(staging.run_id)
     for table in lost:
         sink.clear(staging, table)
         if not ledger.requeue_table(staging.run_id, table.name):
             raise CountMismatch(
-                f"{table.name} of run {staging.run_id} holds {held[table]:,} rows; "
-                f"its slices came to {loaded.get(table.name, 0):,}.",
+                f"{table.name} of run {staging.run_id} holds {held[table]:,} rows, "
+                f"but its slices loaded {loaded.get(table.name, 0):,}.",
                 "Start the run again.",
             )
 
 
 def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
-    """Return to the publication before the present one.
+    """Return a dataset to its previous publication.
 
     Parameters
     ----------
     ledger, sink
-        Of the target.
+        Ledger and sink of the target.
     dataset : str
-        Which dataset.
+        Name of the dataset.
 
     Returns
     -------
     str
-        The run that readers see now.
+        Id of the run that readers see now.
 
     Raises
     ------
     RunNotFound
-        When there is no earlier publication, or its staging tables have lost rows.
+        When there is no previous publication, or its staging tables have lost rows.
     RunInProgress
         When another process publishes or rolls back at the same time.
     """
     now, before = ledger.published_run(dataset), next(iter(ledger.superseded_runs(dataset)), None)
     if now is None or before is None:
-        raise RunNotFound(f"{dataset} has no publication to return to.", "The two newest publications are kept.")
+        raise RunNotFound(f"{dataset} has no publication to return to.", "Only the two newest publications are kept.")
     tables, staging = catalog.get(dataset).tables, Staging.of(before)
     lost = lost_tables(ledger, sink, before)
     if lost:
@@ -135,14 +135,15 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
     with ledger.transaction() as connection:
         if not ledger.swap_published(connection, now, before):
             raise RunInProgress(
-                f"{dataset} was published or rolled back meanwhile.", "Check `python -m ingest status`, then try again."
+                f"{dataset} was published or rolled back in the meantime.",
+                "Check `python -m ingest status`, then try again.",
             )
         sink.publish(connection, staging, tables)
     return before.run_id
 
 
 def lost_tables(ledger: Ledger, sink: Sink, run: Run) -> list[str]:
-    """Return the staging tables of a run that do not hold what was loaded into them."""
+    """Return the staging tables of a run that do not hold as many rows as were loaded into them."""
     staging, loaded = Staging.of(run), ledger.counts(run.run_id)
     tables = catalog.get(run.dataset).tables
     return [table.name for table in tables if sink.count(staging, table) != loaded.get(table.name, 0)]

@@ -1,7 +1,7 @@
-"""The Huey instance, nothing else.
+"""The Huey instance, and nothing else.
 
-Redis where the target has a server, a SQLite file where it has none: the same tasks, chord and process workers on both.
-Messages are signed; a consumer refuses one that is not before anything of it is unpickled, and goes on.
+The queue is in Redis on the ``postgres`` target and in a SQLite file on the embedded one; tasks and workers are the
+same on both. Messages are signed: a consumer refuses an unsigned one before it unpickles anything, and carries on.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ def create(settings: Settings) -> Huey:
     options: dict[str, Any] = {"name": "ingest", "serializer": SignedSerializer(secret=settings.secret, salt="ingest")}
     if settings.postgres:
         try:
-            # Workers look up from an empty queue this often, and so hear that they are to stop.
+            # A worker waits this long for a task, then checks whether it should stop.
             return RedisHuey(url=settings.redis_url, read_timeout=0.2, **options)
-        except ValueError:  # its message may quote a part of the password
+        except ValueError:  # its message may quote part of the password
             raise SettingsError(
                 "REDIS_URL is malformed.",
-                "redis://:PASSWORD@HOST:6379/0, where a password's / ? # @ and % are percent-encoded.",
+                "Set redis://:PASSWORD@HOST:6379/0, and percent-encode / ? # @ and % in the password.",
             ) from None
     file = settings.home / "queue.sqlite"
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)  # addresses with a query pass through it
+        file.touch(mode=0o600)  # it may hold addresses with a signature
         return SqliteHuey(filename=str(file), fsync=False, **options)
     except (OSError, sqlite3.Error) as error:
         raise TargetUnavailable(
             f"The queue {file} cannot be opened: {error}.",
-            "Is the disk full, or the folder another user's? WAREHOUSE_HOME names another.",
+            "Is the disk full, or does the folder belong to another user? WAREHOUSE_HOME sets another one.",
         ) from error
 
 

@@ -1,9 +1,9 @@
-"""Look whether a publisher has something new, and start a run where there is.
+"""Check the publishers for changed files and new releases, and load what is new.
 
-For every published dataset that is the publisher's own release, the address that its run came from is asked again:
-a file that changed is loaded as the published run was. Where the catalog knows an address that leads to the newest
-release, a newer one than the published is loaded, too; where it does not, a newer one of the catalog is announced.
-The scheduled look is a task like any other; `python -m ingest refresh` does the same in the foreground.
+Every dataset that was published from a publisher's release is checked. If the file at the address that the published
+run came from has changed, it is loaded again with the same options. If there is a newer release, and the catalog has
+an address that leads to the publisher's newest one, it is loaded too; otherwise it is only announced. The scheduled
+check is a task like any other; `python -m ingest refresh` does the same in the foreground.
 """
 
 from __future__ import annotations
@@ -34,81 +34,81 @@ CRON_FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 PROBE_SECONDS = 30
 
 
-class Outcome(enum.Enum):
-    """What a look at a dataset came to."""
+class Verdict(enum.Enum):
+    """The result of checking a dataset."""
 
-    UNCHANGED = enum.auto()
-    CHANGED = enum.auto()
-    NEW_RELEASE = enum.auto()
-    ANNOUNCED = enum.auto()
-    LEFT_ALONE = enum.auto()
-    NOT_REACHED = enum.auto()
+    UNCHANGED = enum.auto()  # the published file is still current
+    CHANGED = enum.auto()  # the file has changed: load it again
+    NEW_RELEASE = enum.auto()  # there is a newer release: load it
+    ANNOUNCED = enum.auto()  # there is a newer release that is not loaded automatically
+    SKIPPED = enum.auto()  # there is nothing to compare
+    UNREACHABLE = enum.auto()  # the publisher did not answer
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of a dataset.
+    """What a check found about a dataset.
 
     Attributes
     ----------
     dataset : str
-        Which one.
-    outcome : Outcome
-        What is to be done.
+        Name of the dataset.
+    verdict : Verdict
+        The result.
     text : str
-        The same in words.
+        The result as a sentence, for people.
     request : Request or None
-        What to load.
+        What to load; None if there is nothing to load.
     newest : str or None
-        A release that is newer than the published one and is not loaded by itself.
+        Name of a newer release that is not loaded automatically.
     """
 
     dataset: str
-    outcome: Outcome
+    verdict: Verdict
     text: str
     request: Request | None = None
     newest: str | None = None
 
 
-def look(ledger: Ledger) -> list[Finding]:
-    """Ask the publishers of all datasets whether they have something new; nothing is loaded.
+def check(ledger: Ledger) -> list[Finding]:
+    """Check the publishers of all datasets for changed files and new releases. Nothing is loaded.
 
     Parameters
     ----------
     ledger : Ledger
-        Of the target.
+        Ledger of the target.
 
     Returns
     -------
     list of Finding
-        One or more for each dataset; a dataset never has two that are to be loaded.
+        One or more per dataset; at most one of them has a ``request``.
     """
     found: list[Finding] = []
     for dataset in catalog.datasets().values():
         published = ledger.published_run(dataset.name)
         if published is None:
-            found.append(_left_alone(dataset.name, "never loaded, nothing to refresh"))
+            found.append(_skipped(dataset.name, "never loaded, nothing to refresh"))
         elif published.scope == "custom":
-            found.append(_left_alone(dataset.name, "loaded from a source of one's own, which is not looked at"))
+            found.append(_skipped(dataset.name, "loaded with --source, which is not checked"))
         else:
-            found += _look_at(dataset, published)
+            found += _check_dataset(dataset, published)
     return found
 
 
-def start(settings: Settings, ledger: Ledger, findings: Sequence[Finding]) -> tuple[list[str], list[Finding]]:
-    """Note a run for everything that is to be loaded, and announce what is not; nothing is enqueued.
+def create_runs(settings: Settings, ledger: Ledger, findings: Sequence[Finding]) -> tuple[list[str], list[Finding]]:
+    """Create a run for each finding with a request, and announce newer releases that have none. Nothing is enqueued.
 
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     findings : sequence of Finding
-        What `look` returned.
+        The result of `check`.
 
     Returns
     -------
     (list of str, list of Finding)
-        The ids of the runs, and the findings of datasets that already have a run under way: that one goes on.
+        The ids of the new runs, and the findings of datasets that already have a run in progress.
     """
     made, waiting = [], []
     for finding in findings:
@@ -118,7 +118,7 @@ def start(settings: Settings, ledger: Ledger, findings: Sequence[Finding]) -> tu
         if finding.request is None:
             continue
         try:
-            run_id = ledger.create_run(finding.request, _identity(finding.request))
+            run_id = ledger.create_run(finding.request, _identity_if_reachable(finding.request))
         except RunInProgress:
             waiting.append(finding)
             continue
@@ -127,18 +127,23 @@ def start(settings: Settings, ledger: Ledger, findings: Sequence[Finding]) -> tu
     return made, waiting
 
 
-def due(expression: str) -> Callable[[datetime], bool]:
-    """Return a function that tells whether a minute is on a schedule.
+def cron_matcher(expression: str) -> Callable[[datetime], bool]:
+    """Parse a cron expression.
 
     Parameters
     ----------
     expression : str
-        Five fields as cron has them: minute, hour, day, month, day of the week. The time is UTC.
+        Five fields, as in cron: minute, hour, day, month, day of the week. Times are UTC.
+
+    Returns
+    -------
+    callable
+        Takes a time and returns whether its minute is on the schedule.
 
     Raises
     ------
     SettingsError
-        When it is none.
+        When the expression is invalid.
     """
     fields = expression.split()
     try:
@@ -147,88 +152,93 @@ def due(expression: str) -> Callable[[datetime], bool]:
         matches: Callable[[datetime], bool] = crontab(**dict(zip(CRON_FIELDS, fields, strict=True)), strict=True)
     except ValueError as error:
         raise SettingsError(
-            f"The schedule {expression!r} is no cron expression: {error}.",
-            'Five fields, as in "0 3 * * *" (every day at 03:00 UTC).',
+            f"The schedule {expression!r} is not a cron expression: {error}.",
+            'Give five fields, as in "0 3 * * *" (every day at 03:00 UTC).',
         ) from error
     return matches
 
 
 class _Schedule:
-    """When the refresh is due, in this process: never, unless a consumer was told."""
+    """The refresh schedule of this process: never, until `set_schedule` sets one."""
 
     expression: str = ""
 
     def is_due(self, moment: datetime) -> bool:
-        return bool(self.expression) and due(self.expression)(moment)
+        return bool(self.expression) and cron_matcher(self.expression)(moment)
 
 
 schedule = _Schedule()
 
 
-def turn_on(expression: str) -> bool:
-    """Have the consumer of this process refresh on a schedule; False when the expression is empty.
+def set_schedule(expression: str) -> bool:
+    """Set the schedule on which the consumer of this process refreshes; an empty expression turns it off.
+
+    Returns
+    -------
+    bool
+        Whether there is a schedule.
 
     Raises
     ------
     SettingsError
-        When it is no cron expression.
+        When the expression is neither empty nor a valid cron expression.
     """
     if expression:
-        due(expression)
+        cron_matcher(expression)
     schedule.expression = expression
     return bool(expression)
 
 
 @huey.periodic_task(schedule.is_due)
 def refresh_published() -> None:
-    """Look for new releases and enqueue their runs; of several consumers that do so at once, one gets the run."""
+    """Check the publishers and enqueue runs for what is new. Of several consumers at once, only one gets the run."""
     settings = read_settings()
     ledger = Ledger(settings)
-    findings = look(ledger)
+    findings = check(ledger)
     for finding in findings:
-        level = logging.WARNING if finding.outcome is Outcome.NOT_REACHED else logging.INFO
+        level = logging.WARNING if finding.verdict is Verdict.UNREACHABLE else logging.INFO
         log.log(level, "refresh: %s", finding.text)
-    run_ids, waiting = start(settings, ledger, findings)
+    run_ids, waiting = create_runs(settings, ledger, findings)
     for finding in waiting:
-        log.info("refresh: a run of %s has not ended; it goes on.", finding.dataset)
+        log.info("refresh: a run of %s is already in progress and continues.", finding.dataset)
     for run_id in run_ids:
         submit(ledger, run_id)
 
 
-def _look_at(dataset: catalog.Dataset, published: Run) -> list[Finding]:
+def _check_dataset(dataset: catalog.Dataset, published: Run) -> list[Finding]:
     request = published.request
-    newer = _newer(dataset, request)
+    newer = _check_newer_release(dataset, request)
     if any(finding.request for finding in newer):
         return newer
-    return [*newer, _same_release(request, published)]
+    return [*newer, _check_published_release(request, published)]
 
 
-def _same_release(request: Request, published: Run) -> Finding:
-    """Ask the very addresses whose answers were noted when the release was loaded: they may be mirrors."""
+def _check_published_release(request: Request, published: Run) -> Finding:
+    """Compare the files of the published run with what their addresses, possibly mirrors, serve now."""
     what = f"{request.dataset} {request.release}"
     if not published.identity:
-        return _left_alone(what, "its server states neither ETag nor Last-Modified, nobody can tell whether it changed")
-    noted = zip(published.source_identities, request.sources, strict=True)
-    asked = [cache.address_of(identity) or own for identity, own in noted]
+        return _skipped(what, "its server sends neither ETag nor Last-Modified, so a change cannot be detected")
+    recorded = zip(published.source_identities, request.sources, strict=True)
+    addresses = [cache.address_of(identity) or own for identity, own in recorded]
     try:
-        now = request.identity([cache.identity(Source.parse(location)) for location in asked])
+        now = request.identity([cache.identity(Source.parse(location)) for location in addresses])
     except SourceUnavailable as error:
-        return Finding(request.dataset, Outcome.NOT_REACHED, f"{what}: could not be looked at. {error}")
+        return Finding(request.dataset, Verdict.UNREACHABLE, f"{what}: could not be checked. {error}")
     if now is None:
-        return _left_alone(what, "its server states neither ETag nor Last-Modified any more")
+        return _skipped(what, "its server no longer sends ETag or Last-Modified")
     if now == published.identity:
-        return Finding(request.dataset, Outcome.UNCHANGED, f"{what}: unchanged since run {published.run_id}.")
-    return Finding(request.dataset, Outcome.CHANGED, f"{what}: no longer what run {published.run_id} loaded.", request)
+        return Finding(request.dataset, Verdict.UNCHANGED, f"{what}: unchanged since run {published.run_id}.")
+    return Finding(request.dataset, Verdict.CHANGED, f"{what}: no longer what run {published.run_id} loaded.", request)
 
 
-def _newer(dataset: catalog.Dataset, request: Request) -> list[Finding]:
-    """Look for a release that is newer than the published one."""
+def _check_newer_release(dataset: catalog.Dataset, request: Request) -> list[Finding]:
+    """Return at most one finding: a release newer than the published one, or that the lookup failed."""
     try:
         newest = latest(dataset.latest) if dataset.latest else dataset.default_release
     except SourceUnavailable as error:
         text = f"{dataset.name}: the newest release could not be looked up. {error}"
-        return [Finding(dataset.name, Outcome.NOT_REACHED, text)]
-    if _order(newest) <= _order(request.release):
+        return [Finding(dataset.name, Verdict.UNREACHABLE, text)]
+    if _sort_key(newest) <= _sort_key(request.release):
         return []
     why = f"`python -m ingest {dataset.name} --release {newest}` loads it"
     if dataset.latest and request.scope == "world":
@@ -237,26 +247,26 @@ def _newer(dataset: catalog.Dataset, request: Request) -> list[Finding]:
         except UsageError as error:
             why = f"the catalog does not know it: {error.message}"
     text = f"{dataset.name} {newest} is newer than the published {request.release}: {why.rstrip('.')}."
-    return [Finding(dataset.name, Outcome.ANNOUNCED, text, newest=newest)]
+    return [Finding(dataset.name, Verdict.ANNOUNCED, text, newest=newest)]
 
 
 def _new_release(dataset: catalog.Dataset, release: catalog.Release, request: Request) -> Finding:
-    """Return the published request with another release in it."""
+    """Return a finding that requests a release with the options of the published one."""
     variant, _, oceans = (request.variant or "now, with oceans").partition(", ")
     files = catalog.addresses(dataset, release, variant=variant, oceans=oceans == "with oceans")
     sources = tuple(first for first, *_ in files)
     wanted = replace(request, release=release.name, sources=sources, mirrors=mirrors.of(files))
     text = f"{dataset.name} {release.name}: a new release; {request.release} is published."
-    return Finding(dataset.name, Outcome.NEW_RELEASE, text, wanted)
+    return Finding(dataset.name, Verdict.NEW_RELEASE, text, wanted)
 
 
 def latest(where: catalog.Latest) -> str:
-    """Return the name of a publisher's newest release, read from where an address leads to.
+    """Return the name of a publisher's newest release, taken from the URL that an address redirects to.
 
     Raises
     ------
     SourceUnavailable
-        When it leads nowhere, or to something without such a name.
+        When the address cannot be reached, or that URL contains no release name.
     """
     reached = ""
     for attempt in http.retrying():
@@ -266,13 +276,13 @@ def latest(where: catalog.Latest) -> str:
     if match is None:
         raise SourceUnavailable(
             f"{where.url} leads to {Source.parse(reached).public}, which names no release.",
-            "Has the publisher moved? The catalog says where to look.",
+            "Has the publisher moved? Correct `latest` in ingest/catalog.yaml.",
         )
     return match["release"]
 
 
 def _final_address(source: Source) -> str:
-    """Return the address that redirects lead to."""
+    """Return the address at the end of all redirects."""
     with http.handle(source) as curl:
         curl.setopt(pycurl.NOBODY, True)
         curl.setopt(pycurl.TIMEOUT, PROBE_SECONDS)
@@ -282,14 +292,14 @@ def _final_address(source: Source) -> str:
             raise SourceInterrupted(f"{source.public}: {error.args[1]}.", "Is the machine online?") from error
         status, reached = int(curl.getinfo(pycurl.RESPONSE_CODE)), str(curl.getinfo(pycurl.EFFECTIVE_URL))
     if status == 429 or status >= 500:
-        raise SourceInterrupted(f"{source.public} answered {status}.", "The server may be busy; try again later.")
+        raise SourceInterrupted(f"{source.public} answered {status}.", "The server may be busy. Try again later.")
     if status >= 400:
-        raise SourceUnavailable(f"{source.public} answered {status}.", "The catalog says where to look.")
+        raise SourceUnavailable(f"{source.public} answered {status}.", "Correct `latest` in ingest/catalog.yaml.")
     return reached
 
 
-def _identity(request: Request) -> str | None:
-    """Return the identity under which a run is noted; None where no address answers: the run will say so."""
+def _identity_if_reachable(request: Request) -> str | None:
+    """Return the identity of a new run, or None if no address answers: then the run itself reports that."""
     try:
         files = [
             mirrors.candidates(Source.parse(location), request.mirrors, number)
@@ -301,11 +311,11 @@ def _identity(request: Request) -> str | None:
         return None
 
 
-def _left_alone(what: str, why: str) -> Finding:
-    return Finding(what.partition(" ")[0], Outcome.LEFT_ALONE, f"{what}: {why}.")
+def _skipped(what: str, why: str) -> Finding:
+    return Finding(what.partition(" ")[0], Verdict.SKIPPED, f"{what}: {why}.")
 
 
-def _order(name: str) -> list[tuple[int, str]]:
-    """Return what sorts release names as people do: 4.10 after 4.9, 2025c after 2025b."""
+def _sort_key(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts release names by their numbers: 4.10 after 4.9, 2025c after 2025b."""
     parts = re.findall(r"\d+|\D+", name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]

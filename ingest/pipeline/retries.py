@@ -1,7 +1,7 @@
-"""How often a task is tried again, and after which pauses: one line per kind of fault.
+"""How often a failed task is retried, and after which pauses: one line per type of error.
 
-A fault that is not in the table is there for good: the task is not tried again. A pause is drawn at random from the
-upper half of its length, so that workers that met one fault at once do not come back at once.
+A task that fails with any other error is not retried, because that would not help. Pauses are random, between half and
+all of their length, so that workers that hit the same fault together do not return together.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ingest.errors import SourceInterrupted, TargetUnavailable
 
 @dataclass(frozen=True)
 class Policy:
-    """How a kind of fault is met.
+    """How a task that failed with an error is retried.
 
     Attributes
     ----------
     retries : int
-        How often a task is tried again.
+        Maximum number of retries.
     seconds : float
-        Pause before the first of them; each further one is twice as long.
+        Pause before the first retry, in seconds; it doubles with each further retry.
     longest : float
-        No pause is longer.
+        Upper limit of a pause, in seconds.
     """
 
     retries: int
@@ -32,30 +32,30 @@ class Policy:
     longest: float
 
     def pause(self, retry: int) -> float:
-        """Return the seconds to wait before a retry, counted from 0."""
+        """Return the seconds to wait before a retry; ``retry`` counts from 0."""
         length = min(self.seconds * 2.0**retry, self.longest)
-        return random.uniform(length / 2, length)  # noqa: S311  spreads load, guards nothing
+        return random.uniform(length / 2, length)  # noqa: S311  no security depends on it
 
 
 NEVER = Policy(retries=0, seconds=0, longest=0)
 POLICIES: dict[type[Exception], Policy] = {
-    # a server that restarts is back within a minute; 8 retries last for one and a half
+    # a server that restarts is back within a minute; 8 retries take up to one and a half
     TargetUnavailable: Policy(retries=8, seconds=1, longest=20),
-    # five attempts at each address have failed already: the publisher is away for longer
+    # the download has already made five attempts at each address: the outage is a longer one
     SourceInterrupted: Policy(retries=2, seconds=15, longest=30),
 }
 RETRIES = max(policy.retries for policy in POLICIES.values())
 
 
 class Retried(Protocol):
-    """What Huey counts down on a task; see `huey.api.Task`."""
+    """The attributes of a `huey.api.Task` that control retries; Huey counts ``retries`` down."""
 
     retries: int
     retry_delay: float
 
 
 def policy(error: BaseException) -> Policy:
-    """Return the line of the table for a fault: that of its own type, else of the nearest above it."""
+    """Return the policy for an error: that of its type, or else of the nearest base class that has one."""
     for kind in type(error).__mro__:
         if kind in POLICIES:
             return POLICIES[kind]
@@ -63,19 +63,19 @@ def policy(error: BaseException) -> Policy:
 
 
 def arrange(task: Retried, error: BaseException) -> bool:
-    """Set on a task that failed whether and when Huey runs it again; doing so twice changes nothing.
+    """Set whether and when Huey runs a failed task again. Calling it twice for the same failure is harmless.
 
     Parameters
     ----------
     task : huey.api.Task
-        A task that was made with `RETRIES` retries; what it has left tells how many it used.
+        A task that was created with `RETRIES` retries. The number left shows how many it has used.
     error : BaseException
-        Why it failed.
+        The error that it failed with.
 
     Returns
     -------
     bool
-        Whether it will run again.
+        Whether the task will run again.
     """
     found = policy(error)
     used = RETRIES - task.retries

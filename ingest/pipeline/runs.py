@@ -1,4 +1,4 @@
-"""Start runs and see them through: what ``python -m ingest DATASET`` does."""
+"""Start, follow, resume and end runs, for the commands and the dashboard."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ingest.sources.address import Source
 
 
 class Reporter(Protocol):
-    """Tells the person at the terminal, or whoever else started a run, how it goes; `ingest.console` is one."""
+    """Shows the progress and the outcome of runs to whoever started them. `ingest.console` is one."""
 
     def say(self, text: str) -> None:
-        """Say a line."""
+        """Show one line of text."""
         ...
 
     def watch(self, ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
-        """Show the progress of runs until all have ended, or ``is_alive`` says that no worker is left."""
+        """Show the progress of runs until all have ended, or ``is_alive`` returns False for a while."""
         ...
 
     def counts(self, ledger: Ledger, runs: Sequence[Run]) -> None:
-        """Show the rows of every raw table of runs."""
+        """Show the number of rows of every raw table of the runs."""
         ...
 
     def summary(self, ledger: Ledger, run: Run, target: str) -> None:
-        """Show one line on the outcome of a run."""
+        """Show the outcome of a run in one line."""
         ...
 
 
@@ -41,7 +41,7 @@ class RunFailed(IngestError):
 
 
 def open_target() -> tuple[Settings, Ledger]:
-    """Return the settings and the ledger of the target, its tables in place and up to date."""
+    """Return the settings and the ledger of the target. The ledger is created or upgraded if necessary."""
     settings = read_settings()
     ledger = Ledger(settings)
     ledger.open()
@@ -65,13 +65,13 @@ def requests(
     Raises
     ------
     UsageError
-        When the options do not go together.
+        When a dataset, release or level does not exist, or options exclude each other.
     """
     made = []
     for name in names:
         dataset = catalog.get(name)
         if len(releases[name]) > 1:
-            raise UsageError(f"{name} is given two releases: {', '.join(releases[name])}.")
+            raise UsageError(f"{name} was given several releases: {', '.join(releases[name])}.", "Name one.")
         release = dataset.release(releases[name][0] if releases[name] else None)
         mine = countries if dataset.is_hierarchy else ()
         if mine and sources[name]:
@@ -94,32 +94,34 @@ def requests(
             )
         )
     if countries and not any(catalog.get(name).is_hierarchy for name in names):
-        raise UsageError("--country is for datasets with levels.", "Leave it out.")
+        raise UsageError("--country applies only to datasets with levels.", "Leave it out.")
     return made
 
 
 def start(
     requests: Sequence[Request], reporter: Reporter, *, workers: int, force: bool = False, is_async: bool = False
 ) -> None:
-    """Load datasets side by side, one run each; what is unchanged since its last publication is left alone.
+    """Load datasets in parallel, one run each. Datasets that have not changed since they were published are skipped.
 
     Parameters
     ----------
     requests : sequence of Request
         At most one per dataset.
     reporter : Reporter
-        Is told how it goes.
+        Shows the progress and the outcome.
     workers : int
-        Workers to start where no consumer runs.
+        Worker processes to start if no consumer is running.
     force : bool
-        Load what is unchanged, too.
+        Load datasets that have not changed, too.
     is_async : bool
-        Say the ids of the runs and return, without waiting for their end.
+        Report the ids of the runs and return, instead of waiting for the runs to end.
 
     Raises
     ------
     RunFailed
-        When a run ended otherwise than published.
+        When a run ended without being published, or no worker is left to finish it.
+    RunInProgress
+        When another run of one of the datasets is in progress.
     """
     settings, ledger = open_target()
     sink = sinks.get(settings)
@@ -142,7 +144,7 @@ def start(
             unchanged.append(published)
         else:
             hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-            started.append(ledger.create_run(request, identity, on_noted=hand_over))
+            started.append(ledger.create_run(request, identity, on_created=hand_over))
     if unchanged:
         for name, dataset in catalog.datasets().items():
             sink.ensure_published(name, dataset.tables)
@@ -159,58 +161,64 @@ def start(
 def resume(
     run_id: str | None, reporter: Reporter, *, workers: int, sources: Sequence[str] = (), is_async: bool = False
 ) -> None:
-    """Finish an interrupted run, or all of them: what is loaded stays, what is missing is loaded.
+    """Finish a run, or all runs in progress. Loaded slices stay; missing ones are loaded.
 
-    Nothing is enqueued here: within seconds a consumer notices work that no worker holds.
+    Nothing is enqueued here: within seconds, a consumer notices work that no worker holds.
 
     Parameters
     ----------
     run_id : str or None
-        The run; None for all that have not ended.
+        The run; None for every run in progress.
+    reporter : Reporter
+        Shows the progress and the outcome.
     workers : int
-        Workers to start where no consumer runs.
+        Worker processes to start if no consumer is running.
     sources : sequence of str
-        Addresses of the run that the queue has forgotten, or that have new signatures.
+        Full addresses of the run, for those that the queue has lost or whose signatures have expired.
     is_async : bool
-        Return without waiting for their end.
+        Return without waiting for the runs to end.
 
     Raises
     ------
     RunNotFound
         When there is no such run.
     UsageError
-        When it has ended, or one of its addresses must be given again.
+        When the run has ended, or one of its addresses must be given again.
     RunFailed
-        When it ended otherwise than published.
+        When a run ended without being published, or no worker is left to finish it.
     """
     settings, ledger = open_target()
     if run_id is not None and (state := ledger.run(run_id).state).has_ended:
-        raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new one.")
+        raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new run.")
     run_ids = [run_id] if run_id else [run.run_id for run in ledger.active_runs()]
     if not run_ids:
-        reporter.say("No run is interrupted: nothing to do.")
+        reporter.say("No run is in progress: nothing to do.")
         return
     if sources and run_id is None:
-        raise UsageError("--source goes with one run.", "Name it: python -m ingest resume RUN --source ADDRESS")
+        raise UsageError(
+            "--source needs the run that it belongs to.", "Name it: python -m ingest resume RUN --source ADDRESS"
+        )
     consumer.queue_id(settings)
     for each in run_ids:
         request = ledger.run(each).request
         if sources or signed_addresses.is_forgotten(each, request):
-            signed_addresses.tell_again(each, request, sources)
+            signed_addresses.supply_again(each, request, sources)
     _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
         reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
 
 
 def watch(settings: Settings, ledger: Ledger, run_id: str | None, reporter: Reporter) -> None:
-    """Follow a run, or all that have not ended, until they have, or no worker is left.
+    """Follow a run, or every run in progress, until it ends or no worker is left.
 
     Parameters
     ----------
     settings, ledger
-        Of the target.
+        Settings and ledger of the target.
     run_id : str or None
-        The run; None for all that have not ended.
+        The run; None for every run in progress.
+    reporter : Reporter
+        Shows the progress.
 
     Raises
     ------
@@ -219,7 +227,7 @@ def watch(settings: Settings, ledger: Ledger, run_id: str | None, reporter: Repo
     """
     run_ids = [run_id] if run_id else [run.run_id for run in ledger.active_runs()]
     if not run_ids:
-        reporter.say("No run is under way.")
+        reporter.say("No run is in progress.")
         return
     queue = consumer.queue_id(settings)
     reporter.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(queue)))
@@ -229,39 +237,53 @@ def watch(settings: Settings, ledger: Ledger, run_id: str | None, reporter: Repo
 
 
 def refresh_published(reporter: Reporter, *, workers: int) -> None:
-    """Look once whether a publisher has something new, say what was found, and load it.
+    """Check the publishers once, report the result, and load what is new.
 
     Parameters
     ----------
+    reporter : Reporter
+        Shows the findings, the progress and the outcome.
     workers : int
-        Workers to start where no consumer runs.
+        Worker processes to start if no consumer is running.
 
     Raises
     ------
     RunFailed
-        When a run ended otherwise than published.
+        When a run ended without being published, or no worker is left to finish it.
     SourceUnavailable
-        When a publisher could not be asked; what the others have is loaded before.
+        When a publisher could not be reached. New data of the other publishers is loaded before this is raised.
     """
     settings, ledger = open_target()
     consumer.queue_id(settings)
-    findings = refresh.look(ledger)
+    findings = refresh.check(ledger)
     for finding in findings:
         reporter.say(finding.text)
-    run_ids, waiting = refresh.start(settings, ledger, findings)
+    run_ids, waiting = refresh.create_runs(settings, ledger, findings)
     for finding in waiting:
-        reporter.say(f"{finding.dataset}: run {ledger.active_run(finding.dataset)} has not ended; it goes on.")
+        reporter.say(
+            f"{finding.dataset}: run {ledger.active_run(finding.dataset)} is already in progress and continues."
+        )
     if run_ids:
         _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=False)
         reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
-    missed = [finding for finding in findings if finding.outcome is refresh.Outcome.NOT_REACHED]
-    if missed:
-        names = ", ".join(dict.fromkeys(finding.dataset for finding in missed))
-        raise SourceUnavailable(f"The publisher of {names} could not be asked.", "Try again later.")
+    unreachable = [finding for finding in findings if finding.verdict is refresh.Verdict.UNREACHABLE]
+    if unreachable:
+        names = ", ".join(dict.fromkeys(finding.dataset for finding in unreachable))
+        raise SourceUnavailable(f"The publisher of {names} could not be reached.", "Try again later.")
 
 
 def rollback(dataset: str, reporter: Reporter) -> None:
-    """Return a dataset to the publication before the present one."""
+    """Return a dataset to its previous publication.
+
+    Raises
+    ------
+    UsageError
+        When there is no such dataset.
+    RunNotFound
+        When there is no previous publication, or its tables have lost rows.
+    RunInProgress
+        When another process publishes or rolls back the dataset at the same time.
+    """
     settings, ledger = open_target()
     run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
     reporter.say(f"{dataset}: readers see run {run_id} again. `dbt build` updates the marts.")
@@ -269,17 +291,19 @@ def rollback(dataset: str, reporter: Reporter) -> None:
 
 
 def abandon(run_id: str, reporter: Reporter) -> None:
-    """End a run as failed and drop its staging tables; what readers see stays.
+    """End a run as failed and drop its staging tables. What readers see does not change.
 
     Raises
     ------
+    RunNotFound
+        When there is no such run.
     UsageError
-        When it has ended.
+        When the run has already ended.
     """
     settings, ledger = open_target()
     state = ledger.run(run_id).state
     if state.is_active:
-        ledger.claim_alert(alerts.RUN_FAILED, run_id)  # whoever abandons it need not be told
+        ledger.claim_alert(alerts.RUN_FAILED, run_id)  # whoever abandons a run needs no alert about it
     if not ledger.fail(run_id, "abandoned by `python -m ingest abandon`"):
         raise UsageError(f"Run {run_id} has ended: {state}.", "There is nothing to abandon.")
     publication.drop(ledger, sinks.get(settings), run_id)
@@ -296,7 +320,7 @@ def _see_through(
     is_async: bool,
     is_new: bool = True,
 ) -> None:
-    """Enqueue new runs, start a consumer where there is none, and watch until the runs have ended."""
+    """Enqueue new runs, start a consumer if none is running, and follow the runs until they end."""
     process = None
     if not ledger.live_consumers(consumer.queue_id(settings)):
         process, _ = consumer.start(settings, ledger, workers, run_ids)
@@ -307,13 +331,13 @@ def _see_through(
         if is_async:
             for run_id in run_ids:
                 reporter.say(run_id)
-            process = None  # it goes on by itself
+            process = None  # the consumer outlives this command
             return
         reporter.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
         has_ended = True
     finally:
         if process:
-            consumer.stop(process, at_once=not has_ended)
+            consumer.stop(process, is_interrupted=not has_ended)
         if not is_async:
             signed_addresses.forget_ended(ledger)
             alerts.notice(settings, ledger)
@@ -329,6 +353,7 @@ def _see_through(
 
 
 def _identity(settings: Settings, request: Request) -> str | None:
+    """Return the identity of a request with the current versions of its sources; None if a version is unknown."""
     sources = [Source.parse(location) for location in request.sources]
     found = [
         mirrors.identity(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)

@@ -1,8 +1,8 @@
-"""Addresses with a query: what signs one is a secret, and the ledger must not hold it.
+"""Addresses with a query string: it may hold a signature, which is a secret and must not be in the ledger.
 
 The ledger stores such an address without its query (`ingest.sources.address.Source.noted`). The full address reaches
-the workers through the queue's storage, signed like every message there, and is removed once its run has ended. If the
-queue loses it, ``resume RUN --source ADDRESS`` supplies it again.
+the workers through the storage of the queue, signed like every message there, and is removed once its run has ended.
+If the queue loses it, ``resume RUN --source ADDRESS`` supplies it again.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ PREFIX = "ingest-addresses-"
 
 
 def hand_over(run_id: str, sources: Sequence[str]) -> None:
-    """Give the workers the addresses of a run whole, where the ledger must not; nothing to do where none has a query.
+    """Pass the full addresses of a run to the workers through the queue. Does nothing if none has a query.
 
     Parameters
     ----------
     run_id : str
         The run.
     sources : sequence of str
-        Its sources, whole and in order.
+        All sources of the run, in order, with their queries.
     """
     if any(Source.parse(source).has_query for source in sources):
         huey.put(PREFIX + run_id, list(sources))
 
 
-def whole(run_id: str, request: Request, file_no: int) -> Source:
-    """Return a source of a run as it was given.
+def full_address(run_id: str, request: Request, file_no: int) -> Source:
+    """Return a source of a run with its query.
 
     Parameters
     ----------
     run_id : str
         The run.
     request : Request
-        Its request, as the ledger has it.
+        The request of the run, as read from the ledger.
     file_no : int
-        Which source.
+        Number of the source, from 0.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def whole(run_id: str, request: Request, file_no: int) -> Source:
     Raises
     ------
     SourceUnavailable
-        When the queue has forgotten the address.
+        When the queue has lost the address.
     """
     noted = Source.parse(request.sources[file_no])
     if not noted.has_query:
@@ -61,34 +61,34 @@ def whole(run_id: str, request: Request, file_no: int) -> Source:
     known = huey.get(PREFIX + run_id, peek=True)
     if known is None:
         raise SourceUnavailable(
-            f"The queue has forgotten the query of {noted.public}.", "Load again, with the whole address as --source."
+            f"The queue has forgotten the query of {noted.public}.", "Load again, with the full address as --source."
         )
     return Source.parse(known[file_no])
 
 
 def is_forgotten(run_id: str, request: Request) -> bool:
-    """Tell whether a run has an address whose query nobody knows any more."""
+    """Whether a run has an address whose query the queue has lost."""
     return any(Source.parse(source).has_query for source in request.sources) and not huey.storage.has_data_for_key(
         PREFIX + run_id
     )
 
 
-def tell_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
-    """Hand addresses of a run over anew: the queue has forgotten them, or their signatures have run out.
+def supply_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
+    """Replace addresses of a run that the queue has lost, or whose signatures have expired.
 
     Parameters
     ----------
     run_id : str
         The run.
     request : Request
-        Its request, as the ledger has it.
+        The request of the run, as read from the ledger.
     sources : sequence of str
-        Whole addresses; each is, but for its query, one of the run's.
+        Full addresses. Apart from its query, each must be a source of the run.
 
     Raises
     ------
     UsageError
-        When one is not, or the queue lacks one that is not given.
+        When an address is not a source of the run, or an address that the queue has lost is not given.
     """
     given: dict[str, list[str]] = {}
     for source in sources:
@@ -99,32 +99,32 @@ def tell_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
             f"Run {run_id} has no source {public} with a query.", f"See `python -m ingest status {run_id}`."
         )
     known = huey.get(PREFIX + run_id, peek=True) or list(request.sources)
-    told = [
+    full = [
         given[source.public].pop(0) if given.get(source.public) else before
         for source, before in zip(noted, known, strict=True)
     ]
-    lacking = [Source.parse(source).public for source in told if source.partition("#")[0].endswith("?")]
+    lacking = [Source.parse(source).public for source in full if source.partition("#")[0].endswith("?")]
     if lacking:
         raise UsageError(
             f"The queue has forgotten the query of {', '.join(lacking)}.",
-            f"Give the whole address again: python -m ingest resume {run_id} --source ADDRESS",
+            f"Give the full address again: python -m ingest resume {run_id} --source ADDRESS",
         )
-    hand_over(run_id, [_with_checksum(source, before.sha256) for source, before in zip(told, noted, strict=True)])
+    hand_over(run_id, [_with_checksum(source, before.sha256) for source, before in zip(full, noted, strict=True)])
 
 
 def forget_ended(ledger: Ledger) -> None:
-    """Remove the addresses of runs that have ended."""
+    """Remove the addresses of runs that have ended from the queue."""
     for key in [key for key in huey.storage.result_items() if str(key).startswith(PREFIX)]:
         try:
             has_ended = ledger.run(str(key).removeprefix(PREFIX)).state.has_ended
-        except RunNotFound:  # it is being noted right now
+        except RunNotFound:  # its transaction has not committed yet
             continue
         if has_ended:
             huey.delete(key)
 
 
 def fingerprint(settings: Settings, source: Source, identity: str | None) -> str | None:
-    """Return an identity of `ingest.sources.cache.identity` that may be noted: keyed, where the source has a query."""
+    """Return the identity of a source in a form that the ledger may hold: as a keyed hash if the source has a query."""
     if identity is None or not source.has_query:
         return identity
     return hmac.new(settings.secret.encode(), identity.encode(), hashlib.sha256).hexdigest()

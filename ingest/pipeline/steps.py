@@ -1,6 +1,6 @@
-"""What the tasks do, as plain functions that need no queue: fetch a file, plan a run, load a slice, publish.
+"""The work of the tasks, as plain functions that need no queue: fetch a file, plan a run, load a slice, publish.
 
-Each may be repeated without harm, and each looks into the ledger for what is left to do.
+Each function is idempotent, and reads from the ledger what is left to do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ingest.sources.cache import checksum
 
 
 def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
-    """Bring a file of a run onto this host and note its checksum."""
+    """Fetch a file of a run to this host and record its checksum."""
     with ledger.renewing(file.run_id, file_no=file.file_no):
         brought = sources.bring(_candidates(file.request, file), settings.home)
     fetched = brought.fetched
@@ -38,10 +38,10 @@ def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
 
 
 def is_ready_to_plan(ledger: Ledger, run_id: str) -> bool:
-    """Whether all files of a run have been fetched; a run of which a file cannot be had is failed."""
+    """Return whether all files of a run have been fetched. If a file could not be fetched, end the run as failed."""
     files = ledger.files(run_id)
     if any(file.state in (FileState.QUEUED, FileState.RUNNING) for file in files):
-        return False  # whoever fetches the last one asks again
+        return False  # the task that fetches the last file checks again
     missing = [f"{file.source}: {file.error}" for file in files if file.state != FileState.FETCHED]
     if missing:
         ledger.fail(run_id, "; ".join(missing))
@@ -54,7 +54,7 @@ def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
     Returns
     -------
     int or None
-        How many slices there are; None when another process has planned the run, or plans it now.
+        Number of slices; None if another process has planned the run or is planning it.
     """
     before = (RunState.QUEUED, RunState.FETCHING, RunState.PLANNING)
     if not ledger.claim_stage(run_id, RunState.PLANNING, only_from=before):
@@ -77,9 +77,9 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
     Raises
     ------
     SliceTaken
-        When another worker has claimed the slice meanwhile: nothing was loaded.
+        When another worker has claimed the slice in the meantime. Nothing was loaded.
     CountMismatch
-        When other rows arrive than the file says.
+        When the number of rows differs from the planned one.
     SourceDamaged
         When the file cannot be read to the end of the slice.
     """
@@ -105,31 +105,33 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             if rows != claimed.rows_planned:
                 raise CountMismatch(
                     f"{_features(claimed)}: the file says {claimed.rows_planned:,} rows, {rows:,} arrived.",
-                    "The file is damaged, or was changed while it was read.",
+                    "The file is damaged, or it changed while it was being read.",
                 )
             return ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)
 
         try:
             with engines.get(request.engine).read(source) as batches:
                 table = dataset.table(claimed.level)
-                sinks.get(settings).write(staging, claimed.slice_no, table, _watched(batches, faults), on_loaded)
+                sinks.get(settings).write(
+                    staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
+                )
         except Exception as error:
-            if faults:  # whatever the sink made of it
+            if faults:  # reading failed, even if the sink raised another error because of that
                 raise SourceDamaged(
                     f"{_features(claimed)}, cannot be read: {faults[0]}.",
-                    "The file is damaged, or its text is not in the encoding that it states (UTF-8 in a GeoPackage).",
+                    "The file is damaged, or its text is not in the encoding that it declares (UTF-8 in a GeoPackage).",
                 ) from error
             raise
 
 
 def publish(settings: Settings, ledger: Ledger, run_id: str) -> publication.Outcome:
-    """Publish a run once every slice has arrived and every count agrees."""
+    """Publish a run, if every slice is loaded and all counts agree."""
     note_checksums(settings, ledger, run_id)
     return publication.publish(ledger, sinks.get(settings), run_id)
 
 
 def note_checksums(settings: Settings, ledger: Ledger, run_id: str) -> None:
-    """Take the checksums of files that were fetched without one: after planning if there is time, else to publish."""
+    """Compute the checksums of files that were fetched without one: after planning, or at the latest to publish."""
     request = ledger.run(run_id).request
     for file in ledger.files(run_id):
         if file.checksum is None:
@@ -141,12 +143,12 @@ def _features(claimed: ClaimedSlice) -> str:
 
 
 def _candidates(request: Request, file: File, came_from: str | None = None) -> list[Source]:
-    first = signed_addresses.whole(file.run_id, request, file.file_no)
+    first = signed_addresses.full_address(file.run_id, request, file.file_no)
     return mirrors.candidates(first, request.mirrors, file.file_no, came_from)
 
 
 def _root(settings: Settings, request: Request, file: File) -> Path:
-    """Return the file or folder of a source that the run has fetched already, on whichever host this is."""
+    """Return the local file or folder of a source. If another host fetched it, fetch it to this one first."""
     root = sources.at_hand(file.checksum, settings.home)
     if root is not None:
         return root
@@ -154,7 +156,7 @@ def _root(settings: Settings, request: Request, file: File) -> Path:
 
 
 def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File]) -> list[PlannedSlice]:
-    """Return the slices of a run, heaviest first."""
+    """Return the slices of a run, the largest first."""
     release = dataset.release(request.release)
     found = [
         (layer, file, root)
@@ -191,16 +193,16 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
     return planned
 
 
-def _watched(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Pass batches on, their text verified, and note what goes wrong: it is the source's fault, not the sink's."""
+def _recording_faults(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
+    """Pass batches on, with their text verified, and record errors: these come from the source, not from the sink."""
 
-    def passed_on() -> Iterator[pa.RecordBatch]:
+    def verified() -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
-                batch.validate(full=True)  # GDAL hands text on as it is, whatever its encoding
+                batch.validate(full=True)  # GDAL does not check the encoding of text
                 yield batch
         except Exception as error:
             faults.append(error)
             raise
 
-    return pa.RecordBatchReader.from_batches(batches.schema, passed_on())
+    return pa.RecordBatchReader.from_batches(batches.schema, verified())

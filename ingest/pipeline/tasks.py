@@ -1,9 +1,9 @@
 """The Huey tasks: fetch → plan → one task per slice → publish.
 
-No task waits for another. Files are fetched by a chord whose callback plans; slices are loaded by a chord whose
-callback publishes. A chord's callback runs when all its members have ended, well or not, so callbacks look into the
-ledger and never at results. Every task may run twice without harm. An unforeseen fault is noted like any other before
-it is raised: a run that neither goes on nor ends would keep its command waiting and its dataset locked.
+No task waits for another. One chord fetches the files, and its callback plans; another loads the slices, and its
+callback publishes. A chord runs its callback once all members have ended, successfully or not, so callbacks read the
+ledger and ignore the results. Every task is idempotent. A task records even an unexpected error in the ledger before it
+raises it: a run that neither continues nor ends would keep its command waiting and its dataset locked.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ log = logging.getLogger(__name__)
 
 @huey.signal(SIGNAL_ERROR)
 def _arrange_retry(_signal: str, task: Task, error: Exception | None = None) -> None:
-    """Apply the policies of `ingest.pipeline.retries` to every fault of a task, wherever in it the fault happens."""
+    """Apply the policies of `ingest.pipeline.retries` to every error of a task, wherever in the task it is raised."""
     if error is not None:
         retries.arrange(task, error)
 
 
 @huey.signal(SIGNAL_ERROR)
 def _note_error(_signal: str, task: Task, error: Exception | None = None) -> None:
-    """Keep the traceback of every failed attempt, also of one that a retry makes good."""
+    """Record the traceback of every failed attempt, even if a retry succeeds later."""
     if error is not None:
         settings = read_settings()
         faults.note(settings, Ledger(settings), task, error)
 
 
 def submit(ledger: Ledger, run_id: str) -> None:
-    """Enqueue what a run lacks: all of a new one, the missing part of one that was interrupted.
+    """Enqueue the tasks that a run needs next: all files of a new run, only what is missing of an interrupted one.
 
     Parameters
     ----------
     ledger : Ledger
-        Where the run is noted.
+        Ledger that holds the run.
     run_id : str
-        A run that has not ended.
+        A run in progress.
 
     Raises
     ------
@@ -71,25 +71,25 @@ def submit(ledger: Ledger, run_id: str) -> None:
     elif state == RunState.PUBLISHING:
         huey.enqueue(publish_run.s(run_id, []))
     else:
-        raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new one.")
+        raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new run.")
 
 
 def recover(ledger: Ledger) -> None:
-    """Enqueue again what was lost: work whose holder is gone, and messages that the queue has forgotten.
+    """Enqueue lost work again: work whose lease has expired, and messages that the queue has lost.
 
-    Every consumer does so every two seconds. Work that is enqueued once too often is harmless: only one process can
-    claim it. A queue that still has messages is left alone, unless a holder is gone.
+    Every consumer does this every two seconds. Enqueuing work once too often is harmless, because only one process can
+    claim it. A run is left alone while the queue has messages, unless one of its leases has expired.
 
     Parameters
     ----------
     ledger : Ledger
-        Of the target.
+        Ledger of the target.
     """
     is_idle = huey.pending_count() == 0 and huey.scheduled_count() == 0
     for run in ledger.active_runs():
         expired = ledger.requeue_expired(run.run_id)
         if expired:
-            log.warning("Run %s: a dead worker held %s files or slices; they are queued again.", run.run_id, expired)
+            log.warning("Run %s: the leases of %s files or slices expired; they are queued again.", run.run_id, expired)
         if expired or is_idle:
             submit(ledger, run.run_id)
     if is_idle:
@@ -102,7 +102,7 @@ def _is_any_running(work: Iterable[File | Slice]) -> bool:
 
 @huey.task(retries=retries.RETRIES, context=True)
 def fetch_file(run_id: str, file_no: int, task: Task) -> None:
-    """Bring one source of a run onto this host and note its checksum."""
+    """Fetch one file of a run to this host and record its checksum."""
     settings = read_settings()
     ledger = Ledger(settings)
     file = ledger.claim_file(run_id, file_no)
@@ -117,7 +117,7 @@ def fetch_file(run_id: str, file_no: int, task: Task) -> None:
 
 @huey.task(retries=retries.RETRIES, context=True)
 def plan_run(run_id: str, _results: object, task: Task) -> None:
-    """Cut the layers of a run into slices, create its staging tables and enqueue the slices."""
+    """Cut the layers of a run into slices, create its staging tables, and enqueue the slices."""
     settings = read_settings()
     ledger = Ledger(settings)
     if not steps.is_ready_to_plan(ledger, run_id):
@@ -130,7 +130,7 @@ def plan_run(run_id: str, _results: object, task: Task) -> None:
         raise
     if count is not None:
         _enqueue_slices(run_id, range(count))
-        steps.note_checksums(settings, ledger, run_id)  # other workers load meanwhile
+        steps.note_checksums(settings, ledger, run_id)  # while other workers load
 
 
 @huey.task(retries=retries.RETRIES, context=True)
@@ -159,7 +159,7 @@ def publish_run(run_id: str, _results: object, task: Task) -> None:
         if steps.publish(settings, ledger, run_id) is publication.Outcome.INCOMPLETE:
             submit(ledger, run_id)
     except Exception as error:
-        # A run that can no longer fail is published already: its tables stay.
+        # If the run cannot fail any more, it has been published: keep its tables.
         if not retries.arrange(task, error) and ledger.fail(run_id, str(error)):
             publication.drop(ledger, sinks.get(settings), run_id)
         raise

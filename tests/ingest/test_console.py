@@ -179,7 +179,7 @@ def test_as_many_names_are_found_as_are_asked_for(
     assert code == 0
     assert printed.count("Kara [x]") == shown
     assert printed.count("Kara [x] (variant)") == shown - 1
-    assert ("--limit 6 shows them" in printed) is has_more
+    assert ("Use --limit 6 to see them" in printed) is has_more
 
 
 def test_a_command_that_is_interrupted_ends_with_1(

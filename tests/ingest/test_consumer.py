@@ -28,7 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sent
 
 
-def beat_once(settings: Settings, ledger: Ledger, *until_ended: str) -> float:
+def beis_interrupted(settings: Settings, ledger: Ledger, *until_ended: str) -> float:
     """Let the heart of a consumer beat once, and return the seconds until it would beat again."""
     stopped, pauses = threading.Event(), [0.0]
 
@@ -46,17 +46,17 @@ def test_a_consumer_of_several_runs_stays_until_the_last_has_ended(
     settings: Settings, ledger: Ledger, request_of: MakeRequest, told: list[int]
 ) -> None:
     first, second = (ledger.create_run(request_of(name), None) for name in ("gadm", "timezones"))
-    beat_once(settings, ledger, first, second)
+    beis_interrupted(settings, ledger, first, second)
     ledger.fail(first, "no")
-    beat_once(settings, ledger, first, second)
+    beis_interrupted(settings, ledger, first, second)
     assert told == []
     ledger.fail(second, "no")
-    beat_once(settings, ledger, first, second)
+    beis_interrupted(settings, ledger, first, second)
     assert told == [signal.SIGINT]
 
 
 def test_a_consumer_without_runs_of_its_own_stays(settings: Settings, ledger: Ledger, told: list[int]) -> None:
-    beat_once(settings, ledger)
+    beis_interrupted(settings, ledger)
     assert told == []
     assert [each.workers for each in ledger.live_consumers(consumer.queue_id(settings))] == [3]
 
@@ -68,7 +68,7 @@ def test_a_consumer_survives_a_ledger_that_is_away(
         raise TargetUnavailable("The server restarts.")
 
     monkeypatch.setattr(ledger, "heartbeat", away)
-    beat_once(settings, ledger, "any")
+    beis_interrupted(settings, ledger, "any")
     assert told == []
 
 
@@ -76,7 +76,7 @@ def test_heartbeats_come_well_within_the_lease(
     settings: Settings, ledger: Ledger, request_of: MakeRequest, told: list[int]
 ) -> None:
     under_way = ledger.create_run(request_of(), None)
-    pauses = [beat_once(settings, ledger), beat_once(settings, ledger, under_way)]
+    pauses = [beis_interrupted(settings, ledger), beis_interrupted(settings, ledger, under_way)]
     assert 0 < max(pauses) <= runs.CONSUMER_LEASE.total_seconds() / 3
     assert runs.WORK_LEASE.total_seconds() / 3 >= runs.RENEWAL_SECONDS
 
@@ -105,10 +105,12 @@ class Process:
 
 
 @pytest.mark.parametrize(
-    ("at_once", "patience", "told"),
+    ("is_interrupted", "patience", "told"),
     [(False, 0, []), (True, 0, [signal.SIGINT]), (False, 1, ["terminate"]), (True, 1, [signal.SIGINT, "terminate"])],
 )
-def test_a_consumer_that_stops_by_itself_gets_no_signal(at_once: bool, patience: int, told: list[object]) -> None:
+def test_a_consumer_that_stops_by_itself_gets_no_signal(
+    is_interrupted: bool, patience: int, told: list[object]
+) -> None:
     process = Process(patience)
-    consumer.stop(process, at_once=at_once)  # type: ignore[arg-type]
+    consumer.stop(process, is_interrupted=is_interrupted)  # type: ignore[arg-type]
     assert process.told == told

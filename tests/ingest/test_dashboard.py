@@ -139,7 +139,7 @@ def loading_run(ledger: Ledger, request: Request) -> str:
 
 def test_an_empty_ledger_says_how_to_begin(browser: Browser) -> None:
     text = browser.get()
-    assert "Nothing ran yet" in text
+    assert "Nothing has run yet" in text
     assert "--release sample" in text
 
 
@@ -216,8 +216,8 @@ def test_a_name_that_is_pointed_here_is_refused(browser: Browser) -> None:
 def test_a_button_does_what_it_says(browser: Browser, two_runs: tuple[str, str], rolled_back: list[str]) -> None:
     assert browser.press("/datasets/gadm/rollback", browser.token()) == 303
     assert rolled_back == ["gadm"]
-    assert "readers see the publication before" in browser.get()
-    assert "readers see the publication before" not in browser.get()
+    assert "readers see the previous publication again" in browser.get()
+    assert "readers see the previous publication again" not in browser.get()
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -354,4 +354,4 @@ def test_a_consumer_that_is_silent_is_shown_as_dead(browser: Browser, ledger: Le
     assert re.findall(r'<span class="state \w+">(\w+)</span>', shown) == ["alive", "dead"]
     assert re.findall(r"<td>(now|[\d:]+)(?: s)?(?: ago)?</td>", shown)[-1].startswith("1:")
     assert re.search(r"<b>2</b><span>worker processes alive", browser.get())
-    assert re.search(r"<b>1</b><span>consumer gone", browser.get())
+    assert re.search(r"<b>1</b><span>consumer dead", browser.get())

@@ -18,7 +18,7 @@ SECRET = "5igned-by-the-publi5her"
 
 
 @pytest.mark.parametrize(
-    ("text", "blotted"),
+    ("text", "redacted"),
     [
         ("GET https://host/a.zip?X-Amz-Signature=abc&b=c failed", "GET https://host/a.zip?… failed"),
         ("('https://host/a?b', 1)", "('https://host/a?…', 1)"),
@@ -29,8 +29,8 @@ SECRET = "5igned-by-the-publi5her"
         ("https://host/a.zip answered 404", "https://host/a.zip answered 404"),
     ],
 )
-def test_what_looks_like_a_secret_is_blotted_out(text: str, blotted: str) -> None:
-    assert faults.blotted(text) == blotted
+def test_what_looks_like_a_secret_is_blotted_out(text: str, redacted: str) -> None:
+    assert faults.redact(text) == redacted
 
 
 def test_every_configured_secret_is_blotted_out_however_it_is_spelled(settings: Settings) -> None:
@@ -43,7 +43,7 @@ def test_every_configured_secret_is_blotted_out_however_it_is_spelled(settings: 
         alert_webhook="https://h/x",
     )
     text = "p@ss/word p%40ss%2Fword r@dis-pass r%40dis-pass of-the-queue https://h/x"
-    assert faults.blotted(text, faults.secrets_of(full)) == "… … … … … …"
+    assert faults.redact(text, faults.secrets_of(full)) == "… … … … … …"
 
 
 def test_a_failed_attempt_is_noted_with_its_traceback(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_ledger_that_does_not_answer_is_no_further_fault(
     broken = Ledger(replace(settings, home=settings.home / "elsewhere"))
     (settings.home / "elsewhere").rename(settings.home / "gone")
     faults.note(settings, broken, fetch_file.s("run", 0), ValueError("why"))
-    assert "was not noted" in caplog.text
+    assert "could not be recorded" in caplog.text
 
 
 def test_of_a_long_traceback_the_end_is_kept_which_says_what_happened(settings: Settings, ledger: Ledger) -> None:
@@ -123,6 +123,6 @@ def test_the_errors_of_a_run_are_its_own_newest_first(settings: Settings, ledger
     assert [fault.error for fault in ledger.faults(limit=2)] == ["third", "second"]
 
 
-def test_a_secret_that_begins_as_another_does_is_blotted_out_whole(settings: Settings) -> None:
+def test_a_secret_that_begins_as_another_does_is_redact_out_whole(settings: Settings) -> None:
     alike = replace(settings, secret="swordfish", alert_webhook="swordfish-and-more")
-    assert faults.blotted("swordfish-and-more swordfish", faults.secrets_of(alike)) == "… …"
+    assert faults.redact("swordfish-and-more swordfish", faults.secrets_of(alike)) == "… …"

@@ -103,7 +103,7 @@ def test_status_watch_says_when_there_is_nothing_to_follow(
     settings: Settings, ledger: Ledger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     loading.watch(settings, ledger, None, console)
-    assert "No run is under way." in capsys.readouterr().out
+    assert "No run is in progress." in capsys.readouterr().out
 
 
 def test_status_watch_ends_when_nobody_works_on_the_run_and_says_what_to_do(

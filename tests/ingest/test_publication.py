@@ -146,7 +146,7 @@ def test_a_table_that_loses_its_rows_again_and_again_is_an_error(
     with ledger.transaction() as connection:
         connection.execute(slices.update().values(attempts=MAX_ATTEMPTS))
     (settings.lake / "gadm" / "runs" / run_id / "gadm_adm_1" / "slice-0000.parquet").unlink()
-    with pytest.raises(CountMismatch, match=r"gadm_adm_1 .* holds 0 rows; its slices came to 4"):
+    with pytest.raises(CountMismatch, match=r"gadm_adm_1 .* holds 0 rows, but its slices loaded 4"):
         publication.publish(ledger, sink, run_id)
 
 

@@ -16,7 +16,7 @@ from ingest.errors import SettingsError, SourceUnavailable
 from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import alerts, refresh
 from ingest.pipeline.queue import huey
-from ingest.pipeline.refresh import Finding, Outcome
+from ingest.pipeline.refresh import Finding, Verdict
 from ingest.settings import Settings
 from ingest.sources import cache
 from ingest.sources.address import Source
@@ -78,15 +78,15 @@ def of(findings: list[Finding], dataset: str) -> list[Finding]:
     return [finding for finding in findings if finding.dataset == dataset]
 
 
-def outcomes(ledger: Ledger, dataset: str = "gadm") -> list[Outcome]:
-    """Look, and return what a dataset came to."""
-    return [finding.outcome for finding in of(refresh.look(ledger), dataset)]
+def verdicts(ledger: Ledger, dataset: str = "gadm") -> list[Verdict]:
+    """Check the publishers, and return the verdicts on a dataset."""
+    return [finding.verdict for finding in of(refresh.check(ledger), dataset)]
 
 
 def test_a_file_that_is_the_published_one_is_left(publisher: Publisher, ledger: Ledger, publish: Publish) -> None:
     run_id = publish()
-    (finding,) = of(refresh.look(ledger), "gadm")
-    assert (finding.outcome, finding.request) == (Outcome.UNCHANGED, None)
+    (finding,) = of(refresh.check(ledger), "gadm")
+    assert (finding.verdict, finding.request) == (Verdict.UNCHANGED, None)
     assert finding.text == f"gadm 4.1: unchanged since run {run_id}."
     assert not publisher.downloads()
 
@@ -96,9 +96,9 @@ def test_a_file_that_changed_is_loaded_as_it_was_published(
 ) -> None:
     run_id = publish(levels=(0, 1), engine="geopandas")
     publisher.etag = '"2"'
-    findings = refresh.look(ledger)
-    assert outcomes(ledger) == [Outcome.CHANGED]
-    (made,), waiting = refresh.start(settings, ledger, findings)
+    findings = refresh.check(ledger)
+    assert verdicts(ledger) == [Verdict.CHANGED]
+    (made,), waiting = refresh.create_runs(settings, ledger, findings)
     assert not waiting
     assert ledger.run(made).request == ledger.run(run_id).request
     assert ledger.run(made).state == "queued"
@@ -109,20 +109,20 @@ def test_a_file_that_changed_is_loaded_as_it_was_published(
 def test_the_small_files_of_countries_are_looked_at_too(publisher: Publisher, ledger: Ledger, publish: Publish) -> None:
     gadm = catalog.get("gadm")
     publish(scope="countries", sources=catalog.urls(gadm, gadm.release(), countries=("TGO", "GHA")))
-    assert outcomes(ledger) == [Outcome.UNCHANGED]
+    assert verdicts(ledger) == [Verdict.UNCHANGED]
     publisher.etag = '"2"'
-    assert outcomes(ledger) == [Outcome.CHANGED]
+    assert verdicts(ledger) == [Verdict.CHANGED]
 
 
 def test_a_source_of_ones_own_is_not_looked_at(publisher: Publisher, ledger: Ledger, publish: Publish) -> None:
     publish(scope="custom")
     asked = len(publisher.asked)
-    assert outcomes(ledger) == [Outcome.LEFT_ALONE]
+    assert verdicts(ledger) == [Verdict.SKIPPED]
     assert len(publisher.asked) == asked
 
 
 def test_a_dataset_that_was_never_loaded_is_not_looked_at(publisher: Publisher, ledger: Ledger) -> None:
-    assert {finding.outcome for finding in refresh.look(ledger)} == {Outcome.LEFT_ALONE}
+    assert {finding.verdict for finding in refresh.check(ledger)} == {Verdict.SKIPPED}
     assert not publisher.asked
 
 
@@ -131,10 +131,10 @@ def test_a_server_that_does_not_tell_versions_apart_makes_no_run(
 ) -> None:
     publish()
     publisher.etag = ""
-    assert outcomes(ledger) == [Outcome.LEFT_ALONE]
+    assert verdicts(ledger) == [Verdict.SKIPPED]
     with ledger.transaction() as connection:
         connection.exec_driver_sql("update ingest_runs set identity = null")
-    assert outcomes(ledger) == [Outcome.LEFT_ALONE]
+    assert verdicts(ledger) == [Verdict.SKIPPED]
 
 
 def test_a_publisher_that_is_away_is_told_and_makes_no_run(
@@ -142,8 +142,8 @@ def test_a_publisher_that_is_away_is_told_and_makes_no_run(
 ) -> None:
     publish()
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.reply(503))
-    (finding,) = of(refresh.look(ledger), "gadm")
-    assert (finding.outcome, finding.request) == (Outcome.NOT_REACHED, None)
+    (finding,) = of(refresh.check(ledger), "gadm")
+    assert (finding.verdict, finding.request) == (Verdict.UNREACHABLE, None)
     assert "answered 503" in finding.text
 
 
@@ -155,9 +155,9 @@ def test_the_mirror_that_a_release_came_from_is_asked_again_and_not_the_publishe
         run_id = ledger.create_run(request, request.identity([cache.identity(Source(mirror.url()))]))
         ledger.set_state(run_id, RunState.PUBLISHED)
         publisher.etag = '"2"'
-        assert outcomes(ledger) == [Outcome.UNCHANGED]
+        assert verdicts(ledger) == [Verdict.UNCHANGED]
         mirror.etag = '"2"'
-        assert outcomes(ledger) == [Outcome.CHANGED]
+        assert verdicts(ledger) == [Verdict.CHANGED]
 
 
 def test_a_file_that_comes_with_the_catalog_is_looked_at_on_the_disk(
@@ -166,21 +166,21 @@ def test_a_file_that_comes_with_the_catalog_is_looked_at_on_the_disk(
     path = tmp_path / "world.gpkg"
     path.write_text("1")
     publish(sources=(str(path),))
-    assert outcomes(ledger) == [Outcome.UNCHANGED]
+    assert verdicts(ledger) == [Verdict.UNCHANGED]
     path.write_text("22")
-    assert outcomes(ledger) == [Outcome.CHANGED]
+    assert verdicts(ledger) == [Verdict.CHANGED]
 
 
 def test_a_newer_release_of_the_time_zones_is_loaded_in_the_published_variant(
     publisher: Publisher, ledger: Ledger, publish: Publish, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish("timezones", release="2026c", variant="1970, without oceans")
-    assert outcomes(ledger, "timezones") == [Outcome.UNCHANGED]
+    assert verdicts(ledger, "timezones") == [Verdict.UNCHANGED]
     leads_to(monkeypatch, "/releases/tag/2027a")
-    findings = of(refresh.look(ledger), "timezones")
-    assert [finding.outcome for finding in findings] == [Outcome.NEW_RELEASE]
+    findings = of(refresh.check(ledger), "timezones")
+    assert [finding.verdict for finding in findings] == [Verdict.NEW_RELEASE]
     assert findings[0].text == "timezones 2027a: a new release; 2026c is published."
-    (made,), _ = refresh.start(settings, ledger, findings)
+    (made,), _ = refresh.create_runs(settings, ledger, findings)
     run = ledger.run(made)
     assert (run.release, run.variant) == ("2027a", "1970, without oceans")
     assert run.source == publisher.url("releases/download/2027a/timezones-1970.shapefile.zip")
@@ -192,7 +192,7 @@ def test_a_release_that_is_not_newer_is_not_loaded(
 ) -> None:
     publish("timezones", release="2026c", variant="now, with oceans")
     leads_to(monkeypatch, f"/releases/tag/{newest}")
-    assert outcomes(ledger, "timezones") == [Outcome.UNCHANGED]
+    assert verdicts(ledger, "timezones") == [Verdict.UNCHANGED]
 
 
 @pytest.mark.parametrize(
@@ -210,8 +210,8 @@ def test_a_newest_release_that_cannot_be_looked_up_is_told_and_the_published_one
 ) -> None:
     publish("timezones", release="2026c", variant="now, with oceans")
     leads_to(monkeypatch, path, status)
-    lookup, same = of(refresh.look(ledger), "timezones")
-    assert (lookup.outcome, same.outcome) == (Outcome.NOT_REACHED, Outcome.UNCHANGED)
+    lookup, same = of(refresh.check(ledger), "timezones")
+    assert (lookup.verdict, same.verdict) == (Verdict.UNREACHABLE, Verdict.UNCHANGED)
     assert reason in lookup.text
 
 
@@ -222,8 +222,8 @@ def test_a_newer_release_that_the_catalog_does_not_know_is_announced(
     newer = replace(catalog.get("timezones"), _releases={"2026c": {"url": publisher.url(), "layers": []}})
     leads_to(monkeypatch, "/releases/tag/2027a")
     monkeypatch.setattr(catalog, "datasets", lambda: {"timezones": newer})
-    announced, _ = refresh.look(ledger)
-    assert (announced.outcome, announced.newest, announced.request) == (Outcome.ANNOUNCED, "2027a", None)
+    announced, _ = refresh.check(ledger)
+    assert (announced.verdict, announced.newest, announced.request) == (Verdict.ANNOUNCED, "2027a", None)
     assert "the catalog does not know it" in announced.text
 
 
@@ -235,7 +235,7 @@ def test_who_loaded_some_countries_is_told_of_a_new_release_and_does_not_get_the
     monkeypatch.setattr(catalog, "datasets", lambda: {"gadm": gadm})
     leads_to(monkeypatch, "/releases/tag/2027a")
     publish(scope="countries", sources=catalog.urls(gadm, gadm.release(), countries=("TGO",)))
-    assert outcomes(ledger) == [Outcome.ANNOUNCED, Outcome.UNCHANGED]
+    assert verdicts(ledger) == [Verdict.ANNOUNCED, Verdict.UNCHANGED]
 
 
 def test_a_new_release_is_looked_for_at_its_own_mirrors(
@@ -248,7 +248,7 @@ def test_a_new_release_is_looked_for_at_its_own_mirrors(
     monkeypatch.setattr(catalog, "datasets", lambda: {"timezones": zones})
     publish("timezones", release="2026c", variant="now, with oceans", mirrors=((publisher.url("mirror/2026c.zip"),),))
     leads_to(monkeypatch, "/releases/tag/2027a")
-    (finding,) = refresh.look(ledger)
+    (finding,) = refresh.check(ledger)
     assert finding.request is not None
     assert finding.request.sources == (publisher.url("2027a.zip"),)
     assert finding.request.mirrors == ((publisher.url("mirror/2027a.zip"),),)
@@ -273,12 +273,12 @@ def test_a_newer_release_of_the_catalog_is_announced_once_and_not_loaded(
     publisher: Publisher, ledger: Ledger, publish: Publish, settings: Settings
 ) -> None:
     publish(release="3.6")
-    findings = of(refresh.look(ledger), "gadm")
-    assert [finding.outcome for finding in findings] == [Outcome.ANNOUNCED, Outcome.UNCHANGED]
+    findings = of(refresh.check(ledger), "gadm")
+    assert [finding.verdict for finding in findings] == [Verdict.ANNOUNCED, Verdict.UNCHANGED]
     with listening() as webhook:
         told = replace(settings, alert_webhook=webhook.url)
         for _ in range(2):
-            assert refresh.start(told, ledger, findings) == ([], [])
+            assert refresh.create_runs(told, ledger, findings) == ([], [])
     (message,) = webhook.told
     assert (message["event"], message["dataset"]) == ("newer_release", "gadm")
     assert message["text"].startswith("gadm 4.1 is newer than the published 3.6: `python -m ingest gadm --release 4.1`")
@@ -288,7 +288,7 @@ def test_a_newer_release_of_the_catalog_is_announced_once_and_not_loaded(
     ("older", "newer"), [("4.1", "4.2"), ("4.9", "4.10"), ("3.6", "4.1"), ("2025c", "2026a"), ("2026a", "2026b")]
 )
 def test_releases_are_sorted_as_people_sort_them(older: str, newer: str) -> None:
-    assert refresh._order(older) < refresh._order(newer)
+    assert refresh._sort_key(older) < refresh._sort_key(newer)
 
 
 def test_a_dataset_whose_run_is_under_way_gets_no_second_one(
@@ -296,9 +296,9 @@ def test_a_dataset_whose_run_is_under_way_gets_no_second_one(
 ) -> None:
     publish()
     publisher.etag = '"2"'
-    findings = refresh.look(ledger)
-    (first,), _ = refresh.start(settings, ledger, findings)
-    made, waiting = refresh.start(settings, ledger, findings)
+    findings = refresh.check(ledger)
+    (first,), _ = refresh.create_runs(settings, ledger, findings)
+    made, waiting = refresh.create_runs(settings, ledger, findings)
     assert (made, [finding.dataset for finding in waiting]) == ([], ["gadm"])
     assert ledger.active_run("gadm") == first
 
@@ -308,9 +308,9 @@ def test_a_new_release_whose_file_is_not_there_yet_fails_in_its_run_and_not_in_t
 ) -> None:
     publish("timezones", release="2026c", variant="now, with oceans")
     leads_to(monkeypatch, "/releases/tag/2027a")
-    findings = refresh.look(ledger)
+    findings = refresh.check(ledger)
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.reply(404))
-    (made,), _ = refresh.start(settings, ledger, findings)
+    (made,), _ = refresh.create_runs(settings, ledger, findings)
     assert ledger.run(made).identity is None
 
 
@@ -351,23 +351,23 @@ def test_the_scheduled_look_loads_what_is_new_and_tells_once(
     ],
 )
 def test_a_schedule_is_five_fields_as_cron_has_them(expression: str, moment: datetime, is_due: bool) -> None:
-    assert refresh.due(expression)(moment) is is_due
+    assert refresh.cron_matcher(expression)(moment) is is_due
 
 
 @pytest.mark.parametrize(
     "expression", ["daily", "0 3 * *", "0 3 * * * *", "60 3 * * *", "0,x 3 * * *", "0 3 * * MON", "a b c d e"]
 )
 def test_a_schedule_that_is_none_is_refused(expression: str) -> None:
-    with pytest.raises(SettingsError, match="is no cron expression"):
-        refresh.turn_on(expression)
+    with pytest.raises(SettingsError, match="is not a cron expression"):
+        refresh.set_schedule(expression)
 
 
 def test_the_schedule_is_off_unless_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refresh.schedule, "expression", "")
     moment = datetime(2026, 1, 1, 3, 0)
-    assert not refresh.turn_on("")
+    assert not refresh.set_schedule("")
     assert not huey.read_periodic(moment)
-    assert refresh.turn_on("0 3 * * *")
+    assert refresh.set_schedule("0 3 * * *")
     assert [task.name for task in huey.read_periodic(moment)] == ["refresh_published"]
     assert not huey.read_periodic(datetime(2026, 1, 1, 3, 1))
 
@@ -403,7 +403,7 @@ def test_a_worker_with_a_schedule_that_is_none_does_not_start(
 ) -> None:
     code, printed = run_command("worker", "--refresh", "daily", capsys=capsys, monkeypatch=monkeypatch)
     assert code == 1
-    assert "'daily' is no cron expression" in printed
+    assert "'daily' is not a cron expression" in printed
 
 
 def test_the_command_says_what_it_found_and_ends_with_1_where_a_publisher_was_not_reached(
@@ -423,7 +423,7 @@ def test_the_command_says_what_it_found_and_ends_with_1_where_a_publisher_was_no
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.reply(503))
     code, printed = run_command("refresh", capsys=capsys, monkeypatch=monkeypatch)
     assert code == 1
-    assert "The publisher of gadm could not be asked." in printed
+    assert "The publisher of gadm could not be reached." in printed
 
 
 def test_an_address_that_nobody_answers_at_names_no_release() -> None:

@@ -73,7 +73,7 @@ def test_a_checksum_of_the_catalog_goes_with_its_file_only(monkeypatch: pytest.M
     ("options", "message"),
     [
         ({"countries": ("TGO",), "sources": {"gadm": ["/a"]}}, "--country and --source exclude each other"),
-        ({"releases": {"gadm": ["4.1", "3.6"]}}, "two releases: 4.1, 3.6"),
+        ({"releases": {"gadm": ["4.1", "3.6"]}}, "several releases: 4.1, 3.6"),
         ({"releases": {"gadm": ["9.9"]}}, "no release '9.9'"),
         ({"levels": (0, 6)}, "gadm has no level 6. Levels: 0-5"),
         ({"countries": ("TGO",), "releases": {"gadm": ["sample"]}}, "no per-country files"),
@@ -85,7 +85,7 @@ def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], me
 
 
 def test_a_country_of_a_dataset_without_levels_is_refused() -> None:
-    with pytest.raises(UsageError, match="--country is for datasets with levels"):
+    with pytest.raises(UsageError, match="--country applies only to datasets with levels"):
         requests("timezones", countries=("TGO",))
 
 

@@ -49,7 +49,7 @@ def queue(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def start(ledger: Ledger, request: Request) -> str:
     """Run a request as the command does and return the id of the run."""
     hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-    run_id = ledger.create_run(request, request.identity(["x"]), on_noted=hand_over)
+    run_id = ledger.create_run(request, request.identity(["x"]), on_created=hand_over)
     tasks.submit(ledger, run_id)
     return run_id
 
@@ -120,14 +120,14 @@ def test_a_forgotten_address_is_given_again_and_only_for_the_source_that_it_is_o
     noted = ledger.run(made).request
     assert signed_addresses.is_forgotten(made, noted)
     with pytest.raises(UsageError, match=f"resume {made} --source") as caught:
-        signed_addresses.tell_again(made, noted, [])
+        signed_addresses.supply_again(made, noted, [])
     assert SECRET not in str(caught.value)
     with pytest.raises(UsageError, match="has no source http://elsewhere/gadm") as caught:
-        signed_addresses.tell_again(made, noted, [f"http://elsewhere/gadm.gpkg?{SECRET}"])
+        signed_addresses.supply_again(made, noted, [f"http://elsewhere/gadm.gpkg?{SECRET}"])
     assert SECRET not in str(caught.value)
-    signed_addresses.tell_again(made, noted, [f"{address}another"])
-    assert signed_addresses.whole(made, noted, 0) == Source(f"{address}another", checksum)
-    assert signed_addresses.whole(made, noted, 1) == Source("/data/b.gpkg")
+    signed_addresses.supply_again(made, noted, [f"{address}another"])
+    assert signed_addresses.full_address(made, noted, 0) == Source(f"{address}another", checksum)
+    assert signed_addresses.full_address(made, noted, 1) == Source("/data/b.gpkg")
     assert not signed_addresses.is_forgotten(made, noted)
 
 
@@ -135,8 +135,8 @@ def test_two_files_of_one_script_keep_their_own_queries(ledger: Ledger, request_
     both = ("http://host/get?file=a", "http://host/get?file=b")
     run_id = ledger.create_run(request_of("gadm", *both), None)
     noted = ledger.run(run_id).request
-    signed_addresses.tell_again(run_id, noted, both)
-    assert [signed_addresses.whole(run_id, noted, number).location for number in (0, 1)] == list(both)
+    signed_addresses.supply_again(run_id, noted, both)
+    assert [signed_addresses.full_address(run_id, noted, number).location for number in (0, 1)] == list(both)
 
 
 def test_addresses_are_removed_once_their_run_has_ended(ledger: Ledger, request_of: MakeRequest) -> None:
@@ -254,7 +254,7 @@ def test_an_address_that_is_given_again_is_verified_as_the_first_was(ledger: Led
     checksum, other = "ab" * 32, "cd" * 32
     run_id = ledger.create_run(request_of("gadm", f"http://host/a.gpkg?b#sha256={checksum}"), None)
     noted = ledger.run(run_id).request
-    signed_addresses.tell_again(run_id, noted, ["http://host/a.gpkg?c"])
-    assert signed_addresses.whole(run_id, noted, 0) == Source("http://host/a.gpkg?c", checksum)
-    signed_addresses.tell_again(run_id, noted, [f"http://host/a.gpkg?d#sha256={other}"])
-    assert signed_addresses.whole(run_id, noted, 0) == Source("http://host/a.gpkg?d", other)
+    signed_addresses.supply_again(run_id, noted, ["http://host/a.gpkg?c"])
+    assert signed_addresses.full_address(run_id, noted, 0) == Source("http://host/a.gpkg?c", checksum)
+    signed_addresses.supply_again(run_id, noted, [f"http://host/a.gpkg?d#sha256={other}"])
+    assert signed_addresses.full_address(run_id, noted, 0) == Source("http://host/a.gpkg?d", other)

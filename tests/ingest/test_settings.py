@@ -75,7 +75,7 @@ def test_an_empty_password_is_left_to_libpq() -> None:
 
 
 def test_a_target_that_is_no_output_is_named_with_the_one_that_was_meant() -> None:
-    with pytest.raises(SettingsError, match=r"'postgresql' is no output .*Did you mean 'postgres'"):
+    with pytest.raises(SettingsError, match=r"'postgresql' is not an output .*Did you mean 'postgres'"):
         settings.read_settings({"WAREHOUSE_TARGET": "postgresql"})
 
 

@@ -105,6 +105,6 @@ def test_an_address_is_given_again_to_one_run_and_not_to_all(
     pipeline: Pipeline, request_of_a_file: Request, started: list[str]
 ) -> None:
     pipeline.ledger.create_run(request_of_a_file, None)
-    with pytest.raises(UsageError, match="--source goes with one run"):
+    with pytest.raises(UsageError, match="--source needs the run that it belongs to"):
         loading.resume(None, console, workers=1, sources=["https://host/gadm.gpkg?signature=x"])
     assert started == []

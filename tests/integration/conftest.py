@@ -100,7 +100,7 @@ NewWarehouse = Callable[..., Warehouse]
 def new_warehouse(
     postgres: servers.Postgres, redis_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> NewWarehouse:
-    """Return a maker of warehouses, each with a database, a queue and a home of its own; empty, or a copy of another."""
+    """Return a maker of warehouses, empty or copied, each with a database, a queue and a home of its own."""
     made: list[int] = []
 
     def make(copied: Warehouse | None = None) -> Warehouse:

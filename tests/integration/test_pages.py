@@ -134,7 +134,7 @@ def test_a_dataset_is_rolled_back_by_its_button(watched: tuple[Warehouse, dict[s
     with dashboard(warehouse) as address, opened(browser, address, "desk") as page:
         page.click("text=Roll back")
         page.click("text=Yes, roll back")
-        page.wait_for_selector("text=readers see the publication before")
+        page.wait_for_selector("text=readers see the previous publication again")
     assert warehouse.query(
         "select run_id, state from raw.ingest_runs where dataset = 'timezones' order by run_id"
     ) == sorted([(now, "superseded"), (before, "published")])

@@ -256,7 +256,7 @@ def test_what_is_no_name_finds_nothing(asked: tuple[Marts, Marts], word: str) ->
 
 def test_a_name_that_nobody_has_ends_with_1(both: tuple[Warehouse, Warehouse]) -> None:
     for warehouse in both:
-        assert "No unit goes by 'zzzzzz'" in warehouse.ingest("find", "zzzzzz", expect=1).stderr
+        assert "No unit has a name that begins with 'zzzzzz'" in warehouse.ingest("find", "zzzzzz", expect=1).stderr
 
 
 def test_a_warehouse_that_was_never_built_says_what_to_do(both: tuple[Warehouse, Warehouse], tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_reader_reads_every_mart(divided: Divided, table: str) -> None:
 
 def test_the_reader_asks_where_a_point_and_a_name_is(divided: Divided) -> None:
     assert "no unit" in divided.reader.ingest("locate", "-30", "20").stdout
-    assert "No unit goes by" in divided.reader.ingest("find", "zzzzzz", expect=1).stderr
+    assert "No unit has a name" in divided.reader.ingest("find", "zzzzzz", expect=1).stderr
     with psycopg.connect(divided.reader.dsn or "") as connection:
         connection.execute("select * from marts.locate(0, 0)")
     assert divided.reader.one(
@@ -362,7 +362,7 @@ from ingest.ledger import Request
 settings, ledger = runs.open_target()
 request = Request(dataset="gadm", release="4.1", engine="sedonadb", sources=(sys.argv[1],), scope="custom")
 hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-print(ledger.create_run(request, on_noted=hand_over))
+print(ledger.create_run(request, None, on_created=hand_over))
 """
 
 

@@ -1,13 +1,13 @@
 "use strict";
-// Put the sections that the server sends in place of the old ones. What a person has opened stays open.
+// Replace sections of the page with those that the server sends. Details that a person has opened stay open.
 const live = document.getElementById("live");
 const source = new EventSource(document.body.dataset.events);
 
 function isBusy(section) {
-  // a form that is open or a text that is being marked is not taken away under somebody's hand
-  const marked = document.getSelection();
+  // Do not replace a section while a person has a form open or text selected in it.
+  const selection = document.getSelection();
   return section.querySelector("details.sure[open]") !== null
-    || (marked !== null && !marked.isCollapsed && section.contains(marked.anchorNode));
+    || (selection !== null && !selection.isCollapsed && section.contains(selection.anchorNode));
 }
 
 source.onopen = () => {
@@ -16,11 +16,11 @@ source.onopen = () => {
 };
 
 source.onerror = () => {
-  live.textContent = "not connected";
+  live.textContent = "disconnected";
   live.className = "live off";
 };
 
-const late = new Map();
+const late = new Map();  // sections that could not be replaced yet
 
 function put(name, html) {
   const section = document.getElementById("section-" + name);
