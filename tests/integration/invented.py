@@ -101,7 +101,7 @@ def built(
             for statement in (*TABLES.format(*types).split(";"), *_inserts(units, zones, types[1])):
                 if statement.strip():
                     connection.execute(statement)
-        warehouse.dbt("run", "--select", "admin_unit_timezones")
+        warehouse.dbt("run", "--select", "int_leaf_timezones", "admin_unit_timezones")
     with _connected(postgres) as on_postgres, _connected(embedded) as on_duckdb:
         yield Target("postgres", on_postgres), Target("embedded", on_duckdb)
 
