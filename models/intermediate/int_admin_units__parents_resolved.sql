@@ -59,20 +59,7 @@ loaded_levels as (
 resolved as (
 
     select
-        units.admin_level,
-        units.release,
-        units.source_file,
-        units.source_fid,
-        units.gid,
-        units.parent_key_stem,
-        units.source_parent_gid,
-        {%- for ancestor in admin_levels()[:-1] %}
-        units.source_gid_{{ ancestor }},
-        {%- endfor %}
-        units.name,
-        units.type_local,
-        units.type_english,
-        units.is_malformed_key,
+        units.*,
         repairs.reason as repair_reason,
         loaded_levels.admin_level is not null as is_parent_level_loaded,
         coalesce(units_by_column.gid, units_by_repair.gid, units_by_key.gid) as parent_gid,

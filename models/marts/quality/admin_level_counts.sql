@@ -108,16 +108,7 @@ counts as (
 )
 
 select
-    admin_level,
-    release,
-    run_id,
-    scope,
-    rows_expected,
-    rows_in_file,
-    rows_loaded,
-    rows_staged,
-    rows_in_mart,
-    rows_set_aside,
+    counts.*,
     rows_in_file = rows_staged and rows_staged = rows_in_mart + rows_set_aside as is_balanced,
     rows_in_file = rows_expected as is_as_expected
 from counts
