@@ -14,9 +14,9 @@ lineage as (
         coalesce(units.name, units.gid) as path
     from {{ ref('int_admin_units__parents_resolved') }} as units
     {%- for ancestor in admin_levels()[:-1] %}
-    left join {{ ref('int_admin_units__parents_resolved') }} as known_{{ ancestor }}
-        on units.source_gid_{{ ancestor }} = known_{{ ancestor }}.gid
-        and known_{{ ancestor }}.admin_level = {{ ancestor }}
+    left join {{ ref('int_admin_units__parents_resolved') }} as known_{{ ancestor }} -- noqa: LT02
+        on units.source_gid_{{ ancestor }} = known_{{ ancestor }}.gid -- noqa: LT02
+        and known_{{ ancestor }}.admin_level = {{ ancestor }} -- noqa: LT02
     {%- endfor %}
     where units.parent_gid is null
 

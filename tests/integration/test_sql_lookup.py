@@ -169,7 +169,7 @@ def test_a_bad_point_leaves_the_answers_of_its_neighbours_as_they_are(both: Both
 
 FOLDED = {
     # blanks
-    "A   b": "a b",
+    "A   b    c": "a b c",
     "  A b  ": "a b",
     "A - b": "a b",
     "": "",

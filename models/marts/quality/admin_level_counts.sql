@@ -1,4 +1,5 @@
--- Four independent counts of the same rows: the ledger's (taken in the file before loading), staging's, the mart's, and what was set aside.
+-- Four independent counts of the same rows: in the ledger (taken in the file before loading), in staging, in the mart,
+-- and of what was set aside.
 with
 
 levels as (
