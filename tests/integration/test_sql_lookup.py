@@ -213,5 +213,5 @@ def test_a_name_is_folded_to_what_people_type(both: Both, name: str, folded: str
         assert [target.ask(f"select marts.fold_name('{literal}')") for target in both] == [[(folded,)]] * 2
 
 
-def test_no_name_stays_none(both: Both) -> None:
+def test_null_stays_null(both: Both) -> None:
     assert [target.ask("select marts.fold_name(cast(null as text))") for target in both] == [[(None,)]] * 2

@@ -167,7 +167,7 @@ def test_a_sliver_is_less_than_5_percent_of_every_leaf_and_holds_no_leafs_point(
         assert zones["Edge/Main"]["is_border_sliver"] is False
 
 
-def test_a_sliver_of_one_leaf_is_none_of_the_country_when_it_covers_more_of_another(zones_of: ZonesOf) -> None:
+def test_a_country_has_no_sliver_where_the_zone_covers_more_of_another_leaf(zones_of: ZonesOf) -> None:
     slivers = {unit: zones_of(unit)["Edge/East"]["is_border_sliver"] for unit in ("MAX.1", "MAX.2", "MAX")}
     assert slivers == {"MAX.1": True, "MAX.2": False, "MAX": False}
 
