@@ -1,6 +1,6 @@
 {#-
-  Statistics right after a table is built: what is built next from it would otherwise be planned as if it were nearly empty. Geometry is left out, since
-  looking at a sample of it would read it. DuckDB keeps statistics by itself.
+  Collects statistics as soon as a table is built, because PostgreSQL would otherwise plan the next models as if it
+  were nearly empty. Geometry is left out, since sampling it means reading it. DuckDB keeps statistics by itself.
 -#}
 {% macro analyze_table() %}
     {{ return(adapter.dispatch('analyze_table')()) }}
@@ -11,7 +11,7 @@
 
 {% macro postgres__analyze_table() %}
     {% if execute and model.config.materialized == 'table' %}
-        {% set columns = adapter.get_columns_in_relation(this) | rejectattr('name', 'equalto', 'geom') | map(attribute='name') | list %}
-        analyze {{ this }} ({{ columns | join(', ') }})
+        {% set analyzed = adapter.get_columns_in_relation(this) | rejectattr('name', 'equalto', 'geom') %}
+        analyze {{ this }} ({{ analyzed | map(attribute='name') | join(', ') }})
     {% endif %}
 {% endmacro %}

@@ -1,6 +1,6 @@
 {#-
-  Trimmed text; an empty string and the publisher's word for missing, `NA`, become NULL. Ingest cleans the same way while the bytes pass; here it
-  also holds for rows that came into raw by another way.
+  Trimmed text; an empty string and `NA`, the publisher's word for missing, become NULL. Ingest cleans text the same
+  way while loading; repeating it here covers rows that reached raw by another route.
 -#}
 {% macro clean_text(column) -%}
     nullif(nullif(trim({{ column }}), ''), 'NA')

@@ -1,4 +1,6 @@
-{#- A text column to sort by, the same on both targets: PostgreSQL would follow the rules of a language. -#}
+{#-
+  A text column to sort by in byte order, the same on both targets: PostgreSQL would follow the rules of a language.
+-#}
 {% macro in_byte_order(column) -%}
     {{ return(adapter.dispatch('in_byte_order')(column)) }}
 {%- endmacro %}

@@ -1,9 +1,11 @@
 {#-
-  Pre-hook: settings for the transaction that builds a table; nothing to do on DuckDB.
+  Pre-hook: settings for the transaction that builds a table; DuckDB needs none.
 
-  Coordinates barely shrink, and PostgreSQL's default compressor (pglz) takes longer over them than everything else together: lz4 does not (set only where the server was built with it).
-  Whole-world joins and index builds deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves. What comes before the
-  marts is built one table after another, so workers are cheaper than the defaults say: the other cores are idle.
+  Coordinates barely shrink, and PostgreSQL's default compressor (pglz) spends more time on them than everything else
+  takes together; lz4 does not (it is set only where the server was built with it). Whole-world joins and index builds
+  deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves.
+  Models before the marts are built one after another while the other cores are idle, so parallel workers are cheaper
+  than the defaults assume.
 -#}
 {% macro tune_transaction() %}
     {{ return(adapter.dispatch('tune_transaction')()) }}

@@ -1,6 +1,6 @@
 {#-
-  The select of a mart `admin_level_N`: the rows of the level that were kept, with their resolved place in the hierarchy. The geometry is copied here, once, and no
-  model reads it again.
+  The select of a mart `admin_level_N`: the rows of the level that were kept, with their resolved place in the
+  hierarchy. The geometry is copied here, once; no model reads it again.
 -#}
 {% macro admin_level_select(level) -%}
 with

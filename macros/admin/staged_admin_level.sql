@@ -1,6 +1,7 @@
 {#-
-  The select of a staging view `stg_gadm__adm_N`: the publisher's column names, which carry the level's number, become the same names on every level; text is cleaned; nothing is
-  joined or filtered. Columns that a level does not have are NULL.
+  The select of a staging view `stg_gadm__adm_N`. The publisher's column names, which carry the level's number, become
+  the same names on every level, and text is cleaned; nothing is joined or filtered. Columns that a level does not
+  have are NULL.
 -#}
 {% macro staged_admin_level(level) -%}
 {{ wait_for_ledger() }}

@@ -1,6 +1,6 @@
 {#-
-  True where a key breaks the publisher's pattern: three characters for a country, else country, dotted numbers and version (`TGO.1.2_1`). Caught: `?`,
-  Ghana's missing dot, a missing version (`IDN.35.4.1`), `CHN.HKG`.
+  True where a key breaks the publisher's pattern: three characters for a country, otherwise country, dotted numbers
+  and version (`TGO.1.2_1`). This catches `?`, Ghana's missing dot, a missing version (`IDN.35.4.1`) and `CHN.HKG`.
 -#}
 {% macro is_malformed_key(gid, admin_level) -%}
     case

@@ -1,6 +1,7 @@
 {#-
-  Post-hook, after the commit: the foreign keys between this table and others that the same run builds, as far as both are there. Tables are built side by side, in no order: of two that a
-  key connects, the one that is finished last adds it.
+  Post-hook, after the commit: adds the foreign keys between this table and others built in the same run, as far as
+  both exist. Tables are built in parallel and finish in any order, so whichever of the two finishes last adds the
+  key.
 -#}
 {% macro add_foreign_keys_between_built() %}
     {{ return(adapter.dispatch('add_foreign_keys_between_built')()) }}

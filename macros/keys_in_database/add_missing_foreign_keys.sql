@@ -1,6 +1,6 @@
 {#-
-  At the end of every run: the net below the post-hooks. A run that failed half-way has rebuilt parents and skipped their children; whatever declared foreign key is missing
-  between existing tables is added here.
+  At the end of every run: a safety net for the post-hooks. A run that fails half-way has rebuilt parents and skipped
+  their children, so every declared foreign key that is missing between existing tables is added here.
 -#}
 {% macro add_missing_foreign_keys() %}
     {{ return(adapter.dispatch('add_missing_foreign_keys')()) }}

@@ -1,6 +1,7 @@
 {#-
-  Post-hook, inside the model's transaction: the primary key that the contract declares. It has no name of its own, since the table before still holds it. Its comment is the id of the
-  dbt run, which tells the other tables of the run that this one is finished. DuckDB has the key from `create table` on.
+  Post-hook, inside the model's transaction: adds the primary key that the contract declares. The key is unnamed,
+  because the previous table still holds the default name. Its comment is the id of the dbt run, which tells the run's
+  other tables that this one is finished. DuckDB has the key from `create table` on.
 -#}
 {% macro add_primary_key() %}
     {{ return(adapter.dispatch('add_primary_key')()) }}

@@ -1,10 +1,12 @@
 {#-
-  The foreign keys that models declare in their yml, as a list of {name, child, column, parent, to_column, child_id, parent_id}, sorted by name:
+  The foreign keys that models declare in their yml, as a list of {name, child, column, parent, to_column, child_id,
+  parent_id}, sorted by name:
 
       config: {meta: {foreign_keys: [{column: parent_gid, to: admin_level_1, to_column: gid}]}}
 
-  They are not contract constraints, since those are checked row by row while the table fills, and since PostgreSQL's adapter drops a parent with `cascade` when it
-  rebuilds it, which takes the children's constraints along without a word. The macros of this folder add them in bulk and put them back.
+  They are kept out of the contract's constraints for two reasons: those are checked row by row while the table fills,
+  and PostgreSQL's adapter drops a parent with `cascade` when it rebuilds it, which silently removes the children's
+  constraints. The macros in this folder add the keys in bulk and restore them.
 -#}
 {% macro declared_foreign_keys() %}
     {% set models = {} %}
@@ -15,7 +17,8 @@
     {% for node in models.values() %}
         {% for key in node.config.meta.get('foreign_keys', []) %}
             {% if key.to not in models %}
-                {% do exceptions.raise_compiler_error(node.name ~ " declares a foreign key to '" ~ key.to ~ "', which is no model.") %}
+                {% set fault = " declares a foreign key to '" ~ key.to ~ "', but there is no model of that name." %}
+                {% do exceptions.raise_compiler_error(node.name ~ fault) %}
             {% endif %}
             {% set parent = models[key.to] %}
             {% do keys.append({

@@ -1,4 +1,7 @@
-{#- The columns of the primary key that a model's contract declares, on one column or on several; an empty list where it declares none. -#}
+{#-
+  The columns of the primary key that a model's contract declares, one or several; an empty list where it declares
+  none.
+-#}
 {% macro declared_primary_key(node) %}
     {% for constraint in node.get('constraints', []) if constraint.type == 'primary_key' %}
         {{ return(constraint.columns) }}

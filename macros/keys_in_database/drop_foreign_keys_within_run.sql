@@ -1,6 +1,6 @@
 {#-
-  At the start of every run: the foreign keys between tables that the run builds. They would go with the tables in any case; while two that refer to each other's neighbours are replaced
-  side by side, each would wait for the other.
+  At the start of every run: drops the foreign keys between tables that the run rebuilds. They would be dropped with
+  the tables anyway; dropping them first avoids a deadlock when two such tables are replaced in parallel.
 -#}
 {% macro drop_foreign_keys_within_run() %}
     {{ return(adapter.dispatch('drop_foreign_keys_within_run')()) }}

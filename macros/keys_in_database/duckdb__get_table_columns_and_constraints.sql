@@ -1,6 +1,8 @@
 {#-
-  Overrides dbt's macro for contracts on DuckDB in one place: geometry is stored as it is. Coordinates barely shrink, and trying the compressors on them took longer than everything else together. The profile sets
-  `geometry_minimum_shredding_size` for the same reason: else geometry would be taken apart into columns of x and y first, and those compressed.
+  Overrides dbt's macro for contracts on DuckDB in one respect: geometry is stored uncompressed. Coordinates barely
+  shrink, and trying the compressors on them took longer than the rest of the build together. The profile sets
+  `geometry_minimum_shredding_size` for the same reason; otherwise geometry would be split into columns of
+  coordinates, and those compressed.
 -#}
 {% macro duckdb__get_table_columns_and_constraints() -%}
     {%- set columns = {} -%}

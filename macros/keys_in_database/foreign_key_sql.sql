@@ -1,6 +1,10 @@
 {#-
-  PL/pgSQL that adds foreign keys where they are missing: one block, keys in a fixed order under one advisory lock, so that threads never wait for each other in a
-  circle; and no lock that a reader would wait for, as long as nothing has to be dropped first. A key whose table does not exist yet is left to that table's own build, and so is, with `is_built_only`, one whose table is not yet replaced by this run. A value that the parent lacks ends in an error that says what to rebuild.
+  PL/pgSQL that adds foreign keys where they are missing. One block adds them in a fixed order under one advisory
+  lock, so that threads never deadlock, and it takes no lock that would block readers unless a key has to be dropped
+  first.
+
+  A key whose table does not exist yet is left to that table's own build; with `is_built_only`, so is a key whose
+  table this run has not yet replaced. A value that the parent lacks ends in an error that says what to rebuild.
 -#}
 {% macro foreign_key_sql(keys, advice, is_built_only=false) %}
 do $foreign_keys$
@@ -12,7 +16,13 @@ begin
         select name, child, child_column, parent, parent_column
         from (values
             {%- for key in keys %}
-            ('{{ key.name }}', '{{ key.child.include(database=false) }}', '{{ key.column }}', '{{ key.parent.include(database=false) }}', '{{ key.to_column }}'){{ ',' if not loop.last }}
+            (
+                '{{ key.name }}',
+                '{{ key.child.include(database=false) }}',
+                '{{ key.column }}',
+                '{{ key.parent.include(database=false) }}',
+                '{{ key.to_column }}'
+            ){{ ',' if not loop.last }}
             {%- endfor %}
         ) as declared (name, child, child_column, parent, parent_column)
         where to_regclass(child) is not null
@@ -38,7 +48,12 @@ begin
         order by name
     loop
         begin
-            if exists (select 1 from pg_constraint where conname = wanted.name and conrelid = to_regclass(wanted.child)) then
+            if exists (
+                select 1
+                from pg_constraint
+                where conname = wanted.name
+                    and conrelid = to_regclass(wanted.child)
+            ) then
                 execute format('alter table %s drop constraint %I', wanted.child, wanted.name);
             end if;
             execute format(
@@ -49,7 +64,8 @@ begin
             raise exception using
                 errcode = 'foreign_key_violation',
                 message = format(
-                    '%s.%s holds values that %s does not hold any more: one of the two was built from other data. {{ advice }}',
+                    '%s.%s holds values that %s does not hold any more: one of the two was built from other data. '
+                    '{{ advice }}',
                     wanted.child, wanted.child_column, wanted.parent
                 ),
                 detail = sqlerrm;

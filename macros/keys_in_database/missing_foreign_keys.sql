@@ -1,4 +1,7 @@
-{#- A select that gives one row per declared foreign key that is not in place: without a relationships test, or not (validated) in the database. -#}
+{#-
+  A select that returns one row per declared foreign key that lacks a relationships test, or that is missing or not
+  validated in the database.
+-#}
 {% macro missing_foreign_keys() %}
     {% if execute %}
         {% set keys = declared_foreign_keys() %}

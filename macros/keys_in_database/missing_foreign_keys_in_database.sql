@@ -1,4 +1,4 @@
-{#- The same for the database alone. On DuckDB none is expected there: see `add_own_foreign_keys`. -#}
+{#- As `missing_foreign_keys`, for the database alone. None is expected on DuckDB: see `add_own_foreign_keys`. -#}
 {% macro missing_foreign_keys_in_database(keys) %}
     {{ return(adapter.dispatch('missing_foreign_keys_in_database')(keys)) }}
 {% endmacro %}
@@ -16,7 +16,11 @@ select
     'not in pg_constraint, or not validated' as fault
 from (values
     {%- for key in keys %}
-    ('{{ key.name }}', '{{ key.child.include(database=false) }}', '{{ key.parent.include(database=false) }}'){{ ',' if not loop.last }}
+    (
+        '{{ key.name }}',
+        '{{ key.child.include(database=false) }}',
+        '{{ key.parent.include(database=false) }}'
+    ){{ ',' if not loop.last }}
     {%- endfor %}
 ) as declared (name, child, parent)
 left join pg_constraint

@@ -1,4 +1,4 @@
-{#- A select that gives one row per mart that declares no primary key, or whose table does not have the declared one. -#}
+{#- A select that returns one row per mart that declares no primary key, or whose table lacks the declared one. -#}
 {% macro missing_primary_keys() %}
     {% if execute %}
         {% set keys = [] %}

@@ -1,10 +1,12 @@
 {#-
-  Overrides dbt's macro for contracts on PostgreSQL in two places.
+  Overrides dbt's macro for contracts on PostgreSQL in two respects.
 
-  The primary key is left out of `create table`, and `add_primary_key` adds it when the rows are in: one sort of all keys takes half as long as two million insertions into an index.
+  The primary key is left out of `create table` and added by `add_primary_key` once the rows are in: sorting all keys
+  once takes half as long as two million insertions into an index.
 
-  Geometry is stored uncompressed, as in raw: compressing coordinates costs a third of the copy and gains little, and a bounding box can be read off an uncompressed value without fetching all
-  of it. PostgreSQL 15 cannot say so within `create table`, so a statement follows it.
+  Geometry is stored uncompressed, as in raw: compressing coordinates costs a third of the copy and gains little, and
+  a bounding box can be read from an uncompressed value without fetching all of it. PostgreSQL 15 cannot say so within
+  `create table`, so a statement follows it.
 -#}
 {% macro postgres__get_table_columns_and_constraints() -%}
     {%- set columns = {} -%}

@@ -1,4 +1,7 @@
-{#- So near to a border (0.1 mm at the equator) a point lies on it: more than cutting ever moves a line, less than any survey knows. -#}
+{#-
+  A point this close to a border (0.1 mm at the equator) counts as lying on it: more than cutting ever moves a line,
+  less than any survey can tell.
+-#}
 {% macro border_degrees() %}
     {{ return('1e-9') }}
 {% endmacro %}

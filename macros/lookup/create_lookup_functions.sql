@@ -1,6 +1,6 @@
 {#-
-  At the end of every run: the functions that people ask, `fold_name`, `locate` and `locate_points`, beside the tables that they read. They name the tables in their text only, so that rebuilding a table
-  does not take them along.
+  At the end of every run: creates `fold_name`, `locate` and `locate_points`, the functions that users call, beside
+  the tables that they read. Their bodies are stored as text, so that rebuilding a table does not drop them.
 -#}
 {% macro create_lookup_functions() %}
     {{ return(adapter.dispatch('create_lookup_functions')()) }}
@@ -22,7 +22,8 @@ begin
     as $fold_name$
         select {{ fold_name('name') }}
     $fold_name$;
-    comment on function marts.fold_name(text) is 'A name as people type it: small letters, no accents, no marks.';
+    comment on function marts.fold_name(text) is
+        'A name as people type it: lower case, without accents or punctuation.';
 
     {{ locate_in_postgres() }}
 end

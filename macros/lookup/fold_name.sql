@@ -1,6 +1,8 @@
 {#-
-  A name as people type it: small letters, no accents, no marks (`São Tomé` and `sao tome`, `Saint-Louis` and `saint louis`, `Łódź` and `lodz`, `N'Djamena` and `ndjamena`). Accents are taken off names in Latin
-  script only: elsewhere what looks like one is part of the letter. Written without PostgreSQL's extension unaccent, which only a superuser can install.
+  A name as people type it: lower case, without accents or punctuation (`São Tomé` and `sao tome`, `Saint-Louis` and
+  `saint louis`, `Łódź` and `lodz`, `N'Djamena` and `ndjamena`). Only names in Latin script lose their accents: in
+  other scripts, what looks like an accent is part of the letter. PostgreSQL's extension unaccent is avoided because
+  only a superuser can install it.
 -#}
 {% macro fold_name(name) -%}
     trim(regexp_replace(

@@ -1,7 +1,8 @@
 {#-
   The common table expressions from `points` (point_number, lon, lat) to `answers`, one row per point, on both targets.
 
-  The date line is one meridian with two longitudes. NULL and NaN are not between anything.
+  The date line is one meridian with two longitudes, so a point on it is probed on both sides. NULL and NaN fail every
+  `between`.
 -#}
 {% macro locate_answers(leaf_parts='marts.admin_leaf_parts', zone_parts='marts.timezone_parts') -%}
 good_points as (

@@ -1,5 +1,6 @@
 {#-
-  Two table macros. `locate` takes a point, and reads only the parts whose box holds it. `locate_points` takes the name of a table with `point_number`, `lon` and `lat`: DuckDB builds an R-tree over the points.
+  Two table macros. `locate` takes a point and reads only the parts whose box holds it. `locate_points` takes the name
+  of a table with `point_number`, `lon` and `lat`; DuckDB builds an R-tree over its points.
 -#}
 {% macro locate_in_duckdb() %}
 create or replace macro marts.locate(lon, lat) as table

@@ -1,5 +1,6 @@
 {#-
-  `locate` is PL/pgSQL, which plans each statement once per session: planning them takes longer than running them. `locate_points` answers many points by few joins, at a third of the cost.
+  `locate` is written in PL/pgSQL, which plans each statement once per session; planning takes longer than running it.
+  `locate_points` answers many points with a few joins, at a third of the cost per point.
 -#}
 {% macro locate_in_postgres() %}
     {% set answer %}
@@ -63,7 +64,11 @@
         end if;
         locate.tzid := locate.tzids[1];
         locate.gid := locate.gids[1];
-        locate.status := case coalesce(cardinality(locate.gids), 0) when 0 then 'no unit' when 1 then 'one unit' else 'several units' end;
+        locate.status := case coalesce(cardinality(locate.gids), 0)
+            when 0 then 'no unit'
+            when 1 then 'one unit'
+            else 'several units'
+        end;
 
         if locate.gid is not null then
             select units.admin_level, units.path
@@ -73,7 +78,9 @@
 
             select
                 {%- for level in admin_levels() %}
-                max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}){{ ',' if not loop.last }}
+                max(ancestors.ancestor_gid) filter (
+                    where ancestors.ancestor_level = {{ level }}
+                ){{ ',' if not loop.last }}
                 {%- endfor %}
             into
                 {%- for level in admin_levels() %}
@@ -86,7 +93,7 @@
     end
     $locate$;
     comment on function marts.locate(double precision, double precision) is
-        'The units from country to leaf, and the time zones, at a longitude and latitude in degrees on WGS 84. Always one row.';
+        'The units from country to leaf, and the time zones, at a longitude and latitude in degrees (WGS 84); one row.';
 
     create or replace function marts.locate_points(lons double precision[], lats double precision[])
     returns table (
@@ -114,5 +121,5 @@
     order by point_number
     $locate_points$;
     comment on function marts.locate_points(double precision[], double precision[]) is
-        'What locate says, for many points: one row each, point_number counts from 1.';
+        'The same as locate, for many points: one row each, point_number counts from 1.';
 {% endmacro %}

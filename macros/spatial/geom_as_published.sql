@@ -1,6 +1,7 @@
 {#-
-  The geometry with its reference system in the column's type, no coordinate touched. PostGIS has it there already; DuckDB calls a GeoParquet file's system
-  by the name that the writer gave it (`OGC:CRS84`, `EPSG:4326`, both longitude first here), so one name is set.
+  The geometry with its reference system in the column's type; coordinates stay as they are. PostGIS has the system
+  already. DuckDB names it as the GeoParquet file's writer did (`OGC:CRS84` or `EPSG:4326`, both with longitude first
+  here), so one name is set for all.
 -#}
 {% macro geom_as_published(column) -%}
     {{ return(adapter.dispatch('geom_as_published')(column)) }}

@@ -1,8 +1,11 @@
 {#-
-  The select that turns a CTE of geometries into parts small enough to be probed by a point, with the key they belong to. The CTE has the key and `geom`.
+  The select that cuts the geometries of a CTE into parts small enough to be probed with a point, together with their
+  key. The CTE has the key and `geom`.
 
-  A part is a polygon, so that its box is no larger than need be: a unit with islands would fill the box of them all. A polygon of more than `max_vertices` is halved across the longer side of its box, again and again
-  (piece n gives 2n and 2n + 1). Both targets clip with GEOS' rectangle clipping, and so give the same parts. ADR 12 says what else was measured.
+  Every part is a polygon, which keeps its box small: the box of a unit with islands would span them all. A polygon of
+  more than `max_vertices` is halved across the longer side of its box, again and again (piece n gives 2n and 2n + 1).
+  Both targets clip with GEOS' rectangle clipping and so give the same parts. ADR 12 lists the alternatives that were
+  measured.
 -#}
 {% macro geometry_parts(cte, key, max_vertices) %}
 select

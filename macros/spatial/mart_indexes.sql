@@ -1,7 +1,7 @@
 {#-
-  Indexes of a mart, for its config: one on the geometry where it has one, one per column that people filter by, and one per column
-  whose beginning they look for. PostgreSQL gets them all. DuckDB gets
-  none: its zone maps serve filters, its spatial index would have to be held in memory by every reader, and primary keys bring their own.
+  Indexes of a mart, for its config: one on the geometry if there is one, one per column that people filter by, and
+  one per column that they search by prefix. Only PostgreSQL gets them. On DuckDB, zone maps serve filters, every
+  reader would have to hold a spatial index in memory, and primary keys bring their own index.
 -#}
 {% macro mart_indexes(columns=[], geometry=none, prefixes=[]) %}
     {{ return(adapter.dispatch('mart_indexes')(columns, geometry, prefixes)) }}

@@ -1,4 +1,7 @@
-{#- A select that gives a row where the column may hold anything but MultiPolygons in EPSG:4326; no geometry is read. -#}
+{#-
+  A select that returns a row where the column may hold anything but MultiPolygons in EPSG:4326. Only types and
+  statistics are read, never geometry.
+-#}
 {% macro not_multipolygon_4326(relation, column) %}
     {{ return(adapter.dispatch('not_multipolygon_4326')(relation, column)) }}
 {% endmacro %}

@@ -1,11 +1,15 @@
 {#-
-  The select that takes the geometries of a CTE apart, into polygons and those of more than `max_vertices` into pieces: key, polygon_number, piece_number, geom. Each geometry is read once.
+  The select that takes the geometries of a CTE apart into polygons, and polygons of more than `max_vertices` into
+  pieces: key, polygon_number, piece_number, geom. Each geometry is read once.
 -#}
 {% macro pieces_of(cte, key, max_vertices) %}
     {{ return(adapter.dispatch('pieces_of')(cte, key, max_vertices)) }}
 {% endmacro %}
 
-{#- The halves have names of two bits less than a bigint has: a heap of vertices on one spot, which no halving takes apart, ends there. -#}
+{#-
+  Halving stops at piece number 2^60, while the numbers still fit a bigint: vertices that all lie on one spot can never
+  be separated.
+-#}
 {% macro default__pieces_of(cte, key, max_vertices) %}
     select
         {{ cte }}.{{ key }},
@@ -59,8 +63,8 @@
 {% endmacro %}
 
 {#-
-  `cut_polygon` is Shapely's, registered by `admin_boundaries.duckdb_plugin`: DuckDB has GEOS but does not expose its
-  rectangle clipping.
+  `cut_polygon` uses Shapely and is registered by `admin_boundaries.duckdb_plugin`, because DuckDB does not expose the
+  rectangle clipping of its GEOS.
 -#}
 {% macro duckdb__pieces_of(cte, key, max_vertices) %}
     select
@@ -73,7 +77,8 @@
             {{ key }},
             polygon.path[1] as polygon_number,
             unnest(case
-                when st_npoints(polygon.geom) <= {{ max_vertices }} then [struct_pack(piece_number := cast(1 as bigint), geom := st_setcrs(polygon.geom, ''))]
+                when st_npoints(polygon.geom) <= {{ max_vertices }}
+                    then [struct_pack(piece_number := cast(1 as bigint), geom := st_setcrs(polygon.geom, ''))]
                 else list_transform(
                     cut_polygon(st_aswkb(polygon.geom), {{ max_vertices }}),
                     lambda cut: struct_pack(piece_number := cut.piece_number, geom := st_geomfromwkb(cut.geom))

@@ -1,4 +1,4 @@
-{#- A point from its longitude and latitude in degrees, to be compared with the geometry columns. -#}
+{#- A point from a longitude and a latitude in degrees, to be compared with the geometry columns. -#}
 {% macro point_4326(lon, lat) -%}
     {{ return(adapter.dispatch('point_4326')(lon, lat)) }}
 {%- endmacro %}

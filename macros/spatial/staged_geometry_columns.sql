@@ -1,4 +1,4 @@
-{#- The geometry of a raw table and what ingest measured while the bytes passed. -#}
+{#- The geometry of a raw table, and what ingest computed from it while loading. -#}
 {% macro staged_geometry_columns() -%}
         ---------- numbers
         cast(vertex_count as bigint) as vertex_count,

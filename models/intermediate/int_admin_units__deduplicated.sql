@@ -15,18 +15,7 @@ set_aside as (
 kept as (
 
     select
-        units.admin_level,
-        units.release,
-        units.source_file,
-        units.source_fid,
-        units.gid,
-        units.source_parent_gid,
-        {%- for ancestor in admin_levels()[:-1] %}
-        units.source_gid_{{ ancestor }},
-        {%- endfor %}
-        units.name,
-        units.type_local,
-        units.type_english,
+        units.*,
         {{ key_stem('units.gid') }} as key_stem
     from units
     left join set_aside

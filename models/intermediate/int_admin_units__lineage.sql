@@ -1,72 +1,59 @@
--- From the country down, each level takes its ancestors and its path from its parent's row. A unit without a parent starts a line of its own and keeps those ancestors of its own columns
--- that exist; that they are looked up by one equality matters, since DuckDB would else compare every unit with every other.
-with
-{% for level in admin_levels() %}
+-- From the country down, a unit takes its ancestors and its path from its parent's row, so that all of them agree with
+-- `parent_gid`. A unit without a parent starts a line of its own, and keeps those ancestors of its own columns that
+-- exist.
+with recursive
 
-level_{{ level }} as (
+lineage as (
 
     select
-        units.admin_level,
-        units.release,
-        units.source_file,
-        units.source_fid,
         units.gid,
-        units.parent_gid,
-        units.parent_source,
+        units.admin_level,
         {%- for ancestor in admin_levels()[:-1] %}
-        {%- if ancestor >= level %}
-        cast(null as text) as gid_{{ ancestor }},
-        {%- elif ancestor == level - 1 %}
-        parents.gid as gid_{{ ancestor }},
-        {%- else %}
-        coalesce(parents.gid_{{ ancestor }}, known_{{ ancestor }}.gid) as gid_{{ ancestor }},
-        {%- endif %}
+        known_{{ ancestor }}.gid as gid_{{ ancestor }},
         {%- endfor %}
-        units.name,
-        units.type_local,
-        units.type_english,
-        units.child_count,
-        units.is_leaf,
-        {% if level > 0 %}coalesce(parents.path || ' > ', '') || {% endif %}coalesce(units.name, units.gid) as path
+        coalesce(units.name, units.gid) as path
     from {{ ref('int_admin_units__parents_resolved') }} as units
-    {%- if level > 0 %}
-    left join level_{{ level - 1 }} as parents -- noqa: LT02
-        on units.parent_gid = parents.gid -- noqa: LT02
-    {%- endif %}
-    {%- for ancestor in range(level - 1) %}
-    left join {{ ref('int_admin_units__parents_resolved') }} as known_{{ ancestor }}
-        on case when units.parent_gid is null then units.source_gid_{{ ancestor }} end = known_{{ ancestor }}.gid
-        and known_{{ ancestor }}.admin_level = {{ ancestor }}
+    {%- for ancestor in admin_levels()[:-1] %}
+    left join {{ ref('int_admin_units__parents_resolved') }} as known_{{ ancestor }} -- noqa: LT02
+        on units.source_gid_{{ ancestor }} = known_{{ ancestor }}.gid -- noqa: LT02
+        and known_{{ ancestor }}.admin_level = {{ ancestor }} -- noqa: LT02
     {%- endfor %}
-    where units.admin_level = {{ level }}
+    where units.parent_gid is null
 
-),
-{%- endfor %}
+    union all
 
-lineages as (
-    {% for level in admin_levels() %}
-    select * from level_{{ level }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
+    select
+        units.gid,
+        units.admin_level,
+        {%- for ancestor in admin_levels()[:-1] %}
+        case when parents.admin_level = {{ ancestor }} then parents.gid else parents.gid_{{ ancestor }} end
+            as gid_{{ ancestor }},
+        {%- endfor %}
+        parents.path || ' > ' || coalesce(units.name, units.gid) as path
+    from lineage as parents
+    inner join {{ ref('int_admin_units__parents_resolved') }} as units
+        on parents.gid = units.parent_gid
 
 )
 
 select
-    admin_level,
-    release,
-    source_file,
-    source_fid,
-    gid,
-    parent_gid,
-    parent_source,
+    units.admin_level,
+    units.release,
+    units.source_file,
+    units.source_fid,
+    units.gid,
+    units.parent_gid,
+    units.parent_source,
     {%- for ancestor in admin_levels()[:-1] %}
-    gid_{{ ancestor }},
+    lineage.gid_{{ ancestor }},
     {%- endfor %}
-    case when admin_level = 0 then gid else gid_0 end as country_gid,
-    name,
-    path,
-    type_local,
-    type_english,
-    child_count,
-    is_leaf
-from lineages
+    case units.admin_level when 0 then units.gid else lineage.gid_0 end as country_gid,
+    units.name,
+    lineage.path,
+    units.type_local,
+    units.type_english,
+    units.child_count,
+    units.is_leaf
+from {{ ref('int_admin_units__parents_resolved') }} as units
+inner join lineage
+    on units.gid = lineage.gid

@@ -1,4 +1,5 @@
--- The parent column first; where it names no unit one level above, a documented repair; else the unit's own key, when exactly one unit fits it.
+-- The parent column comes first; where it names no unit one level above, a documented repair; otherwise the unit's own
+-- key, if exactly one unit fits it.
 with
 
 units as (
@@ -13,7 +14,7 @@ repairs as (
 
 ),
 
--- Each role has a select of its own on the same table: PostgreSQL then plans the joins with its statistics, which a shared one would hide.
+-- Each role selects from the table itself, since PostgreSQL has no statistics of a CTE that several joins share.
 units_by_column as (
 
     select
@@ -46,7 +47,8 @@ units_by_key as (
 
 ),
 
--- which levels the files hold for which country: a file of one level has no parents to offer, and that is no fault of its rows
+-- which levels the files hold for which country: a file of one level has no parents to offer, and its rows are not to
+-- blame
 loaded_levels as (
 
     select distinct
@@ -59,20 +61,7 @@ loaded_levels as (
 resolved as (
 
     select
-        units.admin_level,
-        units.release,
-        units.source_file,
-        units.source_fid,
-        units.gid,
-        units.parent_key_stem,
-        units.source_parent_gid,
-        {%- for ancestor in admin_levels()[:-1] %}
-        units.source_gid_{{ ancestor }},
-        {%- endfor %}
-        units.name,
-        units.type_local,
-        units.type_english,
-        units.is_malformed_key,
+        units.*,
         repairs.reason as repair_reason,
         loaded_levels.admin_level is not null as is_parent_level_loaded,
         coalesce(units_by_column.gid, units_by_repair.gid, units_by_key.gid) as parent_gid,

@@ -1,4 +1,4 @@
--- all levels under one another, without geometry: what ingest measured stands in its place
+-- the union of all levels; instead of the geometry it has what ingest computed from it
 {% for level in admin_levels() %}
 select
     admin_level,

@@ -1,5 +1,6 @@
--- admin_unit_ancestors, per row: at distance 0 stands the unit itself, at distance 1 its parent, at level 0 its country; distance is the difference of levels.
--- Then, over all rows: none of these is missing. (Its primary key forbids one too many.)
+-- admin_unit_ancestors, per row: the ancestor is the unit itself at distance 0, its parent at distance 1, its country
+-- at level 0; distance is the difference of levels. Then, over all rows: none of these is missing. (Its primary key
+-- rules out duplicates.)
 with
 
 compared as (

@@ -1,4 +1,5 @@
--- country_level_counts, per level: every country has its row, and the units of all countries are all units that lie in a country
+-- country_level_counts, per level: every country has its row, and the counts of all countries add up to all units that
+-- lie in a country
 with
 
 by_country as (

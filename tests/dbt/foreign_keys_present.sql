@@ -1,4 +1,5 @@
--- All marts, per declared foreign key: PostgreSQL has it, validated; and a relationships test, which is what checks it on targets without foreign keys, is declared too
+-- All marts, per declared foreign key: PostgreSQL has it, validated; and it has a relationships test, which checks it
+-- on targets without foreign keys
 {%- for level in admin_levels() %}
 -- depends_on: {{ ref('admin_level_' ~ level) }}
 {%- endfor %}

@@ -1,5 +1,5 @@
--- admin_anomalies, per kind: faults of the publisher's data that cost or changed something. A warning: they are known, handled and listed; look at the rows with
--- select * from marts.admin_anomalies where severity <> 'info'
+-- admin_anomalies, per kind: faults of the publisher's data that lost or changed something. A warning only, since they
+-- are known, handled and listed. To see the rows: select * from marts.admin_anomalies where severity <> 'info'
 {{ config(severity='warn') }}
 
 select

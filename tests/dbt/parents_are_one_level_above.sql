@@ -1,4 +1,5 @@
--- admin_units, per unit: its parent stands exactly one level above. With that, following parents upwards can never go in a circle.
+-- admin_units, per unit: its parent is exactly one level above. Following parents upwards therefore never goes in a
+-- circle.
 select
     units.gid,
     units.admin_level,

@@ -1,5 +1,6 @@
--- admin_level_counts, per level: the publisher's whole file holds what its release is known to hold. A missing level fails as well as one too many.
--- A warning: a new build of the same release is no fault of this project. Where less than the whole file was loaded, there is nothing to compare.
+-- admin_level_counts, per level: the publisher's whole file holds what its release is known to hold. A missing level
+-- fails, and so does an extra one. A warning only, since the publisher may rebuild a release. Where less than the whole
+-- file was loaded, there is nothing to compare.
 {{ config(severity='warn') }}
 
 with

@@ -1,4 +1,5 @@
--- admin_units, per unit: it lies in the country of its parent. With `ancestors_agree_with_units`, that it lies in one country only.
+-- admin_units, per unit: it lies in the country of its parent. Together with `ancestors_agree_with_units`: it lies in
+-- one country only.
 select
     units.gid,
     units.country_gid,

@@ -1,6 +1,6 @@
 {{ config(indexes=mart_indexes(geometry='geom')) }}
 
--- From what is staged, not from the marts of the levels: cutting takes as long as building them, and need not wait for them.
+-- Reads staging, so that cutting, which takes as long as building the marts of the levels, runs beside them.
 with
 
 leaves as (

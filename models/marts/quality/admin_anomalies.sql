@@ -2,6 +2,12 @@
 
 with
 
+anomaly_types as (
+
+    select * from {{ ref('anomaly_types') }}
+
+),
+
 rows_of_the_files as (
 
     select * from {{ ref('int_admin_units__unioned') }}
@@ -26,23 +32,19 @@ disputed_areas as (
 
 ),
 
+-- `detail` and `action` stay NULL where the seed's general words say all there is to say.
 anomalies as (
 
     select
         reason as anomaly_type,
-        'error' as severity,
         admin_level,
         gid,
         source_file,
         source_fid,
-        case reason
-            when 'missing_key' then 'the row has no key'
-            else 'the key also belongs to level ' || kept_admin_level || ', ' || kept_source_file || ', feature ' || kept_source_fid
-        end as detail,
-        case reason
-            when 'missing_key' then 'set aside: no other row can refer to it'
-            else 'set aside: kept is the row of the coarsest level, then with a known parent, then with the largest area, then first in the file'
-        end as action
+        -- NULL for a missing key, since no row was kept in its place
+        'the key also belongs to level ' || kept_admin_level || ', ' || kept_source_file || ', feature '
+        || kept_source_fid as detail,
+        cast(null as text) as action
     from set_aside
 
     union all
@@ -54,11 +56,6 @@ anomalies as (
             when source_parent_gid is null then 'parent_missing'
             else 'parent_unknown'
         end as anomaly_type,
-        case
-            when parent_source in ('repair seed', 'key') then 'warning'
-            when not is_parent_level_loaded then 'info'
-            else 'error'
-        end as severity,
         admin_level,
         gid,
         source_file,
@@ -70,7 +67,6 @@ anomalies as (
         case parent_source
             when 'repair seed' then 'parent set to ' || parent_gid || ' by the repair seed: ' || repair_reason
             when 'key' then 'parent set to ' || parent_gid || ', the only unit that fits the own key'
-            else 'kept without a parent'
         end as action
     from units
     where parent_source in ('repair seed', 'key', 'none')
@@ -79,7 +75,6 @@ anomalies as (
 
     select
         'key_disagrees_with_parent' as anomaly_type,
-        'info' as severity,
         admin_level,
         gid,
         source_file,
@@ -93,13 +88,12 @@ anomalies as (
 
     select
         'malformed_key' as anomaly_type,
-        'info' as severity,
         admin_level,
         gid,
         source_file,
         source_fid,
-        'the key does not follow the pattern COUNTRY.n.n_version' as detail,
-        'kept as it is' as action
+        null as detail,
+        null as action
     from units
     where is_malformed_key
 
@@ -107,56 +101,39 @@ anomalies as (
 
     select
         'missing_name' as anomaly_type,
-        'info' as severity,
         admin_level,
         gid,
         source_file,
         source_fid,
-        'the unit has no name' as detail,
-        'kept; its path shows the key in place of the name' as action
+        null as detail,
+        null as action
     from units
     where name is null
 
     union all
 
     select
-        'invalid_geometry' as anomaly_type,
-        'warning' as severity,
+        case when vertex_count is null then 'missing_geometry' else 'invalid_geometry' end as anomaly_type,
         admin_level,
         gid,
         source_file,
         source_fid,
-        coalesce(invalid_reason, 'the geometry was invalid') as detail,
-        'repaired while loading' as action
-    from rows_of_the_files
-    where not is_valid_in_source
-        and vertex_count is not null
-
-    union all
-
-    select
-        'missing_geometry' as anomaly_type,
-        'error' as severity,
-        admin_level,
-        gid,
-        source_file,
-        source_fid,
-        coalesce(invalid_reason, 'the row has no geometry') as detail,
-        'kept without geometry' as action
+        invalid_reason as detail,
+        null as action
     from rows_of_the_files
     where vertex_count is null
+        or not is_valid_in_source
 
     union all
 
     select
         'disputed_area' as anomaly_type,
-        'info' as severity,
         units.admin_level,
         units.gid,
         units.source_file,
         units.source_fid,
         disputed_areas.area || ', listed under ' || disputed_areas.listed_under as detail,
-        'kept as a country of its own, marked is_disputed with all units inside' as action
+        null as action
     from units
     inner join disputed_areas
         on units.gid = disputed_areas.gid
@@ -164,12 +141,15 @@ anomalies as (
 )
 
 select
-    anomaly_type,
-    severity,
-    admin_level,
-    gid,
-    source_file,
-    source_fid,
-    detail,
-    action
+    anomalies.anomaly_type,
+    anomaly_types.severity,
+    anomalies.admin_level,
+    anomalies.gid,
+    anomalies.source_file,
+    anomalies.source_fid,
+    coalesce(anomalies.detail, anomaly_types.meaning) as detail,
+    coalesce(anomalies.action, anomaly_types.action) as action
 from anomalies
+-- A type that the seed lacks has no severity, which the contract refuses; an inner join would drop its rows silently.
+left join anomaly_types
+    on anomalies.anomaly_type = anomaly_types.anomaly_type

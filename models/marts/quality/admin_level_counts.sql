@@ -1,4 +1,5 @@
--- Four independent counts of the same rows: the ledger's (taken in the file before loading), staging's, the mart's, and what was set aside.
+-- Four independent counts of the same rows: in the ledger (taken in the file before loading), in staging, in the mart,
+-- and of what was set aside.
 with
 
 levels as (
@@ -108,16 +109,7 @@ counts as (
 )
 
 select
-    admin_level,
-    release,
-    run_id,
-    scope,
-    rows_expected,
-    rows_in_file,
-    rows_loaded,
-    rows_staged,
-    rows_in_mart,
-    rows_set_aside,
+    counts.*,
     rows_in_file = rows_staged and rows_staged = rows_in_mart + rows_set_aside as is_balanced,
     rows_in_file = rows_expected as is_as_expected
 from counts

@@ -1,4 +1,5 @@
--- Countries are ragged: some end at level 1, others at level 5. Every country has a row for every level, so that none vanishes from a join.
+-- Countries are ragged: some end at level 1, others at level 5. Every country has a row for every level, so that none
+-- vanishes from a join.
 with
 
 units as (

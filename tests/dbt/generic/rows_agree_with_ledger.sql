@@ -1,6 +1,7 @@
 {#-
-  A published raw table holds exactly the rows that the ledger says were loaded into it. Raw tables on PostgreSQL are unlogged, so a crash of the server empties them:
-  this test stands on the source, so that a build then stops before the marts, which stay as they were.
+  A published raw table holds exactly the rows that, according to the ledger, were loaded into it. Raw tables on
+  PostgreSQL are unlogged, so a server crash empties them. Because the test is on the source, a build then stops
+  before the marts, which keep their last content.
 -#}
 {% test rows_agree_with_ledger(model, dataset, table_name) %}
 

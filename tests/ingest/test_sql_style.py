@@ -1,0 +1,29 @@
+"""What sqlfluff does not look at: comments of Jinja, and the yml beside the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+LONGEST = 120
+FOLDERS = ("models", "macros", "seeds", "tests/dbt")
+
+
+def written() -> Iterator[Path]:
+    """Yield the project's SQL and yml; CSV and Markdown have lines as long as their text."""
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in {".sql", ".yml"}:
+                yield path
+
+
+def test_no_line_of_sql_or_yml_is_longer_than_can_be_read() -> None:
+    lines = [
+        (path, number, line)
+        for path in written()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    ]
+    assert len({path for path, _, _ in lines}) > 100
+    assert [f"{path}:{number}" for path, number, line in lines if len(line) > LONGEST] == []

@@ -1,0 +1,217 @@
+"""What ``locate`` says of a point, and how names are folded: on invented units and zones, the same on both targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+from shapely import Polygon, box
+
+from tests.integration import invented
+from tests.integration.conftest import Warehouse
+from tests.integration.invented import Target, Unit
+
+pytestmark = pytest.mark.servers
+FIELDS = (
+    *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
+    *("path", "gids", "tzid", "tzids"),
+)
+Answer = dict[str, Any]
+Both = tuple[Target, Target]
+
+
+def leaf(gid: str, polygon: Polygon, ancestors: tuple[str, ...] = ()) -> Unit:
+    """Return a leaf of one polygon."""
+    return Unit(gid, ancestors, (polygon,), 1.0)
+
+
+UNITS = [
+    # a country of one island on either side of the date line, and one around the south pole
+    Unit("FJI"),
+    leaf("FJI.1", box(179, -18, 180, -16), ("FJI",)),
+    leaf("FJI.2", box(-180, -17, -179, -15), ("FJI",)),
+    leaf("ATA", box(-180, -90, 180, -89)),
+    # a chain of four, and neighbours whose keys a dictionary would sort the other way round
+    *(Unit(gid, chain) for gid, chain in {"DEU": (), "DEU.1": ("DEU",), "DEU.1.1": ("DEU", "DEU.1")}.items()),
+    leaf("DEU.1.1.1", box(10, 50, 11, 51), ("DEU", "DEU.1", "DEU.1.1")),
+    leaf("apple", box(20, 50, 21, 51)),
+    leaf("Banana", box(21, 50, 22, 51)),
+]
+
+ZONES = {
+    "Pacific/Fiji": [box(178, -20, 180, -10)],
+    "America/West_of_Line": [box(-180, -20, -178, -10)],
+    "Antarctica/Troll": [box(-180, -90, 180, -80)],
+    "Europe/Berlin": [box(9, 49, 12, 52)],
+    "Etc/GMT-1": [box(12, 49, 15, 52)],
+    "europe/aachen": [box(11.5, 49, 12, 52)],
+    "Arctic/Pole": [box(-180, 80, 180, 90)],
+}
+
+
+@pytest.fixture(scope="module")
+def both(new_warehouse: Callable[[], Warehouse]) -> Iterator[Both]:
+    """The functions on both targets."""
+    with invented.built(new_warehouse, UNITS, ZONES) as targets:
+        yield targets
+
+
+def answers(both: Both, points: Sequence[tuple[str | float, str | float]]) -> list[Answer]:
+    """Return the answer for each point, after making sure that each target gives it, alone and among others."""
+    asked = [(str(lon), str(lat)) for lon, lat in points]
+    singly = " union all ".join(
+        f"select {number} as point_number, answer.* from marts.locate(cast({lon} as double precision), "
+        f"cast({lat} as double precision)) as answer"
+        for number, (lon, lat) in enumerate(asked)
+    )
+    first, *others = (
+        rows
+        for target in both
+        for rows in (
+            [row[1:] for row in target.ask(f"select * from ({singly}) as answers order by point_number")],
+            target.locate_points(asked),
+        )
+    )
+    assert others == [first] * 3
+    return [dict(zip(FIELDS, row, strict=True)) for row in first]
+
+
+def answer(both: Both, lon: str | float, lat: str | float) -> Answer:
+    """Return the answer for one point."""
+    (only,) = answers(both, [(lon, lat)])
+    return only
+
+
+def test_the_chain_of_units_from_country_to_leaf_is_given(both: Both) -> None:
+    assert answer(both, 10.5, 50.5) == {
+        **dict.fromkeys(FIELDS),
+        **{"status": "one unit", "gid": "DEU.1.1.1", "admin_level": 3, "gids": ["DEU.1.1.1"]},
+        **{"gid_0": "DEU", "gid_1": "DEU.1", "gid_2": "DEU.1.1", "gid_3": "DEU.1.1.1"},
+        **{"path": "DEU > DEU.1 > DEU.1.1 > DEU.1.1.1", "tzid": "Europe/Berlin", "tzids": ["Europe/Berlin"]},
+    }
+
+
+@pytest.mark.parametrize("lon", [180, -180])
+@pytest.mark.parametrize(
+    ("lat", "gids"),
+    [(-16.5, ["FJI.1", "FJI.2"]), (-17.5, ["FJI.1"]), (-15.5, ["FJI.2"])],
+    ids=["land on both sides", "land in the east", "land in the west"],
+)
+def test_a_point_on_the_date_line_finds_units_and_zones_on_both_sides(
+    both: Both, lon: int, lat: float, gids: list[str]
+) -> None:
+    found = answer(both, lon, lat)
+    assert found["gids"] == gids
+    assert found["tzids"] == ["America/West_of_Line", "Pacific/Fiji"]
+
+
+def test_a_point_beside_the_date_line_finds_one_side(both: Both) -> None:
+    for lon, gid, tzid in ((179.9, "FJI.1", "Pacific/Fiji"), (-179.9, "FJI.2", "America/West_of_Line")):
+        found = answer(both, lon, -16.5)
+        assert (found["gids"], found["tzids"]) == ([gid], [tzid])
+
+
+@pytest.mark.parametrize("lon", [0, 77.7, 180, -180])
+def test_the_poles_are_points_like_others(both: Both, lon: float) -> None:
+    south, north = answers(both, [(lon, -90), (lon, 90)])
+    assert (south["gids"], south["tzids"]) == (["ATA"], ["Antarctica/Troll"])
+    assert (north["status"], north["gids"], north["tzids"]) == ("no unit", None, ["Arctic/Pole"])
+
+
+def test_a_zone_at_sea_comes_after_all_zones_on_land(both: Both) -> None:
+    found = answer(both, 12, 50)
+    assert found["tzids"] == ["Europe/Berlin", "europe/aachen", "Etc/GMT-1"]
+    assert found["tzid"] == "Europe/Berlin"
+
+
+def test_a_zone_at_sea_is_given_where_there_is_no_other(both: Both) -> None:
+    assert answer(both, 13, 50)["tzids"] == ["Etc/GMT-1"]
+
+
+def test_where_units_meet_all_are_given_in_byte_order(both: Both) -> None:
+    found = answer(both, 21, 50.5)
+    assert (found["status"], found["gid"], found["gids"]) == ("several units", "Banana", ["Banana", "apple"])
+    assert (found["path"], found["gid_0"]) == ("Banana", "Banana")
+
+
+@pytest.mark.parametrize(("beyond", "status"), [(0.9e-9, "one unit"), (1.1e-9, "no unit")])
+def test_a_point_within_a_billionth_of_a_degree_of_a_border_lies_on_it(both: Both, beyond: float, status: str) -> None:
+    sides = [(10 - beyond, 50.5), (11 + beyond, 50.5), (10.5, 50 - beyond), (10.5, 51 + beyond)]
+    assert [found["status"] for found in answers(both, sides)] == [status] * 4
+
+
+def test_a_point_within_a_billionth_of_a_degree_of_a_zone_lies_in_it(both: Both) -> None:
+    inside, outside = answers(both, [(15 + 0.9e-9, 50), (15 + 1.1e-9, 50)])
+    assert (inside["tzids"], outside["tzids"]) == (["Etc/GMT-1"], None)
+
+
+NAN, INFINITE = "'NaN'", "'Infinity'"
+
+
+@pytest.mark.parametrize(
+    ("lon", "lat"),
+    [
+        *((NAN, 0), (0, NAN), (NAN, NAN), ("null", 0), (0, "null"), ("null", "null")),
+        *((INFINITE, 0), (0, INFINITE), (180.0000001, 0), (-180.0000001, 0), (0, 90.0000001), (0, -90.0000001)),
+    ],
+)
+def test_what_is_not_a_point_on_earth_has_bad_coordinates_and_no_answer(
+    both: Both, lon: str | float, lat: str | float
+) -> None:
+    assert answer(both, lon, lat) == {**dict.fromkeys(FIELDS), "status": "bad coordinates"}
+
+
+def test_a_bad_point_leaves_the_answers_of_its_neighbours_as_they_are(both: Both) -> None:
+    found = answers(both, [(10.5, 50.5), (NAN, 0), ("null", 0), (20.5, 50.5)])
+    assert [row["gid"] for row in found] == ["DEU.1.1.1", None, None, "apple"]
+
+
+FOLDED = {
+    # blanks
+    "A   b    c": "a b c",
+    "  A b  ": "a b",
+    "A - b": "a b",
+    "": "",
+    " -- ": "",
+    # case
+    "NEW YORK": "new york",
+    "İZMİR": "izmir",
+    "Iğdır": "igdir",
+    # accents, written as one character and as two
+    "São Tomé": "sao tome",
+    "Sa\u0303o Tome\u0301": "sao tome",
+    "Đà Nẵng": "da nang",
+    "Łódź": "lodz",
+    "Ærøskøbing": "aeroskobing",
+    "Þórshöfn": "thorshofn",
+    "Sœur, Œuvre": "soeur oeuvre",
+    "Straße": "strasse",
+    "Ħal Għaxaq": "hal ghaxaq",
+    "Gəncə": "gence",
+    "ÐŦŧ": "dtt",
+    # marks between words, and marks inside them
+    "Saint-Louis": "saint louis",
+    "a_b/c.d,e;f:g(h)i": "a b c d e f g h i",
+    "N'Djamena": "ndjamena",
+    'O’Higgins ‘a’ “b” "c" `d´': "ohiggins a b c d",
+    "Hawaiʻi ʼaʾbʿ": "hawaii ab",
+    "50% * a\\b": "50 ab",
+    # other scripts keep what looks like an accent: it is part of the letter
+    "КИЇВ Й": "київ й",
+    "Αθήνα": "αθήνα",
+    "東京都": "東京都",
+    "กรุงเทพ": "กรุงเทพ",
+    "Éa 東": "éa 東",
+}
+
+
+@pytest.mark.parametrize(("name", "folded"), FOLDED.items())
+def test_a_name_is_folded_to_what_people_type(both: Both, name: str, folded: str) -> None:
+    for text in (name, folded):  # what is folded stays as it is
+        literal = text.replace("'", "''")
+        assert [target.ask(f"select marts.fold_name('{literal}')") for target in both] == [[(folded,)]] * 2
+
+
+def test_null_stays_null(both: Both) -> None:
+    assert [target.ask("select marts.fold_name(cast(null as text))") for target in both] == [[(None,)]] * 2
