@@ -1,6 +1,6 @@
-"""Engines read a slice of a layer and give it as Arrow batches in the shape of the raw table.
+"""Engines read a slice of a layer and return Arrow batches with the columns of the raw table.
 
-Both give the same table, row for row: ``sedonadb`` by SQL on Arrow, ``geopandas`` as readable reference.
+Both return the same rows: ``sedonadb`` with SQL on Arrow, ``geopandas`` as the readable reference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.errors import UsageError, did_you_mean
 from ingest.layers.gdal import restrict_pyogrio
 
 ENGINES = ("sedonadb", "geopandas")
-WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # what is trimmed off a text at both ends
+WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
 
 FACTS: tuple[tuple[str, pa.DataType], ...] = (
@@ -35,14 +35,14 @@ FACTS: tuple[tuple[str, pa.DataType], ...] = (
 
 @dataclass(frozen=True)
 class SliceSource:
-    """What an engine needs to know of a slice.
+    """What an engine needs to know about a slice.
 
     Attributes
     ----------
     path, layer : Path, str
         File and layer.
     source_file : str
-        What the column ``source_file`` says.
+        Value of the column ``source_file``.
     columns : tuple of (str, str or None)
         Raw column and the layer's name for it; None gives NULLs.
     missing_text : tuple of str
@@ -50,13 +50,13 @@ class SliceSource:
     crs : str or None
         WKT of the layer's reference system when it is not EPSG:4326.
     where : str or None
-        Filter that picks the slice's features.
+        Filter that selects the slice's features.
     batch_bytes : int
-        The most that the geometries of a batch may weigh; more than any of them does.
+        Maximum size of the geometries in a batch; more than the size of any one.
     batch_rows : int
-        The most rows of a batch.
+        Maximum number of rows in a batch.
     is_validated : bool
-        Whether the validity of geometry is checked, and what is invalid repaired.
+        Whether geometries are checked for validity, and invalid ones repaired.
     """
 
     path: Path
@@ -72,22 +72,22 @@ class SliceSource:
 
     @property
     def names(self) -> list[str]:
-        """The layer's own columns that are read."""
+        """The layer's columns to read."""
         return sorted({name for _, name in self.columns if name})
 
 
 def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str, Any], Any]]:
-    """Open GDAL's Arrow stream over the features of a slice, their ids included.
+    """Open GDAL's Arrow stream over the features of a slice, including their ids.
 
     Returns
     -------
     context manager of (dict, Arrow stream)
-        What pyogrio says of the layer, and the stream; it can be read only inside the context.
+        pyogrio's metadata of the layer, and the stream, which can only be read inside the context.
     """
     import pyogrio.raw
 
     restrict_pyogrio()
-    # GDAL ends a batch at this weight: a number of rows says little where one weighs 100 bytes and the next 100 MB.
+    # GDAL ends a batch at this size. A number of rows would not limit it: one takes 100 bytes, the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
     opened: AbstractContextManager[tuple[dict[str, Any], Any]] = pyogrio.raw.open_arrow(
         source.path,
@@ -101,7 +101,7 @@ def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str,
 
 
 class Engine(Protocol):
-    """Turns a slice into Arrow."""
+    """Reads a slice as Arrow batches."""
 
     def read(self, source: SliceSource) -> AbstractContextManager[pa.RecordBatchReader]:
         """Open a slice.
@@ -110,8 +110,8 @@ class Engine(Protocol):
         -------
         context manager of pyarrow.RecordBatchReader
             Batches of at most ``batch_rows`` rows and ``batch_bytes`` bytes of geometry, with the columns of `schema`;
-            ``geom`` is WKB MultiPolygon, 2D, EPSG:4326, degrees, repaired where it was invalid (unless that is not
-            checked) and NULL where nothing polygonal is left.
+            ``geom`` is WKB MultiPolygon, 2D, EPSG:4326, degrees. Invalid geometries are repaired, unless
+            ``is_validated`` is off, and NULL if no polygon is left.
         """
         ...
 
@@ -123,7 +123,7 @@ def schema(columns: tuple[str, ...]) -> pa.Schema:
 
 
 def get(name: str) -> Engine:
-    """Return an engine by name; its library is imported here, in the worker, and not before."""
+    """Return an engine by name; its library is imported only here, in the worker."""
     if name == "sedonadb":
         from ingest.engines.sedonadb import SedonaEngine
 

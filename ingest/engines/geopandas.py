@@ -1,4 +1,4 @@
-"""The readable reference: the same table as ``sedonadb`` gives, by GeoPandas, a batch at a time."""
+"""The readable reference engine: returns the same rows as ``sedonadb``, batch by batch, with GeoPandas."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
     frame["invalid_reason"] = reasons
     frame["is_valid"] = frame["invalid_reason"].isna().astype(object)
     is_unchecked = frame["invalid_reason"].isna() & (not source.is_validated)
-    is_untold = shapely.is_missing(frame.geometry.to_numpy()) | is_unchecked
-    frame.loc[is_untold, "is_valid"] = None
-    mended = multipolygons(frame.geometry.to_numpy(), reasons)
-    frame.geometry = gpd.GeoSeries(mended, index=frame.index, crs=CRS)
+    is_unknown = shapely.is_missing(frame.geometry.to_numpy()) | is_unchecked
+    frame.loc[is_unknown, "is_valid"] = None
+    repaired = multipolygons(frame.geometry.to_numpy(), reasons)
+    frame.geometry = gpd.GeoSeries(repaired, index=frame.index, crs=CRS)
 
     (fid,) = set(batch.schema.names) - {geometry, *(name for _, name in source.columns if name)}
     rows: dict[str, object] = {"source_file": source.source_file, "source_fid": batch.column(fid).to_pandas()}
@@ -61,7 +61,7 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
 
 
 def _text(values: pa.Array) -> pd.Series[str]:
-    """Return a column for pandas, whole numbers and truth values as text: beside a NULL pandas would make 7 to 7.0."""
+    """Return a column for pandas, integers and booleans as text: next to a NULL, pandas would turn 7 into 7.0."""
     is_whole = pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)
     text: pd.Series[str] = (values.cast(pa.string()) if is_whole else values).to_pandas()
     return text
@@ -77,15 +77,15 @@ def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str
 
 
 def _facts(geometry: gpd.GeoSeries) -> dict[str, object]:
-    there = geometry.notna()
+    is_present = geometry.notna()
     bounds = geometry.bounds
     points = geometry.representative_point()
     counts = shapely.get_num_coordinates(geometry.to_numpy())
     return {
-        "vertex_count": pd.Series(counts, index=geometry.index, dtype="Int64").where(there),
-        "area_km2": (geometry.to_crs(AREA_CRS).area / 1e6).where(there),
-        "point_lon": points.x.where(there),
-        "point_lat": points.y.where(there),
+        "vertex_count": pd.Series(counts, index=geometry.index, dtype="Int64").where(is_present),
+        "area_km2": (geometry.to_crs(AREA_CRS).area / 1e6).where(is_present),
+        "point_lon": points.x.where(is_present),
+        "point_lat": points.y.where(is_present),
         "min_lon": bounds["minx"],
         "min_lat": bounds["miny"],
         "max_lon": bounds["maxx"],

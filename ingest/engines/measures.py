@@ -1,8 +1,8 @@
-"""Area, extent and number of vertices of geometries, from their WKB, without a geometry library.
+"""Compute area, bounding box and number of vertices of geometries from their WKB, without a geometry library.
 
-The cylindrical equal-area projection (EPSG:6933) keeps areas: x goes with the longitude and y with the authalic
-function q of the latitude, so the area of a ring is the sum of its trapezoids in longitude and q. Projecting every
-vertex with PROJ gives the same number, rounded more coarsely, at seven times the cost.
+The cylindrical equal-area projection (EPSG:6933) preserves areas: x is proportional to the longitude, and y to the
+authalic function q of the latitude. So the area of a ring is the sum of its trapezoids in longitude and q. Projecting
+every vertex with PROJ gives the same number with a larger rounding error, at seven times the cost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SEMI_MAJOR_AXIS_KM = 6378.137
 FLATTENING = 1 / 298.257223563
 E2 = FLATTENING * (2 - FLATTENING)
 SCALE = SEMI_MAJOR_AXIS_KM**2 / 2 * np.pi / 180  # from degrees of longitude times q to km²
-BLOCK = 1 << 15  # vertices at a time: what is computed of them stays in the processor's cache
+BLOCK = 1 << 15  # vertices at a time, so that intermediate results stay in the processor's cache
 MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.SEPARATED)
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ def authalic(latitude: Floats) -> Floats:
 
 
 def _series() -> Polynomial:
-    """Return q / latitude as a polynomial in latitude²: multiplications, where `authalic` takes a sine and a log."""
+    """Return q / latitude as a polynomial in latitude²: multiplications instead of the sine and log of `authalic`."""
     ratio = Chebyshev.interpolate(lambda square: authalic(np.sqrt(square)) / np.sqrt(square), 12, domain=[1e-9, 8100.5])
     return ratio.convert(kind=Polynomial, domain=[0, 8100], window=[0, 1])
 
@@ -43,19 +43,19 @@ COEFFICIENTS = _series().coef[::-1]
 
 
 def measure(wkb: pa.BinaryArray) -> dict[str, pa.Array]:
-    """Return what can be told of geometries by looking at each vertex once.
+    """Return number of vertices, area and bounding box of geometries, in one pass over their vertices.
 
     Parameters
     ----------
     wkb : pyarrow.BinaryArray, shape (n,)
-        2D MultiPolygons, not empty, EPSG:4326, degrees; NULL where there is none.
+        2D MultiPolygons, not empty, EPSG:4326, degrees; NULL if there is no geometry.
 
     Returns
     -------
     dict of str to pyarrow.Array, shape (n,)
         ``vertex_count`` (closing vertices included), ``area_km2`` (square kilometres on the ellipsoid; edges are
-        straight in EPSG:6933, as they are for whoever projects the vertices), and the bounding box ``min_lon``,
-        ``min_lat``, ``max_lon``, ``max_lat`` (degrees). NULL where there is no geometry.
+        straight in EPSG:6933, as after projecting the vertices), and the bounding box ``min_lon``, ``min_lat``,
+        ``max_lon``, ``max_lat`` (degrees). NULL if there is no geometry.
     """
     parsed: Any = ga.as_geoarrow(ga.wkb().wrap_array(wkb), type=MULTIPOLYGON)
     polygons = parsed.storage.values
@@ -85,20 +85,20 @@ def _offsets(lists: pa.ListArray) -> Ints:
 
 
 def _reduced(by: np.ufunc, values: Floats, ends: Ints) -> Floats:
-    """Return the sum, or another reduction, of each range of values; 0 where a range is empty."""
+    """Return the sum, or another reduction, of each range of values; 0 for an empty range."""
     found = np.zeros(len(ends) - 1)
-    there = np.diff(ends) > 0
-    if there.any():
-        found[there] = by.reduceat(values, ends[:-1][there])
+    is_filled = np.diff(ends) > 0
+    if is_filled.any():
+        found[is_filled] = by.reduceat(values, ends[:-1][is_filled])
     return found
 
 
 def _ring_sums(longitudes: Floats, latitudes: Floats, ends: Ints) -> Floats:
-    """Return each ring's signed sum of trapezoids, twice the width in degrees times the mean of q."""
+    """Return each ring's signed sum of trapezoids: width in degrees times the mean of q."""
     found = np.zeros(len(ends) - 1)
-    is_last = np.zeros(len(longitudes), dtype=bool)  # from a ring's last vertex nothing leads to the next ring
+    is_last = np.zeros(len(longitudes), dtype=bool)  # no edge leads from a ring's last vertex to the next ring
     is_last[ends[1:] - 1] = True
-    origin = authalic(latitudes[:1])  # near by, so that less is lost in rounding
+    origin = authalic(latitudes[:1])  # a nearby origin reduces the rounding error
     for begin in range(0, len(longitudes) - 1, BLOCK):
         end = min(begin + BLOCK, len(longitudes) - 1)
         latitude = latitudes[begin : end + 1]

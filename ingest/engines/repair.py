@@ -1,6 +1,6 @@
-"""Make polygons of what is not one: shared by both engines, so that they repair alike.
+"""Repair geometries to valid MultiPolygons; shared by both engines, so that their results are the same.
 
-Only geometry that needs it passes here: on the fast path no row reaches Python.
+On the fast path of ``sedonadb`` no row reaches Python: only geometries that need a repair come here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def polygonal(geometries: Geometries) -> Geometries:
     Returns
     -------
     numpy.ndarray of MultiPolygon, shape (n,)
-        None where nothing polygonal is left.
+        None where no polygon is left.
     """
     valid = shapely.make_valid(shapely.force_2d(geometries), method="structure", keep_collapsed=False)
     result = np.full(len(valid), None, dtype=object)
@@ -40,19 +40,19 @@ def polygonal(geometries: Geometries) -> Geometries:
 
 
 def multipolygons(geometries: Geometries, reasons: npt.NDArray[np.object_]) -> Geometries:
-    """Repair what has a reason to be, drop Z and M, and make every polygon a MultiPolygon.
+    """Repair faulty geometries, drop Z and M, and turn every Polygon into a MultiPolygon.
 
     Parameters
     ----------
     geometries : numpy.ndarray of shapely geometries, shape (n,)
-        As they came from the file.
+        As read from the file.
     reasons : numpy.ndarray of str or None, shape (n,)
-        What `reason` says of them.
+        What is wrong with each, from `reason`.
 
     Returns
     -------
     numpy.ndarray of MultiPolygon, shape (n,)
-        None where nothing polygonal is left.
+        None where no polygon is left.
     """
     result = geometries.copy()
     wrong = np.array([why is not None for why in reasons], dtype=bool)
@@ -66,19 +66,19 @@ def multipolygons(geometries: Geometries, reasons: npt.NDArray[np.object_]) -> G
 
 
 def reason(geometries: Geometries, *, is_validated: bool = True) -> npt.NDArray[np.object_]:
-    """Say what is wrong with every geometry, None where nothing is.
+    """Return what is wrong with each geometry, or None.
 
     Parameters
     ----------
     geometries : numpy.ndarray of shapely geometries, shape (n,)
-        As they came from the file.
+        As read from the file.
     is_validated : bool
-        Whether validity is looked at, besides what costs nothing to tell.
+        Whether to check validity as well, which is costly; the other checks always run.
 
     Returns
     -------
     numpy.ndarray of str or None, shape (n,)
-        ``null geometry``, ``empty geometry``, ``nothing polygonal``, or GEOS' reason with the place, such as
+        ``null geometry``, ``empty geometry``, ``nothing polygonal``, or GEOS' reason with the position, such as
         ``Self-intersection[10 20]``.
     """
     result = np.full(len(geometries), None, dtype=object)

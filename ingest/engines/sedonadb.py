@@ -1,8 +1,7 @@
-"""The default engine: SedonaDB's SQL cleans columns on Arrow, batch by batch, no row in Python.
+"""The default engine: SedonaDB cleans Arrow batches with SQL, without a row in Python.
 
-The query cleans text, says of each geometry whether it is good, and finds a point on it. What is not good is then
-mended by shapely, those rows alone. A geometry that is good, as nearly all are, passes from GDAL's batch to the sink's
-without being copied.
+The query cleans texts, checks each geometry and computes a point on it. Shapely then repairs the geometries that failed
+the check. All others, which is nearly all, pass from GDAL's batch to the sink without being copied.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class SedonaEngine:
 
 
 def statement(source: SliceSource) -> str:
-    """Return the SQL that cleans the features of a layer and tells which geometries are as they should be.
+    """Return the SQL that cleans the features of a layer and checks their geometries.
 
     Parameters
     ----------
@@ -55,9 +54,9 @@ def statement(source: SliceSource) -> str:
     Returns
     -------
     str
-        A select over the view ``features``: feature id, texts, geometry in EPSG:4326; ``is_good`` (a 2D polygon or
-        MultiPolygon, not empty, valid as far as that is checked), ``is_single`` (a good polygon), and a point on the
-        geometry where that is good.
+        A select over the view ``features``: feature id, texts, geometry in EPSG:4326; ``is_good`` (a 2D Polygon or
+        MultiPolygon, not empty, and valid if ``is_validated``), ``is_single`` (a good Polygon), and a point on each
+        good geometry.
     """
     texts = ",\n    ".join(f"{_clean(name, source.missing_text)} as {quote(raw)}" for raw, name in source.columns)
     names = ", ".join(quote(raw) for raw, _ in source.columns)
@@ -90,9 +89,9 @@ from pointed"""  # noqa: S608  every name is quoted, every text a literal
 
 
 def _query(statement: str, batches: pa.RecordBatchReader, batch_rows: int) -> pa.RecordBatchReader:
-    """Run SQL over the view ``features``, which streams."""
+    """Run SQL over the view ``features``, as a stream."""
     context = sedonadb.connect()
-    # DataFusion otherwise gathers batches to 8,192 rows: that costs memory and stops reading from overlapping with
+    # By default DataFusion merges batches up to 8,192 rows, which costs memory and keeps reading from overlapping with
     # writing.
     for setting in (
         f"datafusion.execution.batch_size = {batch_rows}",
@@ -105,7 +104,7 @@ def _query(statement: str, batches: pa.RecordBatchReader, batch_rows: int) -> pa
 
 
 def _rows(batch: pa.RecordBatch, source: SliceSource, wanted: pa.Schema) -> pa.RecordBatch:
-    """Turn a batch of cleaned features into rows of the raw table; geometries that are good stay where they are."""
+    """Turn a batch of cleaned features into rows of the raw table; good geometries are not copied."""
     columns = {name: batch.column(name) for name in batch.schema.names}
     wkb, is_good, is_single = _storage(columns.pop("g")), columns.pop("is_good"), columns.pop("is_single")
     is_null, reasons = wkb.is_null(), pa.nulls(len(batch), pa.string())
@@ -115,17 +114,17 @@ def _rows(batch: pa.RecordBatch, source: SliceSource, wanted: pa.Schema) -> pa.R
         is_bad = pc.invert(is_good)
         geometries = shapely.from_wkb(np.array(wkb.filter(is_bad).to_pylist(), dtype=object), on_invalid="ignore")
         why = reason(geometries, is_validated=source.is_validated)
-        mended = multipolygons(geometries, why)
-        points = shapely.point_on_surface(mended)
+        repaired = multipolygons(geometries, why)
+        points = shapely.point_on_surface(repaired)
         reasons = pc.replace_with_mask(reasons, is_bad, pa.array(why, pa.string()))
-        wkb = pc.replace_with_mask(wkb, is_bad, pa.array(shapely.to_wkb(mended, byte_order=1), pa.binary()))
+        wkb = pc.replace_with_mask(wkb, is_bad, pa.array(shapely.to_wkb(repaired, byte_order=1), pa.binary()))
         for name, values in (("point_lon", shapely.get_x(points)), ("point_lat", shapely.get_y(points))):
             columns[name] = pc.replace_with_mask(columns[name], is_bad, pa.array(values, from_pandas=True))
-    is_told = pc.invert(is_null) if source.is_validated else pc.and_not(reasons.is_valid(), is_null)
+    is_known = pc.invert(is_null) if source.is_validated else pc.and_not(reasons.is_valid(), is_null)
     columns |= {
         "source_file": pa.repeat(source.source_file, len(batch)),
         "geom": wkb,
-        "is_valid": pc.if_else(is_told, reasons.is_null(), None),
+        "is_valid": pc.if_else(is_known, reasons.is_null(), None),
         "invalid_reason": reasons,
         **measure(wkb),
     }
@@ -152,7 +151,7 @@ def _literal(text: str) -> str:
 
 
 class _Tap:
-    """A stream that can be shut: SedonaDB's own threads read ahead, and a file must not be read once it is closed."""
+    """A stream that can be shut: SedonaDB's threads read ahead, and must not read a file after it was closed."""
 
     def __init__(self, reader: pa.RecordBatchReader) -> None:
         self.schema = reader.schema
@@ -165,7 +164,7 @@ class _Tap:
             yield batch
 
     def shut(self) -> None:
-        """Give no further batch; one that is being read is waited for."""
+        """End the stream, after waiting for a batch that is being read."""
         with self._lock:
             self._is_shut = True
 
@@ -175,7 +174,7 @@ class _Tap:
 
 
 def _named(tap: _Tap, meta: dict[str, Any], names: Iterable[str]) -> pa.RecordBatchReader:
-    """Give the id and geometry columns names that no attribute has."""
+    """Rename the id and geometry columns to names that no attribute has."""
     fields = []
     for field in tap.schema:
         if field.name in names:

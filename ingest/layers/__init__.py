@@ -1,1 +1,1 @@
-"""What is in a file: its layers and their columns, how heavy each feature is, and how a layer is cut into slices."""
+"""Inspect a file: its format, its layers and their columns, the size of each feature, and the slices to load."""

@@ -1,4 +1,4 @@
-"""Which layers are in a file, which level each is, whether its columns are there, and how heavy its features are."""
+"""Find the layers of a file, their levels and columns, and the size of every feature."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a file, matched to the raw table that it goes to.
+    """A layer of a file, matched to the raw table that it is loaded into.
 
     Attributes
     ----------
@@ -36,13 +36,13 @@ class Layer:
     driver : str
         GDAL driver.
     table : Table
-        Where the rows go.
+        The raw table.
     columns : tuple of (str, str or None)
-        Raw column and the layer's name for it, None where the layer has no such column.
+        Raw column and the layer's name for it, None if the layer lacks it.
     crs : str or None
         Coordinate reference system as WKT when it is not EPSG:4326, else None.
     fid_column : str
-        How a filter calls the feature id.
+        Name of the feature id in a filter.
     row_count : int
         Features in the layer.
     """
@@ -58,11 +58,11 @@ class Layer:
 
     @property
     def is_divisible(self) -> bool:
-        """Whether the format can be read from the middle."""
+        """Whether the format allows reading a range of features."""
         return self.driver != "GeoJSON"
 
     def where(self, fid_from: int, fid_to: int) -> str | None:
-        """Return the filter that picks a range of features; None where the whole layer is read."""
+        """Return the filter that selects a range of features; None if the layer can only be read whole."""
         if not self.is_divisible:
             return None
         fid = quote(self.fid_column) if self.driver == "GPKG" else self.fid_column
@@ -70,64 +70,64 @@ class Layer:
 
 
 def layers(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
-    """Find the layers of a dataset below a path.
+    """Find the layers of a dataset in a file or folder.
 
     Parameters
     ----------
     root : Path
-        A file, or a folder that is searched in depth.
+        A file, or a folder that is searched recursively.
     dataset, release
-        What the layers are layers of.
+        The dataset and release to look for.
 
     Returns
     -------
     list of Layer
-        In the order of files and layers; empty where no layer's name fits.
+        Ordered by path, then as in the file; empty if no layer's name matches.
 
     Raises
     ------
     FormatUnknown
-        When a file is damaged or not what its name says.
+        When there is no file to read, or a file is damaged or not in the format that its name says.
     SchemaDrift
         When a layer lacks a required column or holds no polygons.
     """
     files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.suffix.lower() in LAYER_FILES)
     if not files:
-        raise FormatUnknown(f"{root} holds no GeoPackage, shapefile or GeoJSON.")
+        raise FormatUnknown(f"{root} contains no GeoPackage, shapefile or GeoJSON.")
     with only_our_drivers():
         return [layer for path in files for layer in _layers(path, dataset, release)]
 
 
 def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
-    """Keep the layers of the levels that were asked for.
+    """Select the layers of the requested levels.
 
     Parameters
     ----------
     found : sequence of Layer
-        What was discovered in all sources together.
+        The layers of all sources together.
     dataset : Dataset
-        What they are layers of.
+        The dataset that they belong to.
     levels : sequence of int or None
-        Levels that must be there; None takes what is there, as long as it has no hole.
+        Levels that must be present; None selects all that are present, provided that no level between them is missing.
     found_in : str
-        The sources, for messages.
+        Names of the sources, for messages.
 
     Raises
     ------
     LayerMissing
-        When nothing fits, a level that was asked for is missing, or the levels have a hole.
+        When there is no layer, a requested level is missing, or there is a gap between the levels.
     """
     if not found:
         raise LayerMissing(f"{found_in} has no layer of {dataset.name}.", "Check --release, or the file.")
     present = {layer.table.level for layer in found if layer.table.level is not None}
-    without_hole = range(min(present), max(present) + 1) if present else ()
-    wanted = set(without_hole if levels is None else levels)
+    without_gap = range(min(present), max(present) + 1) if present else ()
+    wanted = set(without_gap if levels is None else levels)
     missing = sorted(wanted - present)
     if missing and dataset.is_hierarchy:
         there = ", ".join(map(str, sorted(present)))
         raise LayerMissing(
             f"{found_in} has no level {', '.join(map(str, missing))}; there are {there}.",
-            "Name the levels to load with --levels.",
+            "Choose the levels to load with --levels.",
         )
     return [layer for layer in found if layer.table.level is None or layer.table.level in wanted]
 
@@ -135,8 +135,8 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the id and the size in bytes of every feature, without reading a geometry.
 
-    A GeoPackage tells them from the header of each row, a shapefile from its index. Elsewhere the file's size is
-    shared out evenly.
+    Sizes come from the row headers of a GeoPackage, or from the index of a shapefile. In other formats every feature
+    counts as an equal share of the file.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     Raises
     ------
     CountMismatch
-        When the file's own row count is another than its rows.
+        When the file does not contain as many rows as it states.
     """
     if layer.driver == "GPKG":
         fids, sizes = _gpkg_features(layer)
@@ -157,17 +157,17 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
             sizes = np.full(len(fids), layer.path.stat().st_size // max(len(fids), 1), np.int64)
     if len(fids) != layer.row_count:
         raise CountMismatch(
-            f"{layer.path.name} says that {layer.name} has {layer.row_count:,} rows; it has {len(fids):,}.",
+            f"{layer.path.name} states {layer.row_count:,} rows for layer {layer.name}, but contains {len(fids):,}.",
             "The file is damaged; download it again.",
         )
     return fids, sizes
 
 
 def most_bytes(layer: Layer, heaviest: int) -> int:
-    """Return what the heaviest of some features weighs as WKB at the most, from what `features` says of it.
+    """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage says it itself; a record of a shapefile grows by less than its own length; in a GeoJSON, of which only
-    the whole is known, a vertex takes six characters or more, and 16 bytes as WKB.
+    A GeoPackage states the size. A record of a shapefile at most doubles. Of a GeoJSON only the size of the file is
+    known, but a vertex takes at least six characters there, and 16 bytes as WKB.
     """
     if layer.driver == "GPKG":
         return heaviest
@@ -181,8 +181,8 @@ def quote(identifier: str) -> str:
 
 def _layers(path: Path, dataset: Dataset, release: Release) -> Iterator[Layer]:
     """Yield the layers of a file that are layers of the dataset."""
-    if set("!;") & set(str(path)):  # pyogrio would take these for parts of an address, and open another file
-        raise FormatUnknown(f"{path} cannot be read: its path holds '!' or ';'.", "Rename it.")
+    if set("!;") & set(str(path)):  # pyogrio would parse these as parts of an address, and open another file
+        raise FormatUnknown(f"{path} cannot be read: its path contains '!' or ';'.", "Rename it.")
     driver = check_format(path)
     if driver == "GPKG":
         _check_gpkg(path)
@@ -202,7 +202,7 @@ def _layer_names(path: Path) -> list[str]:
 
 
 def _level(name: str, release: Release) -> int | bool | None:
-    """Return the level that a layer's name tells, None where the dataset has no levels, False where no pattern fits."""
+    """Return the level in a layer's name; None if the dataset has no levels, False if no pattern matches."""
     for pattern in release.layers:
         match = pattern.fullmatch(name)
         if match:
@@ -219,10 +219,12 @@ def _open(path: Path, name: str, driver: str, table: Table) -> Layer:
             crs, row_count = collection.crs, len(collection)
         is_degrees = not crs or crs.to_epsg() == 4326 or "CRS84" in crs.to_wkt()
     except Exception as error:  # a damaged file makes fiona raise anything
-        raise FormatUnknown(f"{name} in {path.name} cannot be read: {error}.", "The file is damaged.") from error
-    kinds = {geometry} if isinstance(geometry, str) else set(geometry)
-    if not {re.sub(r"^3D ", "", kind) for kind in kinds} & POLYGONAL:
-        raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(kinds))}, not polygons.")
+        raise FormatUnknown(
+            f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
+        ) from error
+    types = {geometry} if isinstance(geometry, str) else set(geometry)
+    if not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
+        raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
     return Layer(
         path=path,
         name=name,
@@ -245,7 +247,7 @@ def _match_columns(
         if found is None and column.required:
             raise SchemaDrift(
                 f"{name} in {path.name} has no column {' or '.join(column.source)}.",
-                did_you_mean(column.source[0], properties) + " Is it another --release?",
+                did_you_mean(column.source[0], properties) + " Check --release.",
             )
         matched.append((column.name, found))
     return tuple(matched)
@@ -256,7 +258,7 @@ def _gpkg_connect(path: Path) -> sqlite3.Connection:
 
 
 def _check_gpkg(path: Path) -> None:
-    """Read what describes a GeoPackage before GDAL does: fiona crashes on messages that quote damaged text."""
+    """Read the metadata of a GeoPackage before GDAL does: fiona crashes on messages that quote damaged text."""
     try:
         connection = _gpkg_connect(path)
         try:
@@ -293,7 +295,7 @@ def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     query = f"select {columns} from {quote(layer.name)} order by 1"  # noqa: S608
     connection = _gpkg_connect(layer.path)
     try:
-        connection.execute(f"pragma mmap_size = {layer.path.stat().st_size}")  # a third of the time for 400,000 rows
+        connection.execute(f"pragma mmap_size = {layer.path.stat().st_size}")  # reads 400,000 rows three times as fast
         rows = np.array(connection.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
     except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
         raise FormatUnknown(f"{layer.path.name} is damaged: {error}.", "Download it again.") from error
@@ -303,7 +305,7 @@ def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
 
 def _shapefile_sizes(path: Path) -> npt.NDArray[np.int64]:
-    """Return the record lengths that the index states: behind 100 bytes, pairs of offset and length in 16-bit words."""
+    """Return the record lengths in the index: 100 bytes of header, then pairs of offset and length in 16-bit words."""
     index = next((file for file in (path.with_suffix(".shx"), path.with_suffix(".SHX")) if file.exists()), None)
     if index is None:
         return np.empty(0, np.int64)

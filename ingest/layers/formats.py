@@ -1,4 +1,4 @@
-"""Which format a file is in, told from its bytes: a virtual or indirect format under a harmless name is refused."""
+"""Detect a file's format from its bytes; a virtual or indirect format under a harmless name is refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from ingest.errors import FormatUnknown
 from ingest.sources.archive import CHUNK_BYTES, looks_like
 
-# The member "crs" of a GeoJSON, however it may be spelt, and what may stand behind it: GDAL fetches one of type "link".
+# The key "crs" of a GeoJSON in any spelling, and the values that it may have: GDAL would fetch one of type "link".
 CRS_KEY = re.compile(
     rb"""["'](?:c|\\u00[46]3)(?:r|\\u00[57]2)(?:s|\\u00[57]3)(?:\\u0000[^"']*)?["'](?:\s|/\*.*?\*/|//[^\n]*\n)*:\s*""",
     re.IGNORECASE | re.DOTALL,
@@ -23,14 +23,14 @@ CRS_HARMLESS = re.compile(
 
 
 def check_format(path: Path) -> str:
-    """Return the GDAL driver of a file, told from its first bytes rather than its name.
+    """Return the GDAL driver of a file, after checking that its content is in the format that its name says.
 
-    A virtual or indirect format under a harmless name never reaches GDAL.
+    So a virtual or indirect format under a harmless name never reaches GDAL.
 
     Raises
     ------
     FormatUnknown
-        When the bytes are not those of the format that the name promises.
+        When the content does not match the name.
     """
     suffix = path.suffix.lower()
     with path.open("rb") as file:
@@ -39,10 +39,10 @@ def check_format(path: Path) -> str:
         is_text = not is_json or _is_utf8(file)
         has_linked_crs = is_json and _has_linked_crs(file)
     if not is_text:
-        raise FormatUnknown(f"{path.name} is not in UTF-8, as a GeoJSON must be.", "Convert it, or download it again.")
+        raise FormatUnknown(f"{path.name} is not UTF-8, which GeoJSON requires.", "Convert it, or download it again.")
     if has_linked_crs:
         raise FormatUnknown(
-            f"{path.name} gives its reference system by an address, which is not followed.",
+            f"{path.name} links to its reference system, and links are not followed.",
             'Name it instead ("crs": {"type": "name", …}), or leave it out for WGS 84.',
         )
     if suffix == ".gpkg" and head.startswith(b"SQLite format 3\0"):
@@ -52,13 +52,13 @@ def check_format(path: Path) -> str:
     if suffix in (".geojson", ".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return "GeoJSON"
     raise FormatUnknown(
-        f"{path.name} is no GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
+        f"{path.name} is not a GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
         "Give a .gpkg, .shp, .geojson, or a .zip or folder of them.",
     )
 
 
 def _is_utf8(file: BinaryIO) -> bool:
-    """Tell whether a file is text that GDAL's messages can quote: fiona crashes on them otherwise."""
+    """Return whether a file is UTF-8; fiona crashes on messages of GDAL that quote anything else."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     file.seek(0)
     try:
@@ -71,7 +71,7 @@ def _is_utf8(file: BinaryIO) -> bool:
 
 
 def _has_linked_crs(file: BinaryIO) -> bool:
-    """Tell whether a GeoJSON asks its reader to fetch the reference system from somewhere."""
+    """Return whether a GeoJSON links to its reference system instead of naming it."""
     if os.fstat(file.fileno()).st_size == 0:
         return False
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:

@@ -1,8 +1,8 @@
-"""The GDAL drivers that may open a file: three, and no other ever.
+"""Limit GDAL to the three drivers that may open a file.
 
-The first bytes of a file do not settle which driver opens it: GDAL asks all that it has, and some look for their mark
-anywhere in the head of a file. A GeoJSON with a VRT in one of its texts is opened as a VRT, which names another file.
-fiona and pyogrio bring a GDAL each. Neither can be told the drivers for every call, so all others are taken out.
+The first bytes of a file do not determine its driver: GDAL asks every driver, and some search the start of the file for
+their signature. A GeoJSON with a VRT in one of its texts would be opened as a VRT, which can point to any other file.
+fiona and pyogrio each include a GDAL. Neither accepts a list of drivers for every call, so all others are removed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON"})
 
 @contextmanager
 def only_our_drivers() -> Iterator[None]:
-    """Within the block fiona has `DRIVERS` and no other; GDAL leaves out those that it is told to skip."""
+    """Limit fiona to `DRIVERS` within the block, by having GDAL skip all other drivers."""
     import fiona
 
     with fiona.Env() as environment:
@@ -25,7 +25,7 @@ def only_our_drivers() -> Iterator[None]:
 
 
 def restrict_pyogrio() -> None:
-    """Take all drivers but `DRIVERS` out of pyogrio's GDAL, in this process."""
+    """Remove all drivers but `DRIVERS` from pyogrio's GDAL, in this process."""
     import pyogrio
     from pyogrio._ogr import _register_drivers
 
@@ -33,5 +33,5 @@ def restrict_pyogrio() -> None:
     if not others:
         return
     pyogrio.set_gdal_config_options({"GDAL_SKIP": ",".join(sorted(others))})
-    _register_drivers()  # makes GDAL apply the option to what was registered at the import
+    _register_drivers()  # makes GDAL apply the option to the drivers registered at import
     pyogrio.set_gdal_config_options({"GDAL_SKIP": None})

@@ -1,6 +1,6 @@
-"""Cut layers into slices of even weight. Pure: numbers in, slices out.
+"""Cut layers into slices of similar size. Pure: numbers in, slices out.
 
-Slices are feature ranges, heaviest first, so that any number of workers stays busy to the end.
+A slice is a range of features. The heaviest slices come first, so that all workers stay busy until the end.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import numpy.typing as npt
 MIN_SLICE_BYTES = 8 << 20
 MAX_SLICE_BYTES = 64 << 20
 SLICES_WANTED = 16
-HEAVY_BYTES = 16 << 20  # a feature above this is a slice of its own: its neighbours' batches stay small
-BATCH_BYTES = 8 << 20  # what a batch may weigh beside its heaviest feature, which must pass in any case
+HEAVY_BYTES = 16 << 20  # a heavier feature is a slice of its own, so that the batches of its neighbours stay small
+BATCH_BYTES = 8 << 20  # of a batch, in addition to its heaviest feature, which has to fit in any case
 
 
 @dataclass(frozen=True)
 class FeatureRange:
-    """Features of one layer that are loaded by one task.
+    """A range of features of one layer, loaded by one task.
 
     Attributes
     ----------
     layer_no : int
-        Position of the layer in the list that was planned.
+        Index of the layer in the planned list.
     fid_from, fid_to : int
-        First and last feature id, both included.
+        First and last feature id, inclusive.
     row_count, bytes : int
-        What the range holds by the file's own account.
+        Number and total size of the features, according to the file.
     heaviest : int
-        Bytes of the heaviest feature: no batch can be lighter, so the memory of a worker follows it.
+        Bytes of the heaviest feature. Its batch cannot be smaller, so it determines the memory of a worker.
     """
 
     layer_no: int
@@ -43,7 +43,7 @@ class FeatureRange:
 
 
 def slice_bytes(total: int) -> int:
-    """Return the weight to aim at: enough slices for many workers, none so light that its start-up shows."""
+    """Return the target size of a slice: small enough for many workers, large enough to outweigh the cost of a task."""
     return max(MIN_SLICE_BYTES, min(MAX_SLICE_BYTES, total // SLICES_WANTED))
 
 
@@ -55,9 +55,9 @@ def plan(
     Parameters
     ----------
     layers : sequence of (ids, bytes)
-        Two int64 arrays of one length per layer, ordered by id.
+        Two int64 arrays of equal length per layer, ordered by id.
     divisible : sequence of bool
-        Whether the layer's format can be read from the middle.
+        Whether the layer's format allows reading a range of features.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def plan(
 
 
 def _cuts(sizes: npt.NDArray[np.int64], target: int) -> list[int]:
-    """Return where ranges begin: a new one once the one before has reached the target, and around what is heavy."""
+    """Return where ranges begin: a range ends when it reaches the target size, and heavy features stay alone."""
     ends = np.cumsum(sizes)
     heavy = np.flatnonzero(sizes > HEAVY_BYTES)
     forced = np.unique(np.concatenate([heavy, heavy + 1, [len(sizes)]]))

@@ -1,4 +1,4 @@
-"""Bring a source onto this machine: where it is, how it gets here, what is kept of it, how it is unpacked."""
+"""Get a source onto this machine: its address, its mirrors, the download, the cache and unpacking."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Brought:
-    """A source that is here.
+    """A source on this machine, ready to be read.
 
     Attributes
     ----------
     path : Path
-        The file, or the folder that it is or was unpacked into.
+        The file or folder; for an archive, the folder that it was unpacked into.
     source : Source
-        The address that it came from.
+        The address that it was fetched from.
     fetched : Fetched
-        What was fetched from there.
+        The file or folder as it was fetched, before unpacking.
     """
 
     path: Path
@@ -34,16 +34,16 @@ class Brought:
 
 
 def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = None) -> Brought:
-    """Fetch a file from the first of its addresses that has it, verify it, and unpack it if it is an archive.
+    """Fetch a file from the first of its addresses that serves it, verify it, and unpack it if it is an archive.
 
     Parameters
     ----------
     candidates : sequence of Source
-        Where it can be had, in the order to try.
+        Addresses of the file, in the order to try them.
     home : Path
-        Folder of downloads and unpacked archives.
+        Folder that holds downloads and unpacked archives.
     known_sha256 : str, optional
-        Checksum of the version that is wanted, and that another task has verified.
+        Checksum of the version to load, as another task has verified it.
 
     Returns
     -------
@@ -52,15 +52,15 @@ def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = N
     Raises
     ------
     SourceUnavailable
-        When no address has it (``SourceInterrupted``: one of them may later).
+        When no address serves it (``SourceInterrupted`` if a later attempt may succeed).
     ChecksumMismatch
-        When an address has another file than the one that was asked for.
+        When the file at an address does not have the expected checksum.
     CountMismatch
-        When it is no longer the known version.
+        When the file is no longer the known version.
     ArchiveInvalid
-        When it is an archive that is damaged, hostile, or holds nothing that can be read.
+        When the file is an archive that is damaged or unsafe, or that contains nothing readable.
     """
-    from ingest.sources import archive, mirrors  # libcurl is loaded by those who fetch only
+    from ingest.sources import archive, mirrors  # they load libcurl, which only a fetch needs
 
     source, fetched = mirrors.fetch_first(candidates, home / "downloads", known_sha256)
     if known_sha256 is not None and fetched.sha256 != known_sha256:
@@ -69,7 +69,7 @@ def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = N
 
 
 def at_hand(sha256: str | None, home: Path) -> Path | None:
-    """Return the folder of an archive that was unpacked on this host before; None where it was not."""
+    """Return the folder that an archive was unpacked into on this host, or None if it was not."""
     from ingest.sources import archive
 
     return archive.unpacked(sha256, home) if sha256 else None

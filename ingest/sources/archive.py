@@ -1,4 +1,4 @@
-"""Unpack a zip safely, once per checksum: names that climb out, links, encrypted members and bombs are refused."""
+"""Unpack a zip safely, once per checksum; path traversal, links, encryption and zip bombs are refused."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from ingest.sources.http import forget
 
 CHUNK_BYTES = 1 << 20
 ZIP_HEAD = b"PK\x03\x04"
-UNPACK_RATIO = 200  # a zip that claims to grow by more than this is a bomb; GADM's grow by 4
-UNPACK_FREE_BYTES = 1 << 28  # what must stay free on the disk after unpacking
+UNPACK_RATIO = 200  # a zip that expands by a larger factor is refused as a bomb; GADM's expand by 4
+UNPACK_FREE_BYTES = 1 << 28  # must stay free on the disk after unpacking
 READABLE = {".gpkg", ".shp", ".shx", ".dbf", ".prj", ".cpg", ".geojson", ".json"}
 
 
 def unpack(fetched: Fetched, home: Path) -> Path:
-    """Unpack a zip beside the cache, once per checksum; anything else is returned as it is.
+    """Unpack a zip next to the cache, once per checksum; return anything else unchanged.
 
-    Only the members that can be read as layers are written. Names that climb out, links, encrypted members and
-    archives that grow beyond reason are refused before a byte is written.
+    Only members that can be read as layers are extracted. Path traversal, links, encryption and zip bombs are refused
+    before anything is written.
 
     Parameters
     ----------
     fetched : Fetched
-        What was fetched.
+        The downloaded file.
     home : Path
-        Folder below which ``unpacked`` is kept.
+        Folder that contains ``unpacked``.
 
     Returns
     -------
     Path
-        The folder of the members, or the path itself.
+        The folder with the extracted members, or the path itself.
 
     Raises
     ------
     ArchiveInvalid
-        When the zip is damaged, hostile, or holds nothing that can be read.
+        When the zip is damaged or unsafe, or contains nothing readable.
     """
     path = fetched.path
     if fetched.sha256 is None or path.is_dir() or not is_zip(path):
@@ -53,8 +53,8 @@ def unpack(fetched: Fetched, home: Path) -> Path:
         if path.is_relative_to(home / "downloads"):
             forget(path)
         with path.open("rb") as file:
-            is_cut_off = file.read(len(ZIP_HEAD)) == ZIP_HEAD
-        what = "damaged: its end is missing" if is_cut_off else f"no zip archive: {looks_like(path)}"
+            is_truncated = file.read(len(ZIP_HEAD)) == ZIP_HEAD
+        what = "damaged: its end is missing" if is_truncated else f"not a zip archive: {looks_like(path)}"
         raise ArchiveInvalid(f"{path.name} is {what}.", "Download it again, or check the address.")
     folder = _unpacked_folder(fetched.sha256, home)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
 
 
 def unpacked(sha256: str, home: Path) -> Path | None:
-    """Return the folder of an archive that was unpacked on this host, None where it was not."""
+    """Return the folder that an archive was unpacked into on this host, or None if it was not."""
     folder = _unpacked_folder(sha256, home)
     return folder if folder.is_dir() else None
 
@@ -90,14 +90,14 @@ def _extract(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if _is_wanted(path, member)]
             if not members:
-                raise ArchiveInvalid(f"{path.name} holds no GeoPackage, shapefile or GeoJSON.")
-            grown = sum(member.file_size for member in members)
-            if grown > UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES):
-                raise ArchiveInvalid(f"{path.name} would grow to {grown:,} bytes: refused as a zip bomb.")
+                raise ArchiveInvalid(f"{path.name} contains no GeoPackage, shapefile or GeoJSON.")
+            expanded = sum(member.file_size for member in members)
+            if expanded > UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES):
+                raise ArchiveInvalid(f"{path.name} would expand to {expanded:,} bytes: refused as a zip bomb.")
             free = shutil.disk_usage(folder.parent).free
-            if grown > free - UNPACK_FREE_BYTES:
+            if expanded > free - UNPACK_FREE_BYTES:
                 raise ArchiveInvalid(
-                    f"{path.name} needs {grown:,} bytes and {folder.parent} has {free:,} free.",
+                    f"{path.name} needs {expanded:,} bytes and {folder.parent} has {free:,} free.",
                     "Free some space, or set WAREHOUSE_HOME to another disk.",
                 )
             for member in members:
@@ -106,21 +106,21 @@ def _extract(path: Path, folder: Path) -> None:
                 with archive.open(member) as packed, target.open("xb") as file:
                     shutil.copyfileobj(packed, file, CHUNK_BYTES)
                     if file.tell() != member.file_size:
-                        raise ArchiveInvalid(f"{member.filename} in {path.name} is not as long as the archive says.")
+                        raise ArchiveInvalid(f"{member.filename} in {path.name} does not have its stated length.")
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
         raise ArchiveInvalid(f"{path.name} is damaged: {error}.", "Download it again.") from error
     except OSError as error:
         raise ArchiveInvalid(
-            f"{path.name} cannot be unpacked in {folder.parent}: {error.strerror or error}.",
-            "Is the disk full? Otherwise the archive is damaged; download it again.",
+            f"{path.name} cannot be unpacked into {folder.parent}: {error.strerror or error}.",
+            "Free some space if the disk is full; otherwise the archive is damaged: download it again.",
         ) from error
 
 
 def _is_wanted(path: Path, member: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is read, after making sure that it is harmless."""
+    """Return whether a member is to be extracted; refuse the archive if the member is unsafe."""
     name = PurePosixPath(member.filename)
     if name.is_absolute() or ".." in name.parts or "\\" in member.filename or ":" in member.filename:
-        raise ArchiveInvalid(f"{path.name} has a member that climbs out of the archive: {member.filename!r}.")
+        raise ArchiveInvalid(f"{path.name} has a member whose path leads out of the archive: {member.filename!r}.")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise ArchiveInvalid(f"{path.name} has a symbolic link as a member: {member.filename!r}.")
     if member.flag_bits & 0x1:
@@ -130,11 +130,11 @@ def _is_wanted(path: Path, member: zipfile.ZipInfo) -> bool:
 
 
 def looks_like(path: Path) -> str:
-    """Return what a file is by its first bytes, as the end of a sentence."""
+    """Describe a file by its first bytes, in a clause that ends a sentence."""
     with path.open("rb") as file:
         head = file.read(512).lstrip()
     if head.lower().startswith((b"<!doctype html", b"<html")):
-        return "it is an HTML page, most likely a server's error"
+        return "it is an HTML page, probably a server's error message"
     if head.startswith(ZIP_HEAD):
-        return "it begins like a zip archive"
-    return "it is empty" if not head else f"it begins with {head[:8]!r}"
+        return "it starts like a zip archive"
+    return "it is empty" if not head else f"it starts with {head[:8]!r}"

@@ -1,6 +1,6 @@
-"""The cache of downloads: a file is kept under a name made from its address, with what the server said of it.
+"""The download cache: a file is kept under a name derived from its address, together with its HTTP validators.
 
-It is asked for again with its validators, so that an unchanged file costs one answer without a body.
+A cached file is requested conditionally, so an unchanged file costs one response without a body.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Fetched:
     path : Path
         The file, or the folder.
     bytes : int
-        Size of the file, or of all files of the folder.
+        Size of the file, or of all files in the folder.
     sha256 : str or None
-        Checksum of the file, or of the names and checksums of the folder's files. None for a single file on this disk
-        that nothing has to be compared with: `checksum` reads it when there is time.
+        Checksum of the file, or of the names and checksums of the folder's files. None for a single local file
+        without an expected checksum: `checksum` computes it later.
     was_cached : bool
         Whether nothing had to be transferred.
     """
@@ -45,18 +45,18 @@ class Fetched:
 
 
 def identity(source: Source) -> str | None:
-    """Return what tells this version of a source from another, without reading it.
+    """Return a text that differs between versions of a source, without reading its content.
 
     Returns
     -------
     str or None
-        Path, size and time of a local file; ETag, time and size of a remote one; None where a server says none of
-        these.
+        JSON of the paths, sizes and modification times of local files, or of the address, ETag, Last-Modified and size
+        of a remote file. None if a HEAD request yields neither ETag nor Last-Modified.
 
     Raises
     ------
     SourceUnavailable
-        When there is no such file, or no server answers.
+        When the file does not exist, or no server answers.
     """
     if not source.is_remote:
         path = _local_path(source)
@@ -73,16 +73,16 @@ def identity(source: Source) -> str | None:
 
 
 def address_of(identity: str) -> str | None:
-    """Return the address whose answer an identity is; None for that of a file on a disk, which tells paths only."""
+    """Return the address that a remote file's identity contains, or None for the identity of local files."""
     first = json.loads(identity)[0]
     return first if isinstance(first, str) else None
 
 
 def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> Fetched:
-    """Bring a source onto this disk and verify it.
+    """Download a source, unless it is local or cached, and verify it.
 
-    A transfer that breaks off is resumed where it stopped, five times with growing pauses. Two processes that want the
-    same file share one transfer.
+    An interrupted transfer is resumed where it stopped, in up to five attempts with growing pauses. Processes that want
+    the same file share one transfer.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     downloads : Path
         Folder of the cache.
     known_sha256 : str, optional
-        Checksum of the version that another task has verified: where it is on this disk, nothing is asked or read
-        again.
+        Checksum that another task has verified. If that version is on this disk, no request is sent and no file is
+        read.
 
     Returns
     -------
@@ -101,9 +101,9 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     Raises
     ------
     SourceUnavailable
-        When the file cannot be had (``SourceInterrupted``: not now).
+        When the file cannot be fetched (``SourceInterrupted`` if a later attempt may succeed).
     ChecksumMismatch
-        When it is not the file that ``sha256`` names.
+        When the file does not have the checksum in ``source.sha256``.
     """
     if not source.is_remote:
         path = _local_path(source)
@@ -134,14 +134,12 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
 def _local_path(source: Source) -> Path:
     if "://" in source.location and not source.location.startswith("file://"):
         scheme = source.location.partition("://")[0]
-        raise SourceUnavailable(
-            f"{scheme}:// cannot be read.", "Give a path, or an address that begins with http(s)://."
-        )
+        raise SourceUnavailable(f"{scheme}:// addresses are not supported.", "Give a path, or an http(s):// address.")
     path = Path(urllib.parse.unquote(source.location.removeprefix("file://"))).absolute()
     if not path.exists():
         raise SourceUnavailable(f"There is no file {path}.", "Check the path given to --source.")
     if not os.access(path, os.R_OK):
-        raise SourceUnavailable(f"{path} may not be read by this user.")
+        raise SourceUnavailable(f"This user may not read {path}.", "Check its permissions.")
     return path
 
 
@@ -154,7 +152,7 @@ def _size(path: Path) -> int:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file's name says that it is a zip archive."""
+    """Return whether a file has the suffix of a zip archive."""
     return path.suffix.lower() == ".zip"
 
 
@@ -171,12 +169,12 @@ def _verify(source: Source, sha256: str) -> None:
     if source.sha256 and source.sha256 != sha256:
         raise ChecksumMismatch(
             f"{source.public} has the SHA-256 {sha256}, not {source.sha256}.",
-            "The file is damaged or another one; check the address and the checksum.",
+            "Check the address and the checksum; the file is damaged, or it is another one.",
         )
 
 
 def _transfer(source: Source, path: Path) -> bool:
-    """Download into ``path`` what is missing of it; True when the file in the cache is still the server's."""
+    """Download ``path``, or the missing rest of it; return True if the cached file is still current."""
     kept, part = Validators.of(path), Path(f"{path}.part")
     if path.exists() and kept.sha256 and (kept.etag or kept.last_modified):
         answer = Validators()
@@ -185,18 +183,18 @@ def _transfer(source: Source, path: Path) -> bool:
     partial = Validators.of(part) if part.exists() else Validators()
     answer = Validators()
     with part.open("ab") as file:
-        begun = file.tell() if partial.etag or partial.last_modified else 0
-        file.truncate(begun)
-        file.seek(begun)
-        status = http.request(source, answer, into=file, begun=begun, known=partial, keep=part)
+        offset = file.tell() if partial.etag or partial.last_modified else 0
+        file.truncate(offset)
+        file.seek(offset)
+        status = http.request(source, answer, into=file, offset=offset, known=partial, keep=part)
     if status not in (200, 206):
         part.unlink(missing_ok=True)
-        raise SourceInterrupted(f"{source.public} answered {status} to a resumed download.", "It is begun anew.")
+        raise SourceInterrupted(f"{source.public} answered {status} to a resumed download.", "Try again.")
     if answer.bytes >= 0 and part.stat().st_size != answer.bytes:
         size = part.stat().st_size
         if size > answer.bytes:
             part.unlink()
-        raise SourceInterrupted(f"{source.public} sent {size:,} bytes and had said {answer.bytes:,}.")
+        raise SourceInterrupted(f"{source.public} announced {answer.bytes:,} bytes and sent {size:,}.")
     answer.sha256 = checksum(part)
     part.rename(path)
     answer.keep(path)

@@ -1,4 +1,4 @@
-"""The addresses of one file: the publisher's own first, then its mirrors, until one can be had."""
+"""The addresses of one file, tried until one works: the publisher's own first, then the mirrors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def of(files: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Return the mirrors of each file of `ingest.catalog.addresses`; nothing where no file has one."""
+    """Return the mirrors of each file in `ingest.catalog.addresses`; empty if no file has any."""
     found = tuple(tuple(mirrors) for _, *mirrors in files)
     return found if any(found) else ()
 
@@ -26,55 +26,55 @@ def of(files: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
 def candidates(
     source: Source, mirrors: Sequence[Sequence[str]], file_no: int, came_from: str | None = None
 ) -> list[Source]:
-    """Return where a file can be had, in the order to try.
+    """Return the addresses of a file, in the order to try them.
 
     Parameters
     ----------
     source : Source
-        Its own address, with its query.
+        The file's own address, including its query.
     mirrors : sequence of sequence of str
-        The mirrors of each file of a request, see `of`.
+        The mirrors of each file in a request, see `of`.
     file_no : int
-        Which of the files.
+        Index of the file in the request.
     came_from : str, optional
-        Public form of the address that the file was fetched from before: it is tried first.
+        Public form of the address that the file was fetched from before; it is tried first.
     """
     mine = mirrors[file_no] if mirrors else ()
     return sorted([source, *map(Source.parse, mine)], key=lambda one: one.public != came_from)
 
 
 def fetch_first(sources: Sequence[Source], downloads: Path, known_sha256: str | None = None) -> tuple[Source, Fetched]:
-    """Fetch a file from the first of its addresses that gives it.
+    """Fetch a file from the first of its addresses that serves it.
 
     Parameters
     ----------
     sources : sequence of Source
-        Where it may be had, in the order to try.
+        Addresses of the file, in the order to try them.
     downloads, known_sha256
         See `ingest.sources.cache.fetch`.
 
     Returns
     -------
     (Source, Fetched)
-        The address that it came from, and the file.
+        The address that it was fetched from, and the file.
 
     Raises
     ------
     SourceUnavailable
-        When none of them gives it (``SourceInterrupted``: one of them may later).
+        When no address serves it (``SourceInterrupted`` if a later attempt may succeed).
     ChecksumMismatch
-        When one gives another file than the catalog names: nothing is tried after it.
+        When the file at an address does not have the expected checksum; no further address is tried.
     """
     return _first(sources, lambda source: (source, cache.fetch(source, downloads, known_sha256)))
 
 
 def identity(sources: Sequence[Source]) -> str | None:
-    """Return what tells this version of a file from another, by the first of its addresses that answers.
+    """Return the identity of a file from the first of its addresses that answers; see `ingest.sources.cache.identity`.
 
     Raises
     ------
     SourceUnavailable
-        When none of them answers.
+        When no address answers.
     """
     return _first(sources, cache.identity)
 
@@ -87,7 +87,7 @@ def _first(sources: Sequence[Source], ask: Callable[[Source], T]) -> T:
         except SourceUnavailable as error:
             faults.append(error)
             if len(faults) < len(sources):
-                log.warning("%s The next address of the file is tried.", error.message)
+                log.warning("%s Trying the next address of the file.", error.message)
     if len(faults) == 1:
         raise faults[0]
     kind = SourceInterrupted if any(isinstance(fault, SourceInterrupted) for fault in faults) else SourceUnavailable

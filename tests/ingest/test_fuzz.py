@@ -76,7 +76,7 @@ def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
 def test_a_geojson_in_another_encoding_is_refused(whole: Path, tmp_path: Path, gadm: catalog.Dataset) -> None:
     content = (whole / "json" / "gadm41_AAA_0.json").read_bytes()
     (tmp_path / "gadm41_AAA_0.json").write_bytes(content.replace(b"Country", "Côté".encode("latin-1")))
-    with pytest.raises(FormatUnknown, match=r"not in UTF-8"):
+    with pytest.raises(FormatUnknown, match=r"is not UTF-8"):
         discover.layers(tmp_path, gadm, gadm.release())
 
 

@@ -154,7 +154,7 @@ def test_a_file_with_no_layer_of_the_dataset_is_refused(gadm: catalog.Dataset) -
 
 def test_a_folder_with_nothing_to_read_is_refused(tmp_path: Path, gadm: catalog.Dataset) -> None:
     (tmp_path / "readme.txt").touch()
-    with pytest.raises(FormatUnknown, match="holds no GeoPackage"):
+    with pytest.raises(FormatUnknown, match="contains no GeoPackage"):
         discover.layers(tmp_path, gadm, gadm.release())
 
 
@@ -224,7 +224,7 @@ def test_a_geopackage_that_counts_itself_wrongly_is_refused(tmp_path: Path) -> N
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
     with sqlite3.connect(path) as connection:
         connection.execute("update gpkg_ogr_contents set feature_count = 9 where table_name = 'ADM_1'")
-    with pytest.raises(CountMismatch, match="has 9 rows; it has 4"):
+    with pytest.raises(CountMismatch, match="states 9 rows for layer ADM_1, but contains 4"):
         discover.features(layers_of(path)[1])
 
 

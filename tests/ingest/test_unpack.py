@@ -107,7 +107,7 @@ def test_what_is_no_zip_by_name_is_left_where_it_is(tmp_path: Path) -> None:
 )
 def test_a_member_that_climbs_out_is_refused(tmp_path: Path, name: str) -> None:
     path = zip_of(tmp_path / "gadm.zip", {"good.gpkg": b"1", name: b"2"})
-    assert_refused(path, tmp_path, "climbs out")
+    assert_refused(path, tmp_path, "leads out of the archive")
 
 
 def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_member_that_is_shorter_than_the_archive_says_is_refused(tmp_path: Pat
         at = content.index(mark) + offset
         content[at : at + 4] = (len(BYTES) + 1).to_bytes(4, "little")
     path.write_bytes(content)
-    assert_refused(path, tmp_path, "is not as long as the archive says")
+    assert_refused(path, tmp_path, "does not have its stated length")
 
 
 def test_a_small_archive_may_hold_a_file_that_compresses_well(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_an_empty_file_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -
 
 
 def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
-    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.csv": b"1", "b/": b""}), tmp_path, "holds no GeoPackage")
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.csv": b"1", "b/": b""}), tmp_path, "contains no GeoPackage")
 
 
 @pytest.mark.parametrize(
