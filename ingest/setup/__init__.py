@@ -1,1 +1,1 @@
-"""Once before the first load: what a target needs, and who may do what in it."""
+"""Set up a target before the first load: check what it needs, and create roles and rights."""

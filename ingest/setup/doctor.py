@@ -1,4 +1,4 @@
-"""Check what a target needs before an hour is spent on finding out, and say how to get what is missing."""
+"""Check that a target has what a load needs, and say how to get what is missing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings, has_given_secret
 
 GIB = 1 << 30
-# An estimate for GADM 4.1's world: 1.4 GB of zip, 4.7 GB unpacked, as much again in staging and in the marts, and both
-# of these twice while a release replaces another.
+# An estimate for all of GADM 4.1: 1.4 GB of zip, 4.7 GB unpacked, as much again each in staging and in the marts, and
+# both of these twice while one release replaces another.
 WORLD_DISK_BYTES = 25 * GIB
 WORKER_MEMORY_BYTES = GIB
 WORKERS = 3
@@ -26,20 +26,20 @@ MIN_POSTGRES = 130000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked.
+    """The result of one check.
 
     Attributes
     ----------
     what : str
         What was checked.
     is_good : bool
-        Whether it is as it should be.
+        Whether the check passed.
     detail : str
         What was found.
     fix : str
-        What to do about it; empty where it is good.
+        What to do if the check failed.
     is_needed : bool
-        False where the project works without, only not at full size.
+        False if the project works without it, only not at full size.
     """
 
     what: str
@@ -57,12 +57,12 @@ def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check
     settings : Settings
         Of the target.
     try_duckdb : callable
-        Opens DuckDB as the embedded target does and returns its version; raises when that does not work.
+        Opens DuckDB as the embedded target does and returns its version; raises if that fails.
 
     Yields
     ------
     Check
-        One per check, in the order in which they are needed. A check that depends on a failed one is left out.
+        In the order in which they matter. A check that depends on a failed one is skipped.
     """
     version = ".".join(map(str, sys.version_info[:3]))
     yield Check(
@@ -80,12 +80,14 @@ def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check
 def _home(home: Path) -> Iterator[Check]:
     nearest = next(path for path in (home, *home.parents) if path.exists())
     writable = nearest.is_dir() and os.access(nearest, os.W_OK)
-    yield Check("WAREHOUSE_HOME can be written", writable, str(home), "Set WAREHOUSE_HOME to a folder of yours.")
+    yield Check(
+        "WAREHOUSE_HOME is writable", writable, str(home), "Set WAREHOUSE_HOME to a folder that you may write to."
+    )
     free = shutil.disk_usage(nearest).free
     yield Check(
-        "disk for the world download",
+        "disk space for the whole world",
         free >= WORLD_DISK_BYTES,
-        f"{free / GIB:.0f} GiB free, {WORLD_DISK_BYTES / GIB:.0f} GiB wanted",
+        f"{free / GIB:.0f} GiB free, {WORLD_DISK_BYTES / GIB:.0f} GiB recommended",
         "Set WAREHOUSE_HOME to a larger disk, or load countries with --country.",
         is_needed=False,
     )
@@ -97,7 +99,7 @@ def _memory() -> Check:
     return Check(
         f"memory for {WORKERS} workers",
         total >= wanted,
-        f"{total / GIB:.0f} GiB, {wanted / GIB:.0f} GiB wanted",
+        f"{total / GIB:.0f} GiB, {wanted / GIB:.0f} GiB recommended",
         "Run with --workers 1.",
         is_needed=False,
     )
@@ -107,9 +109,9 @@ def _duckdb(try_duckdb: Callable[[], str]) -> Check:
     what = "DuckDB with its spatial extension"
     try:
         return Check(what, True, try_duckdb())
-    except Exception as error:  # noqa: BLE001  whatever is wrong with an installation is to be shown
+    except Exception as error:  # noqa: BLE001  any fault of the installation is reported
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return Check(what, False, reason, "`make install` puts it in place from the package index.")
+        return Check(what, False, reason, "Run `make install`.")
 
 
 def _postgres(where: Postgres) -> Iterator[Check]:
@@ -141,20 +143,20 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check
         "PostGIS",
         installed is not None,
         str(installed or ("available, not created" if available else "not installed on the server")),
-        "As a superuser: python -m ingest init"
+        "Run as a superuser: python -m ingest init"
         if available
         else "Install PostGIS on the server (Debian: postgresql-15-postgis-3), then create the extension.",
     )
-    # The loader writes raw only; one user for everything may create schemas, and write those that are there.
+    # The loader may write to raw only. A single user for everything may create schemas, and write to existing ones.
     may_load = value(
         "select coalesce(bool_or(has_schema_privilege(oid, 'create')), "
         "has_database_privilege(current_database(), 'create')) from pg_namespace where nspname = 'raw'"
     )
     yield Check(
-        "right to write the schema raw",
+        "permission to write to the schema raw",
         bool(may_load),
         where.user,
-        "As a superuser or the database's owner: python -m ingest init. Then set PGUSER to the loader.",
+        "Run `python -m ingest init` as a superuser or as the database's owner, then set PGUSER to the loader.",
     )
 
 
@@ -174,26 +176,26 @@ def _redis(url: str) -> Iterator[Check]:
     yield Check(
         "INGEST_SECRET shared by all hosts",
         is_local or has_given_secret(),
-        "set" if has_given_secret() else "from WAREHOUSE_HOME/secret, which only this host knows",
-        "Set the same INGEST_SECRET wherever a command or a consumer runs.",
+        "set" if has_given_secret() else "from WAREHOUSE_HOME/secret, which only this host has",
+        "Set the same INGEST_SECRET on every host that runs a command or a consumer.",
     )
 
 
-def is_fit(findings: list[Check]) -> bool:
-    """Whether the project works with what was found."""
-    return all(finding.is_good for finding in findings if finding.is_needed)
+def is_fit(checks: list[Check]) -> bool:
+    """Return whether all required checks passed."""
+    return all(check.is_good for check in checks if check.is_needed)
 
 
-def require(findings: list[Check], report: Callable[[Check], None]) -> None:
-    """Report every finding; raise when something needed is missing.
+def require(checks: list[Check], report: Callable[[Check], None]) -> None:
+    """Report every check; raise if a required one failed.
 
     Raises
     ------
     IngestError
-        With the number of things to fix.
+        With the number of failed checks.
     """
-    for finding in findings:
-        report(finding)
-    if not is_fit(findings):
-        missing = sum(not finding.is_good and finding.is_needed for finding in findings)
-        raise IngestError(f"{missing} of {len(findings)} checks failed.", "Each says above what to do.")
+    for check in checks:
+        report(check)
+    if not is_fit(checks):
+        missing = sum(not check.is_good and check.is_needed for check in checks)
+        raise IngestError(f"{missing} of {len(checks)} checks failed.", "Each failed check above says what to do.")

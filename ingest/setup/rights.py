@@ -1,11 +1,11 @@
-"""Who may do what in PostgreSQL: three roles, five schemas, and nothing that needs a superuser afterwards.
+"""Roles and rights in PostgreSQL: three roles, five schemas, and no need for a superuser afterwards.
 
 The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
-reader reads ``marts`` and calls its functions. Tables come and go with every load and every build, so reading is
-granted by default privileges: what an owner makes from then on is readable at once.
+reader reads ``marts`` and calls its functions. Every load and every build replaces tables, so the right to read is
+granted through default privileges: new tables are readable at once.
 
-What is there is read from the catalogue first, and what is missing follows from it (`missing` is pure). So nothing that
-is right is touched, a second run has nothing to do, and anyone may look at the SQL before somebody runs it.
+`read` reads the current state from the catalogue, and `missing`, which is pure, derives the missing statements from it.
+So setup is idempotent, leaves alone what is right, and its SQL can be reviewed before it runs.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ RAW = "raw"
 MARTS = "marts"
 OF_TRANSFORMER = ("staging", "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
-MAX_NAME_BYTES = 63  # PostgreSQL cuts longer names off, and two roles could become one
+MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one
 KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
-PUBLIC = ""  # the grantee of what everybody may
+PUBLIC = ""  # the grantee that stands for everybody
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Roles:
     transformer : str
         Runs dbt.
     reader : str
-        Asks questions.
+        Queries the marts.
     """
 
     loader: str = "boundaries_loader"
@@ -51,11 +51,11 @@ class Roles:
         return iter(dataclasses.astuple(self))
 
     def owner(self, schema: str) -> str:
-        """Return who owns a schema and all that is in it."""
+        """Return the owner of a schema and everything in it."""
         return self.loader if schema == RAW else self.transformer
 
     def check(self) -> None:
-        """Make sure that the names are three, and names.
+        """Check that the names are valid and distinct.
 
         Raises
         ------
@@ -64,9 +64,9 @@ class Roles:
         """
         for name in self:
             if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
-                raise UsageError(f"{name!r} is no name for a role.", f"Give 1 to {MAX_NAME_BYTES} bytes.")
+                raise UsageError(f"{name!r} is not a valid role name.", f"Use 1 to {MAX_NAME_BYTES} bytes.")
         if len(set(self)) != len(tuple(self)):
-            raise UsageError("The three roles need three names.", "See --loader, --transformer and --reader.")
+            raise UsageError("The three roles need three different names.", "Set --loader, --transformer and --reader.")
 
 
 Grants = frozenset[tuple[str, str]]  # of (grantee, privilege)
@@ -74,7 +74,7 @@ Grants = frozenset[tuple[str, str]]  # of (grantee, privilege)
 
 @dataclass(frozen=True)
 class Role:
-    """A role that is there."""
+    """An existing role."""
 
     may_login: bool
     is_superuser: bool
@@ -82,7 +82,7 @@ class Role:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table or view that is there."""
+    """An existing table, view or sequence."""
 
     schema: str
     name: str
@@ -93,30 +93,30 @@ class Relation:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the database has now, as far as it matters here.
+    """The current state of the database, as far as rights depend on it.
 
     Attributes
     ----------
     user : str
-        Who is connected.
+        The connected user.
     is_superuser : bool
-        Whether that is a superuser.
+        Whether the user is a superuser.
     memberships : frozenset of str
         Roles whose rights the user has.
     has_postgis : bool
-        Whether the extension is there.
+        Whether the extension has been created.
     database : str
-        Its name.
+        Name of the database.
     database_grants : frozenset
-        Rights in the database.
+        Grants on the database.
     everyone_creates : bool
-        Whether everybody may create tables in the schema ``public``, as was the default before PostgreSQL 15.
+        Whether everybody may create tables in the schema ``public``, the default before PostgreSQL 15.
     roles : dict of str to Role
-        Those of the three that exist.
+        The existing ones of the three roles.
     schemas : dict of str to (str, frozenset)
-        Owner and grants of those of the five that exist.
+        Owner and grants of the existing ones of the five schemas.
     relations : tuple of Relation
-        All tables and views in them.
+        All tables, views and sequences in them.
     defaults : frozenset
         Default privileges on tables and functions, as (owner, schema, grantee, privilege).
     """
@@ -135,25 +135,25 @@ class Catalogue:
 
 
 def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[str], None]) -> None:
-    """Create what is missing of extension, roles, schemas and rights, in one transaction.
+    """Create the missing extension, roles, schemas and rights, in one transaction.
 
     Parameters
     ----------
     settings : Settings
-        Of the target. The embedded one has no roles: nothing is done.
+        Of the target. The embedded one has no roles, so nothing is done.
     roles : Roles
-        Their names.
+        Names of the three roles.
     dry_run : bool
-        Report the SQL and leave the database as it is.
+        Report the SQL without changing the database.
     report : callable
         Takes a line for the user.
 
     Raises
     ------
     UsageError
-        When the names cannot be used.
+        When a name is invalid, or is that of a superuser.
     PermissionMissing
-        When the user may not do one of the things that are missing.
+        When the user lacks the permission for one of the statements.
     TargetUnavailable
         When the server does not answer.
     """
@@ -179,24 +179,24 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionMissing(
             f"{where.place}: {_first_line(error)}. Nothing was changed.",
-            "Run it as a superuser, or have one run what `python -m ingest init --dry-run` prints.",
+            "Run it as a superuser, or ask one to run what `python -m ingest init --dry-run` prints.",
         ) from error
     except psycopg.Error as error:
         raise IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.") from error
     if found.everyone_creates:
-        report("Everybody may create tables in the schema public, the reader too, unless somebody runs")
+        report("Every role, including the reader, may create tables in the schema public. To prevent that, run")
         report("revoke create on schema public from public;")
     if not statements:
         report(f"{where.place}: all roles, schemas and rights are in place, nothing to do.")
     elif not dry_run:
-        _say_what_is_next(where, found, roles, report)
+        _report_next_steps(where, found, roles, report)
 
 
-def _say_what_is_next(where: Postgres, found: Catalogue, roles: Roles, report: Callable[[str], None]) -> None:
+def _report_next_steps(where: Postgres, found: Catalogue, roles: Roles, report: Callable[[str], None]) -> None:
     new = [name for name in roles if name not in found.roles]
     if new:
         report("")
-        report(f"The new roles have no password yet. In psql (connected to {where.dbname}), which asks for it twice:")
+        report(f"The new roles have no password yet. Set one for each in psql, connected to {where.dbname}:")
         for name in new:
             report(f"\\password {sql.Identifier(name).as_string()}")
         report("")
@@ -204,14 +204,14 @@ def _say_what_is_next(where: Postgres, found: Catalogue, roles: Roles, report: C
 
 
 def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
-    """Read from the catalogue what is there; any user may.
+    """Read the current state from the catalogue; every user may.
 
     Parameters
     ----------
     connection : psycopg.Connection
-        To the database in question.
+        Connection to the database.
     roles : Roles
-        Which roles are looked for.
+        The roles to look for.
 
     Returns
     -------
@@ -241,7 +241,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         f"{acl.format('nspacl')} where nspname = any(%s)",
         [schemas],
     ).fetchall()
-    # A sequence that belongs to a column follows its table.
+    # Sequences that belong to a column are left out: they follow their table.
     in_relations = connection.execute(
         f"select nspname::text, relname::text, relkind::text, pg_get_userbyid(relowner)::text, {grant} "  # type: ignore[arg-type]  # noqa: S608
         f"from pg_class c join pg_namespace n on n.oid = relnamespace {acl.format('relacl')} "
@@ -278,28 +278,28 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
 
 
 def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
-    """Yield the statements that bring the database from what it has to what it needs.
+    """Yield the statements that bring the database to the required state.
 
     Parameters
     ----------
     found : Catalogue
-        What it has.
+        The current state.
     roles : Roles
         Names of the three roles.
 
     Yields
     ------
     psycopg.sql.Composed
-        In the order in which they must run; none where nothing is missing.
+        In the order in which they must run; none if nothing is missing.
 
     Raises
     ------
     UsageError
-        When one of the roles is a superuser: no right binds it.
+        When one of the roles is a superuser, whom no restriction binds.
     """
     for name in roles:
         if name in found.roles and found.roles[name].is_superuser:
-            raise UsageError(f"{name} is a superuser: no right binds it.", "Give another name.")
+            raise UsageError(f"{name} is a superuser, whom no restriction binds.", "Choose another role.")
     if not found.has_postgis:
         yield sql.SQL("create extension {}").format(sql.Identifier("postgis"))
     for name in roles:
@@ -312,7 +312,7 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
                 sql.Identifier(found.database), sql.Identifier(name)
             )
     inside = [*_ownership(found, roles), *_reading(found, roles)]
-    # Who is no superuser must be a member of a role to give it something, or to give away what it has.
+    # Without superuser rights, a user must be a member of a role to make it an owner or to grant rights that it owns.
     lent = [
         name
         for name in (roles.loader, roles.transformer)
@@ -360,7 +360,7 @@ def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
                 "alter default privileges for role {owner} in schema {schema} grant select on tables to {grantee}"
             ).format(**names)
         if schema == MARTS and (owner, schema, grantee, "EXECUTE") not in found.defaults:
-            # Everybody may call a new function, unless a database has taken that away.
+            # By default everybody may call a new function, but a database may have revoked that.
             yield sql.SQL("grant execute on all functions in schema {schema} to {grantee}").format(**names)
             yield sql.SQL(
                 "alter default privileges for role {owner} in schema {schema} grant execute on functions to {grantee}"

@@ -18,7 +18,7 @@ OnLoaded = Callable[[int], sa.Update]
 
 @dataclass(frozen=True)
 class Staging:
-    """The staging tables of one run: whose they are, and what they hold."""
+    """Identifies the staging tables of one run."""
 
     run_id: str
     dataset: str
@@ -26,34 +26,34 @@ class Staging:
 
     @classmethod
     def of(cls, run: Run) -> Staging:
-        """Return those of a run of the ledger."""
+        """Return the staging tables of a run in the ledger."""
         return cls(run.run_id, run.dataset, run.release)
 
 
 class Sink(Protocol):
-    """Where rows go."""
+    """A store that rows are loaded into."""
 
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
-        """Put an empty table under every stable name that has none yet, so that dbt can read them all."""
+        """Create an empty table for every stable name that has none yet, so that dbt can read all of them."""
         ...
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Create the staging tables of a run; those that are there already stay."""
+        """Create the staging tables of a run; existing ones are kept."""
         ...
 
     def write(
         self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
     ) -> int:
-        """Load a slice, all of it or nothing, and note it in the ledger in the same transaction.
+        """Load a slice atomically, and record it in the ledger in the same transaction.
 
         Parameters
         ----------
         staging, slice_no, table
-            Which slice, and where it goes.
+            The slice, and the table that it is loaded into.
         batches : pyarrow.RecordBatchReader
-            What an engine gave; read once, a batch at a time.
+            From an engine; read once, batch by batch.
         on_loaded : callable
-            Given the number of rows loaded, returns the ledger's statement; raises to refuse.
+            Takes the number of rows loaded and returns the ledger's statement; raises to reject the slice.
 
         Returns
         -------
@@ -63,23 +63,23 @@ class Sink(Protocol):
         Raises
         ------
         SliceTaken
-            When the ledger says that another worker holds the slice: nothing was loaded.
+            When another worker has taken the slice over, according to the ledger. Nothing was loaded.
         """
         ...
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
-        """Return the rows that a run's staging table holds, within the ledger's transaction if one is given.
+        """Return the number of rows in a run's staging table, or 0 if it does not exist.
 
-        0 when the table is gone.
+        They are counted within the ledger's transaction if one is given.
         """
         ...
 
     def clear(self, staging: Staging, table: Table) -> None:
-        """Empty a run's staging table, that its slices may be loaded again."""
+        """Empty a run's staging table, so that its slices can be loaded again."""
         ...
 
     def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Prepare a loaded run for its readers, before it is published."""
+        """Prepare a loaded run for reading, before it is published."""
         ...
 
     def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
@@ -87,7 +87,7 @@ class Sink(Protocol):
         ...
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Remove the staging tables of a run that nobody reads."""
+        """Drop the staging tables of a run that is no longer read."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Staging tables as GeoParquet files in a lake: one file per slice, read in place by DuckDB.
 
-``raw/<dataset>/runs/<run>/<table>/slice-0000.parquet``; ``raw/<dataset>/current`` is a symbolic link to the run that
-readers see: replacing it is one atomic step. The ledger stands beside it as Parquet, for dbt.
+A slice is ``raw/<dataset>/runs/<run>/<table>/slice-0000.parquet``. ``raw/<dataset>/current`` is a symbolic link to the
+published run; replacing the link is atomic. ``raw/ledger`` holds a copy of the ledger as Parquet, for dbt.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ GEO = {
     "primary_column": "geom",
     "columns": {"geom": {"encoding": "WKB", "geometry_types": ["MultiPolygon"]}},
 }
-ARROW = {str: pa.string(), int: pa.int64(), datetime: pa.timestamp("us", tz="UTC")}  # of the ledger's columns
+ARROW = {str: pa.string(), int: pa.int64(), datetime: pa.timestamp("us", tz="UTC")}  # types of the ledger's columns
 
 
 class GeoParquetSink:
-    """Files of a run, and one link that says which run is read."""
+    """The files of each run, and one link per dataset to the published run."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
-        """Link an empty run where none is linked yet, and copy the ledger for dbt; see `ingest.sinks.Sink`."""
-        nothing = Staging(run_id="empty", dataset=dataset, release="")
+        """Publish an empty run if none is published yet, and copy the ledger for dbt; see `ingest.sinks.Sink`."""
+        empty = Staging(run_id="empty", dataset=dataset, release="")
         if not self._link(dataset).exists():
-            self.prepare(nothing, tables)
-            self._point(nothing)
+            self.prepare(empty, tables)
+            self._point(empty)
         with Ledger(self._settings).transaction() as connection:
             self._export(connection)
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Make the folders of a run, each with a file without rows that states the columns; see `ingest.sinks.Sink`."""
+        """Create the folders of a run, each with an empty file that has the columns; see `ingest.sinks.Sink`."""
         for table in tables:
             folder = self._folder(staging, table)
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,11 +61,11 @@ class GeoParquetSink:
     def write(
         self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
     ) -> int:
-        """Write the file of a slice and note it in the ledger; see `ingest.sinks.Sink`."""
+        """Write the file of a slice and record it in the ledger; see `ingest.sinks.Sink`."""
         wanted = _file_schema(table)
         rows = 0
         path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
-        with _told_when_full(path.parent), _draft_of(path) as draft:
+        with _reporting_full_disk(path.parent), _temporary_beside(path) as draft:
             with _writer(draft, wanted) as writer:
                 for group in _gathered(batches):
                     constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
@@ -74,20 +74,20 @@ class GeoParquetSink:
             with Ledger(self._settings).transaction() as connection:
                 if connection.execute(on_loaded(rows)).first() is None:
                     raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
-                draft.replace(path)  # before the ledger's commit: a slice that is noted as loaded has its file
+                draft.replace(path)  # before the commit: every slice recorded as loaded has its file
         return rows
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
-        """Return the rows of a run's files; see `ingest.sinks.Sink`."""
+        """Return the number of rows in a run's files; see `ingest.sinks.Sink`."""
         return sum(pq.read_metadata(file).num_rows for file in self._folder(staging, table).glob("*.parquet"))
 
     def clear(self, staging: Staging, table: Table) -> None:
-        """Remove the files of a staging table's slices; see `ingest.sinks.Sink`."""
+        """Remove the slices of a staging table; see `ingest.sinks.Sink`."""
         for file in self._folder(staging, table).glob("slice-*.parquet"):
             file.unlink()
 
     def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Do nothing: files are ready as they are."""
+        """Do nothing: the files are ready to be read."""
 
     def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
         """Replace the link, within the ledger's transaction; see `ingest.sinks.Sink`."""
@@ -112,7 +112,7 @@ class GeoParquetSink:
             draft.symlink_to(Path("runs") / staging.run_id, target_is_directory=True)
 
     def _export(self, connection: sa.Connection) -> None:
-        """Write the ledger as dbt reads it."""
+        """Write the copy of the ledger that dbt reads."""
         folder = self._settings.lake / "ledger"
         folder.mkdir(parents=True, exist_ok=True)
         for name, types, rows in Ledger.public_tables(connection):
@@ -122,32 +122,32 @@ class GeoParquetSink:
 
 
 @contextmanager
-def _told_when_full(folder: Path) -> Iterator[None]:
-    """Tell a full disk from any other failure to write below a folder."""
+def _reporting_full_disk(folder: Path) -> Iterator[None]:
+    """Raise `DiskFull` when a write below a folder fails for lack of space."""
     try:
         yield
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         raise DiskFull(
-            f"The disk of {folder} is full.",
-            "Free some space, or set WAREHOUSE_HOME to another disk; then start again.",
+            f"The disk that holds {folder} is full.",
+            "Free some space, or set WAREHOUSE_HOME to another disk; then start the run again.",
         ) from error
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a name to write to; what is there at the end takes the place of ``path`` in one step, or nothing does."""
-    with _draft_of(path) as draft:
+    """Yield a temporary path; it atomically replaces ``path`` on success, and is removed on failure."""
+    with _temporary_beside(path) as draft:
         yield draft
         draft.replace(path)
 
 
 @contextmanager
-def _draft_of(path: Path) -> Iterator[Path]:
-    """Yield a name beside ``path`` that is free, and is free again at the end."""
+def _temporary_beside(path: Path) -> Iterator[Path]:
+    """Yield an unused path next to ``path``; a file that is left there is removed at the end."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)  # left by a process of the same number that was killed
+    draft.unlink(missing_ok=True)  # left by a killed process that had the same id
     try:
         yield draft
     finally:
@@ -161,7 +161,7 @@ def _file_schema(table: Table) -> pa.Schema:
 
 
 def _writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
-    """Open a Parquet file that holds geometry: no dictionary and no smallest and largest value is sought of it."""
+    """Open a Parquet file for writing, without dictionary and statistics for the geometry."""
     others = [name for name in wanted.names if name != "geom"]
     return pq.ParquetWriter(
         path, wanted, compression="zstd", compression_level=1, use_dictionary=others, write_statistics=others
@@ -169,7 +169,7 @@ def _writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
 
 
 def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Gather batches to row groups of a fair size: small ones make Parquet slow to read, large ones fill memory."""
+    """Merge batches into row groups of moderate size: small ones are slow to read, large ones take memory."""
     kept: list[pa.RecordBatch] = []
     for batch in batches:
         if kept and sum(item.nbytes for item in [*kept, batch]) > ROW_GROUP_BYTES:

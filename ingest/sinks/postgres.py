@@ -19,7 +19,7 @@ from ingest.errors import DiskFull, IngestError, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
 from ingest.sinks import OnLoaded, Staging
 
-SCHEMA = "raw"
+RAW = "raw"
 DISK_FULL = "53100"
 EMPTY = "empty"
 TYPES = {pa.string(): "text", pa.int64(): "bigint", pa.float64(): "double precision", pa.bool_(): "boolean"}
@@ -34,12 +34,12 @@ class PostgresSink:
         self._where = where
 
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
-        """Put an empty table under every stable name that has none; see `ingest.sinks.Sink`."""
+        """Create an empty table for every stable name that has none; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
             self._require_postgis(connection)
             connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
             for table in tables:
-                known = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{table.name}"']).fetchone()
+                known = connection.execute("select to_regclass(%s)", [f'{RAW}."{table.name}"']).fetchone()
                 if known is None or known[0] is None:
                     connection.execute(_create(EMPTY, table, unlogged=False))
                     connection.execute(_view(EMPTY, None, None, table))
@@ -47,8 +47,8 @@ class PostgresSink:
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
         """Create the staging tables of a run; see `ingest.sinks.Sink`.
 
-        Unlogged: a crash of the server empties them, and the next `dbt build` then stops at its sources. Geometry is
-        stored uncompressed: pglz would take twice the time and gain little on coordinates.
+        They are unlogged: a crash of the server empties them, and the next `dbt build` then fails at its sources.
+        Geometry is stored uncompressed: pglz would take twice the time and save little on coordinates.
         """
         with self._connect() as connection:
             self._require_postgis(connection)
@@ -62,13 +62,11 @@ class PostgresSink:
     def write(
         self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
     ) -> int:
-        """Load a slice in one transaction with its line in the ledger; see `ingest.sinks.Sink`."""
+        """Load a slice and record it in the ledger, in one transaction; see `ingest.sinks.Sink`."""
         try:
             with _session(self._where.uri()) as connection, closing(connection.cursor()) as cursor:
-                rows = cursor.adbc_ingest(
-                    _run_table(staging.run_id, table), batches, mode="append", db_schema_name=SCHEMA
-                )
-                cursor.execute(_literal(on_loaded(rows)))
+                rows = cursor.adbc_ingest(_run_table(staging.run_id, table), batches, mode="append", db_schema_name=RAW)
+                cursor.execute(_with_values(on_loaded(rows)))
                 if cursor.fetchone() is None:
                     connection.rollback()
                     raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
@@ -78,14 +76,14 @@ class PostgresSink:
             raise _database_error(self._where, error.sqlstate, str(error)) from error
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
-        """Return the rows of a staging table; see `ingest.sinks.Sink`."""
+        """Return the number of rows in a staging table; see `ingest.sinks.Sink`."""
         if connection is not None:
             return self._count(connection.connection.dbapi_connection, staging, table)
         with self._connect() as own:
             return self._count(own, staging, table)
 
     def _count(self, connection: Any, staging: Staging, table: Table) -> int:
-        known = connection.execute("select to_regclass(%s)", [f'{SCHEMA}."{_run_table(staging.run_id, table)}"'])
+        known = connection.execute("select to_regclass(%s)", [f'{RAW}."{_run_table(staging.run_id, table)}"'])
         if known.fetchone()[0] is None:
             return 0
         counted = connection.execute(sql.SQL("select count(*) from {}").format(_name(staging.run_id, table)))
@@ -97,7 +95,7 @@ class PostgresSink:
             connection.execute(sql.SQL("truncate {}").format(_name(staging.run_id, table)))
 
     def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Gather statistics; see `ingest.sinks.Sink`."""
+        """Analyze the staging tables; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
             for table in tables:
                 connection.execute(sql.SQL("analyze {}").format(_name(staging.run_id, table)))
@@ -108,9 +106,9 @@ class PostgresSink:
         driver: Any = connection.connection.dbapi_connection
         for table in tables:
             if _shown_columns(connection, table) not in ([], [name for name, _ in _view_columns(table)]):
-                # The shape of the raw table has changed: a view cannot follow, and dbt makes those on top of it anew.
-                gone = sql.SQL("drop view {} cascade").format(sql.Identifier(SCHEMA, table.name))
-                connection.exec_driver_sql(gone.as_string(driver))
+                # The columns have changed, which `create or replace` rejects. dbt rebuilds the views on top.
+                statement = sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
+                connection.exec_driver_sql(statement.as_string(driver))
             connection.exec_driver_sql(
                 _view(staging.run_id, staging.run_id, staging.release, table).as_string(driver).replace("%", "%%")
             )
@@ -124,7 +122,7 @@ class PostgresSink:
     def _require_postgis(self, connection: psycopg.Connection) -> None:
         if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
             raise TargetUnavailable(
-                f"{self._where.place} has no PostGIS.", "As a superuser, once: python -m ingest init"
+                f"{self._where.place} has no PostGIS.", "Run once as a superuser: python -m ingest init"
             )
 
     @contextmanager
@@ -141,12 +139,12 @@ _sessions: dict[str, Any] = {}  # ADBC connections of this process, by address
 
 @contextmanager
 def _session(uri: str) -> Iterator[Any]:
-    """Yield this process's session of a server; it is kept for the next slice unless something goes wrong in it.
+    """Yield this process's session on a server; it is kept for the next slice unless an error occurs.
 
-    A new one would have to find every page of the server's shared memory anew: with 4 GB of it that costs the server
-    as much as the rows of a slice do.
+    A new session has to map every page of the server's shared memory again. With 4 GB of it, that costs the server as
+    much as the rows of a slice.
     """
-    import adbc_driver_postgresql.dbapi as adbc  # a quarter of a second, in the workers only
+    import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, so only workers import it
 
     connection = _sessions.pop(uri, None)
     if connection is not None and not _is_usable(connection):
@@ -177,9 +175,9 @@ def _is_usable(connection: Any) -> bool:
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
     text = f"{where.place}: {message.strip().splitlines()[0]}"
     if sqlstate == DISK_FULL:
-        return DiskFull(text, "Free some space on the disk of the server, then start the run again.")
+        return DiskFull(text, "Free some space on the server's disk, then start the run again.")
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
-        return TargetUnavailable(text, "Is the server running, and may this user log in?")
+        return TargetUnavailable(text, "Check that the server is running, and that this user may log in.")
     return IngestError(text, f"SQLSTATE {sqlstate}.")
 
 
@@ -188,7 +186,7 @@ def _run_table(run_id: str, table: Table) -> str:
 
 
 def _name(run_id: str, table: Table) -> sql.Identifier:
-    return sql.Identifier(SCHEMA, _run_table(run_id, table))
+    return sql.Identifier(RAW, _run_table(run_id, table))
 
 
 def _columns(table: Table) -> list[tuple[str, str]]:
@@ -202,12 +200,12 @@ def _view_columns(table: Table) -> list[tuple[str, str]]:
 
 
 def _shown_columns(connection: sa.Connection, table: Table) -> list[str]:
-    """Return the columns that a stable name has now, in order; none when it is not there."""
+    """Return the current columns of a published view, in order; empty if it does not exist."""
     query = sa.text(
         "select column_name from information_schema.columns where table_schema = :schema and table_name = :name "
         "order by ordinal_position"
     )
-    return list(connection.execute(query, {"schema": SCHEMA, "name": table.name}).scalars())
+    return list(connection.execute(query, {"schema": RAW, "name": table.name}).scalars())
 
 
 def _create(run_id: str, table: Table, *, unlogged: bool) -> sql.Composed:
@@ -219,7 +217,7 @@ def _create(run_id: str, table: Table, *, unlogged: bool) -> sql.Composed:
 
 def _view(run_id: str, shown_run: str | None, release: str | None, table: Table) -> sql.Composed:
     return sql.SQL("create or replace view {} as select {}::text as run_id, {}::text as release, {} from {}").format(
-        sql.Identifier(SCHEMA, table.name),
+        sql.Identifier(RAW, table.name),
         sql.Literal(shown_run),
         sql.Literal(release),
         sql.SQL(", ").join(sql.Identifier(name) for name, _ in _columns(table)),
@@ -227,6 +225,6 @@ def _view(run_id: str, shown_run: str | None, release: str | None, table: Table)
     )
 
 
-def _literal(statement: sa.Update) -> str:
-    """Return a ledger statement as text: ADBC's parameters are Arrow streams, too much for one line."""
+def _with_values(statement: sa.Update) -> str:
+    """Return a ledger statement with its values as literals: ADBC takes parameters only as Arrow streams."""
     return str(statement.compile(dialect=DIALECT, compile_kwargs={"literal_binds": True}))

@@ -57,7 +57,7 @@ def test_a_disk_and_memory_too_small_for_the_world_are_said_and_stop_nobody(
     monkeypatch.setattr(doctor, "WORKER_MEMORY_BYTES", 1 << 60)
     checks = examined(settings)
     small = [check for check in checks.values() if not check.is_good]
-    assert {check.what.partition(" for")[0] for check in small} == {"disk", "memory"}
+    assert {check.what.partition(" for")[0] for check in small} == {"disk space", "memory"}
     assert all(check.fix for check in small)
     assert doctor.is_fit(list(checks.values()))
 
@@ -66,7 +66,7 @@ def test_a_home_that_cannot_be_written_is_a_fault(settings: Settings, tmp_path: 
     file = tmp_path / "a-file"
     file.touch()
     checks = examined(replace(settings, home=file / "home"))
-    assert not checks["WAREHOUSE_HOME can be written"].is_good
+    assert not checks["WAREHOUSE_HOME is writable"].is_good
 
 
 @pytest.mark.parametrize(
