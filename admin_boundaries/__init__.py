@@ -1,1 +1,1 @@
-"""Published boundaries, in use: ask the marts where a point or a name is, write them into files, draw them."""
+"""Use the published boundaries: look up points and names, export marts to files, draw maps."""

@@ -1,4 +1,4 @@
-"""dbt-duckdb plugin: what the models need of DuckDB that it does not have by itself.
+"""dbt-duckdb plugin: the spatial extension, and a function that the models need.
 
 ``profiles/profiles.yml`` names this module; dbt-duckdb calls :meth:`Plugin.configure_connection` once per DuckDB
 instance.
@@ -14,24 +14,24 @@ from duckdb import DuckDBPyConnection
 
 from admin_boundaries.duckdb_spatial import load_spatial
 
-LAST_PIECE = 2**60  # a heap of vertices on one spot, which no halving takes apart, ends here
+LAST_PIECE = 2**60  # ends the halving where more vertices coincide than a piece may have
 
 
 def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
-    """Cut a polygon into pieces of at most so many vertices, as ``macros/spatial/pieces_of.sql`` does on PostGIS.
+    """Cut a polygon into pieces of few vertices, as ``macros/spatial/pieces_of.sql`` does on PostGIS.
 
     Parameters
     ----------
     wkb : bytes
         The polygon, as WKB.
     max_vertices : int
-        The most vertices that a piece may have.
+        Maximum number of vertices in a piece.
 
     Returns
     -------
     list of dict
-        ``piece_number`` (1 for a polygon that was small enough; piece n was halved into 2n and 2n + 1) and ``geom``,
-        WKB of a Polygon or MultiPolygon. No piece is empty.
+        ``piece_number`` (1 for a polygon that was not cut; piece n is halved into 2n and 2n + 1) and ``geom``, WKB of a
+        Polygon or MultiPolygon. No piece is empty.
     """
     found, left = [], [(1, shapely.from_wkb(wkb))]
     while left:
@@ -53,15 +53,15 @@ def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
 
 
 class Plugin(BasePlugin):
-    """Load the packaged spatial extension, and register :func:`cut_polygon`."""
+    """Loads the packaged spatial extension and registers :func:`cut_polygon`."""
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load what is needed, and keep times in UTC, so that a build does not depend on where it runs.
+        """Load the extension and register the function.
 
         Parameters
         ----------
         conn : DuckDBPyConnection
-            The fresh connection; cursors made from it share what is loaded here.
+            The new connection; its cursors share what is loaded here.
         """
         load_spatial(conn)
         conn.create_function(

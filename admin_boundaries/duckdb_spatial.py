@@ -1,4 +1,4 @@
-"""DuckDB's spatial extension from the package index, loaded without network.
+"""DuckDB's spatial extension, loaded from an installed package, without network access.
 
 The extension binary comes from the PyPI package ``duckdb-extension-spatial``, whose version must equal that of
 ``duckdb``.
@@ -11,19 +11,19 @@ from duckdb_extensions import import_extension
 
 
 def load_spatial(connection: duckdb.DuckDBPyConnection) -> None:
-    """Put the packaged spatial extension in place, once per machine, and load it.
+    """Install the packaged spatial extension, once per machine, and load it.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
-        Where it is loaded; cursors made from it share it.
+        The connection to load it into; its cursors share the extension.
     """
     import_extension("spatial", con=connection)
     connection.load_extension("spatial")
 
 
 def version() -> str:
-    """Return DuckDB's version, after making sure that it works with the spatial extension.
+    """Return DuckDB's version, after checking that it works with the spatial extension.
 
     Raises
     ------

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from admin_boundaries.locate import Floats, Row
 
-VECTOR_ROWS = 2048  # DuckDB never reads fewer at once
+VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def connected(path: Path) -> Iterator[DuckdbWarehouse]:
         raise MartsMissing(f"{path} lacks some of the marts: {first_line(error)}.", NOT_BUILT) from error
     except duckdb.IOException as error:
         raise TargetUnavailable(
-            f"{path} cannot be read: {first_line(error)}.", "Nobody can read it while dbt builds: try again afterwards."
+            f"{path} cannot be read: {first_line(error)}.", "Wait for `dbt build` to finish: it locks the file."
         ) from error
 
 
@@ -48,13 +48,13 @@ class DuckdbWarehouse:
         self._connection = connection
 
     def locate(self, lon: float, lat: float) -> Row:
-        """Answer for one point."""
+        """Look up one point."""
         row: Row | None = self._connection.execute("select * from marts.locate(?, ?)", [lon, lat]).fetchone()
-        assert row is not None  # noqa: S101  the function answers with a row for every point
+        assert row is not None  # noqa: S101  the function returns a row for every point
         return row
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
-        """Answer for many points: the function reads them from a table that is registered for it."""
+        """Look up many points; the function reads them from a registered table."""
         import numpy as np
         import pyarrow
 
@@ -64,7 +64,7 @@ class DuckdbWarehouse:
         return self._connection.execute(query).fetchall()
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or its beginning."""
+        """Find units by name or prefix."""
         query = FIND.format(name="?", begins="starts_with(names.folded_name, wanted.folded_name)", limit="?")
         return [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
 
@@ -75,7 +75,7 @@ class DuckdbWarehouse:
     def reader(
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
     ) -> pa.RecordBatchReader:
-        """Read vector by vector, each once, in the order of the table: a sort would hold every geometry in memory."""
-        query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  no value stands in it
+        """Stream rows in the order of the table: a sort would hold every geometry in memory."""
+        query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  it contains no value
         order = "" if mart.has_geometry else f" order by {quoted(mart.key)}"
         return self._connection.cursor().execute(query + order, list(parameters)).to_arrow_reader(VECTOR_ROWS)

@@ -1,6 +1,6 @@
-"""Write marts into files that other programs open: GeoParquet, GeoPackage, FlatGeobuf.
+"""Export marts to files that other programs open: GeoParquet, GeoPackage, FlatGeobuf.
 
-Rows stream from the warehouse into the file, batch by batch. A file appears under its name when it is whole.
+Rows stream from the warehouse into the file, batch by batch. A file appears under its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class ExportFailed(IngestError):
 
 @dataclass(frozen=True)
 class Selection:
-    """What is written of a mart.
+    """The rows of a mart to export.
 
     Attributes
     ----------
     mart : Mart
-        Which one.
+        The mart.
     where : str
-        Condition, in SQL.
+        SQL condition; ``?`` stands for a parameter.
     parameters : tuple
-        Its values.
+        Values of the parameters.
     geometry_type : str or None
-        As GDAL names it; None where the mart has no shapes.
+        GDAL's name of it; None if the mart has no geometry.
     """
 
     mart: Mart
@@ -66,45 +66,47 @@ def export(
     overwrite: bool,
     report: Callable[[str], None],
 ) -> None:
-    """Write marts, or what they hold of some countries, into a file.
+    """Write marts, or their rows of some countries, to a file.
 
     Parameters
     ----------
     settings : Settings
         Of the target.
     names : sequence of str
-        Marts; all levels when empty.
+        Marts; all levels if empty.
     countries : sequence of str
-        Keys of level 0; everything when empty.
+        Keys of level 0; everything if empty.
     output : Path
-        Its suffix says the format: ``.parquet``, ``.gpkg`` (the only one that holds several marts) or ``.fgb``.
+        The suffix determines the format: ``.parquet``, ``.gpkg`` (the only one for several marts) or ``.fgb``.
     overwrite : bool
-        Replace a file that is there.
+        Replace an existing file.
     report : callable
-        Is given a line for each mart that was written.
+        Called with a line of text for each mart and for the file.
 
     Raises
     ------
     UsageError
-        When the request makes no sense: an unknown mart, country or format, or a file that is there.
+        When a mart, country or format is unknown or does not fit, or the file exists.
     ExportFailed
         When the file cannot be written.
     """
     suffix = output.suffix.lower()
     if suffix not in FORMATS:
-        raise UsageError(f"{output.name} names no format by its suffix.", f"Known: {', '.join(FORMATS)}.")
+        raise UsageError(f"The suffix of {output.name} is not a known format.", f"Known: {', '.join(FORMATS)}.")
     if output.exists() and not overwrite:
-        raise UsageError(f"{output} is there already.", "--overwrite replaces it.")
+        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
     if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}.", "Make it first.")
+        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
     with open_warehouse(settings) as warehouse:
         known = marts(warehouse)
         chosen = [named(known, name) for name in (names or LEVELS)]
         if len(chosen) > 1 and suffix != ".gpkg":
-            raise UsageError(f"{FORMATS[suffix]} holds one mart, not {len(chosen)}.", "Name one, or write a .gpkg.")
+            raise UsageError(
+                f"A {FORMATS[suffix]} file holds one mart, not {len(chosen)}.", "Name one, or write a .gpkg."
+            )
         _check_countries(warehouse, countries)
         selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
-        with _draft_of(output) as draft:
+        with _replacing(output) as draft:
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(warehouse, selection, draft)
@@ -128,48 +130,49 @@ def _check_count(warehouse: Warehouse, selection: Selection, rows: int) -> None:
     ((held,),) = warehouse.rows(query, selection.parameters)
     if rows != held:
         raise CountMismatch(
-            f"{selection.mart.name} has {held:,} rows, {rows:,} were written.", "Was it built meanwhile? Try again."
+            f"{selection.mart.name} has {held:,} rows, but {rows:,} were written.",
+            "Try again; dbt may have rebuilt it meanwhile.",
         )
 
 
 def _select(warehouse: Warehouse, mart: Mart, countries: Sequence[str], suffix: str) -> Selection:
     if not mart.has_geometry and suffix == ".fgb":
-        raise UsageError(f"{mart.name} has no shapes, and FlatGeobuf holds nothing else.", "Write a .parquet or .gpkg.")
+        raise UsageError(f"{mart.name} has no geometry, which FlatGeobuf requires.", "Write a .parquet or .gpkg.")
     where, parameters = "true", tuple(countries)
     if countries:
         if mart.country is None:
-            raise UsageError(f"{mart.name} does not say which country a row belongs to.", "Leave --country out.")
+            raise UsageError(f"{mart.name} does not say which country a row belongs to.", "Omit --country.")
         where = f"{quoted(mart.country)} in ({', '.join('?' * len(countries))})"
     return Selection(mart, where, parameters, _geometry_type(warehouse, mart) if mart.has_geometry else None)
 
 
 def _geometry_type(warehouse: Warehouse, mart: Mart) -> str:
-    """Return what all shapes of a mart are, as GDAL names it; ``Unknown`` where they differ.
+    """Return GDAL's name for the geometry type of a mart; ``Unknown`` if its rows differ.
 
-    They are looked at batch by batch, as they are written afterwards.
+    The rows are read batch by batch, as they are for the export itself.
     """
-    kinds = warehouse.reader(mart, [f"ST_GeometryType({GEOMETRY}) as kind"], f"{GEOMETRY} is not null")
-    unlike = {str(kind) for batch in kinds for kind in pc.unique(batch.column(0).cast(pa.string())).to_pylist()}
-    found = {kind.upper().removeprefix("ST_") for kind in unlike}
+    batches = warehouse.reader(mart, [f"ST_GeometryType({GEOMETRY}) as kind"], f"{GEOMETRY} is not null")
+    kinds = {str(kind) for batch in batches for kind in pc.unique(batch.column(0).cast(pa.string())).to_pylist()}
+    found = {kind.upper().removeprefix("ST_") for kind in kinds}
     if found <= {"MULTIPOLYGON"}:
         return "MultiPolygon"
     return "Polygon" if found == {"POLYGON"} else "Unknown"
 
 
-def _write_ogr(suffix: str, is_further: bool, warehouse: Warehouse, selection: Selection, draft: Path) -> int:
-    """Write a mart as a layer by GDAL; ``is_further`` adds it to a file that has others."""
+def _write_ogr(suffix: str, is_appended: bool, warehouse: Warehouse, selection: Selection, draft: Path) -> int:
+    """Write a mart as a layer with GDAL; ``is_appended`` adds it to a file that has others."""
     rows, faults = _Counter(), list[Exception]()
     shapes: dict[str, Any] = {}
     if selection.geometry_type:
         shapes = {"geometry_name": GEOMETRY, "geometry_type": selection.geometry_type, "crs": CRS}
-    _register_drivers()  # an engine in this process may have taken all but those that it reads out
+    _register_drivers()  # an engine in this process may have removed the drivers for writing
     try:
         pyogrio.write_arrow(
-            _watched(_reader(warehouse, selection), rows, faults),
+            _counted(_reader(warehouse, selection), rows, faults),
             draft,
             layer=selection.mart.name,
             driver={".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[suffix],
-            append=is_further,
+            append=is_appended,
             layer_options={"GEOMETRY_NAME": GEOMETRY} if suffix == ".gpkg" and shapes else None,
             **shapes,
         )
@@ -179,11 +182,11 @@ def _write_ogr(suffix: str, is_further: bool, warehouse: Warehouse, selection: S
 
 
 def _write_parquet(warehouse: Warehouse, selection: Selection, draft: Path) -> int:
-    """Write a mart as Parquet, its shapes described as GeoParquet 1.1 asks for."""
+    """Write a mart as Parquet, with the metadata of GeoParquet 1.1 if it has a geometry."""
     rows, faults = _Counter(), list[Exception]()
     try:
         with (
-            _watched(_reader(warehouse, selection), rows, faults) as reader,
+            _counted(_reader(warehouse, selection), rows, faults) as reader,
             pq.ParquetWriter(draft, reader.schema, compression="zstd", compression_level=3) as writer,
         ):
             for batch in reader:
@@ -198,12 +201,13 @@ def _write_parquet(warehouse: Warehouse, selection: Selection, draft: Path) -> i
 def _failed(selection: Selection, reason: Exception) -> ExportFailed:
     text = str(reason).strip().splitlines()
     return ExportFailed(
-        f"{selection.mart.name} was not written: {text[0] if text else type(reason).__name__}.", "Is the disk full?"
+        f"{selection.mart.name} was not written: {text[0] if text else type(reason).__name__}.",
+        "Check that the disk is not full.",
     )
 
 
 def _geo(warehouse: Warehouse, selection: Selection) -> dict[str, Any]:
-    """Return the metadata of GeoParquet 1.1; coordinates stand in it as longitude, latitude."""
+    """Return the metadata of GeoParquet 1.1; coordinates are in the order longitude, latitude."""
     kinds = [] if selection.geometry_type == "Unknown" else [selection.geometry_type]
     column: dict[str, Any] = {
         "encoding": "WKB",
@@ -220,7 +224,7 @@ def _geo(warehouse: Warehouse, selection: Selection) -> dict[str, Any]:
 
 
 def _reader(warehouse: Warehouse, selection: Selection) -> pa.RecordBatchReader:
-    """Return the rows of a selection, the shape as WKB and last."""
+    """Return the rows of a selection, the geometry as WKB in the last column."""
     columns = [quoted(name) for name in selection.mart.columns if name != GEOMETRY]
     if selection.geometry_type:
         columns.append(f"{warehouse.as_wkb}({GEOMETRY}) as {GEOMETRY}")
@@ -231,8 +235,8 @@ class _Counter:
     value = 0
 
 
-def _watched(reader: pa.RecordBatchReader, rows: _Counter, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Pass batches on, count their rows, and note what goes wrong: GDAL would tell of it in its own words."""
+def _counted(reader: pa.RecordBatchReader, rows: _Counter, faults: list[Exception]) -> pa.RecordBatchReader:
+    """Pass batches on, count their rows, and keep an error, which GDAL would replace by one of its own."""
 
     def passed_on() -> Iterator[pa.RecordBatch]:
         try:
@@ -247,12 +251,12 @@ def _watched(reader: pa.RecordBatchReader, rows: _Counter, faults: list[Exceptio
 
 
 @contextmanager
-def _draft_of(output: Path) -> Iterator[Path]:
-    """Yield a name beside a file; it takes the file's place at the end, or is gone when anything went wrong."""
+def _replacing(output: Path) -> Iterator[Path]:
+    """Yield a temporary path; it replaces ``output`` on success, and is removed on failure."""
     draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
     try:
         yield draft
         draft.replace(output)
     finally:
-        for left in output.parent.glob(f"{draft.name}*"):  # a GeoPackage has journals
+        for left in output.parent.glob(f"{draft.name}*"):  # a GeoPackage may leave journals
             left.unlink()

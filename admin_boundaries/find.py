@@ -1,4 +1,4 @@
-"""Find units by name: one query for both targets, but for how each looks up the beginning of a text."""
+"""Find units by name: one query for both targets, except for the search by prefix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Name:
     Attributes
     ----------
     gid, path, type_english : str
-        As in ``admin_units`` and ``admin_level_N``; ``type_english`` is None where the publisher has none.
+        As in ``admin_units`` and ``admin_level_N``; ``type_english`` is None if the publisher has none.
     admin_level : int
         Its level.
     name : str
@@ -20,7 +20,7 @@ class Name:
     name_kind : str
         ``name``, ``variant`` or ``local``.
     is_exact : bool
-        Whether the whole name matched, not only its beginning.
+        Whether the whole name matched, not only a prefix.
     """
 
     gid: str
@@ -32,7 +32,7 @@ class Name:
     is_exact: bool
 
 
-# To be formatted with the target's placeholders, and the condition that `folded_name` begins with what is wanted.
+# To be formatted with the target's placeholders, and its condition that `folded_name` has the wanted prefix.
 FIND = """
 with
 

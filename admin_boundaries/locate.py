@@ -1,6 +1,6 @@
-"""The answer to where a point is: its columns, the same for one point, for many and for a file of them.
+"""The columns of an answer of `locate`: the same for one point, for many and for a file of them.
 
-``dbt build`` makes the functions that answer, beside the marts of either target (``macros/lookup``).
+``dbt build`` creates the functions that answer, next to the marts, on either target (``macros/lookup``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 
 
 def as_text(value: object) -> str:
-    """Return a value of an answer as text for a table: nothing for NULL, lists separated by ``|``."""
+    """Return a value of an answer as text: empty for NULL, the items of a list separated by ``|``."""
     if value is None:
         return ""
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Locate the points of a file: CSV or GeoParquet in, the same out, with the answers as columns behind.
+"""Locate the points of a CSV or GeoParquet file, and write the same file with the answers as additional columns.
 
-Memory is bounded by the batch: rows are read, answered and written :data:`BATCH_ROWS` at a time. What comes out
-appears under its name only when it is whole.
+Memory is bounded: rows are read, looked up and written :data:`BATCH_ROWS` at a time. The output appears under its name
+only when it is complete.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     Parameters
     ----------
     warehouse : Warehouse
-        What answers.
+        The warehouse to look points up in.
     source : Path
         A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in columns called ``lon``
         and ``lat`` (or ``longitude``, ``latitude``, ``lng``, ``x``, ``y``, in any letter case), or in the primary
         geometry column of a GeoParquet file, which must hold points.
     target : Path
-        The file to write, of the same format: all columns of the source as they are, then the answers. It is replaced
-        where it exists.
+        The file to write, in the same format: all columns of the source unchanged, then the answers. An existing file
+        is replaced.
     report : callable
-        Takes the number of rows that are done, after every batch.
+        Called after every batch with the number of rows done so far.
 
     Returns
     -------
     int
-        Rows written: as many as were read. A row whose coordinates are missing or no numbers is answered with
+        Rows written, which is as many as were read. The answer to missing or non-numeric coordinates is
         ``bad coordinates``.
 
     Raises
     ------
     SourceUnavailable, FormatUnknown, SchemaDrift, SourceDamaged, UsageError
-        When the files cannot be used. Nothing is written then.
+        When the files cannot be used. Nothing is written in that case.
     """
     if not source.is_file():
         raise SourceUnavailable(f"There is no file {source}.", "Check the path.")
@@ -66,11 +66,11 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     if kind is None:
         raise FormatUnknown(f"{source} is neither .csv nor .parquet.", "Give points as CSV or GeoParquet.")
     if out is not kind:
-        raise UsageError(f"{target} is of another format than {source}.", f"Let it end in {source.suffix}.")
+        raise UsageError(f"{target} is not in the format of {source}.", f"Use the suffix {source.suffix}.")
     if target.exists() and source.samefile(target):
-        raise UsageError(f"{target} is the file that is read.", "Give another name to write to.")
+        raise UsageError(f"{target} is the input file itself.", "Give another --output.")
     done = 0
-    with _written_whole(target) as draft:
+    with _replacing(target) as draft:
         for rows in kind(warehouse, source, draft):
             done += rows
             report(done)
@@ -78,7 +78,7 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
 
 
 @contextmanager
-def _written_whole(target: Path) -> Iterator[Path]:
+def _replacing(target: Path) -> Iterator[Path]:
     draft = target.with_name(f"{target.name}.part")
     try:
         yield draft
@@ -94,17 +94,19 @@ def _column(names: Sequence[str], known: Sequence[str]) -> int | None:
     return next((lowered.index(name) for name in known if name in lowered), None)
 
 
-def _clashing(names: Sequence[str], source: Path) -> None:
+def _refuse_clashes(names: Sequence[str], source: Path) -> None:
     clashes = sorted({field.name for field in FIELDS} & set(names))
     if clashes:
         raise SchemaDrift(
-            f"{source} has columns {', '.join(clashes)} already.", "Rename them: answers go by these names."
+            f"{source} already has columns {', '.join(clashes)}.", "Rename them: the answers use these names."
         )
 
 
 def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
     found = ", ".join(names) or "none"
-    return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", "Rename the two that hold degrees.")
+    return SchemaDrift(
+        f"{source} has no columns lon and lat; it has: {found}.", "Rename the columns that hold degrees."
+    )
 
 
 def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int]:
@@ -118,7 +120,7 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int
             lon, lat = _column(header, LON_NAMES), _column(header, LAT_NAMES)
             if lon is None or lat is None:
                 raise _no_coordinates(header, source)
-            _clashing(header, source)
+            _refuse_clashes(header, source)
             writer.writerow([*header, *(field.name for field in FIELDS)])
             for rows in _csv_batches(reader, source, len(header)):
                 lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in (lon, lat))
@@ -128,17 +130,20 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int
     except UnicodeDecodeError as error:
         raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
     except csv.Error as error:
-        raise SourceDamaged(f"{source} is no CSV: {error}.", 'Separate columns by commas, quote with ".') from error
+        raise SourceDamaged(
+            f"{source} is not a CSV file: {error}.", 'Separate columns by commas, quote with ".'
+        ) from error
 
 
 def _csv_batches(reader: Any, source: Path, width: int) -> Iterator[list[list[str]]]:
     rows: list[list[str]] = []
     for row in reader:
         if not row:
-            continue  # a blank line is no row
+            continue  # a blank line is not a row
         if len(row) != width:
             raise SourceDamaged(
-                f"{source}, line {reader.line_num}: {len(row)} columns, not {width}.", "Nothing was written."
+                f"{source}, line {reader.line_num}: {len(row)} columns instead of {width}.",
+                "Correct it; nothing was written.",
             )
         rows.append(row)
         if len(rows) == BATCH_ROWS:
@@ -159,10 +164,10 @@ def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path) -> Iterator
     try:
         file = pq.ParquetFile(source)
     except pa.ArrowException as error:
-        raise SourceDamaged(f"{source} is no Parquet file: {error}.", "Check the file.") from error
+        raise SourceDamaged(f"{source} is not a Parquet file: {error}.", "Check the file.") from error
     with file:
         schema = file.schema_arrow
-        _clashing(schema.names, source)
+        _refuse_clashes(schema.names, source)
         coordinates = _parquet_coordinates(schema, source)
         written = schema
         for field in FIELDS:
@@ -177,7 +182,7 @@ def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path) -> Iterator
 
 
 def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.RecordBatch], tuple[Floats, Floats]]:
-    """Return what takes longitudes and latitudes from a batch."""
+    """Return a function that takes longitudes and latitudes from a batch."""
     lon, lat = _column(schema.names, LON_NAMES), _column(schema.names, LAT_NAMES)
     if lon is not None and lat is not None:
         indices = (lon, lat)
@@ -191,7 +196,7 @@ def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.Record
 
     def from_geometry(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
         points = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
-        points[shapely.is_empty(points)] = None  # GEOS refuses to name a coordinate of an empty point
+        points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
         return shapely.get_x(points), shapely.get_y(points)
 
     return from_geometry
@@ -206,9 +211,9 @@ def _geometry_column(schema: pa.Schema, source: Path) -> str:
         raise _no_coordinates(schema.names, source)
     column = geo["columns"][name]
     if column.get("encoding") != "WKB" or set(column.get("geometry_types") or ["Point"]) != {"Point"}:
-        raise SchemaDrift(f"{source}: {name} holds other geometry than points in WKB.", "Give points.")
+        raise SchemaDrift(f"{source}: {name} holds geometry other than points in WKB.", "Give points.")
     crs = column.get("crs", {})
     identity = crs.get("id", {}) if crs else {}
     if crs and (identity.get("authority"), str(identity.get("code"))) not in {("OGC", "CRS84"), ("EPSG", "4326")}:
-        raise SchemaDrift(f"{source}: {name} is in {crs.get('name')}.", "Bring it to EPSG:4326, degrees on WGS 84.")
+        raise SchemaDrift(f"{source}: {name} is in {crs.get('name')}.", "Convert it to EPSG:4326, degrees on WGS 84.")
     return str(name)

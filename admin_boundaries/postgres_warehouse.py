@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from admin_boundaries.locate import Floats, Row
 
-SESSIONS = 4  # many points are divided over this many: each is answered by one of the server's processes
+SESSIONS = 4  # many points are split over this many, since each session has a process of the server to itself
 SESSION_POINTS = 2000  # fewer are not worth another session
 MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
 
@@ -46,7 +46,7 @@ def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
 
 
 class PostgresWarehouse:
-    """See `admin_boundaries.warehouse.Warehouse`; several sessions answer for many points."""
+    """See `admin_boundaries.warehouse.Warehouse`; many points are split over several sessions."""
 
     as_wkb = "ST_AsBinary"
 
@@ -56,12 +56,12 @@ class PostgresWarehouse:
         self._sessions = [self._connection]
 
     def locate(self, lon: float, lat: float) -> Row:
-        """Answer for one point."""
+        """Look up one point."""
         row: Row = self._connection.execute("select * from marts.locate(%s, %s)", (lon, lat)).fetchone()
         return row
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
-        """Answer for many points, divided over the sessions."""
+        """Look up many points, split over the sessions."""
         from concurrent.futures import ThreadPoolExecutor
 
         query = "select * from marts.locate_points(%s::float8[], %s::float8[])"
@@ -77,9 +77,9 @@ class PostgresWarehouse:
             return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or its beginning.
+        """Find units by name or prefix.
 
-        A folded name holds neither % nor _, and only a pattern that is known beforehand can use the index.
+        The name is folded first, since only a constant pattern can use the index. It then contains neither % nor _.
         """
         (folded,) = self._connection.execute("select marts.fold_name(%s)", (name,)).fetchone()
         begins = "names.folded_name like %(pattern)s"
@@ -89,16 +89,16 @@ class PostgresWarehouse:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        found: list[tuple[Any, ...]] = self._connection.execute(_numbered(query), parameters).fetchall()
+        found: list[tuple[Any, ...]] = self._connection.execute(_with_placeholders(query), parameters).fetchall()
         return found
 
     def reader(
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
     ) -> pa.RecordBatchReader:
-        """Read what the server's COPY gives; geometries are fetched after the sort, row by row."""
-        import adbc_driver_postgresql.dbapi as adbc  # a quarter of a second: `locate` and `find` do without
+        """Stream rows through COPY; geometries are fetched after the sort, row by row."""
+        import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, which `locate` and `find` save
 
-        condition = psycopg.ClientCursor(self._connection).mogrify(_numbered(where), parameters)
+        condition = psycopg.ClientCursor(self._connection).mogrify(_with_placeholders(where), parameters)
         query = (
             f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
             f"order by {quoted(mart.key)} offset 0) as sorted"
@@ -109,6 +109,6 @@ class PostgresWarehouse:
         return cursor.fetch_record_batch()
 
 
-def _numbered(query: str) -> str:
-    """Return a query with its parameters as psycopg wants them."""
+def _with_placeholders(query: str) -> str:
+    """Return a query with the placeholders of psycopg instead of ``?``."""
     return query.replace("%", "%%").replace("?", "%s")

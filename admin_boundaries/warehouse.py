@@ -1,6 +1,6 @@
-"""The marts that dbt built, on either target, read-only: answers for people, Arrow batches for files and maps.
+"""Read-only access to the marts on either target: lookups for people, Arrow batches for files and maps.
 
-Nothing but the target's own driver is imported, and only when it is needed: a single question is answered quickly.
+Only the target's own driver is imported, and only when it is needed, so that a single lookup is quick.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Mart:
     Attributes
     ----------
     name : str
-        Without its schema.
+        Name without the schema.
     columns : tuple of str
         All of them, including the geometry.
     """
@@ -51,7 +51,7 @@ class Mart:
 
     @property
     def country(self) -> str | None:
-        """The column with the country's key; None where rows do not belong to a country."""
+        """The column with the country's key; None if rows do not belong to a country."""
         known = ("gid_0", "country_gid", "gid") if self.name == "admin_level_0" else ("gid_0", "country_gid")
         return next((name for name in known if name in self.columns), None)
 
@@ -62,15 +62,15 @@ class Warehouse(Protocol):
     as_wkb: str  # the SQL function that returns the WKB of a geometry
 
     def locate(self, lon: float, lat: float) -> Row:
-        """Answer for one point; see `admin_boundaries.locate.COLUMNS`."""
+        """Look up one point; see `admin_boundaries.locate.COLUMNS`."""
         ...
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
-        """Answer for many points, in their order."""
+        """Look up many points; the answers are in the order of the points."""
         ...
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or its beginning; whole names come first, own names before variants and local names."""
+        """Find units by name or prefix; whole names come first, own names before variants and local names."""
         ...
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -85,13 +85,13 @@ class Warehouse(Protocol):
         Parameters
         ----------
         mart : Mart
-            Which one.
+            The mart.
         columns : sequence of str
-            SQL of the columns.
+            SQL expressions of the columns.
         where : str
-            Condition; ``?`` stands for a parameter.
+            SQL condition; ``?`` stands for a parameter.
         parameters : sequence
-            Its values.
+            Values of the parameters.
 
         Returns
         -------
@@ -117,7 +117,7 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     Raises
     ------
     MartsMissing
-        When they have not been built.
+        When the marts have not been built.
     TargetUnavailable
         When the database does not answer, or another process is writing to it.
     """
@@ -167,12 +167,12 @@ def named(known: dict[str, Mart], name: str) -> Mart:
 
 
 def quoted(name: str) -> str:
-    """Return an identifier as SQL."""
+    """Return an identifier, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def relation(mart: Mart) -> str:
-    """Return the name of a mart as SQL."""
+    """Return the name of a mart, with its schema, for SQL."""
     return f"{SCHEMA}.{quoted(mart.name)}"
 
 

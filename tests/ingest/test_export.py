@@ -118,8 +118,8 @@ def test_rows_come_in_batches_and_none_is_lost(settings: Settings, tmp_path: Pat
         (("admin_levl_1",), (), "a.gpkg", "Did you mean 'admin_level_1'"),
         (("admin_level_1",), ("AAB",), "a.gpkg", "AAB is not in the warehouse. Did you mean"),
         (("timezones",), ("AAA",), "a.gpkg", "does not say which country"),
-        (("admin_level_1",), (), "a.shp", "names no format"),
-        (("admin_units",), (), "a.fgb", "has no shapes"),
+        (("admin_level_1",), (), "a.shp", "is not a known format"),
+        (("admin_units",), (), "a.fgb", "has no geometry"),
         (("admin_level_0", "admin_level_1"), (), "a.parquet", "holds one mart, not 2"),
         (("admin_level_1",), (), "nowhere/a.gpkg", "There is no folder"),
     ],
@@ -150,7 +150,7 @@ def test_a_fault_on_the_way_leaves_the_old_file_and_nothing_else(
 ) -> None:
     output = tmp_path / f"units{suffix}"
     output.write_text("precious")
-    real = export._watched
+    real = export._counted
 
     def breaks(reader: object, rows: object, faults: list[Exception]) -> object:
         def batches() -> object:
@@ -159,7 +159,7 @@ def test_a_fault_on_the_way_leaves_the_old_file_and_nothing_else(
 
         return export.pa.RecordBatchReader.from_batches(reader.schema, batches())  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(export, "_watched", breaks)
+    monkeypatch.setattr(export, "_counted", breaks)
     with pytest.raises(export.ExportFailed, match="admin_level_1 was not written"):
         write(warehouse, output, "admin_level_1", overwrite=True)
     assert output.read_text() == "precious"
@@ -171,7 +171,7 @@ def test_a_mart_that_changes_meanwhile_is_not_written(
 ) -> None:
     real = export._write_parquet
     monkeypatch.setattr(export, "_write_parquet", lambda *arguments: real(*arguments) + 1)
-    with pytest.raises(CountMismatch, match="has 8 rows, 9 were written"):
+    with pytest.raises(CountMismatch, match="has 8 rows, but 9 were written"):
         write(warehouse, tmp_path / "units.parquet", "admin_level_1")
     assert not (tmp_path / "units.parquet").exists()
 

@@ -109,15 +109,15 @@ def test_no_rows_give_no_rows(tmp_path: Path) -> None:
     ("name", "content", "out", "message"),
     [
         ("in.csv", b"x1,y1\n1,2\n", "out.csv", "has no columns lon and lat; it has: x1, y1"),
-        ("in.csv", b"lon,lat,tzid\n1,2,3\n", "out.csv", "has columns tzid already"),
-        ("in.csv", b"lon,lat\n1,2,3\n", "out.csv", "line 2: 3 columns, not 2"),
+        ("in.csv", b"lon,lat,tzid\n1,2,3\n", "out.csv", "already has columns tzid"),
+        ("in.csv", b"lon,lat\n1,2,3\n", "out.csv", "line 2: 3 columns instead of 2"),
         ("in.csv", b"lon,lat,a\n1,2,\xff\n", "out.csv", "is not UTF-8"),
         ("in.csv", b"", "out.csv", "it has: none"),
-        ("in.csv", b"lon,lat\n", "out.parquet", "is of another format"),
-        ("in.csv", b"lon,lat\n", "in.csv", "is the file that is read"),
+        ("in.csv", b"lon,lat\n", "out.parquet", "is not in the format of"),
+        ("in.csv", b"lon,lat\n", "in.csv", "is the input file itself"),
         ("in.csv", b"lon,lat\n", "none/out.csv", "cannot be written: No such file or directory"),
         ("in.txt", b"lon,lat\n", "out.txt", "is neither .csv nor .parquet"),
-        ("in.parquet", b"lon,lat\n", "out.parquet", "is no Parquet file"),
+        ("in.parquet", b"lon,lat\n", "out.parquet", "is not a Parquet file"),
     ],
 )
 def test_what_cannot_be_used_is_said_and_nothing_is_written(
@@ -133,7 +133,7 @@ def test_what_cannot_be_used_is_said_and_nothing_is_written(
 def test_other_geometry_and_other_systems_are_refused(tmp_path: Path) -> None:
     metres = gpd.GeoDataFrame(geometry=[shapely.Point(1, 2)], crs="EPSG:3857")
     lines = gpd.GeoDataFrame(geometry=[shapely.LineString([(0, 0), (1, 1)])], crs="EPSG:4326")
-    for frame, message in ((metres, "Bring it to EPSG:4326"), (lines, "other geometry than points")):
+    for frame, message in ((metres, "Convert it to EPSG:4326"), (lines, "geometry other than points")):
         frame.to_parquet(tmp_path / "in.parquet")
         with pytest.raises(IngestError, match=message):
             located(tmp_path / "in.parquet", tmp_path / "out.parquet")
