@@ -1,4 +1,4 @@
-"""Pictures made from the marts: maps, a chart of the counts, a diagram of the tables."""
+"""Draw pictures of the marts: maps, a chart of the counts, a diagram of the tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingest.settings import Settings
 
 __all__ = ["draw", "finish"]
 
-COLOURS = 128  # of a map; more cannot be told apart
+COLOURS = 128  # of a map; more would look the same
 
 
 def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str], None]) -> list[Path]:
@@ -30,11 +30,11 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
     settings : Settings
         Of the target.
     folder : Path
-        Where the files go; it is made where it is missing.
+        Folder for the files; created if it does not exist.
     manifest : Path
-        What dbt knows of its models, ``target/manifest.json``.
+        dbt's description of its models, ``target/manifest.json``.
     report : callable
-        Is given a line for each picture.
+        Called with a line of text for each picture.
 
     Returns
     -------
@@ -45,13 +45,15 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
     ------
     UsageError
         When there is no manifest.
-    TargetUnavailable
-        When there are no marts.
+    MartsMissing
+        When the marts have not been built.
     """
     try:
         known = json.loads(manifest.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"There is no {manifest}.", "`dbt build` or `dbt docs generate` writes it.") from error
+        raise UsageError(
+            f"There is no {manifest}.", "Run `dbt build` or `dbt docs generate`, which write it."
+        ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
         present = marts(warehouse)
@@ -71,7 +73,7 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Save a figure as small as it goes, and the same for the same data."""
+    """Save a figure in a small file, which is the same whenever the data are."""
     if path.suffix == ".svg":
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         return

@@ -1,4 +1,4 @@
-"""The counts as a chart."""
+"""Draw a chart of the counts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from admin_boundaries.warehouse import Warehouse
 
 WIDTH = 9.0
 MOST_COUNTRIES = 10
-BAR, SPACE = 0.24, 1.3  # inches: of one bar, and of all that is not bars
+BAR, SPACE = 0.24, 1.3  # inches: one bar, and everything but the bars
 LEVEL_COLOURS = ("#22303c", "#2f6f8f", "#58a6c4", "#9ccfe0", "#ffd166", "#f4a261")
 
 
 def counts(warehouse: Warehouse) -> Figure:
-    """Draw how many units each level has, and how the countries with most of them are divided.
+    """Draw the number of units of each level, and the levels of the countries with most units.
 
     Parameters
     ----------
     warehouse : Warehouse
-        Where the counts are.
+        The warehouse to read.
     """
     levels = warehouse.rows(
         "select admin_level, rows_in_mart, rows_set_aside from marts.admin_level_counts order by admin_level"
@@ -32,7 +32,9 @@ def counts(warehouse: Warehouse) -> Figure:
     bars = max(len(levels), len(countries), 4)
     figure = style.canvas(WIDTH, bars * BAR + SPACE)
     total, aside = (int(sum(row[at] or 0 for row in levels)) for at in (1, 2))
-    kept = f"{aside:,} rows of the file are set aside, each with its reason" if aside else "every row of the file"
+    kept = (
+        f"{aside:,} rows of the file are set aside, each with its reason" if aside else "every row of the file is kept"
+    )
     style.title(figure, f"{total:,} units", kept)
     height = figure.get_figheight()
     bottom, tall = 0.25 / height, (height - SPACE) / height
@@ -50,15 +52,15 @@ def counts(warehouse: Warehouse) -> Figure:
 
 
 def _bars(axes: Axes, names: list[str], parts: list[list[int]], colours: tuple[str, ...]) -> None:
-    """Draw horizontal bars, first on top, each made of its parts and ending in its sum."""
+    """Draw stacked horizontal bars, the first on top, each labelled with its sum."""
     starts = [0] * len(names)
     for values, colour in zip(parts, colours, strict=True):
         axes.barh(names, values, left=starts, color=colour, height=0.72)
         starts = [start + value for start, value in zip(starts, values, strict=True)]
-    reach = max([*starts, 1])
+    longest = max([*starts, 1])
     for place, value in enumerate(starts):
-        axes.text(value + reach * 0.02, place, f"{value:,}", va="center", size=8, color=style.INK)
-    axes.set_xlim(0, reach * 1.02)
+        axes.text(value + longest * 0.02, place, f"{value:,}", va="center", size=8, color=style.INK)
+    axes.set_xlim(0, longest * 1.02)
     axes.invert_yaxis()
     axes.set_xticks([])
     axes.tick_params(axis="y", length=0, labelsize=8)

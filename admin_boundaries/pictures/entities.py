@@ -1,4 +1,4 @@
-"""A diagram of the marts with their keys, from what dbt declares of them: nothing in it is drawn by hand."""
+"""Draw a diagram of the marts and their keys from dbt's manifest."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from admin_boundaries.pictures import style
 SCHEMA = "marts"
 BOX_WIDTH, ROW, HEAD = 1.78, 0.19, 0.29  # inches
 GAP_X, GAP_Y, SIDE, TOP = 0.26, 0.5, 0.25, 1.45
-ARC = 0.13  # how high the longest arc rises, as a share of its length
+ARC = 0.13  # height of an arc as a share of its length
 FILLS = {"admin": "#d8ebf1", "timezones": "#fdebc8", "quality": "#e8e3f3", "lookup": "#dcf2e4"}
 OTHER_FILL = "#e6eaed"
 
 
 @dataclass(frozen=True)
 class Entity:
-    """A mart.
+    """A mart in the diagram.
 
     Attributes
     ----------
     name, folder : str
-        Of the model, and of the folder that it lies in.
+        Names of the model and of its folder.
     key : tuple of str
         Columns of the primary key.
     links : tuple of (str, str)
         Column and the mart that it refers to.
     others : int
-        Columns that are neither.
+        Number of other columns.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Entity:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """What stands in the box: column, and what it is."""
+        """The lines of the box: a column and its role."""
         targets: dict[str, list[str]] = {}
         for column, to in self.links:
             targets.setdefault(column, []).append(to)
@@ -58,7 +58,7 @@ class Entity:
 
     @property
     def height(self) -> float:
-        """In inches."""
+        """Height of the box, in inches."""
         return HEAD + ROW * len(self.rows) + 0.08
 
 
@@ -111,7 +111,7 @@ def _is_key(column: Mapping[str, Any]) -> bool:
 
 
 def _rows(found: Sequence[Entity]) -> list[list[Entity | None]]:
-    """Return the boxes row by row: the longest chain of references first, then the others below what they refer to."""
+    """Arrange the boxes in rows: first the longest chain of references, then the others by folder."""
     graph = nx.DiGraph()
     graph.add_nodes_from(entity.name for entity in found)
     graph.add_edges_from((to, entity.name) for entity in found for _, to in entity.links if to != entity.name)
@@ -175,7 +175,7 @@ def _box(axes: Axes, entity: Entity, left: float, top: float) -> None:
 def _arrow(
     axes: Axes, entity: Entity, to: str, places: Mapping[str, tuple[float, float]], by_name: Mapping[str, Entity]
 ) -> None:
-    """Draw a reference: straight to a neighbour, in an arc over what stands between, upwards from a row below."""
+    """Draw a reference: straight to a neighbour or another row, in an arc over the boxes of the same row."""
     (x, top), (to_x, to_top) = places[entity.name], places[to]
     middle, colour = BOX_WIDTH / 2, style.QUIET
     if top == to_top:

@@ -1,7 +1,7 @@
-"""Maps: one for each level, and one of the time zones.
+"""Draw a map of each level, and one of the time zones.
 
-Shapes are thinned to what the picture can show batch by batch, as they come out of the warehouse: a map of the world
-needs no more memory than one of a country.
+Shapes are simplified to the resolution of the picture batch by batch, as they are read from the warehouse. So a map of
+the world needs no more memory than one of a country.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Floats = npt.NDArray[np.float64]
 WIDTH = 9.0  # inches
 MAP_HEIGHT = 3.9
 TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
-MOST_PANELS = 3  # countries shown one by one; more are shown as a world
-TOGETHER_SHARE = 0.9  # of a country's units must lie together for the others to be left out of its frame
-FEW = 8
+MOST_PANELS = 3  # countries that get a panel each
+TOGETHER_SHARE = 0.9  # if more than this share of a country's units lie together, the frame leaves out the others
+FEW = 8  # more countries than this are shown on a map of the world
 TOLERANCE_PIXELS = 0.35
 METRES_PER_DEGREE = 111_320.0
 DEGREES_BETWEEN_POINTS = 1.0
@@ -46,26 +46,26 @@ SOURCES = {
 
 @dataclass
 class Panel:
-    """A map within a picture.
+    """One map in a picture.
 
     Attributes
     ----------
     title : str
-        What it shows.
+        Its heading.
     country : str or None
-        Whose units; None for all.
+        The country whose units are shown; None for all.
     projection : str
-        As PROJ takes it.
+        PROJ string.
     box : tuple of float
         Left, bottom, right, top, in metres of the projection.
     height : float
-        In inches.
+        Height in inches.
     members : frozenset of str
-        Keys of the units that the map is framed around; the box is as it stands when empty.
+        Keys of the units that the box is fitted to; if empty, the box stays as it is.
     shapes : dict
-        Paths by what chooses their colour.
+        Paths, by the key that determines their colour.
     borders : list of Path
-        Outlines that are drawn over them.
+        Outlines drawn over the shapes.
     """
 
     title: str
@@ -79,33 +79,33 @@ class Panel:
 
     @property
     def aspect(self) -> float:
-        """Width by height."""
+        """Width divided by height."""
         left, bottom, right, top = self.box
         return (right - left) / (top - bottom)
 
     @property
     def width(self) -> float:
-        """In inches, at the panel's height."""
+        """Width in inches."""
         return self.height * self.aspect
 
     @property
     def tolerance(self) -> float:
-        """What is smaller than this cannot be seen, in metres."""
+        """Size in metres below which details cannot be seen."""
         _, bottom, _, top = self.box
         return TOLERANCE_PIXELS * (top - bottom) / (self.height * style.DOTS_PER_INCH)
 
 
 def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figure:
-    """Draw the units of a level, coloured by the unit that they lie in.
+    """Draw the units of a level, coloured by the unit of the level above from level 2 on.
 
     Parameters
     ----------
     warehouse : Warehouse
-        Where the shapes are.
+        The warehouse to read.
     known : mapping of str to Mart
-        The marts that there are.
+        The existing marts, by name.
     number : int
-        Which level.
+        The level.
     """
     mart = known[f"admin_level_{number}"]
     country = "gid" if number == 0 else "gid_0"
@@ -124,7 +124,7 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
     else:
         where = "1 country" if countries == 1 else f"{countries} countries"
         shown = f"{len(units):,} units in {where}"
-        shown += "; the colour says which unit of the level above" if number > 1 else ""
+        shown += "; coloured by the unit of the level above" if number > 1 else ""
     return _picture(f"Level {number}", shown, panels, _attribution(warehouse))
 
 
@@ -133,16 +133,16 @@ def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
     offset = "coalesce(standard_utc_offset_minutes, 0)"
     zones = _units(warehouse, known["timezones"], offset)
     if not zones:
-        return _nothing("Time zones", "None are loaded.")
+        return _nothing("Time zones", "No time zones are loaded.")
     ((release,),) = warehouse.rows("select max(release) from marts.timezones")
     covered = sum(zone.area for zone in zones)
     panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones, share=0.5)
     _read(warehouse, known["timezones"], [panel], offset, None)
     _fit([panel])
     colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
-    shown = f"{len(zones):,} zones; the colour says which standard offset from UTC, in hours"
+    shown = f"{len(zones):,} zones; coloured by standard offset from UTC, in hours"
     if len(panel.members) and len(panel.members) < len(zones):
-        shown += f"; {len(panel.members)} of them are in the frame"
+        shown += f"; {len(panel.members)} of them are shown"
     figure = _picture("Time zones", shown, [panel], SOURCES["timezones"].format(release=release), colours)
     _label(figure, panel, zones)
     return figure
@@ -150,7 +150,7 @@ def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a map must know of a unit before it reads its shape: key, country, a point on it, its size in km²."""
+    """What a map needs to know about a unit before reading its shape: key, country, a point on it, area in km²."""
 
     gid: str
     country: Any
@@ -162,7 +162,7 @@ class Unit:
 
     @property
     def radius(self) -> float:
-        """How far it reaches about its point, roughly, in metres."""
+        """Rough distance from its point to its border, in metres."""
         return math.sqrt(max(self.area, 1.0)) * 700
 
 
@@ -181,7 +181,7 @@ def _nothing(title: str, why: str) -> Figure:
 
 
 def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
-    """Return a panel for each of the countries with most units, or one of the world where there are many countries."""
+    """Return a panel for each of the countries with most units, or one of the world if there are many countries."""
     by_country: dict[str, list[Unit]] = {}
     for unit in units:
         by_country.setdefault(unit.country, []).append(unit)
@@ -194,9 +194,10 @@ def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
 
 
 def _framed(title: str, country: str | None, units: Sequence[Unit], share: float = TOGETHER_SHARE) -> Panel:
-    """Return a panel around the units that lie together, in an equal-area projection about their middle.
+    """Return a panel around the units that lie together, in an equal-area projection about their centre.
 
-    A few that lie far off, as Hawaii does, would make a speck of the rest; where more lie apart, all of it is shown.
+    A few remote units, such as Hawaii, are left out, since they would shrink the rest to a speck. If more of them are
+    remote, all are shown.
     """
     together = _together(units, share)
     lon0, lat0 = _middle(together)
@@ -215,14 +216,14 @@ def _together(units: Sequence[Unit], share: float) -> Sequence[Unit]:
 
 
 def _squares(projection: str, units: Sequence[Unit]) -> npt.NDArray[np.object_]:
-    """Return a square about each unit, somewhat larger than the unit."""
+    """Return a square around each unit, slightly larger than the unit."""
     x, y = _project(projection, np.array([unit.lon for unit in units]), np.array([unit.lat for unit in units]))
     radius = np.array([unit.radius for unit in units]) * 1.3
     return np.asarray(shapely.box(x - radius, y - radius, x + radius, y + radius))
 
 
 def _world(units: Sequence[Unit]) -> Panel:
-    """Return a panel of the world between the parallels that its units reach."""
+    """Return a panel of the world, limited to the latitudes of its units."""
     south = max(min(unit.south for unit in units) - 5, -90.0)
     north = min(max(unit.north for unit in units) + 5, 90.0)
     _, y = _project(WORLD, np.zeros(2), np.array([south, north]))
@@ -230,7 +231,7 @@ def _world(units: Sequence[Unit]) -> Panel:
 
 
 def _middle(units: Sequence[Unit]) -> tuple[float, float]:
-    """Return the middle of units on the globe, by area, also where they lie on both sides of the date line."""
+    """Return the area-weighted centre of units on the globe, also if they lie on both sides of the date line."""
     east, north = (np.radians([unit.lon for unit in units]), np.radians([unit.lat for unit in units]))
     weight = np.array([unit.area for unit in units]) + 1.0
     parts = np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)
@@ -239,7 +240,7 @@ def _middle(units: Sequence[Unit]) -> tuple[float, float]:
 
 
 def _fit(panels: Sequence[Panel]) -> None:
-    """Divide the width among the panels: a wide country gets more of it, and not so much that others vanish."""
+    """Divide the width among the panels: a wide country gets more of it, but leaves room for the others."""
     room = WIDTH - 2 * SIDE - GAP * (len(panels) - 1)
     shares = np.array([panel.aspect for panel in panels]) ** 0.7
     for panel, width in zip(panels, room * shares / shares.sum(), strict=True):
@@ -250,7 +251,7 @@ def _fit(panels: Sequence[Panel]) -> None:
 
 
 def _read(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], colour: str, country: str | None) -> None:
-    """Read the shapes of a mart into the panels, and set the frames around their members."""
+    """Read the shapes of a mart into the panels, and fit each box to the members of its panel."""
     for panel in panels:
         reach, is_member = [], []
         for gid, key, shape in _shapes(warehouse, mart, panel, colour, country):
@@ -262,14 +263,14 @@ def _read(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], colour: str
 
 
 def _frame(reach: Floats, is_member: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Return the box around the members, and around what lies close to them."""
+    """Return the box around the members and the shapes close to them."""
     close = _around(reach[is_member], 0.08)
     is_near = shapely.intersects(shapely.box(*reach.T), shapely.box(*close))
     return _around(reach[is_member | is_near], 0.01)
 
 
 def _around(reach: Floats, margin: float) -> tuple[float, float, float, float]:
-    """Return the box around boxes, larger on each side by a share of its longer side."""
+    """Return the box around boxes, extended on each side by a share of its longer side."""
     west, south = reach[:, :2].min(axis=0).tolist()
     east, north = reach[:, 2:].max(axis=0).tolist()
     more = margin * max(east - west, north - south)
@@ -285,7 +286,7 @@ def _read_borders(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], cou
 def _shapes(
     warehouse: Warehouse, mart: Mart, panel: Panel, colour: str, country: str | None
 ) -> Iterator[tuple[str, Any, shapely.Geometry]]:
-    """Yield key, colour's key and shape of what a panel shows: thinned to what can be seen, and projected."""
+    """Yield key, colour key and shape of the units of a panel, simplified and projected."""
     where, parameters = (f"{country} = ?", [panel.country]) if panel.country else ("true", [])
     columns = [mart.key, f"{colour} as colour", f"{warehouse.as_wkb}({GEOMETRY}) as {GEOMETRY}"]
     transformer = _transformer(panel.projection)
@@ -296,7 +297,7 @@ def _shapes(
     for batch in warehouse.reader(mart, columns, where, parameters):
         shapes = shapely.from_wkb(batch.column(2).to_numpy(zero_copy_only=False))
         thinned = shapely.simplify(shapes, panel.tolerance / METRES_PER_DEGREE, preserve_topology=False)
-        # a border along a parallel is a curve here, and has to have the points for it
+        # a border along a parallel is a curve in the projection, and needs points in between
         bent = shapely.segmentize(shapely.orient_polygons(thinned), DEGREES_BETWEEN_POINTS)
         ready = shapely.transform(bent, projected)
         for gid, key, shape in zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), ready, strict=True):
@@ -305,7 +306,7 @@ def _shapes(
 
 
 def _path(shape: shapely.Geometry) -> Path:
-    """Return the rings of a shape as one path; holes run the other way round."""
+    """Return the rings of a shape as one path; holes run in the opposite direction."""
     _, points, (rings, *_) = shapely.to_ragged_array([shape], include_z=False)
     codes = np.full(len(points), Path.LINETO, dtype=Path.code_type)
     codes[rings[:-1]] = Path.MOVETO
@@ -326,15 +327,15 @@ def _picture(
     title: str, below: str, panels: Sequence[Panel], credit: str, colours: Mapping[Any, str] | None = None
 ) -> Figure:
     top = TOP if panels[0].title else 0.9
-    high = max(panel.height for panel in panels)
-    height = high + top + FOOT
+    tallest = max(panel.height for panel in panels)
+    height = tallest + top + FOOT
     figure = style.canvas(WIDTH, height)
     style.title(figure, title, below)
     style.source(figure, credit)
     total = sum(panel.width for panel in panels) + GAP * (len(panels) - 1)
     left = (WIDTH - total) / 2 if len(panels) == 1 else SIDE
     for panel in panels:
-        place = (left / WIDTH, (FOOT + high - panel.height) / height, panel.width / WIDTH, panel.height / height)
+        place = (left / WIDTH, (FOOT + tallest - panel.height) / height, panel.width / WIDTH, panel.height / height)
         axes = figure.add_axes(place)
         _draw(axes, panel, colours)
         if panel.title:
@@ -362,7 +363,7 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[Any, str] | None) -> None:
 
 
 def _graticule(axes: Axes) -> None:
-    """Draw the seas, and meridians and parallels over them."""
+    """Draw the sea, with meridians and parallels."""
     edge = np.linspace(-90, 90, 91)
     lon = np.concatenate([np.full(91, -180.0), np.full(91, 180.0)])
     x, y = _project(WORLD, lon, np.concatenate([edge, edge[::-1]]))
@@ -375,13 +376,13 @@ def _graticule(axes: Axes) -> None:
 
 
 def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
-    """Write the offset on the largest zone of each that has room for it."""
-    said = set()
+    """Label each offset once, on its largest zone, if that has room for the label."""
+    labelled = set()
     west, _, east, _ = panel.box
     for zone in zones:
         is_shown = not panel.members or zone.gid in panel.members
-        if zone.country not in said and is_shown and zone.radius > (east - west) / 60:
-            said.add(zone.country)
+        if zone.country not in labelled and is_shown and zone.radius > (east - west) / 60:
+            labelled.add(zone.country)
             x, y = _project(panel.projection, np.array([zone.lon]), np.array([zone.lat]))
             text = f"{zone.country / 60:+.4g}".replace("-", "−") if zone.country else "0"
             figure.axes[0].text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")

@@ -1,4 +1,4 @@
-"""The docs page that dbt writes, made whole: pictures in it, what is loaded, and fit for a phone."""
+"""Complete the docs page that dbt writes: pictures, the loaded releases, and a layout for phones."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 from ingest.errors import UsageError
 
-FOLDER = "docs/images"  # as models/docs/overview.md names the pictures
-LOADED = "`make docs` writes here which releases are loaded."  # in the same file
+FOLDER = "docs/images"  # the folder of the pictures in models/docs/overview.md
+LOADED = "`make docs` writes here which releases are loaded."  # in the same file, to be replaced
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
-# What dbt 1.11's page asks of its server, and no server has: an icon before its name is known, and a build's own path.
+# dbt 1.11's page requests two files that no server has: an icon by an unfilled template, and a path of its own build.
 FAULTS = (
     ('<use xlink:href="{{', '<use ng-attr-href="{{'),
     ("\"${require('./assets/favicons/favicon.ico')}\"", '"data:,"'),
 )
-# `html` before each: dbt's own rules come later and would win.
+# Each selector begins with `html` to win over dbt's own rules, which come later.
 STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
@@ -39,31 +39,33 @@ html .app-details pre { overflow-x: auto; }
 
 
 def finish(page: Path, pictures: Sequence[Path], loaded: str) -> None:
-    """Put pictures into a docs page in place of their addresses, so that it is whole in one file.
+    """Embed pictures in a docs page, so that the page is a single file.
 
     Parameters
     ----------
     page : Path
         ``target/static_index.html``, as ``dbt docs generate --static`` writes it.
     pictures : sequence of Path
-        The files; the page names them as ``docs/images/<name>``.
+        Files of the pictures; the page refers to them as ``docs/images/<name>``.
     loaded : str
-        What stands in place of `LOADED`, in Markdown.
+        Markdown that replaces `LOADED`.
 
     Raises
     ------
     UsageError
-        When there is no such page, or it names none of the pictures.
+        When the page does not exist, or refers to none of the pictures.
     """
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"There is no page {page}.", "`dbt docs generate --static` writes it.") from error
+        raise UsageError(f"There is no page {page}.", "Run `dbt docs generate --static`, which writes it.") from error
     by_name = {path.name: path for path in pictures}
     address = re.compile(rf"{FOLDER}/({'|'.join(map(re.escape, by_name))})")
     text, count = address.subn(lambda match: _data_uri(by_name[match[1]]), text)
     if not count:
-        raise UsageError(f"{page} names none of the pictures.", "`dbt docs generate --static` writes it anew.")
+        raise UsageError(
+            f"{page} refers to none of the pictures.", "Run `dbt docs generate --static` to write it again."
+        )
     text = text.replace(LOADED, json.dumps(loaded)[1:-1])  # the page holds its texts as JSON
     for wrong, right in FAULTS:
         text = text.replace(wrong, right)

@@ -1,4 +1,4 @@
-"""How the pictures look: colours, type and canvas."""
+"""The look of the pictures: colours, fonts and canvas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOTS_PER_INCH = 180
 
 mpl.rcParams.update(
     {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
         "text.color": INK,
         "axes.labelcolor": QUIET,
         "xtick.color": QUIET,
@@ -39,14 +39,14 @@ def canvas(width: float, height: float) -> Figure:
 
 
 def title(figure: Figure, text: str, below: str, *, top: float = 0.0) -> None:
-    """Write what a picture shows, and a quieter line below it."""
+    """Write the title of a picture, and a less prominent line below it."""
     height = figure.get_figheight()
     figure.text(0.25 / figure.get_figwidth(), 1 - (0.36 + top) / height, text, size=13, weight="bold", va="center")
     figure.text(0.25 / figure.get_figwidth(), 1 - (0.62 + top) / height, below, size=8.5, color=QUIET, va="center")
 
 
 def source(figure: Figure, text: str) -> None:
-    """Write whose data a picture shows, at the foot."""
+    """Write the source of the data at the foot of a picture."""
     figure.text(
         1 - 0.25 / figure.get_figwidth(),
         0.14 / figure.get_figheight(),

@@ -75,7 +75,7 @@ def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn:
 def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
     html = tmp_path / "index.html"
     html.write_text("<head></head>")
-    with pytest.raises(UsageError, match="names none of the pictures"):
+    with pytest.raises(UsageError, match="refers to none of the pictures"):
         pictures.finish(html, drawn, "")
     with pytest.raises(UsageError, match="There is no page"):
         pictures.finish(tmp_path / "none.html", drawn, "")
