@@ -1,1 +1,1 @@
-"""How fast it is, measured beside its peers."""
+"""Measure the loader, and compare it with other tools."""

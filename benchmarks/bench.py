@@ -1,4 +1,4 @@
-"""Servers of a run's own, a fresh warehouse for every way, and the results so far."""
+"""Private servers for a benchmark run, a new warehouse for every way, and the results so far."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration import servers
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 3600
 
-# The same for all: room for the file in memory, no WAL beyond what a load needs, no waiting for the disk at commit.
+# The same for all: the file fits in memory, WAL is minimal, and a commit does not wait for the disk.
 TUNED = {
     "shared_buffers": "4GB",
     "max_wal_size": "16GB",
@@ -31,24 +31,24 @@ TUNED = {
     "work_mem": "64MB",
     "maintenance_work_mem": "512MB",
     "max_connections": "100",
-    "autovacuum": "off",  # one way's leftovers must not be swept up during another
+    "autovacuum": "off",  # cleaning up after one way must not slow down another
 }
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to load the file, or to go on from there.
+    """One way to load the file, or to continue from the loaded rows.
 
     Attributes
     ----------
     name, title : str
-        For logs and ``--only``, and for people.
+        For logs and ``--only``; for people.
     group : str
         ``ingest``, ``build``, ``embedded``, ``peer``, ``original`` or ``limit``.
     command : tuple of str
-        What is run.
+        The command to run.
     tables : tuple of str
-        Where all rows must be afterwards; none are looked for where it is empty.
+        Tables that must hold all rows afterwards; rows are not counted if it is empty.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Result:
-    """What a way came to; see `measure.Cost`. ``fault`` says why it did not end well."""
+    """The result of a way; see `measure.Cost`. ``fault`` says why it failed."""
 
     name: str
     title: str
@@ -78,11 +78,11 @@ class Bench:
     Parameters
     ----------
     folder : Path
-        For servers, warehouses and logs.
+        Folder for servers, warehouses and logs.
     file : Path
-        The GeoPackage that is loaded.
+        The GeoPackage to load.
     only : sequence of str
-        Patterns of the names of the ways that are wanted; all when empty.
+        Patterns of the names of the ways to run; all if empty.
     """
 
     def __init__(self, folder: Path, file: Path, only: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ class Bench:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run the servers for the length of the block."""
+        """Run the servers during the block."""
         self._postgres.start()
         self._redis.start()
         try:
@@ -109,7 +109,7 @@ class Bench:
             self._postgres.stop()
 
     def wants(self, name: str) -> bool:
-        """Tell whether a way was asked for."""
+        """Return whether a way is to be run."""
         return not self._only or any(re.search(pattern, name) for pattern in self._only)
 
     def connect(self, database: str) -> psycopg.Connection:
@@ -118,7 +118,7 @@ class Bench:
 
     @contextmanager
     def warehouse(self, name: str, target: str = "postgres") -> Iterator[dict[str, str]]:
-        """Make a warehouse, yield the environment that leads to it, and remove it."""
+        """Create a warehouse, yield the environment that selects it, and remove it."""
         self._count += 1
         self._admin(f'create database "{name}" template with_postgis')
         self._admin("checkpoint")
@@ -160,7 +160,7 @@ class Bench:
         print(report.line(asdict(result)), flush=True)
 
     def alone(self, way: Way, target: str = "postgres", then: Callable[[dict[str, str]], None] | None = None) -> None:
-        """Run a way in a warehouse of its own if it was asked for, and what goes on from there."""
+        """Run a way, if it is wanted, in a warehouse of its own; ``then`` continues in the same warehouse."""
         if self.wants(way.name):
             with self.warehouse(way.name, target) as env:
                 self.run(way, env)

@@ -1,11 +1,11 @@
-"""Make a GeoPackage of GADM 4.1's size and shape: real keys and names, made-up geometry of realistic weight.
+"""Generate a GeoPackage like GADM 4.1: real keys and names, synthetic geometry of realistic size.
 
     python -m benchmarks.generate --scale 1 world.gpkg
 
-Keys and names are those of the PyPI package ``pygadm``. GADM's geometry may not be redistributed, so every country gets
-a place of its own on a grid, is cut into its units and these into theirs: levels nest exactly, neighbours share their
-borders vertex by vertex, every geometry is valid. Each has a coast, finely drawn, and islands: as in the real file most
-of the weight is there, a few countries of level 0 weigh 100 MB and more, and the coarse levels repeat what lies below.
+Keys and names are from the PyPI package ``pygadm``. GADM's geometry may not be redistributed, so it is replaced: every
+country gets a cell of a grid and is cut into its units, and these into theirs. Levels nest exactly, neighbours share
+their borders vertex by vertex, and every geometry is valid. As in the real file, most vertices are in detailed coasts
+and islands, a few countries of level 0 take 100 MB and more, and the coarse levels repeat the vertices of the finer.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ LEVELS = range(6)
 KEYS = [f"GID_{level}" for level in LEVELS]
 NAMES = [f"NAME_{level}" for level in LEVELS]
 
-COAST_VERTICES = 48.5e6  # of all countries together at scale 1, once
-LEAF_BORDER_VERTICES = 170  # about what a real unit of the finest levels has
+COAST_VERTICES = 48.5e6  # of all countries together at scale 1, in one level
+LEAF_BORDER_VERTICES = 170  # about as many as a real unit of the finest levels has
 HEAVY_COASTS = {"CAN": 7.5, "RUS": 5.5, "NOR": 4.5, "USA": 4.0, "GRL": 3.5, "IDN": 3.5, "CHL": 3.0, "PHL": 1.6}
 HEAVY_COASTS |= {"AUS": 1.6, "SWE": 1.3, "FIN": 1.3, "GBR": 1.3, "JPN": 1.2, "GRC": 1.0, "BRA": 1.0, "ATA": 1.0}
 ISLAND_VERTICES = 150
-WIGGLE = 0.4  # of a lattice step; under one half nothing can cross
+WIGGLE = 0.4  # share of a lattice step; below one half, borders cannot cross
 
-TENTH = 0.1  # below this, countries are left out as well
-SMALL_WORLD = "RWA CAN"  # what is left in the smallest of worlds: five levels, and a coast
+TENTH = 0.1  # below this scale, whole countries are left out as well
+SMALL_WORLD = "RWA CAN"  # always kept: a country with five levels, and one with a long coast
 
-COLUMNS_OF_PLACES = 24  # countries stand on a grid of 24 × 11 places of 15° × 15°
+COLUMNS_OF_PLACES = 24  # countries are placed on a grid of 24 × 11 cells of 15° × 15°
 LAND_WIDTH, LAND_HEIGHT = 14.0, 9.0
 SEA_HEIGHT, COAST_DEPTH = 4.0, 0.5
 CHUNK_VERTICES = 4_000_000
@@ -51,7 +51,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass
 class Unit:
-    """A unit and where it lies: a rectangle of its country's lattice, and a range of its country's leaves."""
+    """A unit, its rectangle in the lattice of its country, and its range of the country's leaves."""
 
     row: int
     level: int
@@ -63,7 +63,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Country:
-    """What the geometry of a country's units is made of.
+    """The parts that the geometries of a country's units are built from.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Country:
     coast_steps : int
         Points of the coast per step of the lattice.
     coast : ndarray of float64, shape (side · coast_steps + 1,)
-        How far the coast lies below the land's lower edge, degrees; 0 wherever a border may come down to it.
+        Distance of the coast below the land's lower edge, degrees; 0 wherever a border may reach it.
     islands : ndarray of float64, shape (n, 2)
         Rings of all islands, one after another, in degrees; closed.
     island_ends : ndarray of int64
@@ -104,10 +104,10 @@ def write(path: Path, scale: float = 1.0) -> dict[str, int]:
     Parameters
     ----------
     path : Path
-        A GeoPackage that is not there yet; layers ``ADM_0`` … ``ADM_5``, MultiPolygon, EPSG:4326.
+        The GeoPackage to create; layers ``ADM_0`` … ``ADM_5``, MultiPolygon, EPSG:4326.
     scale : float
         Share of the level-1 units, with all below them, and of the coasts; 1 gives about 400,000 units and 4.7 GB.
-        Below a tenth countries are left out as well.
+        Below 0.1, whole countries are left out as well.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def write(path: Path, scale: float = 1.0) -> dict[str, int]:
 
 
 def _units(scale: float) -> tuple[dict[str, npt.NDArray[np.object_]], list[Unit]]:
-    """Return the columns of keys and names, and the countries with all that is below them."""
+    """Return the columns of keys and names, and the countries with all units below them."""
     frame = pd.read_parquet(Path(str(distribution("pygadm").locate_file("pygadm/data/gadm_database.parquet"))))
     table = {name: frame[name].to_numpy(dtype=object) for name in KEYS + NAMES}
     keys = np.column_stack([table[name] for name in KEYS])
@@ -143,7 +143,7 @@ def _units(scale: float) -> tuple[dict[str, npt.NDArray[np.object_]], list[Unit]
         known.setdefault(path[: level + 1], unit)
         if level == 0:
             countries.append(unit)
-        else:  # a few name no parent, or one that is not there: they lie in their country all the same
+        else:  # if the parent is missing, as for a few, the unit goes directly into its country
             (known.get(path[:level]) or known[path[:1]]).children.append(unit)
     share = min(1.0, scale / TENTH)
     countries = sorted(countries, key=lambda unit: SMALL_WORLD.find(str(keys[unit.row][0])) if share < 1 else 0)
@@ -165,7 +165,7 @@ def _number_leaves(unit: Unit, first: int) -> int:
 
 
 def _coast_vertices(codes: list[str], countries: list[Unit], scale: float) -> Floats:
-    """Share the coasts out: to the named ones by table, to the others by the root of their units."""
+    """Distribute the coasts: by `HEAVY_COASTS`, and for other countries by the square root of their leaves."""
     named = np.array([HEAVY_COASTS.get(code, 0.0) * 1e6 for code in codes])
     roots = np.where(named > 0, 0, np.sqrt([unit.leaf_to for unit in countries]))
     weights: Floats = named + roots * (COAST_VERTICES - sum(HEAVY_COASTS.values()) * 1e6) / roots.sum()
@@ -188,7 +188,7 @@ def _lay_out(unit: Unit, coast_vertices: float, number: int) -> Country:
 
 
 def _coast(side: int, fine: int, random: np.random.Generator) -> Floats:
-    """Draw a coast by halving: bays at every scale, deep in proportion, so that no spike stands out."""
+    """Draw a coast by repeated halving: bays at every scale, proportionally deep, without spikes."""
     depth = np.zeros(side * fine + 1)
     wave = 1 << (len(depth) - 1).bit_length()
     amplitude = COAST_DEPTH / 4
@@ -224,7 +224,7 @@ def _cut(units: list[Unit], rectangle: tuple[int, int, int, int]) -> None:
 
 
 def _scatter(number: int, sizes: Ints, random: np.random.Generator) -> tuple[Floats, Ints]:
-    """Return star-shaped islands on a grid in the sea below a country: no two touch, no edge crosses another."""
+    """Return star-shaped islands on a grid in the sea below a country: no two touch, and no edges cross."""
     columns = int(np.ceil(np.sqrt(len(sizes) * LAND_WIDTH / SEA_HEIGHT)))
     rows = -(-len(sizes) // columns)
     places = np.arange(len(sizes))
@@ -330,7 +330,7 @@ def _land(rectangles: Ints, country: Country) -> tuple[Floats, Ints]:
 
 
 def _displaced(x: Ints, y: Ints, country: Country) -> Floats:
-    """Bring points of the lattice (x in steps of the coast) to degrees, each moved by less than half a step."""
+    """Convert lattice points (x in steps of the coast) to degrees, each moved by less than half a step."""
     fine, side = country.coast_steps, country.side
     is_coast = y == 0
     move_x, move_y = _noise(x, y, country.number)
@@ -391,7 +391,7 @@ def _attributes(
 
 
 def largest_geometry(path: Path) -> int:
-    """Return the size of the file's heaviest geometry in bytes."""
+    """Return the size of the file's largest geometry in bytes."""
     with closing(sqlite3.connect(path)) as connection:
         layers = connection.execute("select table_name, column_name from gpkg_geometry_columns").fetchall()
         query = 'select max(length("{1}")) from "{0}"'
@@ -399,9 +399,9 @@ def largest_geometry(path: Path) -> int:
 
 
 def main() -> None:
-    """Write a file and say what is in it."""
+    """Write a file and print what it contains."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.generate", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the whole, 1 by default")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the whole world (default: 1)")
     parser.add_argument("path", type=Path)
     options = parser.parse_args()
     counts = write(options.path, options.scale)

@@ -1,10 +1,10 @@
-"""Measure `locate` beside what people use otherwise, and compare its zones with those of ``timezonefinder``.
+"""Measure `locate` against its alternatives, and compare its zones with those of ``timezonefinder``.
 
     WAREHOUSE_TARGET=postgres … python -m benchmarks.locate --results benchmarks/results
 
-Asks the marts of the target that the environment names. Points are spread evenly over the sphere; "land" is where the
-zone is none of the oceans' (``Etc/…``), so territorial waters are in. Zones agree when their clocks do, from now on:
-the publisher's variant `now` has one zone per such group, ``timezonefinder`` has them all.
+It queries the marts of the target in the environment. Points are spread evenly over the sphere. "Land" is every zone
+except those of the oceans (``Etc/…``), so it includes territorial waters. Zones agree if their clocks agree from now
+on: the publisher's variant `now` merges such zones, ``timezonefinder`` has all of them.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def land(warehouse: Warehouse, count: int) -> tuple[Floats, Floats, list[list[st
 
 @cache
 def clock(tzid: str) -> tuple[timedelta | None, ...]:
-    """Return a zone's offsets from UTC over the next years, every twelve hours; its name alone where it is unknown."""
+    """Return a zone's offsets from UTC over the next years, every twelve hours; empty if the zone is unknown."""
     try:
         zone = ZoneInfo(tzid)
     except ZoneInfoNotFoundError:
@@ -75,7 +75,7 @@ def clock(tzid: str) -> tuple[timedelta | None, ...]:
 
 
 def agreement(warehouse: Warehouse, finder: TimezoneFinder, count: int) -> dict[str, Any]:
-    """Compare zones on random land points, and say of what kind the disagreements are."""
+    """Compare zones on random land points, and classify the disagreements."""
     lons, lats, ours = land(warehouse, count)
     kinds: Counter[str] = Counter()
     examples: dict[str, list[Any]] = {}
@@ -107,7 +107,7 @@ def _kind(warehouse: Warehouse, lon: float, lat: float, mine: Sequence[str], the
 
 
 def median_ms(ask: Callable[[float, float], object], lons: Floats, lats: Floats) -> float:
-    """Return the median milliseconds of a single question, after some to warm up."""
+    """Return the median milliseconds of a single lookup, after some lookups to warm up."""
     seconds = []
     for lon, lat in zip(lons.tolist(), lats.tolist(), strict=True):
         began = time.perf_counter()
@@ -117,14 +117,14 @@ def median_ms(ask: Callable[[float, float], object], lons: Floats, lats: Floats)
 
 
 def per_second(ask: Callable[[Floats, Floats], object], lons: Floats, lats: Floats) -> float:
-    """Return points per second of a batch."""
+    """Return how many points of a batch are looked up per second."""
     began = time.perf_counter()
     ask(lons, lats)
     return len(lons) / (time.perf_counter() - began)
 
 
 def inland(warehouse: Warehouse, count: int) -> tuple[Floats, Floats]:
-    """Return random points that lie in a unit: the worst case, since there is something to test."""
+    """Return random points that lie in a unit: the worst case, since there are borders to test."""
     lons, lats = [], []
     for seed in itertools.count(1000):
         some = sphere(BATCH, seed)
@@ -138,7 +138,7 @@ def inland(warehouse: Warehouse, count: int) -> tuple[Floats, Floats]:
 
 
 def measures(warehouse: Warehouse, where: settings.Settings, finder: TimezoneFinder) -> Iterator[dict[str, Any]]:
-    """Yield what each way of asking comes to."""
+    """Yield the speed of each way to look points up."""
     lons, lats = inland(warehouse, BATCH)
     few = lons[:SINGLES], lats[:SINGLES]
     yield {
@@ -198,7 +198,7 @@ def report(found: dict[str, Any]) -> str:
     lines = [
         "# locate", "",
         f"{found['units']:,} units, {found['zones']} zones, {found['machine']}.",
-        f"{SINGLES:,} single points in turn over one connection, then {BATCH:,} at once; all lie in a unit.", "",
+        f"{SINGLES:,} single points in sequence over one connection, then {BATCH:,} at once; all lie in a unit.", "",
         "| way | one point, median ms | points a second |", "|---|--:|--:|",
     ]  # fmt: skip
     for row in found["measures"]:
@@ -206,7 +206,7 @@ def report(found: dict[str, Any]) -> str:
         lines.append(f"| {row['way']} | {single} | {row['points_per_second']:,.0f} |")
     zones = found["agreement"]
     lines += [
-        "", "## Zones beside timezonefinder", "",
+        "", "## Zones compared with timezonefinder", "",
         f"{zones['agree']:,} of {zones['points']:,} random land points agree: {100 * zones['share']:.3f} %.", "",
         "| what | points |", "|---|--:|",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Run a command and say what it cost: seconds, and the most memory that each of its processes held."""
+"""Run a command, and measure its time and the peak memory of its processes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command came to.
+    """The cost of a command.
 
     Attributes
     ----------
     seconds : float
-        From its start to its end.
+        Duration of the command.
     peak_bytes : int
-        The most resident memory that one of its processes ever held.
+        Largest resident memory of any one of its processes.
     exit_code : int
-        Of the command; negative where a signal ended it.
+        Exit code of the command; negative if a signal ended it.
     output : str
-        What it printed, standard error included.
+        Output of the command, including standard error.
     """
 
     seconds: float
@@ -45,9 +45,9 @@ def run(command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, se
     command, env, cwd
         As for `subprocess.Popen`.
     log : Path
-        Takes what it prints.
+        File for the output of the command.
     seconds : float
-        The command is killed once it has taken so long.
+        Time after which the command is killed.
     """
     peaks: dict[int, int] = {}
     ended = threading.Event()
@@ -68,12 +68,12 @@ def run(command: Sequence[str], env: Mapping[str, str], cwd: Path, log: Path, se
 
 
 def _watch(pid: int, peaks: dict[int, int], ended: threading.Event) -> None:
-    """Note each process's high-water mark, which the system keeps: what lies between two looks is not missed."""
+    """Record the peak memory of each process; the system tracks it, so peaks between two samples are not missed."""
     family = {pid}
     while not ended.wait(SAMPLE_SECONDS):
         for process in psutil.process_iter(["ppid"]):
             if process.info["ppid"] in family:
-                family.add(process.pid)  # also those that outlive the process which started them
+                family.add(process.pid)  # including those that outlive their parent
         for member in family:
             try:
                 status = Path(f"/proc/{member}/status").read_text()
@@ -94,7 +94,7 @@ def _kill(pid: int) -> None:
 
 
 def machine() -> dict[str, object]:
-    """Describe the machine that figures come from."""
+    """Return a description of the machine."""
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         "unknown",

@@ -1,6 +1,6 @@
 """The other ways to load the file, each as one command: ``python -m benchmarks.peers NAME FILE``.
 
-Connections are libpq's (``PGHOST`` …). Every way ends with one table per layer, all rows in it.
+They connect with libpq's variables (``PGHOST`` …). Every way ends with one table per layer that holds all its rows.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ def ogr2ogr(file: Path) -> None:
 
 
 def ogr2ogr_makevalid(file: Path) -> None:
-    """Take the same defaults, and have every geometry checked and repaired."""
+    """Load with the same defaults, and have every geometry checked and repaired."""
     _ogr2ogr(file, [], "-makevalid")
 
 
 def ogr2ogr_parallel(file: Path) -> None:
-    """One process per core and layer, heavy layers first, into unlogged tables without an index."""
+    """Load heavy layers first, with a process per layer and core, into unlogged tables without an index."""
     heavy_first = [name for name in ("ADM_2", "ADM_1", "ADM_3", "ADM_0", "ADM_4", "ADM_5") if name in _layers(file)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         options = ("-lco", "UNLOGGED=YES", "-lco", "SPATIAL_INDEX=NONE")
@@ -58,14 +58,14 @@ def ogr2ogr_parallel(file: Path) -> None:
 
 
 def to_postgis(file: Path) -> None:
-    """GeoPandas: a layer read whole, then written."""
+    """Read each layer whole with GeoPandas, then write it."""
     engine = sa.create_engine("postgresql+psycopg://")
     for layer in _layers(file):
         gpd.read_file(file, layer=layer, use_arrow=True).to_postgis(layer.lower(), engine)
 
 
 def server_alone(folder: Path) -> None:
-    """Binary COPY from files on the server's own disk, two sessions: nothing that loads this server can be faster."""
+    """Copy from binary files on the server's own disk in two sessions: no loader of this server can be faster."""
     files = sorted(folder.glob("*.copy"), key=lambda path: path.stat().st_size, reverse=True)
     todo: queue.SimpleQueue[Path] = queue.SimpleQueue()
     with psycopg.connect(autocommit=True) as connection:
@@ -93,7 +93,7 @@ def server_alone(folder: Path) -> None:
 
 
 def duckdb_st_read(file: Path) -> None:
-    """DuckDB: ``create table as select * from st_read(…)`` for every layer."""
+    """Load with DuckDB: ``create table as select * from st_read(…)`` for every layer."""
     with duckdb.connect(str(Path(os.environ["BENCHMARK_SCRATCH"]) / "peer.duckdb")) as connection:
         load_spatial(connection)
         for layer in _layers(file):
@@ -144,13 +144,13 @@ def _load_layer(file: Path, layer: str, *, writes_per_column: bool) -> None:
 
 
 def original_column_loop(file: Path) -> None:
-    """One layer after another; the cleaned file is written inside the loop over columns."""
+    """Load one layer after another; the cleaned file is written inside the loop over columns."""
     for layer in _layers(file):
         _load_layer(file, layer, writes_per_column=True)
 
 
 def original_written_once(file: Path) -> None:
-    """One layer after another; the cleaned file is written once."""
+    """Load one layer after another; the cleaned file is written once."""
     for layer in _layers(file):
         _load_layer(file, layer, writes_per_column=False)
 
@@ -172,7 +172,7 @@ def _load_chunk(file: Path, layer: str, first: int) -> None:
 
 
 def original_pipelined(file: Path) -> None:
-    """Pieces of layers, read, cleaned and inserted side by side, and no copy of the file in between."""
+    """Read, clean and insert chunks of layers in parallel, without a copy of the file in between."""
     with ProcessPoolExecutor(os.cpu_count()) as pool, psycopg.connect() as connection:
         jobs = []
         for layer in _layers(file):
@@ -199,7 +199,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 
 def main() -> None:
-    """Load a file in one of the ways."""
+    """Load a file in the given way."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
     parser.add_argument("way", choices=WAYS)
     parser.add_argument("file", type=Path)

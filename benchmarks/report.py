@@ -1,4 +1,4 @@
-"""Put results into words, a table and a chart, and hold them against the goals."""
+"""Report results as text, table and chart, and compare them with the goals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write(folder: Path, found: Found) -> None:
     folder : Path
         Takes ``scale-N.json``, ``scale-N.md`` and ``scale-N.svg``.
     found : mapping
-        What `benchmarks.run` gathered.
+        The results, from `benchmarks.run`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = f"scale-{found['scale']:g}"
@@ -50,7 +50,7 @@ def write(folder: Path, found: Found) -> None:
 
 
 def markdown(found: Found, smaller: Found | None) -> str:
-    """Return the results as a Markdown page; ``smaller`` are those of a tenth of the size."""
+    """Return the results as a Markdown page; ``smaller`` holds the results at a tenth of the size."""
     machine, results = found["machine"], found["results"]
     rows, size, heaviest = results[0]["rows"], _size(found) / 1e9, found["largest_geometry_bytes"] / 1e6
     lines = [
@@ -69,14 +69,14 @@ def markdown(found: Found, smaller: Found | None) -> str:
             f"| {result['title']} | {result['seconds']:.1f} | {result['peak_bytes'] / 1e6:.0f} "
             f"| {result['bytes'] / 1e6 / result['seconds']:.0f} | {result['rows'] / result['seconds']:,.0f} |"
         )
-    lines += ["", "| goal | wanted | found | |", "|---|---:|---:|---|"]
+    lines += ["", "| goal | limit | result | |", "|---|---:|---:|---|"]
     for goal, wanted, value, is_met in goals(found, smaller):
         lines.append(f"| {goal} | {wanted} | {value} | {'met' if is_met else '**missed**'} |")
     return "\n".join(lines) + "\n"
 
 
 def goals(found: Found, smaller: Found | None) -> Iterator[tuple[str, str, str, bool]]:
-    """Yield each goal that the results can tell of: what, what was wanted, what was found, whether that is enough."""
+    """Yield each goal that the results cover: its name, the limit, the result, and whether the goal is met."""
     took = _seconds(found)
     peaks = {result["name"]: result["peak_bytes"] for result in found["results"]}
     plain, checked = took.get("ingest-sedonadb-2-unchecked"), took.get("ingest-sedonadb-2")
@@ -89,34 +89,36 @@ def goals(found: Found, smaller: Found | None) -> Iterator[tuple[str, str, str, 
         return goal, f"≥ {limit:.1f} ×", f"{value:.2f} ×", value >= limit
 
     if plain and (limit := took.get("server-alone")):
-        yield at_most("ingest without validation, beside the server alone", 1.25, plain / limit)
+        yield at_most("ingest without validation, compared with the server alone", 1.25, plain / limit)
     if plain and ogr:
         yield at_least("faster than `ogr2ogr` by default", 6, ogr / plain)
     if plain and parallel:
         yield at_least("faster than `ogr2ogr`, a process per core", 3, parallel / plain)
     if plain and checked and ogr and makevalid:
-        yield at_most("what validation adds, beside what `-makevalid` adds", 1, (checked - plain) / (makevalid - ogr))
+        yield at_most(
+            "what validation adds, compared with what `-makevalid` adds", 1, (checked - plain) / (makevalid - ogr)
+        )
     if checked:
         wanted = (MEMORY_BASE + 2 * found["largest_geometry_bytes"]) / 1e6
         yield at_most("memory of a worker", wanted, peaks["ingest-sedonadb-2"] / 1e6, " MB")
     if build := took.get("dbt-build"):
         yield at_most("`dbt build`, from raw to tested marts", 60, build, " s")
         if checked and ogr:
-            yield at_most("file to tested marts, beside `ogr2ogr` alone", 0.6, (checked + build) / ogr)
+            yield at_most("file to tested marts, compared with `ogr2ogr` alone", 0.6, (checked + build) / ogr)
     if checked and (one := took.get("ingest-sedonadb-1")):
-        yield at_least("two workers, beside one", 1.7, one / checked)
+        yield at_least("two workers, compared with one", 1.7, one / checked)
     lake, marts, reading = (took.get(name) for name in ("embedded-ingest", "embedded-build", "duckdb-st-read"))
     if lake and reading:
-        yield at_most("embedded ingest, beside DuckDB's `st_read`", 1, lake / reading)
+        yield at_most("embedded ingest, compared with DuckDB's `st_read`", 1, lake / reading)
         if marts:
-            yield at_most("embedded file to tested marts, beside `st_read`", 2, (lake + marts) / reading)
+            yield at_most("embedded file to tested marts, compared with `st_read`", 2, (lake + marts) / reading)
     if checked and smaller and (tenth := _seconds(smaller).get("ingest-sedonadb-2")):
         growth = checked / _size(found) / (tenth / _size(smaller))
-        yield at_most("cost of a byte, beside a tenth of the size", 1.1, growth)
+        yield at_most("cost of a byte, compared with a tenth of the size", 1.1, growth)
 
 
 def chart(found: Found, path: Path) -> None:
-    """Draw a bar per way, fastest first."""
+    """Draw a bar per way, the fastest on top."""
     import matplotlib as mpl
 
     mpl.use("svg")

@@ -1,9 +1,9 @@
-"""Measure our ingest and its peers on one file, one after another, on servers of this run's own.
+"""Measure our ingest and its peers on one file, one after another, on private servers.
 
     python -m benchmarks.run --scale 1
 
-Writes ``benchmarks/results/scale-N.json``, ``.md`` and ``.svg``. Every way gets a fresh database on the same server,
-the file is in the page cache before the first begins, and the rows in its tables are counted after it.
+Writes ``benchmarks/results/scale-N.json``, ``.md`` and ``.svg``. Every way gets a new database on the same server. The
+file is read into the page cache first, and the rows of every way are counted.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def peer(bench: Bench, way: str, title: str, group: str = "peer") -> Way:
 
 
 def build_and_find_the_limit(bench: Bench, env: dict[str, str]) -> None:
-    """Build and test the marts of what was loaded, then let the server copy the loaded rows by itself."""
+    """Build and test the marts of the loaded rows, then measure the server alone copying the same rows."""
     tables = ("marts.admin_units", "intermediate.int_admin_units__set_aside")
     bench.run(Way("dbt-build", "dbt build on PostGIS, with all tests", "build", DBT_BUILD, tables), env)
     folder = bench.folder / "copies"
@@ -65,7 +65,7 @@ def build_and_find_the_limit(bench: Bench, env: dict[str, str]) -> None:
 
 
 def write_copies(bench: Bench, database: str, folder: Path) -> None:
-    """Have the server write each loaded slice to its own disk, as binary COPY, and note how to create the tables."""
+    """Have the server write each loaded slice to its own disk as binary COPY, and write the DDL of the tables."""
     folder.mkdir()
     folder.chmod(0o777)  # the server runs under another user
     creations = []
@@ -91,7 +91,7 @@ def write_copies(bench: Bench, database: str, folder: Path) -> None:
 
 
 def everything(bench: Bench) -> None:
-    """Run all ways that are wanted: what the goals compare stands side by side."""
+    """Run all ways that are wanted; those that a goal compares run close to each other."""
     bench.alone(ingest(bench, "sedonadb", 2), then=lambda env: build_and_find_the_limit(bench, env))
     bench.alone(ingest(bench, "sedonadb", 2, is_validated=False))
     for name in ("ogr2ogr", "ogr2ogr_makevalid", "ogr2ogr_parallel"):
@@ -112,11 +112,17 @@ def everything(bench: Bench) -> None:
 
 
 def main() -> None:
-    """Generate the file unless it is there, measure, and write the results."""
+    """Generate the file unless it exists, measure, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the world: 1 is GADM 4.1's size")
-    parser.add_argument("--file", type=Path, help="where the GeoPackage of this scale is, or is to be made and kept")
-    parser.add_argument("--only", action="append", default=[], metavar="PATTERN", help="only ways whose name matches")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="share of the world (default: 1, the size of GADM 4.1)"
+    )
+    parser.add_argument(
+        "--file", type=Path, help="the GeoPackage of this scale; it is generated and kept there unless it exists"
+    )
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PATTERN", help="run only ways whose name matches; repeatable"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the results")
     options = parser.parse_args()
     with servers.open_folder() as folder:
@@ -132,7 +138,7 @@ def main() -> None:
             with bench.running():
                 everything(bench)
         finally:
-            if bench.results:  # also of a run that breaks off; without any, those of an earlier run stay
+            if bench.results:  # also after an interruption; without any, those of an earlier run are kept
                 found = {
                     "scale": options.scale,
                     "measured_on": f"{datetime.now(UTC):%Y-%m-%d}",
