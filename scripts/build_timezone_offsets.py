@@ -1,4 +1,4 @@
-"""Write seeds/timezone_offsets.csv: the UTC offsets of every IANA zone in one stated year.
+"""Write seeds/timezone_offsets.csv: the UTC offsets of every IANA zone in a given year.
 
 Standard time is the lowest offset of the year, daylight saving time the highest when it differs. Read from the PyPI
 package ``tzdata`` (not from the operating system), so that the same package version always gives the same file:
@@ -36,7 +36,7 @@ def zone_names() -> list[str]:
 
 
 def offsets_of(name: str, year: int) -> list[int]:
-    """Return the distinct UTC offsets of a zone in a year, in minutes, ascending; every hour is looked at."""
+    """Return the distinct UTC offsets of a zone in a year, in minutes, ascending; every hour is checked."""
     with importlib.resources.files(tzdata).joinpath("zoneinfo", *name.split("/")).open("rb") as file:
         zone = zoneinfo.ZoneInfo.from_file(file, key=name)
     hour = dt.datetime(year, 1, 1, tzinfo=dt.UTC)

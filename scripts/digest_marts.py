@@ -1,10 +1,11 @@
 """Print a digest of every mart, to compare what two versions of the code build from the same input.
 
-Run as ``python scripts/digest_marts.py`` after ``dbt build``; ``WAREHOUSE_TARGET`` and its companions choose the
-warehouse. Each line gives a table of the schema ``marts``, its rows and a digest of its columns' names and types and of
-all values. The order of the rows does not matter. Compare digests of one target only: its types are part of them.
+Run ``python scripts/digest_marts.py`` after ``dbt build``; ``WAREHOUSE_TARGET`` and related variables select the
+warehouse. Each line has a table of the schema ``marts``, its number of rows, and a digest of its columns' names and
+types and of all values. The order of the rows does not matter. Digests of different targets always differ, since their
+types do.
 
-Of the project only ``ingest.settings`` is imported, so that this script also reads warehouses of other versions.
+Only ``ingest.settings`` is imported from the project, so that this script also reads warehouses of other versions.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from duckdb_extensions import import_extension
 from ingest.settings import Postgres, Settings, read_settings
 
 SCHEMA = "marts"
-LEFT_OUT = {"run_id"}  # made anew by every load
+LEFT_OUT = {"run_id"}  # every load has a new one
 BATCH_ROWS = 4096
-# The last bits of a sum depend on the order in which it is added up. Now and then that moves a value across the border
-# between two rounded ones: at 12 digits one value in some 10,000, at 9 digits one in 10 million.
+# The last bits of a sum depend on the order of addition, which sometimes changes the rounded value: at 12 digits of one
+# value in 10,000, at 9 digits of one in 10 million.
 SIGNIFICANT_DIGITS = 9
 Row = Sequence[Any]
 
@@ -152,7 +153,7 @@ def _digest(table: str, columns: Sequence[Column], rows: Iterable[Row]) -> Diges
 
 
 def canonical(value: object) -> bytes:
-    """Return bytes that only equal values share: NULL, an empty text and a 0 all differ.
+    """Return bytes that are the same only for equal values: NULL, an empty text and 0 all differ.
 
     Floating-point numbers are equal when their first `SIGNIFICANT_DIGITS` digits are.
 
@@ -191,7 +192,7 @@ def canonical(value: object) -> bytes:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Warehouse]:
-    """Open the warehouse of the target, for reading only and as it is at this moment."""
+    """Open the warehouse of the target read-only, as a snapshot of this moment."""
     if settings.postgres:
         with psycopg.connect(**_parameters(settings.postgres)) as postgres:
             postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

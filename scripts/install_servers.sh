@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install PostgreSQL with PostGIS, Redis and Chromium for the tests, and GDAL's own commands, which the benchmarks measure beside us. Starts nothing: the suite starts its own, on ports of its own.
+# Install PostgreSQL with PostGIS, Redis and Chromium for the tests, and GDAL's commands for the benchmarks. No server is
+# started: the test suite starts its own, on ports of its own.
 set -euo pipefail
 
 have_postgis() { compgen -G '/usr/share/postgresql/*/extension/postgis.control' >/dev/null; }
@@ -10,15 +11,15 @@ if have_postgis && have_redis && have_chromium && command -v ogr2ogr >/dev/null;
     exit 0
 fi
 if ! command -v apt-get >/dev/null; then
-    echo "PostgreSQL with PostGIS, Redis and Chromium are needed for the tests; install them with this system's package manager." >&2
+    echo "The tests need PostgreSQL with PostGIS, Redis and Chromium; install them with your package manager." >&2
     exit 1
 fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "As root, once: make servers" >&2; exit 1; }
+    command -v sudo >/dev/null || { echo "Run once as root: make servers" >&2; exit 1; }
     as_root=(sudo)
 fi
-# Debian's packages would start servers on the default ports by themselves: the tests do not want them.
+# Keep Debian's packages from starting servers on the default ports: the tests start their own.
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update
 if ! command -v pg_lsclusters >/dev/null; then
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql-common >/dev/null

@@ -1,7 +1,7 @@
-"""Make everything in docs/images anew: the pictures, and screenshots of the dashboard and the docs site.
+"""Regenerate everything in docs/images: the pictures, and screenshots of the dashboard and the docs site.
 
-Run as ``make pictures``. The bundled sample is loaded into a folder of its own, and nothing else is looked at. The
-dashboard is shown while a load runs, with a run that failed before it.
+Run with ``make pictures``. Only the bundled sample is loaded, into a temporary folder. The dashboard is captured during
+a load that follows a failed run.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def opened(browser: Browser, address: str, size: tuple[int, int], scheme: Scheme
 
 
 def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
-    """Take a picture of a page, once it has come to rest."""
+    """Take a screenshot of a page once it has settled."""
     page.wait_for_timeout(settle_ms)
     page.screenshot(path=IMAGES / name)
     page.close()
@@ -70,7 +70,7 @@ def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
 
 
 def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None:
-    """Take the dashboard's pictures: while the sample is loaded by a single worker, and of the run that failed."""
+    """Take screenshots of the dashboard: during a load by a single worker, and of the failed run."""
     pages = opened(browser, address, DESKTOP), opened(browser, address, PHONE, "dark")
     process = subprocess.Popen(
         [PYTHON, "-m", "ingest", *SAMPLE, "--force", "--workers", "1", "--engine", "geopandas"],
@@ -80,7 +80,7 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
         stderr=subprocess.DEVNULL,
     )
     for page, name in zip(pages, ("dashboard.png", "dashboard-phone.png"), strict=True):
-        page.wait_for_selector(".left:text-is('done')", timeout=60_000)  # the first layer is in, others are not
+        page.wait_for_selector(".left:text-is('done')", timeout=60_000)  # the first layer is loaded, others are not
         shoot(page, name, settle_ms=100)
     process.wait()
     page = opened(browser, address, DESKTOP)
@@ -92,7 +92,7 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
 
 
 def main() -> None:
-    """Write the pictures."""
+    """Write the pictures and screenshots."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="boundaries-pictures-") as name:
         home = Path(name)

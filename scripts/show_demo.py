@@ -1,6 +1,6 @@
-"""Show what a demo has made: the counts, three queries with their answers, and where everything is.
+"""Show the results of the demo: row counts, three queries with their answers, and the paths of the files.
 
-Run as ``python scripts/show_demo.py`` after ``dbt build`` on the embedded target.
+Run ``python scripts/show_demo.py`` after ``dbt build`` on the embedded target.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ order by admin_level
 
 
 def show(console: Console, title: str, relation: duckdb.DuckDBPyRelation) -> None:
-    """Print a relation as a table, its first rows when it is long."""
+    """Print the first rows of a relation as a table."""
     rows = relation.fetchall()
     table = Table(*relation.columns, box=None, pad_edge=False, header_style="bold")
     for row in rows[:SHOWN_ROWS]:
@@ -35,12 +35,12 @@ def show(console: Console, title: str, relation: duckdb.DuckDBPyRelation) -> Non
 
 
 def shown(value: object) -> str:
-    """Return a value as a person writes it."""
+    """Return a value as text for people."""
     return "" if value is None else f"{value:,.0f}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
-    """Print the demo's outcome."""
+    """Print the results of the demo."""
     warehouse = read_settings().home / "warehouse.duckdb"
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 120)

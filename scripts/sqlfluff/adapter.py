@@ -1,6 +1,6 @@
 """Stand-in for dbt's ``adapter`` while sqlfluff expands macros.
 
-A dispatched macro is PostgreSQL's variant, else the default one.
+Dispatch returns PostgreSQL's variant of a macro, or else the default one.
 """
 
 from __future__ import annotations
