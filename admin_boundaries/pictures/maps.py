@@ -142,7 +142,7 @@ def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
     colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
     shown = f"{len(zones):,} zones; coloured by standard offset from UTC, in hours"
     if len(panel.members) and len(panel.members) < len(zones):
-        shown += f"; {len(panel.members)} of them are shown"
+        shown += f"; {len(panel.members)} zones are shown"
     figure = _picture("Time zones", shown, [panel], SOURCES["timezones"].format(release=release), colours)
     _label(figure, panel, zones)
     return figure
