@@ -104,7 +104,7 @@ def test_the_version_is_that_of_the_package(ingest: object) -> None:
         (["gadm", "--release", "4.2"], "gadm has no release '4.2'. Did you mean '4.1'?"),
         (["gadm", "--source", "timezones=/x.zip"], "is for timezones, which this command does not load"),
         (["gadm", "--no-such-option"], "--no-such-option"),
-        (["gadm", "--source", "/x.zip#sha256=1"], "is no SHA-256"),
+        (["gadm", "--source", "/x.zip#sha256=1"], "is not a SHA-256 checksum"),
     ],
 )
 def test_a_wrong_usage_ends_with_2_and_says_why(ingest: object, arguments: list[str], message: str) -> None:
@@ -117,7 +117,7 @@ def test_a_wrong_usage_ends_with_2_and_says_why(ingest: object, arguments: list[
     ("arguments", "message"),
     [
         (["gadm", "--source", "/no/such/file.gpkg"], "There is no file /no/such/file.gpkg"),
-        (["gadm", "--source", "ftp://host/x.zip"], "ftp:// cannot be read"),
+        (["gadm", "--source", "ftp://host/x.zip"], "ftp:// addresses are not supported"),
         (["status", "no-such-run"], "There is no run 'no-such-run'"),
         (["resume", "no-such-run"], "There is no run 'no-such-run'"),
     ],

@@ -63,5 +63,5 @@ def test_goals_are_held_against_what_was_found() -> None:
     found = {"results": [result(*each) for each in names.items()], "largest_geometry_bytes": 1e8}
     met = {goal: is_met for goal, _, _, is_met in report.goals(found, None)}
     assert met["faster than `ogr2ogr` by default"] is False
-    assert met["what validation adds, beside what `-makevalid` adds"] is True
+    assert met["what validation adds, compared with what `-makevalid` adds"] is True
     assert met["memory of a worker"] is True
