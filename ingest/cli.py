@@ -13,6 +13,7 @@ import click
 from ingest import __version__, console
 from ingest.errors import IngestError, NameUnknown, UsageError, did_you_mean
 
+MAX_NAMES = 1000
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 
@@ -368,7 +369,9 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
 
 @cli.command()
 @click.argument("name")
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Maximum number of results.")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_NAMES), default=20, show_default=True, help="Maximum number of results."
+)
 def find(name: str, limit: int) -> None:
     """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
     from admin_boundaries.warehouse import open_warehouse
@@ -390,7 +393,8 @@ def find(name: str, limit: int) -> None:
     ]
     console.table(["gid", "level", "type", "name", "path"], rows)
     if len(found) > limit:
-        console.say(f"… and more. Use --limit {2 * limit} to see them.")
+        more = min(2 * limit, MAX_NAMES)
+        console.say(f"… and more. {f'Use --limit {more} to see them.' if more > limit else 'Give a longer name.'}")
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def _redis(url: str) -> Iterator[Check]:
         yield Check(what, False, str(error), "Start it (`docker compose up -d redis`), and check REDIS_URL.")
         return
     yield Check(what, True, str(information["redis_version"]))  # type: ignore[index]
-    is_local = "@localhost" in url or "//localhost" in url or "//127.0.0.1" in url
+    is_local = urllib.parse.urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
     yield Check(
         "INGEST_SECRET shared by all hosts",
         is_local or has_given_secret(),

@@ -182,6 +182,20 @@ def test_as_many_names_are_found_as_are_asked_for(
     assert ("Use --limit 6 to see them" in printed) is has_more
 
 
+def test_no_limit_is_suggested_that_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def open_warehouse(_settings: object) -> Iterator[object]:
+        yield SimpleNamespace(find=lambda _name, limit: [named(number) for number in range(limit)])
+
+    monkeypatch.setattr(warehouse, "open_warehouse", open_warehouse)
+    for limit, hint in ((600, "Use --limit 1000 to see them."), (1000, "Give a longer name.")):
+        code, printed = run_command("find", "kara", "--limit", str(limit), capsys=capsys, monkeypatch=monkeypatch)
+        assert code == 0
+        assert printed.rstrip().endswith(f"… and more. {hint}")
+
+
 def test_a_command_that_is_interrupted_ends_with_1(
     ledger: Ledger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,9 @@ def test_a_home_that_cannot_be_written_is_a_fault(settings: Settings, tmp_path: 
         ("redis://localhost:6379/0", "", True),  # commands and consumers of one host find the secret in its home
         ("redis://127.0.0.1:6379/0", "", True),
         ("redis://:pass@localhost:6379/0", "", True),
+        ("redis://:pass@127.0.0.1:6379/0", "", True),
+        ("redis://[::1]:6379/0", "", True),
+        ("redis://localhost.example:6379/0", "", False),
         ("redis://queue.example:6379/0", "", False),
         ("redis://:pass@queue.example:6379/0", "", False),
         ("redis://queue.example:6379/0", "swordfish", True),
