@@ -37,25 +37,23 @@ def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
     )
 
 
-def is_ready_to_plan(ledger: Ledger, run_id: str) -> bool:
-    """Return whether all files of a run have been fetched. If a file could not be fetched, end the run as failed."""
-    files = ledger.files(run_id)
-    if any(file.state in (FileState.QUEUED, FileState.RUNNING) for file in files):
-        return False  # the task that fetches the last file checks again
-    missing = [f"{file.source}: {file.error}" for file in files if file.state != FileState.FETCHED]
-    if missing:
-        ledger.fail(run_id, "; ".join(missing))
-    return not missing
-
-
 def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
     """Cut the layers of a run into slices, and create its staging tables.
+
+    A run with a file that could not be fetched ends as failed.
 
     Returns
     -------
     int or None
-        Number of slices; None if another process has planned the run or is planning it.
+        Number of slices; None if files are still being fetched, the run has failed, or another process plans it.
     """
+    files = ledger.files(run_id)
+    if any(file.state in (FileState.QUEUED, FileState.RUNNING) for file in files):
+        return None  # the task that fetches the last file plans
+    missing = [f"{file.source}: {file.error}" for file in files if file.state != FileState.FETCHED]
+    if missing:
+        ledger.fail(run_id, "; ".join(missing))
+        return None
     before = (RunState.QUEUED, RunState.FETCHING, RunState.PLANNING)
     if not ledger.claim_stage(run_id, RunState.PLANNING, only_from=before):
         return None
@@ -63,7 +61,7 @@ def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
     dataset = catalog.get(run.dataset)
     try:
         with ledger.renewing(run_id):
-            planned = _planned(settings, run.request, dataset, ledger.files(run_id))
+            planned = _planned(settings, run.request, dataset, files)
             sinks.get(settings).prepare(sinks.Staging(run_id, run.dataset, run.release), dataset.tables)
     except Exception:
         ledger.release_stage(run_id)

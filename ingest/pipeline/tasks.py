@@ -120,8 +120,6 @@ def plan_run(run_id: str, _results: object, task: Task) -> None:
     """Cut the layers of a run into slices, create its staging tables, and enqueue the slices."""
     settings = read_settings()
     ledger = Ledger(settings)
-    if not steps.is_ready_to_plan(ledger, run_id):
-        return
     try:
         count = steps.plan_slices(settings, ledger, run_id)
     except Exception as error:
