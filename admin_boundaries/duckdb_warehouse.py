@@ -11,7 +11,7 @@ import duckdb
 
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.warehouse import NOT_BUILT, Mart, first_line, quoted, relation
+from admin_boundaries.marts import NOT_BUILT, Mart, first_line, quoted, relation
 from ingest.errors import MartsMissing, TargetUnavailable
 
 if TYPE_CHECKING:

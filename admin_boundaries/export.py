@@ -6,9 +6,7 @@ Rows stream from the warehouse into the file, batch by batch. A file appears und
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +19,9 @@ import pyogrio
 import pyproj
 from pyogrio._ogr import _register_drivers
 
-from admin_boundaries.warehouse import GEOMETRY, Mart, Warehouse, marts, named, open_warehouse, quoted, relation
+from admin_boundaries.files import replacing
+from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
+from admin_boundaries.warehouse import Warehouse, marts, named, open_warehouse
 from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
 from ingest.settings import Settings
 
@@ -106,7 +106,7 @@ def export(
             )
         _check_countries(warehouse, countries)
         selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
-        with _replacing(output) as draft:
+        with replacing(output) as draft:
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(warehouse, selection, draft)
@@ -248,15 +248,3 @@ def _counted(reader: pa.RecordBatchReader, rows: _Counter, faults: list[Exceptio
             raise
 
     return pa.RecordBatchReader.from_batches(reader.schema, passed_on())
-
-
-@contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
-    """Yield a temporary path; it replaces ``output`` on success, and is removed on failure."""
-    draft = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
-    try:
-        yield draft
-        draft.replace(output)
-    finally:
-        for left in output.parent.glob(f"{draft.name}*"):  # a GeoPackage may leave journals
-            left.unlink()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, as_text
 from admin_boundaries.warehouse import Warehouse
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
@@ -70,23 +70,14 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     if target.exists() and source.samefile(target):
         raise UsageError(f"{target} is the input file itself.", "Give another --output.")
     done = 0
-    with _replacing(target) as draft:
-        for rows in kind(warehouse, source, draft):
-            done += rows
-            report(done)
-    return done
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    draft = target.with_name(f"{target.name}.part")
     try:
-        yield draft
-        draft.replace(target)
+        with replacing(target) as draft:
+            for rows in kind(warehouse, source, draft):
+                done += rows
+                report(done)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
-    finally:
-        draft.unlink(missing_ok=True)
+    return done
 
 
 def _column(names: Sequence[str], known: Sequence[str]) -> int | None:

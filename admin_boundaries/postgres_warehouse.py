@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.warehouse import NOT_BUILT, Mart, first_line, quoted, relation
+from admin_boundaries.marts import NOT_BUILT, Mart, first_line, quoted, relation
 from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Postgres
 

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from admin_boundaries.marts import GEOMETRY, Mart
 from admin_boundaries.pictures import style
-from admin_boundaries.warehouse import GEOMETRY, Mart, Warehouse
+from admin_boundaries.warehouse import Warehouse
 
 Floats = npt.NDArray[np.float64]
 

@@ -1,0 +1,56 @@
+"""What a mart is: its columns by name, and how SQL refers to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SCHEMA = "marts"
+GEOMETRY = "geom"
+NOT_BUILT = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart and its columns, in order.
+
+    Attributes
+    ----------
+    name : str
+        Name without the schema.
+    columns : tuple of str
+        All of them, including the geometry.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def has_geometry(self) -> bool:
+        """Whether its rows have a geometry."""
+        return GEOMETRY in self.columns
+
+    @property
+    def key(self) -> str:
+        """The column that rows are ordered by: the key, or the first part of it."""
+        return self.columns[0]
+
+    @property
+    def country(self) -> str | None:
+        """The column with the country's key; None if rows do not belong to a country."""
+        known = ("gid_0", "country_gid", "gid") if self.name == "admin_level_0" else ("gid_0", "country_gid")
+        return next((name for name in known if name in self.columns), None)
+
+
+def quoted(name: str) -> str:
+    """Return an identifier, quoted for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def relation(mart: Mart) -> str:
+    """Return the name of a mart, with its schema, for SQL."""
+    return f"{SCHEMA}.{quoted(mart.name)}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a driver's message; the rest is a hint for programmers, or a position in our SQL."""
+    return str(error).strip().splitlines()[0].rstrip(".")
