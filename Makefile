@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev servers demo build docs pictures test test-unit test-integration chaos mutants benchmark lint format check lock clean
+.PHONY: help install install-dev servers demo build docs pictures test test-quick test-unit test-integration chaos mutants benchmark lint format check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ test: servers install-dev ## run all tests; the suite starts its own PostgreSQL 
 
 test-unit: install-dev ## run the tests that need no server
 	$(BIN)/pytest tests/ingest -n 2
+
+test-quick: servers install-dev ## the tests that take less than five seconds each
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 test-integration: servers install-dev ## run the tests on PostGIS and Redis
 	$(BIN)/pytest tests/integration

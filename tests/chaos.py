@@ -128,7 +128,7 @@ class Arena:
         return self.command("gadm", "--source", str(self.file), "--workers", "2", *force)
 
     def is_whole(self) -> bool:
-        """Tell whether the staging tables hold all rows."""
+        """Return whether the staging tables hold all rows."""
         counts = {level: self.query(f"select count(*) from raw.gadm_adm_{level}")[0][0] for level in self.expected}
         return counts == self.expected
 

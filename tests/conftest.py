@@ -25,7 +25,7 @@ MACHINE = (
     *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
 )
 
-# In CI the same examples every time: what a search for new ones finds is mended here first, not on somebody's change.
+# CI runs the same examples every time: a search for new ones must not fail somebody's unrelated change.
 hypothesis.settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     hypothesis.settings.load_profile("ci")

@@ -291,6 +291,7 @@ def test_a_message_that_cannot_be_sent_ends_the_command_and_says_why(
     assert (ended, said in printed, SECRET in printed) == (code, True, False)
 
 
+@pytest.mark.slow
 def test_the_command_that_waits_ends_with_1_and_of_all_that_notice_one_tells(
     settings: Settings, webhook: Webhook, tmp_path: Path
 ) -> None:

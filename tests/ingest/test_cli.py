@@ -183,6 +183,7 @@ def test_a_message_ends_with_its_hint() -> None:
     assert str(IngestError("It broke.")) == "It broke."
 
 
+@pytest.mark.slow
 def test_the_command_loads_a_file_with_workers_of_its_own(tmp_path: Path) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 2}))
     command = [sys.executable, "-m", "ingest", "gadm", "--source", str(path), "--workers", "1"]

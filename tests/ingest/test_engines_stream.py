@@ -96,6 +96,7 @@ def test_a_slice_that_is_given_up_is_read_no_further(
 
 
 @both_engines
+@pytest.mark.slow
 def test_slices_side_by_side_do_not_disturb_each_other(engine: str, source: engines.SliceSource) -> None:
     with engines.get(engine).read(source) as one, engines.get(engine).read(source) as other:
         for left, right in zip(one, other, strict=True):

@@ -74,6 +74,7 @@ def test_a_server_that_ignores_ranges_sends_the_whole_file_again(publisher: Publ
     assert len(publisher.downloads()) == 2
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_left_and_the_transfer_resumed(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ import shapely
 from benchmarks import generate, report
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 SCALE = 0.001
 QUICK = ("ingest-sedonadb-2$", "dbt-build", "server-alone", "ogr2ogr", "to-postgis", "original", "duckdb")
 

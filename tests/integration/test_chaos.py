@@ -14,7 +14,7 @@ import pytest
 from tests import chaos
 from tests.integration import servers
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 COPIES = 4
 Digests = dict[str, dict[str, tuple[int, str]]]

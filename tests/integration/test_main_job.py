@@ -26,7 +26,7 @@ REAL_COUNTRY_FILES = {
     "geojson": "gadm41_GHA_2.json",
 }
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 
 def every_row(warehouse: Warehouse) -> dict[str, list[marts.Row]]:

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.conftest import ROOT
 from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (

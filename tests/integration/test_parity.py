@@ -27,7 +27,7 @@ from ingest import settings
 from tests.integration import marts
 from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
 POINTS = 4000
 Answer = dict[str, Any]

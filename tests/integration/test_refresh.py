@@ -20,6 +20,8 @@ from tests.fixtures.publisher import Publisher, serving
 from tests.fixtures.webhook import Webhook
 from tests.integration.conftest import NewWarehouse, Warehouse
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 120
 
 

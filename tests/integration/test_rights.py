@@ -25,7 +25,7 @@ from tests.fixtures.publisher import Publisher, serving
 from tests.integration import marts
 from tests.integration.conftest import NewWarehouse, Warehouse, World
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 LOADER, TRANSFORMER, READER = "boundaries_loader", "boundaries_transformer", "boundaries_reader"
 SIGNATURE = "5igned-by-the-publi5her"
@@ -40,7 +40,7 @@ def as_role(warehouse: Warehouse, role: str) -> Warehouse:
 
 
 def refused(warehouse: Warehouse, statement: str) -> bool:
-    """Tell whether the server refuses a statement for want of a right."""
+    """Return whether the server refuses a statement because a permission is missing."""
     assert warehouse.dsn is not None
     with psycopg.connect(warehouse.dsn) as connection:
         try:

@@ -12,7 +12,7 @@ from tests.integration import invented
 from tests.integration.conftest import Warehouse
 from tests.integration.invented import Target, Unit
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 FIELDS = (
     *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
     *("path", "gids", "tzid", "tzids"),

@@ -16,7 +16,7 @@ from tests.integration import invented
 from tests.integration.conftest import Warehouse
 from tests.integration.invented import Target, Unit
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 Row = dict[str, Any]
 ZonesOf = Callable[[str], dict[str, Row]]
 
