@@ -340,3 +340,17 @@ def test_a_consumer_of_long_ago_is_forgotten(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         known: set[str] = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
     assert known == {"young:1", runs.worker_name()}
+
+
+@pytest.mark.parametrize("table", [tables.runs, tables.files, tables.slices], ids=lambda table: table.name)
+def test_a_state_that_does_not_exist_is_never_written(ledger: Ledger, loading: str, table: sa.Table) -> None:
+    with pytest.raises(sa.exc.StatementError, match="almost"), ledger.transaction() as connection:
+        connection.execute(table.update().values(state="almost"))
+    assert ledger.run(loading).state is RunState.LOADING
+
+
+def test_dbt_reads_no_address_and_no_request_in_the_ledger(ledger: Ledger, loading: str) -> None:
+    with ledger.transaction() as connection:
+        shown = {column for _, columns, _ in ledger.public_tables(connection) for column in columns}
+    assert {"run_id", "state", "rows_planned"} <= shown
+    assert not {"request", "identity", "spec"} & shown
