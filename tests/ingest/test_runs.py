@@ -109,6 +109,17 @@ def test_a_claim_says_who_works_and_which_attempt_it_is(ledger: Ledger, loading:
     assert ledger.slices(loading)[0].state == "queued"
 
 
+def test_what_a_worker_holds_is_not_claimed_by_another_until_the_lease_expires(
+    ledger: Ledger, loading: str, request_of: MakeRequest
+) -> None:
+    fetching = ledger.create_run(request_of("timezones"), None)
+    for claim in (lambda: ledger.claim(loading, 0), lambda: ledger.claim_file(fetching, 0)):
+        assert claim() is not None
+        assert claim() is None
+        expire_leases(ledger)
+        assert claim() is not None
+
+
 def test_the_last_claimant_of_a_slice_wins(ledger: Ledger, loading: str) -> None:
     first = claimed_slice(ledger, loading)
     expire_leases(ledger)
