@@ -90,7 +90,7 @@ def failure(root: Path, tests: Sequence[str]) -> str | None:
             return f"no end after {SECONDS} s"
     if pytest.returncode == 0:
         return None
-    failed = [line for line in printed.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    failed = [line for line in printed.splitlines() if line.startswith(("FAILED ", "ERROR "))]
     return failed[0].partition(" - ")[0] if failed else f"pytest ended with {pytest.returncode}"
 
 
