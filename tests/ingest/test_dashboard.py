@@ -236,6 +236,13 @@ def test_a_button_is_refused_from_elsewhere(browser: Browser, rolled_back: list[
 
 
 @pytest.mark.usefixtures("two_runs")
+def test_a_form_that_is_far_too_long_is_refused(browser: Browser, rolled_back: list[str]) -> None:
+    form = urllib.parse.urlencode({"token": browser.token(), "more": "x" * served.MAX_FORM_BYTES})
+    assert browser.ask("POST", "/datasets/gadm/rollback", form, Origin=browser.origin)[0] == 403
+    assert rolled_back == []
+
+
+@pytest.mark.usefixtures("two_runs")
 def test_a_dashboard_that_is_read_only_has_no_button_and_takes_none(
     serve: Callable[..., Browser], rolled_back: list[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from ingest import sources
 from ingest.errors import ArchiveInvalid, ChecksumMismatch, SourceUnavailable, UsageError
 from ingest.sources import archive, cache
 from ingest.sources.address import Source
@@ -123,6 +124,14 @@ def test_a_version_that_another_task_has_verified_is_not_asked_for_again(publish
     again = cache.fetch(Source(publisher.url()), tmp_path / "downloads", known_sha256=first.sha256)
     assert again.path == first.path
     assert len(publisher.asked) == count
+
+
+def test_a_source_that_was_brought_before_is_found_without_a_request(publisher: Publisher, tmp_path: Path) -> None:
+    source = Source(publisher.url("gadm.gpkg"))
+    first = sources.bring([source], tmp_path)
+    publisher.asked.clear()
+    again = sources.bring([source], tmp_path, first.fetched.sha256)
+    assert (again.path, publisher.asked) == (first.path, [])
 
 
 def test_a_host_with_an_older_version_in_its_cache_brings_the_one_that_another_task_has_verified(

@@ -80,6 +80,13 @@ def test_a_geojson_in_another_encoding_is_refused(whole: Path, tmp_path: Path, g
         discover.layers(tmp_path, gadm, gadm.release())
 
 
+def test_a_geojson_that_ends_inside_a_character_is_refused(whole: Path, tmp_path: Path, gadm: catalog.Dataset) -> None:
+    content = (whole / "json" / "gadm41_AAA_0.json").read_bytes()
+    (tmp_path / "gadm41_AAA_0.json").write_bytes(content + "é".encode()[:1])
+    with pytest.raises(FormatUnknown, match=r"is not UTF-8"):
+        discover.layers(tmp_path, gadm, gadm.release())
+
+
 def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
     layer = layers_of(path)[0]

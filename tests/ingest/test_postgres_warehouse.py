@@ -36,6 +36,22 @@ def test_every_point_is_answered_once_and_in_its_place(count: int) -> None:
     assert answers == [(lon, -lon) for lon in lons.tolist()]
 
 
+def test_a_percent_sign_in_a_query_is_not_taken_for_a_parameter() -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    class Recorder:
+        def execute(self, query: str, parameters: list[str]) -> Recorder:
+            asked.append((query, parameters))
+            return self
+
+        def fetchall(self) -> list[Row]:
+            return []
+
+    warehouse = PostgresWarehouse(Recorder, "", ExitStack())
+    warehouse.rows("select gid from marts.admin_units where path like 'Togo%' and gid = ?", ["TGO"])
+    assert asked == [("select gid from marts.admin_units where path like 'Togo%%' and gid = %s", ["TGO"])]
+
+
 @pytest.mark.parametrize(("count", "sessions"), [(1, 1), (3999, 1), (4001, 2), (8001, 4), (80_001, 4)])
 def test_points_are_shared_out_evenly_over_as_many_sessions_as_they_are_worth(count: int, sessions: int) -> None:
     server, lons = Server(), np.zeros(count)

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest import catalog
-from ingest.errors import CountMismatch, RunNotFound, TargetUnavailable
-from ingest.ledger import Ledger, Request, RunState
+from ingest.errors import CountMismatch, RunInProgress, RunNotFound, TargetUnavailable
+from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.ledger.ledger import MAX_ATTEMPTS
 from ingest.ledger.tables import slices
 from ingest.pipeline import publication
@@ -273,3 +273,21 @@ def test_a_dataset_without_a_publication_before_has_nothing_to_return_to(
     _publish(ledger, sink, loaded)
     with pytest.raises(RunNotFound, match="no publication to return to"):
         publication.rollback(ledger, sink, "gadm")
+
+
+def test_of_two_rollbacks_at_once_one_is_refused(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (_publish(ledger, sink, loaded) for _ in range(2))
+    count = publication.lost_tables
+
+    def other_command(ledger: Ledger, sink: GeoParquetSink, run: Run) -> list[str]:
+        monkeypatch.setattr(publication, "lost_tables", count)
+        publication.rollback(ledger, sink, "gadm")
+        return count(ledger, sink, run)
+
+    monkeypatch.setattr(publication, "lost_tables", other_command)
+    with pytest.raises(RunInProgress, match="in the meantime"):
+        publication.rollback(ledger, sink, "gadm")
+    assert published(settings) == first
+    assert (ledger.run(first).state, ledger.run(second).state) == ("published", "superseded")

@@ -58,6 +58,14 @@ def test_a_slice_whose_holder_died_is_handed_to_another(ledger: Ledger, loading:
     assert {part.state for part in ledger.slices(loading)} == {"queued"}
 
 
+def test_the_work_of_a_dead_worker_does_not_wait_until_the_queue_is_empty(ledger: Ledger, loading: str) -> None:
+    tasks.recover(ledger)
+    ledger.claim(loading, 1)
+    expire_leases(ledger)
+    tasks.recover(ledger)
+    assert enqueued().count(("load_slice", (loading, 1))) == 2
+
+
 def test_a_slice_that_kills_every_worker_fails_in_the_end(ledger: Ledger, loading: str) -> None:
     for _ in range(MAX_ATTEMPTS):
         assert ledger.claim(loading, 0) is not None

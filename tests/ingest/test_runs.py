@@ -109,6 +109,17 @@ def test_a_claim_says_who_works_and_which_attempt_it_is(ledger: Ledger, loading:
     assert ledger.slices(loading)[0].state == "queued"
 
 
+def test_what_a_worker_holds_is_not_claimed_by_another_until_the_lease_expires(
+    ledger: Ledger, loading: str, request_of: MakeRequest
+) -> None:
+    fetching = ledger.create_run(request_of("timezones"), None)
+    for claim in (lambda: ledger.claim(loading, 0), lambda: ledger.claim_file(fetching, 0)):
+        assert claim() is not None
+        assert claim() is None
+        expire_leases(ledger)
+        assert claim() is not None
+
+
 def test_the_last_claimant_of_a_slice_wins(ledger: Ledger, loading: str) -> None:
     first = claimed_slice(ledger, loading)
     expire_leases(ledger)
@@ -340,3 +351,17 @@ def test_a_consumer_of_long_ago_is_forgotten(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         known: set[str] = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
     assert known == {"young:1", runs.worker_name()}
+
+
+@pytest.mark.parametrize("table", [tables.runs, tables.files, tables.slices], ids=lambda table: table.name)
+def test_a_state_that_does_not_exist_is_never_written(ledger: Ledger, loading: str, table: sa.Table) -> None:
+    with pytest.raises(sa.exc.StatementError, match="almost"), ledger.transaction() as connection:
+        connection.execute(table.update().values(state="almost"))
+    assert ledger.run(loading).state is RunState.LOADING
+
+
+def test_dbt_reads_no_address_and_no_request_in_the_ledger(ledger: Ledger, loading: str) -> None:
+    with ledger.transaction() as connection:
+        shown = {column for _, columns, _ in ledger.public_tables(connection) for column in columns}
+    assert {"run_id", "state", "rows_planned"} <= shown
+    assert not {"request", "identity", "spec"} & shown

@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from ingest import engines, sinks
-from ingest.errors import UsageError
+from ingest.errors import TargetUnavailable, UsageError
 from ingest.layers import plan
 from ingest.settings import Settings
 from ingest.sinks.geoparquet import GeoParquetSink
@@ -184,14 +184,44 @@ def test_a_slice_that_fails_for_a_while_is_loaded_in_a_later_attempt(
                 raise sinks_unavailable
             return getattr(self._sink, name)
 
-    from ingest.errors import TargetUnavailable
-
     sinks_unavailable = TargetUnavailable("The server restarts.")
     monkeypatch.setattr(pipeline.steps.sinks, "get", Faulty)
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
     assert pipeline.state(run_id) == ("published", None)
     (part,) = pipeline.ledger.slices(run_id)
     assert (part.attempts, part.state, part.error) == (3, "loaded", None)
+
+
+def test_a_plan_that_fails_for_a_while_is_made_in_a_later_attempt(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_of, failures = pipeline.steps._planned, [TargetUnavailable("The server restarts.")] * 2
+
+    def fails_twice(*arguments: object) -> object:
+        if failures:
+            raise failures.pop()
+        return plan_of(*arguments)
+
+    monkeypatch.setattr(pipeline.steps, "_planned", fails_twice)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0})))
+    assert pipeline.state(run_id) == ("published", None)
+
+
+def test_a_table_that_lost_its_rows_before_it_was_published_is_loaded_again(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashes = [True]
+
+    def crash(_sink: GeoParquetSink, staging: sinks.Staging, _tables: object) -> None:
+        if crashes:
+            crashes.pop()
+            (pipeline.lake / "gadm" / "runs" / staging.run_id / "gadm_adm_1" / "slice-0000.parquet").unlink()
+
+    monkeypatch.setattr(GeoParquetSink, "finish", crash)
+    run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1})))
+    assert not crashes
+    assert pipeline.state(run_id) == ("published", None)
+    assert (pipeline.rows("gadm_adm_0"), pipeline.rows("gadm_adm_1")) == (1, 4)
 
 
 def test_a_task_that_is_delivered_twice_does_no_harm(pipeline: Pipeline, tmp_path: Path) -> None:

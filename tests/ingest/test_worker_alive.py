@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,21 @@ def test_a_container_is_healthy_while_its_consumer_lives_and_no_longer(
     consumer.wait()
     dead = check()
     assert (dead.returncode, dead.stderr) == (1, "No consumer on this host sends a heartbeat.\n")
+
+
+def test_a_consumer_on_another_host_makes_no_container_healthy(
+    consumer: subprocess.Popen[bytes], check: Callable[[], subprocess.CompletedProcess[str]], env: dict[str, str]
+) -> None:
+    deadline = time.monotonic() + SECONDS
+    while check().returncode != 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    consumer.kill()
+    consumer.wait()
+    with closing(sqlite3.connect(Path(env["WAREHOUSE_HOME"]) / "ledger.sqlite")) as ledger, ledger:
+        moved = "update ingest_consumers set consumer = 'another.host:1', heartbeat_at = datetime('now', '+1 minute')"
+        assert ledger.execute(moved).rowcount == 1
+    found = check()
+    assert (found.returncode, found.stderr) == (1, "No consumer on this host sends a heartbeat.\n")
 
 
 def test_a_container_whose_ledger_is_away_is_not_healthy(
