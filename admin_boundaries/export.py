@@ -21,18 +21,14 @@ from pyogrio._ogr import _register_drivers
 
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
-from admin_boundaries.warehouse import Warehouse, marts, named, open_warehouse
-from ingest.errors import CountMismatch, IngestError, UsageError, did_you_mean
+from admin_boundaries.warehouse import Warehouse, known_marts, named, open_warehouse
+from ingest.errors import CountMismatch, ExportFailed, UsageError, did_you_mean
 from ingest.settings import Settings
 
 FORMATS = {".parquet": "GeoParquet", ".gpkg": "GeoPackage", ".fgb": "FlatGeobuf"}
 LEVELS = tuple(f"admin_level_{level}" for level in range(6))
 CRS = "EPSG:4326"
 BOX = ("min(min_lon)", "min(min_lat)", "max(max_lon)", "max(max_lat)")
-
-
-class ExportFailed(IngestError):
-    """A file could not be written."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def export(
     if not output.parent.is_dir():
         raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
     with open_warehouse(settings) as warehouse:
-        known = marts(warehouse)
+        known = known_marts(warehouse)
         chosen = [named(known, name) for name in (names or LEVELS)]
         if len(chosen) > 1 and suffix != ".gpkg":
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,5 +17,5 @@ def replacing(path: Path) -> Iterator[Path]:
         yield draft
         draft.replace(path)
     finally:
-        for left in path.parent.glob(f"{draft.name}*"):  # a GeoPackage may leave journals
+        for left in path.parent.glob(f"{glob.escape(draft.name)}*"):  # a GeoPackage may leave journals
             left.unlink()

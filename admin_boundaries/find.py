@@ -31,6 +31,12 @@ class Name:
     path: str
     is_exact: bool
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """As a row of a table for people: key, level, type, name with its kind unless it is the unit's own, path."""
+        name = self.name if self.name_kind == "name" else f"{self.name} ({self.name_kind})"
+        return self.gid, str(self.admin_level), self.type_english or "", name, self.path
+
 
 # To be formatted with the target's placeholders, and its condition that `folded_name` has the wanted prefix.
 FIND = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCHEMA = "marts"
+MARTS = "marts"
 GEOMETRY = "geom"
 NOT_BUILT = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
 
@@ -48,7 +48,7 @@ def quoted(name: str) -> str:
 
 def relation(mart: Mart) -> str:
     """Return the name of a mart, with its schema, for SQL."""
-    return f"{SCHEMA}.{quoted(mart.name)}"
+    return f"{MARTS}.{quoted(mart.name)}"
 
 
 def first_line(error: Exception) -> str:

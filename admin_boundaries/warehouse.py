@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from admin_boundaries.marts import NOT_BUILT, SCHEMA, Mart
+from admin_boundaries.marts import MARTS, NOT_BUILT, Mart
 from ingest.errors import MartsMissing, UsageError, did_you_mean
 from ingest.settings import Settings
 
@@ -97,7 +97,7 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
             yield embedded
 
 
-def marts(warehouse: Warehouse) -> dict[str, Mart]:
+def known_marts(warehouse: Warehouse) -> dict[str, Mart]:
     """Return all marts by name.
 
     Raises
@@ -110,7 +110,7 @@ def marts(warehouse: Warehouse) -> dict[str, Mart]:
         "order by table_name, ordinal_position"
     )
     columns: dict[str, list[str]] = {}
-    for table, column in warehouse.rows(query, [SCHEMA]):
+    for table, column in warehouse.rows(query, [MARTS]):
         columns.setdefault(table, []).append(column)
     if not columns:
         raise MartsMissing("There are no marts.", NOT_BUILT)

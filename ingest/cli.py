@@ -14,6 +14,7 @@ from ingest import __version__, console
 from ingest.errors import IngestError, NameUnknown, UsageError, did_you_mean
 
 MAX_NAMES = 1000
+LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 
@@ -199,7 +200,7 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
     from ingest.pipeline import consumer, runs
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     settings, ledger = runs.open_target()
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
     consumer.run(settings, ledger, workers, run_ids, schedule)
@@ -381,20 +382,9 @@ def find(name: str, limit: int) -> None:
         found = warehouse.find(name, limit + 1)
     if not found:
         raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
-    rows = [
-        (
-            item.gid,
-            str(item.admin_level),
-            item.type_english or "",
-            item.name if item.name_kind == "name" else f"{item.name} ({item.name_kind})",
-            item.path,
-        )
-        for item in found[:limit]
-    ]
-    console.table(["gid", "level", "type", "name", "path"], rows)
+    console.table(["gid", "level", "type", "name", "path"], [name.cells for name in found[:limit]])
     if len(found) > limit:
-        more = min(2 * limit, MAX_NAMES)
-        console.say(f"… and more. {f'Use --limit {more} to see them.' if more > limit else 'Give a longer name.'}")
+        console.hint_at_more(limit, MAX_NAMES)
 
 
 @cli.command()
@@ -420,7 +410,9 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     current = settings.read_settings()
     drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)
     if page:
-        drawings.finish(page, drawn, console.published(Ledger(current)))
+        ledger = Ledger(current)
+        ledger.open()
+        drawings.finish(page, drawn, console.published(ledger))
 
 
 @cli.command()
@@ -463,6 +455,7 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
     """Serve a live web page of runs, slices and workers."""
     from ingest import dashboard as pages
 
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say)
 
 

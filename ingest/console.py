@@ -238,11 +238,17 @@ def location(found: Mapping[str, Any]) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of text."""
+    """Print rows of text."""
     shown = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         shown.add_row(*map(_plain, row))
     out.print(shown)
+
+
+def hint_at_more(limit: int, largest: int) -> None:
+    """Print how to see more results than ``limit``, which can be raised to ``largest``."""
+    more = min(2 * limit, largest)
+    say(f"… and more. {f'Use --limit {more} to see them.' if more > limit else 'Give a longer name.'}")
 
 
 def check(found: Check) -> None:

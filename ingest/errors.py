@@ -90,6 +90,10 @@ class CountMismatch(IngestError):
     """The numbers of rows read, loaded and counted disagree."""
 
 
+class RunFailed(IngestError):
+    """A run ended without being published, or no worker is left to finish it."""
+
+
 class LedgerTooNew(IngestError):
     """A newer version of this package has changed the ledger."""
 
@@ -100,6 +104,14 @@ class RunNotFound(IngestError):
 
 class RunInProgress(IngestError):
     """Another run of the same dataset is in progress."""
+
+
+class AlertNotSent(IngestError):
+    """The webhook does not accept a message."""
+
+
+class ExportFailed(IngestError):
+    """A file cannot be written."""
 
 
 class MartsMissing(IngestError):

@@ -26,7 +26,7 @@ from duckdb_extensions import import_extension
 
 from ingest.settings import Postgres, Settings, read_settings
 
-SCHEMA = "marts"
+MARTS = "marts"
 LEFT_OUT = {"run_id"}  # every load has a new one
 BATCH_ROWS = 4096
 # The last bits of a sum depend on the order of addition, which sometimes changes the rounded value: at 12 digits of one
@@ -101,7 +101,7 @@ class _Postgres:
         self._connection = connection
 
     def columns(self) -> Iterable[tuple[str, str, str]]:
-        return self._connection.execute(POSTGRES_COLUMNS, [SCHEMA]).fetchall()
+        return self._connection.execute(POSTGRES_COLUMNS, [MARTS]).fetchall()
 
     def rows(self, table: str, columns: Sequence[Column]) -> Iterator[Row]:
         values = [f"sha256(ST_AsBinary({each.quoted}, 'NDR'))" if each.is_geometry else each.quoted for each in columns]
@@ -116,7 +116,7 @@ class _Duckdb:
         self._connection = connection
 
     def columns(self) -> Iterable[tuple[str, str, str]]:
-        return self._connection.execute(DUCKDB_COLUMNS, [SCHEMA]).fetchall()
+        return self._connection.execute(DUCKDB_COLUMNS, [MARTS]).fetchall()
 
     def rows(self, table: str, columns: Sequence[Column]) -> Iterator[Row]:
         values = [f"sha256(ST_AsWKB({each.quoted}))" if each.is_geometry else each.quoted for each in columns]
@@ -228,7 +228,7 @@ def _existing(path: Path) -> str:
 
 
 def _select(values: Sequence[str], table: str) -> str:
-    return f"select {', '.join(values)} from {SCHEMA}.{_quoted(table)}"  # noqa: S608  names come from the catalog
+    return f"select {', '.join(values)} from {MARTS}.{_quoted(table)}"  # noqa: S608  names come from the catalog
 
 
 def _quoted(name: str) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from admin_boundaries.pictures import charts, entities, maps
 from admin_boundaries.pictures.page import finish
-from admin_boundaries.warehouse import marts, open_warehouse
+from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
 
@@ -56,7 +56,7 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
-        present = marts(warehouse)
+        present = known_marts(warehouse)
         drawn: dict[str, Callable[[], Figure]] = {
             **{f"level_{level}.png": partial(maps.level, warehouse, present, level) for level in range(6)},
             "timezones.png": partial(maps.timezones, warehouse, present),

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
+from admin_boundaries.marts import MARTS
 from admin_boundaries.pictures import style
 
-SCHEMA = "marts"
 BOX_WIDTH, ROW, HEAD = 1.78, 0.19, 0.29  # inches
 GAP_X, GAP_Y, SIDE, TOP = 0.26, 0.5, 0.25, 1.45
 ARC = 0.13  # height of an arc as a share of its length
@@ -94,7 +94,7 @@ def entities(manifest: Mapping[str, Any]) -> list[Entity]:
     """Return the marts that a manifest declares, by name."""
     found = []
     for node in manifest["nodes"].values():
-        if node["resource_type"] != "model" or node["schema"] != SCHEMA:
+        if node["resource_type"] != "model" or node["schema"] != MARTS:
             continue
         key = [each["columns"] for each in node["constraints"] if each["type"] == "primary_key"]
         own = [name for name, column in node["columns"].items() if _is_key(column)]

@@ -185,10 +185,7 @@ def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str,
 
 def _published(ledger: Ledger) -> list[dict[str, Any]]:
     names = catalog.datasets()
-    return [
-        {"name": name, "now": ledger.published_run(name), "before": next(iter(ledger.superseded_runs(name)), None)}
-        for name in names
-    ]
+    return [{"name": name, "now": ledger.published_run(name), "before": ledger.superseded_run(name)} for name in names]
 
 
 def _run_card(run: Run, parts: Sequence[Slice], now: datetime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
-from ingest.sources.archive import CHUNK_BYTES, looks_like
+from ingest.sources.signatures import CHUNK_BYTES, looks_like
 
 # The key "crs" of a GeoJSON in any spelling, and the values that it may have: GDAL would fetch one of type "link".
 CRS_KEY = re.compile(

@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from ingest.errors import PermissionMissing, TargetUnavailable
-from ingest.ledger.tables import SCHEMA, UtcTime
+from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Settings
 
 INSUFFICIENT_PRIVILEGE = "42501"
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 @cache
@@ -48,7 +49,7 @@ class Database:
             settings.home.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(
                 f"sqlite:///{self.place}", poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
-            ).execution_options(schema_translate_map={SCHEMA: None})
+            ).execution_options(schema_translate_map={RAW: None})
 
             @sa.event.listens_for(self._engine, "connect")
             def _wal(connection: Any, _record: Any) -> None:
@@ -73,10 +74,16 @@ class Database:
                 raise
             raise PermissionMissing(
                 f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
-                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions.",
+                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
+                "After an upgrade, the loader has to run the first command.",
             ) from error
         except OperationalError as error:
             reason = str(error.orig).strip().splitlines()[0]
+            if getattr(error.orig, "sqlstate", "") == LOCK_NOT_AVAILABLE:
+                raise TargetUnavailable(
+                    f"The ledger at {self.place} is locked by another session: {reason}.",
+                    "Wait until `dbt build` or whoever reads it in a transaction has finished, then try again.",
+                ) from error
             raise TargetUnavailable(
                 f"The ledger at {self.place} does not answer: {reason}",
                 "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"

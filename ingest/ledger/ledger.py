@@ -58,7 +58,7 @@ def worker_name() -> str:
 
 
 def _run_of(row: RowMapping) -> Run:
-    return Run.from_row(row, request=Request.from_json(row["request"]))
+    return Run.from_row(row, request_json=row["request"])
 
 
 def _new_run(request: Request, identity: str | None) -> dict[str, Any]:
@@ -194,10 +194,19 @@ class Ledger(Database):
         found = self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state == RunState.PUBLISHED))
         return found[0] if found else None
 
-    def superseded_runs(self, dataset: str) -> list[Run]:
-        """Return the earlier publications of a dataset, latest first."""
+    def superseded_run(self, dataset: str) -> Run | None:
+        """Return the publication of a dataset before the present one."""
+        found = self._runs(self._superseded(dataset).limit(1))
+        return found[0] if found else None
+
+    def superseded_runs(self, dataset: str, *, beyond: int) -> list[Run]:
+        """Return the earlier publications of a dataset, latest first, without the first ``beyond``."""
+        return self._runs(self._superseded(dataset).offset(beyond))
+
+    @staticmethod
+    def _superseded(dataset: str) -> sa.Select[Any]:
         superseded = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED
-        return self._runs(runs.select().where(*superseded).order_by(runs.c.published_at.desc()))
+        return runs.select().where(*superseded).order_by(runs.c.published_at.desc())
 
     def _runs(self, query: sa.Select[Any]) -> list[Run]:
         with self.transaction() as connection:
@@ -363,12 +372,12 @@ class Ledger(Database):
             its_file = files.c.run_id == run_id, files.c.file_no == row["file_no"]
             with_request = sa.select(files, runs.c.request).join(runs, runs.c.run_id == files.c.run_id).where(*its_file)
             file = connection.execute(with_request).mappings().one()
-        return ClaimedSlice.from_row(
-            row,
-            reading=Reading.from_json(row["spec"]),
-            file=File.from_row(file),
-            request=Request.from_json(file["request"]),
-        )
+            return ClaimedSlice.from_row(  # unreadable: nothing is claimed
+                row,
+                reading=Reading.from_json(row["spec"]),
+                file=File.from_row(file),
+                request=Request.from_json(file["request"]),
+            )
 
     @staticmethod
     def loaded(claimed: ClaimedSlice, *, rows_read: int, rows_loaded: int) -> sa.Update:
@@ -508,7 +517,9 @@ class Ledger(Database):
         return True
 
     @staticmethod
-    def public_tables(connection: sa.Connection) -> Iterator[tuple[str, dict[str, type], list[dict[str, Any]]]]:
+    def public_tables(
+        connection: sa.Connection,
+    ) -> Iterator[tuple[str, dict[str, sa.types.TypeEngine[Any]], list[dict[str, Any]]]]:
         """Yield the tables that dbt reads: their name, the Python type of each column, and the rows.
 
         Columns that only the pipeline uses are left out.
@@ -516,7 +527,7 @@ class Ledger(Database):
         for table in (runs, slices):
             columns = [column for column in table.c if column.name not in ("request", "identity", "spec")]
             rows = connection.execute(sa.select(*columns)).mappings()
-            yield table.name, {column.name: column.type.python_type for column in columns}, [dict(row) for row in rows]
+            yield table.name, {column.name: column.type for column in columns}, [dict(row) for row in rows]
 
     def heartbeat(self, queue_id: str, workers: int) -> None:
         """Record that this process is alive and runs a consumer of the queue."""

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from ingest import __version__
 from ingest.errors import LedgerTooNew
 from ingest.ledger.database import Database
-from ingest.ledger.tables import SCHEMA, metadata, migrations, runs
+from ingest.ledger.tables import RAW, metadata, migrations, runs
 
+LOCK_SECONDS = 10
 LOCK = "select pg_advisory_xact_lock(hashtext('admin-boundaries ledger'))"
 
 
@@ -65,7 +66,7 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
     Returns
     -------
     list of Step
-        The steps applied now; none if the ledger was up to date.
+        The steps applied now; none if the ledger was new or up to date.
 
     Raises
     ------
@@ -77,14 +78,17 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
             return []
     with database.transaction() as connection:
         if database.is_postgres:
+            connection.exec_driver_sql(
+                f"set local lock_timeout = '{LOCK_SECONDS}s'"
+            )  # readers must not queue behind us
             connection.exec_driver_sql(LOCK)
-            if not sa.inspect(connection).has_schema(SCHEMA):
-                connection.execute(sa.schema.CreateSchema(SCHEMA))
+            if not sa.inspect(connection).has_schema(RAW):
+                connection.execute(sa.schema.CreateSchema(RAW))
         else:
             connection.exec_driver_sql("begin immediate")
         last = _last_step(database, connection, steps)  # another process may have been faster
         missing = [step for step in steps if step.number > last]
-        raw = f"{SCHEMA}." if database.is_postgres else ""
+        raw = f"{RAW}." if database.is_postgres else ""
         for step in missing if last else ():
             for statement in step.statements:
                 connection.exec_driver_sql(statement.format(raw=raw))
@@ -93,12 +97,12 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
         for step in missing:
             values = {"step": step.number, "what": step.what, "applied_at": moment, "ingest_version": __version__}
             connection.execute(migrations.insert().values(**values))
-    return missing
+    return missing if last else []
 
 
 def _last_step(database: Database, connection: sa.Connection, steps: Sequence[Step]) -> int:
     """Return the last step applied to a ledger: 0 if there is no ledger, 1 for a ledger of the first edition."""
-    schema = SCHEMA if database.is_postgres else None
+    schema = RAW if database.is_postgres else None
     known = sa.inspect(connection)
     if not known.has_table(migrations.name, schema=schema):
         return 1 if known.has_table(runs.name, schema=schema) else 0
@@ -108,8 +112,8 @@ def _last_step(database: Database, connection: sa.Connection, steps: Sequence[St
             sa.select(migrations.c.ingest_version).where(migrations.c.step == last)
         ).scalar_one()
         raise LedgerTooNew(
-            f"The ledger at {database.place} is at step {last}, written by version {version}; this is version "
-            f"{__version__}, which knows only {steps[-1].number} steps.",
+            f"The ledger at {database.place} is at step {last}, written by version {version}; this installation, "
+            f"version {__version__}, knows only {steps[-1].number} steps.",
             "Update this installation: all commands and workers of a warehouse must run the same version.",
         )
     return last or 1

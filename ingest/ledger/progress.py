@@ -139,6 +139,7 @@ def summary(run: Run, slices: Sequence[Slice], target: str) -> str:
     loaded = [part for part in slices if part.state == SliceState.LOADED]
     megabytes = sum(part.bytes for part in loaded) / 1e6
     workers = {part.worker for part in loaded}
+    machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     parts = [
         f"{run.dataset} {run.release} {run.state}",
         f"{sum(part.rows_loaded or 0 for part in loaded):,} rows",
@@ -147,8 +148,7 @@ def summary(run: Run, slices: Sequence[Slice], target: str) -> str:
         f"{duration(seconds)} ({megabytes / seconds:,.1f} MB/s)" if seconds and megabytes else duration(seconds),
         f"{len(workers)} {'worker' if len(workers) == 1 else 'workers'}",
         f"{run.engine} to {target}",
-        f"ingest {run.ingest_version or __version__}, Python {platform.python_version()}",
-        f"{platform.system()} {platform.machine()}",
+        f"ingest {run.ingest_version or __version__}, {machine}",
         f"run {run.run_id}",
     ]
     return " | ".join(parts)

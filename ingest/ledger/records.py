@@ -9,8 +9,9 @@ import dataclasses
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from ingest.sources.address import Source
@@ -200,7 +201,7 @@ class Run(_FromRow):
     scope: str
     checksum: str | None
     identity: str | None
-    request: Request
+    request_json: str = field(repr=False)
     state: RunState
     rows_read: int | None
     rows_loaded: int | None
@@ -214,8 +215,13 @@ class Run(_FromRow):
     error: str | None
     ingest_version: str | None
 
+    @cached_property
+    def request(self) -> Request:
+        """What the run was asked to load."""
+        return Request.from_json(self.request_json)
+
     @property
-    def source_identities(self) -> list[str]:
+    def source_versions(self) -> list[str]:
         """The text that identifies the version of each source, in order; empty if ``identity`` is None."""
         return list(json.loads(self.identity)[2]) if self.identity else []
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ingest.ledger.records import FileState, RunState, SliceState
 
-SCHEMA = "raw"
+RAW = "raw"
 
 
 class UtcTime(sa.types.TypeDecorator[datetime]):
@@ -56,7 +56,7 @@ class State(sa.types.TypeDecorator[enum.StrEnum]):
         return None if value is None else self.states(value)
 
 
-metadata = sa.MetaData(schema=SCHEMA)
+metadata = sa.MetaData(schema=RAW)
 
 runs = sa.Table(
     "ingest_runs",

@@ -20,7 +20,7 @@ from typing import Any
 import pycurl
 import tenacity
 
-from ingest.errors import IngestError, SettingsError
+from ingest.errors import AlertNotSent, IngestError, SettingsError
 from ingest.ledger import Ledger, Run, SliceState
 from ingest.settings import Settings
 from ingest.sources import http
@@ -34,10 +34,6 @@ LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
 RUN_FAILED, RELEASE_LOADED, NEWER_RELEASE = "run_failed", "release_loaded", "newer_release"
-
-
-class AlertNotSent(IngestError):
-    """The webhook did not accept a message."""
 
 
 class _Temporary(AlertNotSent):

@@ -123,7 +123,7 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
     RunInProgress
         When another process publishes or rolls back at the same time.
     """
-    now, before = ledger.published_run(dataset), next(iter(ledger.superseded_runs(dataset)), None)
+    now, before = ledger.published_run(dataset), ledger.superseded_run(dataset)
     if now is None or before is None:
         raise RunNotFound(f"{dataset} has no publication to return to.", "Only the two newest publications are kept.")
     tables, staging = catalog.get(dataset).tables, Staging.of(before)
@@ -156,5 +156,5 @@ def drop(ledger: Ledger, sink: Sink, run_id: str) -> None:
 
 
 def _drop_old(ledger: Ledger, sink: Sink, dataset: str) -> None:
-    for run in ledger.superseded_runs(dataset)[KEPT_PUBLICATIONS - 1 :]:
+    for run in ledger.superseded_runs(dataset, beyond=KEPT_PUBLICATIONS - 1):
         sink.drop(Staging.of(run), catalog.get(dataset).tables)

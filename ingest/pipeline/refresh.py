@@ -218,10 +218,10 @@ def _check_published_release(request: Request, published: Run) -> Finding:
     what = f"{request.dataset} {request.release}"
     if not published.identity:
         return _skipped(what, "its server sends neither ETag nor Last-Modified, so a change cannot be detected")
-    recorded = zip(published.source_identities, request.sources, strict=True)
-    addresses = [cache.address_of(identity) or own for identity, own in recorded]
+    recorded = zip(published.source_versions, request.sources, strict=True)
+    addresses = [cache.address_of(version) or own for version, own in recorded]
     try:
-        now = request.identity([cache.identity(Source.parse(location)) for location in addresses])
+        now = request.identity([cache.version_of(Source.parse(location)) for location in addresses])
     except SourceUnavailable as error:
         return Finding(request.dataset, Verdict.UNREACHABLE, f"{what}: could not be checked. {error}")
     if now is None:
@@ -305,7 +305,7 @@ def _identity_if_reachable(request: Request) -> str | None:
             mirrors.candidates(Source.parse(location), request.mirrors, number)
             for number, location in enumerate(request.sources)
         ]
-        return request.identity([mirrors.identity(sources) for sources in files])
+        return request.identity([mirrors.version_of(sources) for sources in files])
     except SourceUnavailable as error:
         log.warning("%s %s: %s", request.dataset, request.release, error)
         return None

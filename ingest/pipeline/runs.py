@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from ingest import catalog, sinks
-from ingest.errors import IngestError, SourceUnavailable, UsageError
+from ingest.errors import RunFailed, SourceUnavailable, UsageError
 from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
@@ -34,10 +34,6 @@ class Reporter(Protocol):
     def summary(self, ledger: Ledger, run: Run, target: str) -> None:
         """Show the outcome of a run in one line."""
         ...
-
-
-class RunFailed(IngestError):
-    """A run ended without being published."""
 
 
 def open_target() -> tuple[Settings, Ledger]:
@@ -356,7 +352,7 @@ def _identity(settings: Settings, request: Request) -> str | None:
     """Return the identity of a request with the current versions of its sources; None if a version is unknown."""
     sources = [Source.parse(location) for location in request.sources]
     found = [
-        mirrors.identity(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)
+        mirrors.version_of(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)
     ]
     return request.identity(
         [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]

@@ -123,11 +123,11 @@ def forget_ended(ledger: Ledger) -> None:
             huey.delete(key)
 
 
-def fingerprint(settings: Settings, source: Source, identity: str | None) -> str | None:
-    """Return the identity of a source in a form that the ledger may hold: as a keyed hash if the source has a query."""
-    if identity is None or not source.has_query:
-        return identity
-    return hmac.new(settings.secret.encode(), identity.encode(), hashlib.sha256).hexdigest()
+def fingerprint(settings: Settings, source: Source, version: str | None) -> str | None:
+    """Return the version of a source in a form that the ledger may hold: as a keyed hash if the source has a query."""
+    if version is None or not source.has_query:
+        return version
+    return hmac.new(settings.secret.encode(), version.encode(), hashlib.sha256).hexdigest()
 
 
 def _with_checksum(text: str, sha256: str | None) -> str:

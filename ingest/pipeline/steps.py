@@ -15,7 +15,18 @@ from ingest import catalog, engines, sinks, sources
 from ingest.errors import CountMismatch, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
-from ingest.ledger import ClaimedFile, ClaimedSlice, File, FileState, Ledger, PlannedSlice, Reading, Request, RunState
+from ingest.ledger import (
+    ClaimedFile,
+    ClaimedSlice,
+    File,
+    FileState,
+    Ledger,
+    PlannedSlice,
+    Reading,
+    Request,
+    Run,
+    RunState,
+)
 from ingest.pipeline import publication, signed_addresses
 from ingest.settings import Settings
 from ingest.sources import mirrors
@@ -37,15 +48,15 @@ def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
     )
 
 
-def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
-    """Cut the layers of a run into slices, and create its staging tables.
+def claim_planning(ledger: Ledger, run_id: str) -> tuple[Run, list[File]] | None:
+    """Claim the planning of a run whose files have all been fetched.
 
     A run with a file that could not be fetched ends as failed.
 
     Returns
     -------
-    int or None
-        Number of slices; None if files are still being fetched, the run has failed, or another process plans it.
+    (Run, list of File) or None
+        None if files are still being fetched, the run has failed, or another process has planned it or is planning it.
     """
     files = ledger.files(run_id)
     if any(file.state in (FileState.QUEUED, FileState.RUNNING) for file in files):
@@ -57,16 +68,16 @@ def plan_slices(settings: Settings, ledger: Ledger, run_id: str) -> int | None:
     before = (RunState.QUEUED, RunState.FETCHING, RunState.PLANNING)
     if not ledger.claim_stage(run_id, RunState.PLANNING, only_from=before):
         return None
-    run = ledger.run(run_id)
+    return ledger.run(run_id), files
+
+
+def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File]) -> list[PlannedSlice]:
+    """Cut the layers of a run into slices, largest first, and create its staging tables."""
     dataset = catalog.get(run.dataset)
-    try:
-        with ledger.renewing(run_id):
-            planned = _planned(settings, run.request, dataset, files)
-            sinks.get(settings).prepare(sinks.Staging(run_id, run.dataset, run.release), dataset.tables)
-    except Exception:
-        ledger.release_stage(run_id)
-        raise
-    return len(planned) if ledger.create_slices(run_id, planned) else None
+    with ledger.renewing(run.run_id):
+        planned = _planned(settings, run.request, dataset, files)
+        sinks.get(settings).prepare(sinks.Staging.of(run), dataset.tables)
+    return planned
 
 
 def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:

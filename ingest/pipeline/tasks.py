@@ -120,14 +120,19 @@ def plan_run(run_id: str, _results: object, task: Task) -> None:
     """Cut the layers of a run into slices, create its staging tables, and enqueue the slices."""
     settings = read_settings()
     ledger = Ledger(settings)
+    claimed = steps.claim_planning(ledger, run_id)
+    if claimed is None:
+        return
     try:
-        count = steps.plan_slices(settings, ledger, run_id)
+        planned = steps.plan_slices(settings, ledger, *claimed)
     except Exception as error:
-        if not retries.arrange(task, error):
+        if retries.arrange(task, error):
+            ledger.release_stage(run_id)
+        else:
             ledger.fail(run_id, str(error))
         raise
-    if count is not None:
-        _enqueue_slices(run_id, range(count))
+    if ledger.create_slices(run_id, planned):
+        _enqueue_slices(run_id, range(len(planned)))
         steps.note_checksums(settings, ledger, run_id)  # while other workers load
 
 

@@ -107,11 +107,13 @@ def _memory() -> Check:
 
 
 def _duckdb(try_duckdb: Callable[[], str]) -> Check:
+    import duckdb
+
     what = "DuckDB with its spatial extension"
     try:
         return Check(what, True, try_duckdb())
-    except Exception as error:  # noqa: BLE001  any fault of the installation is reported
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (duckdb.Error, ImportError) as error:
+        reason = str(error).splitlines()[0]
         return Check(what, False, reason, "Run `make install`.")
 
 

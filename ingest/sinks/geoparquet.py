@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +33,6 @@ GEO = {
     "primary_column": "geom",
     "columns": {"geom": {"encoding": "WKB", "geometry_types": ["MultiPolygon"]}},
 }
-ARROW = {str: pa.string(), int: pa.int64(), datetime: pa.timestamp("us", tz="UTC")}  # types of the ledger's columns
 
 
 class GeoParquetSink:
@@ -116,9 +116,18 @@ class GeoParquetSink:
         folder = self._settings.lake / "ledger"
         folder.mkdir(parents=True, exist_ok=True)
         for name, types, rows in Ledger.public_tables(connection):
-            shape = pa.schema([(column, ARROW[kind]) for column, kind in types.items()])
+            shape = pa.schema([(column, _arrow(kind)) for column, kind in types.items()])
             with _replacing(folder / f"{name}.parquet") as draft:
                 pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
+
+
+def _arrow(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
+    """Return the Arrow type of a column of the ledger."""
+    if isinstance(kind, sa.BigInteger):
+        return pa.int64()
+    if isinstance(kind, sa.Integer):
+        return pa.int32()
+    return {str: pa.string(), datetime: pa.timestamp("us", tz="UTC")}[kind.python_type]
 
 
 @contextmanager

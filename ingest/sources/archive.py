@@ -15,9 +15,8 @@ import filelock
 from ingest.errors import ArchiveInvalid
 from ingest.sources.cache import Fetched, is_zip
 from ingest.sources.http import forget
+from ingest.sources.signatures import CHUNK_BYTES, ZIP_HEAD, looks_like
 
-CHUNK_BYTES = 1 << 20
-ZIP_HEAD = b"PK\x03\x04"
 UNPACK_RATIO = 200  # a zip that expands by a larger factor is refused as a bomb; GADM's expand by 4
 UNPACK_FREE_BYTES = 1 << 28  # must stay free on the disk after unpacking
 READABLE = {".gpkg", ".shp", ".shx", ".dbf", ".prj", ".cpg", ".geojson", ".json"}
@@ -127,14 +126,3 @@ def _is_wanted(path: Path, member: zipfile.ZipInfo) -> bool:
         raise ArchiveInvalid(f"{path.name} is encrypted.")
     is_folder = member.filename.endswith("/") or not name.parts
     return not is_folder and name.suffix.lower() in READABLE and "__MACOSX" not in name.parts
-
-
-def looks_like(path: Path) -> str:
-    """Describe a file by its first bytes, in a clause that ends a sentence."""
-    with path.open("rb") as file:
-        head = file.read(512).lstrip()
-    if head.lower().startswith((b"<!doctype html", b"<html")):
-        return "it is an HTML page, probably a server's error message"
-    if head.startswith(ZIP_HEAD):
-        return "it starts like a zip archive"
-    return "it is empty" if not head else f"it starts with {head[:8]!r}"

@@ -44,7 +44,7 @@ class Fetched:
     was_cached: bool
 
 
-def identity(source: Source) -> str | None:
+def version_of(source: Source) -> str | None:
     """Return a text that differs between versions of a source, without reading its content.
 
     Returns
@@ -72,9 +72,9 @@ def identity(source: Source) -> str | None:
     return json.dumps([source.location, validators.etag, validators.last_modified, validators.bytes])
 
 
-def address_of(identity: str) -> str | None:
-    """Return the address that a remote file's identity contains, or None for the identity of local files."""
-    first = json.loads(identity)[0]
+def address_of(version: str) -> str | None:
+    """Return the address in the version of a remote file; None for the version of local files."""
+    first = json.loads(version)[0]
     return first if isinstance(first, str) else None
 
 

@@ -68,15 +68,15 @@ def fetch_first(sources: Sequence[Source], downloads: Path, known_sha256: str | 
     return _first(sources, lambda source: (source, cache.fetch(source, downloads, known_sha256)))
 
 
-def identity(sources: Sequence[Source]) -> str | None:
-    """Return the identity of a file from the first of its addresses that answers; see `ingest.sources.cache.identity`.
+def version_of(sources: Sequence[Source]) -> str | None:
+    """Return the version of a file from the first of its addresses that answers; see `ingest.sources.cache.version_of`.
 
     Raises
     ------
     SourceUnavailable
         When no address answers.
     """
-    return _first(sources, cache.identity)
+    return _first(sources, cache.version_of)
 
 
 def _first(sources: Sequence[Source], ask: Callable[[Source], T]) -> T:

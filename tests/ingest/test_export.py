@@ -13,7 +13,7 @@ import pytest
 
 from admin_boundaries import export
 from admin_boundaries.duckdb_spatial import load_spatial
-from ingest.errors import CountMismatch, MartsMissing, UsageError
+from ingest.errors import CountMismatch, ExportFailed, MartsMissing, UsageError
 from ingest.settings import Settings
 from tests.fixtures import marts as built
 
@@ -160,7 +160,7 @@ def test_a_fault_on_the_way_leaves_the_old_file_and_nothing_else(
         return export.pa.RecordBatchReader.from_batches(reader.schema, batches())  # type: ignore[attr-defined]
 
     monkeypatch.setattr(export, "_counted", breaks)
-    with pytest.raises(export.ExportFailed, match="admin_level_1 was not written"):
+    with pytest.raises(ExportFailed, match="admin_level_1 was not written"):
         write(warehouse, output, "admin_level_1", overwrite=True)
     assert output.read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [output.name]

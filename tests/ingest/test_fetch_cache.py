@@ -146,33 +146,33 @@ def test_a_host_with_an_older_version_in_its_cache_brings_the_one_that_another_t
 
 def test_a_server_that_answers_no_head_is_read_all_the_same(publisher: Publisher, tmp_path: Path) -> None:
     publisher.has_head = False
-    assert cache.identity(Source(publisher.url())) is None
+    assert cache.version_of(Source(publisher.url())) is None
     bring(publisher, tmp_path)
     assert bring(publisher, tmp_path).path.read_bytes() == BODY
 
 
 def test_the_identity_of_a_remote_file_changes_with_the_file(publisher: Publisher) -> None:
     source = Source(publisher.url())
-    before = cache.identity(source)
-    assert before == cache.identity(source)
+    before = cache.version_of(source)
+    assert before == cache.version_of(source)
     publisher.etag = '"2"'
-    assert cache.identity(source) != before
+    assert cache.version_of(source) != before
     assert not publisher.downloads()
 
 
 def test_a_remote_file_without_validators_has_no_identity(publisher: Publisher) -> None:
     publisher.etag = ""
-    assert cache.identity(Source(publisher.url())) is None
+    assert cache.version_of(Source(publisher.url())) is None
 
 
 def test_the_identity_of_a_folder_changes_with_any_of_its_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     file = tmp_path / "deep" / "gadm41_TGO_0.shp"
     file.write_bytes(b"1")
-    before = cache.identity(Source(str(tmp_path)))
-    assert before == cache.identity(Source(str(tmp_path)))
+    before = cache.version_of(Source(str(tmp_path)))
+    assert before == cache.version_of(Source(str(tmp_path)))
     file.write_bytes(b"12")
-    assert cache.identity(Source(str(tmp_path))) != before
+    assert cache.version_of(Source(str(tmp_path))) != before
 
 
 def test_a_local_file_is_read_where_it_is(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_other_schemes_and_missing_files_are_refused(tmp_path: Path, location: s
     with pytest.raises(SourceUnavailable):
         cache.fetch(Source(location), tmp_path)
     with pytest.raises(SourceUnavailable):
-        cache.identity(Source(location))
+        cache.version_of(Source(location))
 
 
 @pytest.mark.parametrize(

@@ -144,5 +144,26 @@ def test_of_many_that_open_an_old_ledger_at_once_one_takes_the_steps(old: Ledger
     assert sum(map(len, taken)) == len(STEPS) - 1
 
 
+def test_a_new_ledger_is_not_reported_as_upgraded(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert migrations.bring_up_to_date(Ledger(settings)) == []
+    Ledger(settings).open()
+    assert "upgraded" not in caplog.text
+
+
+def test_the_pictures_of_a_docs_page_upgrade_an_old_ledger_first(
+    old: Ledger, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from admin_boundaries import pictures
+    from ingest import cli
+
+    told: list[str] = []
+    monkeypatch.setenv("WAREHOUSE_HOME", str(settings.home))
+    monkeypatch.setattr(pictures, "draw", lambda *_arguments: [])
+    monkeypatch.setattr(pictures, "finish", lambda _page, _drawn, loaded: told.append(loaded))
+    cli.cli.main(["pictures", "--page", str(tmp_path / "page.html")], standalone_mode=False)
+    assert "release" in told[0]
+
+
 def test_the_numbers_of_the_steps_run_without_a_gap() -> None:
     assert [step.number for step in STEPS] == list(range(1, len(STEPS) + 1))

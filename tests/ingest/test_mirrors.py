@@ -104,7 +104,7 @@ def test_when_one_address_may_give_it_later_the_fault_may_pass(publisher: Publis
 
 
 def test_a_file_is_known_again_at_the_mirror_that_answers(mirror: Publisher) -> None:
-    found = mirrors.identity([Source(unreachable()), Source(mirror.url())])
+    found = mirrors.version_of([Source(unreachable()), Source(mirror.url())])
     assert json.loads(found or "")[:2] == [mirror.url(), '"of the mirror"']
 
 

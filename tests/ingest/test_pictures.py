@@ -13,7 +13,7 @@ from PIL import Image
 
 from admin_boundaries import pictures
 from admin_boundaries.pictures import charts, entities, maps, page, style
-from admin_boundaries.warehouse import marts, open_warehouse
+from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
 from tests.conftest import ROOT
@@ -126,7 +126,7 @@ def test_a_quarter_that_lies_apart_is_shown_with_the_rest() -> None:
 def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings: Settings) -> None:
     built.write(settings.home, countries=maps.FEW + 1, units=1)
     with open_warehouse(settings) as warehouse:
-        figure = maps.level(warehouse, marts(warehouse), 1)
+        figure = maps.level(warehouse, known_marts(warehouse), 1)
     assert len(figure.axes) == 1
     assert figure.dpi == style.DOTS_PER_INCH
 
@@ -142,7 +142,7 @@ def test_a_map_says_whose_boundaries_it_shows(settings: Settings, release: str, 
     with duckdb.connect(str(path)) as connection:
         connection.execute("update marts.admin_units set release = ?", [release])
     with open_warehouse(settings) as warehouse:
-        figure = maps.level(warehouse, marts(warehouse), 1)
+        figure = maps.level(warehouse, known_marts(warehouse), 1)
     assert [text for text in texts(figure) if text.startswith("Boundaries:") and credit in text]
 
 

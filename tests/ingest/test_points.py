@@ -154,3 +154,11 @@ def test_a_polygon_is_cut_into_pieces_that_cover_it_and_do_not_overlap() -> None
 def test_a_small_polygon_is_one_piece_as_it_is() -> None:
     triangle = shapely.Polygon([(0, 0), (1, 0), (0, 1)])
     assert cut_polygon(triangle.wkb, 4) == [{"piece_number": 1, "geom": triangle.wkb}]
+
+
+def test_a_name_with_brackets_leaves_no_draft_behind_when_writing_fails(tmp_path: Path) -> None:
+    source, target = tmp_path / "in[1].csv", tmp_path / "out[1].csv"
+    source.write_text("lon,lat\n1,2\n1\n", encoding="utf-8")
+    with pytest.raises(IngestError, match="line 3"):
+        located(source, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in[1].csv"]

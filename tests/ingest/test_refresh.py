@@ -65,7 +65,7 @@ def publish(ledger: Ledger, request_of: MakeRequest) -> Publish:
         release = found.release(str(values.pop("release", found.default_release)))
         sources = values.pop("sources", None) or catalog.urls(found, release)
         request = request_of(dataset, *sources, **{"scope": "world", "release": release.name, **values})
-        identity = request.identity([cache.identity(Source.parse(source)) for source in request.sources])
+        identity = request.identity([cache.version_of(Source.parse(source)) for source in request.sources])
         run_id = ledger.create_run(request, identity)
         ledger.set_state(run_id, RunState.PUBLISHED)
         return run_id
@@ -152,7 +152,7 @@ def test_the_mirror_that_a_release_came_from_is_asked_again_and_not_the_publishe
 ) -> None:
     with serving(b"a file") as mirror:
         request = request_of("gadm", publisher.url(), scope="world", mirrors=((mirror.url(),),))
-        run_id = ledger.create_run(request, request.identity([cache.identity(Source(mirror.url()))]))
+        run_id = ledger.create_run(request, request.identity([cache.version_of(Source(mirror.url()))]))
         ledger.set_state(run_id, RunState.PUBLISHED)
         publisher.etag = '"2"'
         assert verdicts(ledger) == [Verdict.UNCHANGED]

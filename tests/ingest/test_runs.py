@@ -131,6 +131,20 @@ def test_the_last_claimant_of_a_slice_wins(ledger: Ledger, loading: str) -> None
     assert ledger.counts(loading) == {"gadm_adm_1": 4}
 
 
+def test_a_slice_that_cannot_be_read_from_the_ledger_is_not_claimed(ledger: Ledger, loading: str) -> None:
+    with ledger.transaction() as connection:
+        connection.execute(tables.slices.update().values(spec="no JSON"))
+    with pytest.raises(ValueError, match="Expecting value"):
+        ledger.claim(loading, 0)
+    assert (ledger.slices(loading)[0].state, ledger.slices(loading)[0].attempts) == ("queued", 0)
+
+
+def test_a_run_whose_request_cannot_be_read_is_listed_nevertheless(ledger: Ledger, loading: str) -> None:
+    with ledger.transaction() as connection:
+        connection.execute(tables.runs.update().values(request='{"written": "by the future"}'))
+    assert [run.run_id for run in ledger.recent_runs()] == [loading] == [run.run_id for run in ledger.active_runs()]
+
+
 def test_a_loaded_slice_is_not_claimed_again(ledger: Ledger, loading: str) -> None:
     note_loaded(ledger, claimed_slice(ledger, loading))
     assert ledger.claim(loading, 0) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ import shapely
 from ingest import engines, sinks
 from ingest.errors import TargetUnavailable, UsageError
 from ingest.layers import plan
+from ingest.ledger import Ledger
 from ingest.settings import Settings
 from ingest.sinks.geoparquet import GeoParquetSink
 from ingest.sources.cache import checksum
@@ -129,6 +131,20 @@ def test_a_fault_that_nobody_foresaw_fails_the_run_too(
     state, error = pipeline.state(run_id)
     assert state == "failed"
     assert "division by zero" in (error or "")
+
+
+def test_a_plan_that_comes_twice_cannot_fail_a_run_that_another_worker_plans(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
+    run_id = pipeline.ledger.create_run(pipeline.make_request("gadm", str(path)), None)
+    file = pipeline.ledger.claim_file(run_id, 0)
+    assert file is not None
+    pipeline.ledger.finish_file(file, checksum=checksum(path), size=1, was_cached=True, source=str(path))
+    monkeypatch.setattr(Ledger, "claim_stage", lambda *_arguments, **_options: 1 / 0)
+    with contextlib.suppress(ZeroDivisionError):
+        pipeline.tasks.plan_run(run_id, [])
+    assert pipeline.state(run_id) == ("fetching", None)
 
 
 @pytest.mark.parametrize("engine", engines.ENGINES)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from ingest.errors import ArchiveInvalid
 from ingest.sources import archive
 from ingest.sources.cache import Fetched
+from ingest.sources.signatures import CHUNK_BYTES
 
 BYTES = random.Random(2).randbytes(5000)
 
@@ -126,8 +127,8 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.UNPACK_RATIO * archive.CHUNK_BYTES + 1)})
-    assert path.stat().st_size < archive.CHUNK_BYTES
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.UNPACK_RATIO * CHUNK_BYTES + 1)})
+    assert path.stat().st_size < CHUNK_BYTES
     assert_refused(path, tmp_path, "zip bomb")
 
 
@@ -157,9 +158,9 @@ def test_a_member_that_is_shorter_than_the_archive_says_is_refused(tmp_path: Pat
 
 
 def test_a_small_archive_may_hold_a_file_that_compresses_well(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.CHUNK_BYTES)})
-    assert path.stat().st_size * archive.UNPACK_RATIO < archive.CHUNK_BYTES
-    assert (unpack(path, tmp_path) / "a.gpkg").stat().st_size == archive.CHUNK_BYTES
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(CHUNK_BYTES)})
+    assert path.stat().st_size * archive.UNPACK_RATIO < CHUNK_BYTES
+    assert (unpack(path, tmp_path) / "a.gpkg").stat().st_size == CHUNK_BYTES
 
 
 def test_an_archive_that_does_not_fit_on_the_disk_is_refused_beforehand(

@@ -77,3 +77,13 @@ def test_a_ledger_of_a_newer_version_is_refused_by_commands_and_workers(old: War
         assert "is at step 99, written by version 9.9" in refused.stderr
         assert "Update this installation" in refused.stderr
     assert held(old) == before
+
+
+def test_a_session_that_holds_the_ledger_is_named_and_not_waited_for_for_ever(old: Warehouse) -> None:
+    with psycopg.connect(str(old.dsn)) as reader:
+        reader.execute("select count(*) from raw.ingest_runs")
+        waiting = old.ingest("status", expect=1)
+    assert "is locked by another session" in waiting.stderr
+    assert "Traceback" not in waiting.stderr
+    assert old.query("select to_regclass('raw.ingest_migrations') is null") == [(True,)]
+    old.ingest("status")
