@@ -92,6 +92,16 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class Function:
+    """A function in the database, with the types of its arguments as PostgreSQL writes them."""
+
+    schema: str
+    name: str
+    arguments: str
+    owner: str
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """The current state of the database, as far as rights depend on it.
 
@@ -117,6 +127,8 @@ class Catalogue:
         Owner and grants of the existing ones of the five schemas.
     relations : tuple of Relation
         All tables, views and sequences in them.
+    functions : tuple of Function
+        All functions in the schemas.
     defaults : frozenset
         Default privileges on tables and functions, as (owner, schema, grantee, privilege).
     """
@@ -131,6 +143,7 @@ class Catalogue:
     roles: dict[str, Role] = field(default_factory=dict)
     schemas: dict[str, tuple[str, Grants]] = field(default_factory=dict)
     relations: tuple[Relation, ...] = ()
+    functions: tuple[Function, ...] = ()
     defaults: frozenset[tuple[str, str, str, str]] = frozenset()
 
 
@@ -256,6 +269,13 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         "where defaclobjtype in ('r', 'f') and nspname = any(%s)",
         [schemas],
     ).fetchall()
+    functions = connection.execute(
+        "select nspname::text, proname::text, pg_get_function_identity_arguments(p.oid), "
+        "pg_get_userbyid(proowner)::text from pg_proc p join pg_namespace n on n.oid = pronamespace "
+        "where nspname = any(%s) and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass "
+        "and d.objid = p.oid and d.deptype = 'e') order by 1, 2, 3",  # those of an extension belong to it
+        [schemas],
+    ).fetchall()
     relations: dict[tuple[str, str, str, str], set[tuple[str, str]]] = {}
     for schema, name, kind, owner, grantee, privilege in in_relations:
         relations.setdefault((schema, name, kind, owner), set()).add((grantee, privilege))
@@ -273,6 +293,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
             for schema, owner, _, _ in in_schemas
         },
         relations=tuple(Relation(*key, frozenset(grants)) for key, grants in relations.items()),
+        functions=tuple(Function(*row) for row in functions),
         defaults=frozenset(by_default),
     )
 
@@ -342,6 +363,13 @@ def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
                 sql.SQL(KINDS[relation.kind]),
                 sql.Identifier(relation.schema, relation.name),
                 sql.Identifier(roles.owner(relation.schema)),
+            )
+    for function in found.functions:
+        if function.owner != roles.owner(function.schema):
+            yield sql.SQL("alter routine {}({}) owner to {}").format(
+                sql.Identifier(function.schema, function.name),
+                sql.SQL(function.arguments),  # type: ignore[arg-type]  # as PostgreSQL wrote it
+                sql.Identifier(roles.owner(function.schema)),
             )
 
 

@@ -10,7 +10,7 @@ import pytest
 from ingest.errors import UsageError
 from ingest.settings import Settings
 from ingest.setup import rights
-from ingest.setup.rights import PUBLIC, SCHEMAS, Catalogue, Relation, Role, Roles
+from ingest.setup.rights import PUBLIC, SCHEMAS, Catalogue, Function, Relation, Role, Roles
 
 ROLES = Roles("l", "t", "r")
 NOTHING = Catalogue(user="admin", database="warehouse")
@@ -62,6 +62,14 @@ def test_a_schema_and_a_table_of_another_owner_are_handed_over() -> None:
     assert statements(COMPLETE, schemas=schemas, relations=(view,)) == [
         'alter schema "raw" owner to "l"',
         'alter view "raw"."gadm_adm_0" owner to "l"',
+    ]
+
+
+def test_a_function_of_another_owner_is_handed_over_and_may_be_replaced_by_the_transformer() -> None:
+    mine = Function("marts", "fold_name", "name text", "t")
+    theirs = Function("marts", "locate", "lon double precision, lat double precision", "admin")
+    assert statements(COMPLETE, functions=(mine, theirs)) == [
+        'alter routine "marts"."locate"(lon double precision, lat double precision) owner to "t"'
     ]
 
 

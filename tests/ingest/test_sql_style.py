@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
+
 from tests.conftest import ROOT
 
 LONGEST = 120
+LONGEST_NAME = 63  # dbt makes a relation of this name
 FOLDERS = ("models", "macros", "seeds", "tests/dbt")
 
 
@@ -27,3 +30,14 @@ def test_no_line_of_sql_or_yml_is_longer_than_can_be_read() -> None:
     ]
     assert len({path for path, _, _ in lines}) > 100
     assert [f"{path}:{number}" for path, number, line in lines if len(line) > LONGEST] == []
+
+
+def test_no_unit_test_of_dbt_has_a_name_that_postgresql_cuts_off() -> None:
+    names = [
+        test["name"]
+        for path in written()
+        if path.suffix == ".yml"
+        for test in yaml.safe_load(path.read_text(encoding="utf-8")).get("unit_tests", [])
+    ]
+    assert len(names) >= 10
+    assert [name for name in names if len(name) > LONGEST_NAME] == []
