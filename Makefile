@@ -61,7 +61,7 @@ test-integration: servers install-dev ## run the tests on PostGIS and Redis
 chaos: servers install-dev ## check that random kills during a load lose and duplicate nothing (ROUNDS=30 takes half an hour)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
 
-mutants: servers install-dev ## put small faults into the code, one at a time; the tests must notice 95 of 100 (an hour or two)
+mutants: servers install-dev ## put small faults into the code, one at a time; the tests must notice 95 of 100 (half an hour)
 	$(BIN)/python -m tests.mutants
 
 benchmark: servers install-dev ## measure the ingest and its peers on one file: SCALE=0.1, or SCALE=1 for the size of the world (under an hour)

@@ -122,6 +122,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="copies of the project to work in")
     options = parser.parse_args()
     mutants = [each for each in listed() if options.only in f"{each.file} {each.harm} {' '.join(each.tests)}"]
+    if not mutants:
+        parser.error(f"no fault in {LIST.name} holds {options.only!r}")
     with copies(options.jobs) as free, ThreadPoolExecutor(options.jobs) as pool:
 
         def sound(tests: tuple[str, ...]) -> str | None:

@@ -123,6 +123,6 @@ def test_the_errors_of_a_run_are_its_own_newest_first(settings: Settings, ledger
     assert [fault.error for fault in ledger.faults(limit=2)] == ["third", "second"]
 
 
-def test_a_secret_that_begins_as_another_does_is_redact_out_whole(settings: Settings) -> None:
+def test_a_secret_that_begins_as_another_does_is_redacted_whole(settings: Settings) -> None:
     alike = replace(settings, secret="swordfish", alert_webhook="swordfish-and-more")
     assert faults.redact("swordfish-and-more swordfish", faults.secrets_of(alike)) == "… …"

@@ -9,7 +9,7 @@ from ingest import catalog, settings, sinks
 from ingest.ledger import Ledger
 from tests.integration.conftest import NewWarehouse, Warehouse
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
 KEYS = (
     "select relname::text, conname::text from pg_constraint join pg_class on pg_class.oid = conrelid "
     "where connamespace = 'marts'::regnamespace and convalidated and contype = '{}'"

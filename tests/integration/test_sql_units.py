@@ -6,10 +6,14 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from ingest import catalog, settings, sinks
 from ingest.ledger import Ledger
 from tests.conftest import ROOT
 from tests.integration.conftest import Warehouse
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_models_of_an_empty_warehouse_are_built_and_their_unit_tests_pass(tmp_path: Path) -> None:
