@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,6 +71,31 @@ def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
     print(f"docs/images/{name}")
 
 
+@contextmanager
+def held_half_loaded(process: subprocess.Popen[bytes], ledger: Path) -> Iterator[None]:
+    """Hold a load and its workers, for as long as the block lasts, when some of its slices are loaded and some are not.
+
+    The sample loads in two seconds, and a page is refreshed once a second.
+    """
+    mixed = (
+        "select count(distinct ingest_slices.state) from ingest_slices join ingest_runs using (run_id) "
+        "where dataset = 'gadm' and ingest_runs.state = 'loading' and ingest_slices.state in ('loaded', 'queued')"
+    )
+    with closing(sqlite3.connect(ledger)) as connection:
+        while connection.execute(mixed).fetchone() != (2,):
+            if process.poll() is not None:
+                sys.exit("The load had ended before a picture could be taken. Try again.")
+            time.sleep(0.01)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for each in family:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in family:
+            each.resume()
+
+
 def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None:
     """Take screenshots of the dashboard: during a load by a single worker, and of the failed run."""
     pages = opened(browser, address, DESKTOP), opened(browser, address, PHONE, "dark")
@@ -79,9 +106,10 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for page, name in zip(pages, ("dashboard.png", "dashboard-phone.png"), strict=True):
-        page.wait_for_selector(".left:text-is('done')", timeout=60_000)  # the first layer is loaded, others are not
-        shoot(page, name, settle_ms=100)
+    with held_half_loaded(process, Path(env["WAREHOUSE_HOME"]) / "ledger.sqlite"):
+        for page, name in zip(pages, ("dashboard.png", "dashboard-phone.png"), strict=True):
+            page.wait_for_selector(".left:text-is('done')", timeout=60_000)
+            shoot(page, name, settle_ms=100)
     process.wait()
     page = opened(browser, address, DESKTOP)
     page.click("details.error summary")
