@@ -83,11 +83,6 @@ class Settings:
     refresh_schedule: str = ""
 
     @property
-    def downloads(self) -> Path:
-        """Folder that caches downloaded files."""
-        return self.home / "downloads"
-
-    @property
     def lake(self) -> Path:
         """Folder of the Parquet files of the embedded target."""
         return self.home / "raw"

@@ -60,9 +60,9 @@ def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = N
     ArchiveInvalid
         When the file is an archive that is damaged or unsafe, or that contains nothing readable.
     """
-    from ingest.sources import archive, mirrors  # they load libcurl, which only a fetch needs
+    from ingest.sources import archive, cache, mirrors  # they load libcurl, which only a fetch needs
 
-    source, fetched = mirrors.fetch_first(candidates, home / "downloads", known_sha256)
+    source, fetched = mirrors.fetch_first(candidates, cache.downloads_in(home), known_sha256)
     if known_sha256 is not None and fetched.sha256 != known_sha256:
         raise CountMismatch(f"{source.public} changed while it was being loaded.", "Start the run again.")
     return Brought(archive.unpack(fetched, home), source, fetched)

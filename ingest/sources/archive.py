@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ArchiveInvalid
-from ingest.sources.cache import Fetched, is_zip
+from ingest.sources.cache import Fetched, downloads_in, is_zip
 from ingest.sources.http import forget
 from ingest.sources.signatures import CHUNK_BYTES, ZIP_HEAD, looks_like
 
@@ -49,7 +49,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
     if fetched.sha256 is None or path.is_dir() or not is_zip(path):
         return path
     if not zipfile.is_zipfile(path):
-        if path.is_relative_to(home / "downloads"):
+        if path.is_relative_to(downloads_in(home)):
             forget(path)
         with path.open("rb") as file:
             is_truncated = file.read(len(ZIP_HEAD)) == ZIP_HEAD
@@ -66,7 +66,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
             _extract(path, draft)
             draft.rename(folder)
         except ArchiveInvalid:
-            if path.is_relative_to(home / "downloads"):
+            if path.is_relative_to(downloads_in(home)):
                 forget(path)
             raise
         finally:

@@ -44,6 +44,11 @@ class Fetched:
     was_cached: bool
 
 
+def downloads_in(home: Path) -> Path:
+    """Return the folder of the cache in the home of a warehouse."""
+    return home / "downloads"
+
+
 def version_of(source: Source) -> str | None:
     """Return a text that differs between versions of a source, without reading its content.
 

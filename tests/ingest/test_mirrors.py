@@ -15,7 +15,7 @@ from ingest import catalog
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
 from ingest.ledger import Ledger, Request
 from ingest.settings import Settings
-from ingest.sources import http, mirrors
+from ingest.sources import cache, http, mirrors
 from ingest.sources.address import Source
 from tests.fixtures import boundaries
 from tests.fixtures import publisher as answers
@@ -139,7 +139,7 @@ def test_another_host_brings_the_file_from_where_it_came_from(
 
     def on_another_host(*arguments: object) -> object:
         found = plan(*arguments)
-        shutil.rmtree(settings.downloads)
+        shutil.rmtree(cache.downloads_in(settings.home))
         return found
 
     with serving(path.read_bytes()) as publisher, serving(path.read_bytes()) as mirror:

@@ -10,6 +10,7 @@ import pytest
 
 from ingest import settings
 from ingest.errors import SettingsError
+from ingest.sources import cache
 
 PG = {"WAREHOUSE_TARGET": "postgres", "INGEST_SECRET": "s"}
 
@@ -18,7 +19,10 @@ def test_nothing_set_means_the_embedded_target_in_the_project(tmp_path: Path) ->
     root = settings.PROJECT_ROOT
     found = settings.read_settings({"INGEST_SECRET": "s"}, root)
     assert (found.target, found.postgres, found.home) == ("embedded", None, root / ".warehouse")
-    assert (found.downloads, found.lake) == (root / ".warehouse" / "downloads", root / ".warehouse" / "raw")
+    assert (cache.downloads_in(found.home), found.lake) == (
+        root / ".warehouse" / "downloads",
+        root / ".warehouse" / "raw",
+    )
 
 
 def test_dbt_finds_the_one_profile_in_the_root() -> None:
