@@ -1,19 +1,25 @@
-"""dbt-duckdb plugin: the spatial extension, and a function that the models need.
+"""dbt-duckdb plugin: opens the right file, loads the spatial extension, and adds the functions that models need.
 
-``profiles/profiles.yml`` names this module; dbt-duckdb calls :meth:`Plugin.configure_connection` once per DuckDB
-instance.
+``profiles/profiles.yml`` names this module; dbt-duckdb calls it once per DuckDB instance and once per cursor. dbt's own
+connection is to an empty database in memory, to which the warehouse is attached: in a command that builds, the file of
+a new edition (see `admin_boundaries.duckdb_edition`), in any other, the published file, read-only.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import shapely
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection
 
+from admin_boundaries.duckdb_edition import ALIAS, Edition
 from admin_boundaries.duckdb_spatial import load_spatial
 
+BUILDING = ("build", "run", "seed", "snapshot")
 LAST_PIECE = 2**60  # ends the halving where more vertices coincide than a piece may have
 
 
@@ -53,10 +59,16 @@ def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
 
 
 class Plugin(BasePlugin):
-    """Loads the packaged spatial extension and registers :func:`cut_polygon`."""
+    """Attaches the warehouse, loads the packaged spatial extension and registers functions."""
+
+    def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
+        """Have dbt connect to memory; DuckDB spills into the folder of the build."""
+        self._edition = Edition(Path(creds.path).absolute())
+        creds.path = ":memory:"
+        config["temp_directory"] = str(self._edition.file.parent / "tmp")
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Load the extension and register the function.
+        """Attach the warehouse, load the extension and register the functions.
 
         Parameters
         ----------
@@ -70,3 +82,27 @@ class Plugin(BasePlugin):
             ["BLOB", "INTEGER"],
             "STRUCT(piece_number BIGINT, geom BLOB)[]",  # type: ignore[arg-type, list-item]
         )
+        conn.create_function("hold_run", self._edition.hold_run, side_effects=True)
+        conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
+        flags = get_flags()
+        if flags.WHICH in BUILDING:
+            self._edition.open(conn, is_whole=_is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
+        else:
+            self._edition.attach(conn)
+
+    def configure_cursor(self, cursor: Any) -> None:
+        """Make the warehouse the database that unqualified names refer to, which a cursor does not inherit."""
+        cursor.execute(f"use {ALIAS}")
+
+
+def _is_whole(flags: Any) -> bool:
+    """Whether a command makes all models and seeds. Leaving out tests leaves out none of them."""
+    types, left_out = (
+        {str(kind) for kind in getattr(flags, name, None) or ()} for name in ("RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES")
+    )
+    return (
+        flags.WHICH == "build"
+        and not any(getattr(flags, name, None) for name in ("SELECT", "EXCLUDE", "SELECTOR"))
+        and (not types or "all" in types or {"model", "seed"} <= types)
+        and not left_out & {"model", "seed", "all"}
+    )

@@ -11,7 +11,7 @@
 
 {% macro postgres__analyze_table() %}
     {% if execute and model.config.materialized == 'table' %}
-        {% set analyzed = adapter.get_columns_in_relation(this) | rejectattr('name', 'equalto', 'geom') %}
-        analyze {{ this }} ({{ analyzed | map(attribute='name') | join(', ') }})
+        {% set analyzed = adapter.get_columns_in_relation(beside(this)) | rejectattr('name', 'equalto', 'geom') %}
+        analyze {{ beside(this) }} ({{ analyzed | map(attribute='name') | join(', ') }})
     {% endif %}
 {% endmacro %}

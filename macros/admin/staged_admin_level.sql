@@ -4,6 +4,7 @@
   have are NULL.
 -#}
 {% macro staged_admin_level(level) -%}
+{%- set run = pinned_run('gadm') -%}
 {{ wait_for_ledger() }}
 
 with
@@ -18,8 +19,8 @@ renamed as (
 
     select
         ---------- ids
-        run_id,
-        release,
+        {{ text_literal(run.run_id) }} as run_id,
+        {{ text_literal(run.release) }} as release,
         source_file,
         source_fid,
         {{ level }} as admin_level,

@@ -1,36 +1,25 @@
 {#-
-  The foreign keys that models declare in their yml, as a list of {name, child, column, parent, to_column, child_id,
-  parent_id}, sorted by name:
-
-      config: {meta: {foreign_keys: [{column: parent_gid, to: admin_level_1, to_column: gid}]}}
-
-  They are kept out of the contract's constraints for two reasons: those are checked row by row while the table fills,
-  and PostgreSQL's adapter drops a parent with `cascade` when it rebuilds it, which silently removes the children's
-  constraints. The macros in this folder add the keys in bulk and restore them.
+  The foreign keys of the marts, one for each relationships test between two of them, sorted by name: what is tested
+  everywhere is a constraint where the database can have it. DuckDB cannot add one to an existing table.
 -#}
 {% macro declared_foreign_keys() %}
-    {% set models = {} %}
-    {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') %}
-        {% do models.update({node.name: node}) %}
-    {% endfor %}
     {% set keys = [] %}
-    {% for node in models.values() %}
-        {% for key in node.config.meta.get('foreign_keys', []) %}
-            {% if key.to not in models %}
-                {% set fault = " declares a foreign key to '" ~ key.to ~ "', but there is no model of that name." %}
-                {% do exceptions.raise_compiler_error(node.name ~ fault) %}
-            {% endif %}
-            {% set parent = models[key.to] %}
+    {% for test in (graph.nodes.values() if execute else []) if test.resource_type == 'test' and test.get('test_metadata') %}
+        {% set child = graph.nodes.get(test.attached_node) %}
+        {% if test.test_metadata.name == 'relationships' and child and 'marts' in child.fqn %}
+            {% set parent_ids = test.depends_on.nodes | reject('equalto', test.attached_node) | list %}
+            {% set parent = graph.nodes[parent_ids[0] if parent_ids else test.attached_node] %}
+            {% if 'marts' in parent.fqn %}
             {% do keys.append({
-                'name': node.name ~ '_' ~ key.column ~ '_fkey',
-                'child': api.Relation.create(database=node.database, schema=node.schema, identifier=node.alias),
-                'column': key.column,
-                'parent': api.Relation.create(database=parent.database, schema=parent.schema, identifier=parent.alias),
-                'to_column': key.get('to_column', 'gid'),
-                'child_id': node.unique_id,
-                'parent_id': parent.unique_id,
+                'name': child.alias ~ '_' ~ test.column_name ~ '_fkey',
+                'child': api.Relation.create(schema=child.schema, identifier=child.alias),
+                'column': test.column_name,
+                'parent': api.Relation.create(schema=parent.schema, identifier=parent.alias),
+                'to_column': test.test_metadata.kwargs.field,
+                'models': [child.unique_id, parent.unique_id],
             }) %}
-        {% endfor %}
+            {% endif %}
+        {% endif %}
     {% endfor %}
     {{ return(keys | sort(attribute='name')) }}
 {% endmacro %}

@@ -2,8 +2,10 @@
 {% macro missing_primary_keys() %}
     {% if execute %}
         {% set keys = [] %}
-        {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') if 'marts' in node.fqn %}
-            {% do keys.append({'schema': node.schema, 'table': node.alias, 'columns': declared_primary_key(node)}) %}
+        {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') 
+            if 'marts' in node.fqn and node.config.materialized == 'table' %}
+            {% set mart = in_sight(api.Relation.create(schema=node.schema, identifier=node.alias)) %}
+            {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': declared_primary_key(node)}) %}
         {% endfor %}
 select
     declared.table_name,

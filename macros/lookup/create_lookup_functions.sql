@@ -1,33 +1,92 @@
 {#-
-  At the end of every run: creates `fold_name`, `locate` and `locate_points`, the functions that users call, beside
-  the tables that they read. Their bodies are stored as text, so that rebuilding a table does not drop them.
+  SQL that creates `fold_name`, `locate` and `locate_points`, the functions that users call, beside the tables of the
+  edition in progress.
 -#}
 {% macro create_lookup_functions() %}
     {{ return(adapter.dispatch('create_lookup_functions')()) }}
 {% endmacro %}
 
+{#-
+  On PostgreSQL, the functions read the tables through views in a schema of the edition's own, `marts_edition_…`, which
+  is never renamed. A call that is under way when the next edition replaces `marts`, or a long query with many calls,
+  therefore goes on reading the tables that it began with: through `marts.…`, it would find new ones half-way, and with
+  an older snapshot find them empty.
+-#}
 {% macro postgres__create_lookup_functions() %}
+{% set functions = beside(marts_meta()).schema %}
+{% set views = 'marts_edition_' ~ invocation_id.replace('-', '')[:8] %}
+{% set tables = ['admin_leaf_parts', 'timezone_parts', 'admin_units', 'admin_unit_ancestors'] %}
 do $create$
+declare
+    owner constant text := (select nspowner::regrole from pg_namespace where nspname = '{{ functions }}');
+    entry record;
 begin
-    -- a run that made no mart yet has no schema for them
-    if to_regnamespace('marts') is null then
-        return;
-    end if;
-    -- a run of a few models may come before the tables that they read
-    perform set_config('check_function_bodies', 'off', true);
-    perform pg_advisory_xact_lock(hashtext('lookup functions of the marts'));
-
-    create or replace function marts.fold_name(name text)
+    create or replace function {{ functions }}.fold_name(name text)
     returns text language sql immutable strict parallel safe
     as $fold_name$
         select {{ fold_name('name') }}
     $fold_name$;
-    comment on function marts.fold_name(text) is
+    comment on function {{ functions }}.fold_name(text) is
         'A name as people type it: lower case, without accents or punctuation.';
 
-    {{ locate_in_postgres() }}
+    -- a build of a few models may come before the tables that they read
+    if exists (
+        select
+        from unnest(array['{{ tables | join("', '") }}']) as name
+        where coalesce(to_regclass('{{ functions }}.' || name), to_regclass('marts.' || name)) is null
+    ) then
+        return;
+    end if;
+    execute format('create schema {{ views }} authorization %s', owner);
+    for entry in
+        select
+            name,
+            coalesce(to_regclass('{{ functions }}.' || name), to_regclass('marts.' || name)) as source
+        from unnest(array['{{ tables | join("', '") }}']) as name
+    loop
+        execute format('create view {{ views }}.%I as select * from %s', entry.name, entry.source);
+        execute format('alter view {{ views }}.%I owner to %s', entry.name, owner);
+    end loop;
+    {{ locate_in_postgres(functions, views) }}
 end
-$create$
+$create$;
+{% endmacro %}
+
+{#- SQL that lets whoever may read the marts call the lookup functions: their views get the same grants. -#}
+{% macro copy_lookup_rights() %}
+{% set views = 'marts_edition_' ~ invocation_id.replace('-', '')[:8] %}
+do $rights$
+declare
+    entry record;
+begin
+    for entry in
+        select distinct format(
+            'grant %s on %s to %s', granted.privilege_type, object,
+            case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+        ) as statement
+        from (
+            select 'schema {{ views }}' as object, nspacl as acl, nspowner as owner
+            from pg_namespace
+            where nspname = '{{ beside(marts_meta()).schema }}'
+            union all
+            select 'table {{ views }}.' || quote_ident(view.relname), source.relacl, source.relowner
+            from pg_class as view
+            inner join pg_class as source
+                on source.oid = coalesce(
+                    to_regclass('{{ beside(marts_meta()).schema }}.' || quote_ident(view.relname)),
+                    to_regclass('marts.' || quote_ident(view.relname))
+                )
+            where view.relnamespace = to_regnamespace('{{ views }}')
+        ) as objects
+        cross join lateral aclexplode(acl) as granted
+        where granted.grantee <> owner
+            and granted.privilege_type in ('USAGE', 'SELECT')
+            and to_regnamespace('{{ views }}') is not null
+    loop
+        execute entry.statement;
+    end loop;
+end
+$rights$;
 {% endmacro %}
 
 {% macro duckdb__create_lookup_functions() %}

@@ -4,7 +4,7 @@
   The date line is one meridian with two longitudes, so a point on it is probed on both sides. NULL and NaN fail every
   `between`.
 -#}
-{% macro locate_answers(leaf_parts='marts.admin_leaf_parts', zone_parts='marts.timezone_parts') -%}
+{% macro locate_answers(leaf_parts=none, zone_parts=none, schema='marts') -%}
 good_points as (
 
     select
@@ -40,7 +40,7 @@ found_units as (
         probes.point_number,
         parts.gid
     from probes
-    inner join {{ leaf_parts }} as parts
+    inner join {{ leaf_parts or schema ~ '.admin_leaf_parts' }} as parts
         on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
 
 ),
@@ -51,7 +51,7 @@ found_zones as (
         probes.point_number,
         parts.tzid
     from probes
-    inner join {{ zone_parts }} as parts
+    inner join {{ zone_parts or schema ~ '.timezone_parts' }} as parts
         on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
 
 ),
@@ -83,7 +83,7 @@ chains as (
         {%- for level in admin_levels() %}
         max(ancestor_gid) filter (where ancestor_level = {{ level }}) as gid_{{ level }}{{ ',' if not loop.last }}
         {%- endfor %}
-    from marts.admin_unit_ancestors
+    from {{ schema }}.admin_unit_ancestors
     where gid in (select unit_lists.gids[1] from unit_lists)
     group by gid
 
@@ -115,7 +115,7 @@ answers as (
         on points.point_number = unit_lists.point_number
     left join zone_lists
         on points.point_number = zone_lists.point_number
-    left join marts.admin_units as units
+    left join {{ schema }}.admin_units as units
         on unit_lists.gids[1] = units.gid
     left join chains
         on units.gid = chains.gid

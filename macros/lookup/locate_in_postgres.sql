@@ -2,7 +2,7 @@
   `locate` is written in PL/pgSQL, which plans each statement once per session; planning takes longer than running it.
   `locate_points` answers many points with a few joins, at a third of the cost per point.
 -#}
-{% macro locate_in_postgres() %}
+{% macro locate_in_postgres(functions, tables) %}
     {% set answer %}
         status text,
         gid text,
@@ -15,7 +15,7 @@
         tzid text,
         tzids text[]
     {%- endset %}
-    create or replace function marts.locate(lon double precision, lat double precision)
+    create or replace function {{ functions }}.locate(lon double precision, lat double precision)
     returns table (
         {{ answer }}
     )
@@ -40,12 +40,12 @@
 
             select array_agg(distinct parts.gid)
             into more_gids
-            from marts.admin_leaf_parts as parts
+            from {{ tables }}.admin_leaf_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             select array_agg(distinct parts.tzid)
             into more_tzids
-            from marts.timezone_parts as parts
+            from {{ tables }}.timezone_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             locate.gids := locate.gids || more_gids;
@@ -73,7 +73,7 @@
         if locate.gid is not null then
             select units.admin_level, units.path
             into locate.admin_level, locate.path
-            from marts.admin_units as units
+            from {{ tables }}.admin_units as units
             where units.gid = locate.gid;
 
             select
@@ -86,16 +86,16 @@
                 {%- for level in admin_levels() %}
                 locate.gid_{{ level }}{{ ',' if not loop.last }}
                 {%- endfor %}
-            from marts.admin_unit_ancestors as ancestors
+            from {{ tables }}.admin_unit_ancestors as ancestors
             where ancestors.gid = locate.gid;
         end if;
         return next;
     end
     $locate$;
-    comment on function marts.locate(double precision, double precision) is
+    comment on function {{ functions }}.locate(double precision, double precision) is
         'The units from country to leaf, and the time zones, at a longitude and latitude in degrees (WGS 84); one row.';
 
-    create or replace function marts.locate_points(lons double precision[], lats double precision[])
+    create or replace function {{ functions }}.locate_points(lons double precision[], lats double precision[])
     returns table (
         point_number bigint,
         {{ answer }}
@@ -114,12 +114,12 @@
 
     ),
 
-    {{ locate_answers() }}
+    {{ locate_answers(schema=tables) }}
 
     select *
     from answers
     order by point_number
     $locate_points$;
-    comment on function marts.locate_points(double precision[], double precision[]) is
+    comment on function {{ functions }}.locate_points(double precision[], double precision[]) is
         'The same as locate, for many points: one row each, point_number counts from 1.';
 {% endmacro %}

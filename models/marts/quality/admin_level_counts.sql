@@ -10,15 +10,15 @@ levels as (
 
 ),
 
-published_run as (
+pinned_run as (
 
     select
         run_id,
         release,
         scope
-    from {{ source('ledger', 'ingest_runs') }}
+    from {{ source('marts', 'marts_meta') }}
     where dataset = 'gadm'
-        and state = 'published'
+        and run_id is not null
 
 ),
 
@@ -29,8 +29,8 @@ file_counts as (
         sum(slices.rows_planned) as row_count,
         sum(slices.rows_loaded) as loaded_count
     from {{ source('ledger', 'ingest_slices') }} as slices
-    inner join published_run
-        on slices.run_id = published_run.run_id
+    inner join pinned_run
+        on slices.run_id = pinned_run.run_id
     group by slices.level
 
 ),
@@ -72,10 +72,10 @@ expected_counts as (
         expected.admin_level,
         expected.expected_rows
     from {{ ref('gadm_expected_counts') }} as expected
-    inner join published_run
-        on expected.release = published_run.release
+    inner join pinned_run
+        on expected.release = pinned_run.release
         -- only the publisher's whole file can be expected to hold every unit
-        and published_run.scope = 'world'
+        and pinned_run.scope = 'world'
 
 ),
 
@@ -83,9 +83,9 @@ counts as (
 
     select
         levels.admin_level,
-        published_run.release,
-        published_run.run_id,
-        published_run.scope,
+        pinned_run.release,
+        pinned_run.run_id,
+        pinned_run.scope,
         expected_counts.expected_rows as rows_expected,
         cast(coalesce(file_counts.row_count, 0) as bigint) as rows_in_file,
         cast(coalesce(file_counts.loaded_count, 0) as bigint) as rows_loaded,
@@ -93,7 +93,7 @@ counts as (
         coalesce(mart_counts.row_count, 0) as rows_in_mart,
         coalesce(set_aside_counts.row_count, 0) as rows_set_aside
     from levels
-    left join published_run
+    left join pinned_run
         on levels.admin_level >= 0
     left join file_counts
         on levels.admin_level = file_counts.admin_level

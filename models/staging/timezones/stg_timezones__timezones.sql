@@ -1,3 +1,4 @@
+{%- set run = pinned_run('timezones') -%}
 {{ wait_for_ledger() }}
 
 with
@@ -12,8 +13,8 @@ renamed as (
 
     select
         ---------- ids
-        run_id,
-        release,
+        {{ text_literal(run.run_id) }} as run_id,
+        {{ text_literal(run.release) }} as release,
         source_file,
         source_fid,
         {{ clean_text('tzid') }} as tzid,

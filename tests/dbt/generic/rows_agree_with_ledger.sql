@@ -1,5 +1,5 @@
 {#-
-  A published raw table holds exactly the rows that, according to the ledger, were loaded into it. Raw tables on
+  The raw table of a run holds exactly the rows that, according to the ledger, were loaded into it. Raw tables on
   PostgreSQL are unlogged, so a server crash empties them. Because the test is on the source, a build then stops
   before the marts, which keep their last content.
 -#}
@@ -9,13 +9,10 @@ with
 
 loaded as (
 
-    select coalesce(sum(slices.rows_loaded), 0) as row_count
-    from {{ source('ledger', 'ingest_slices') }} as slices
-    inner join {{ source('ledger', 'ingest_runs') }} as runs
-        on slices.run_id = runs.run_id
-    where runs.dataset = '{{ dataset }}'
-        and runs.state = 'published'
-        and slices.table_name = '{{ table_name }}'
+    select coalesce(sum(rows_loaded), 0) as row_count
+    from {{ source('ledger', 'ingest_slices') }}
+    where run_id = {{ text_literal(pinned_run(dataset).run_id) }}
+        and table_name = '{{ table_name }}'
 
 ),
 

@@ -1,0 +1,134 @@
+"""The DuckDB file of an edition: made beside the one that readers open, and put in its place in one step.
+
+A build never writes to ``warehouse.duckdb``. It works on ``build/warehouse.duckdb`` and renames it when everything is
+built and tested: a reader that has the old file open goes on reading it, and the next one opens the new one. A whole
+build starts from an empty file, so that no space is lost from one build to the next; a partial one from a copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+from dbt_common.exceptions import DbtRuntimeError
+
+ALIAS = "warehouse"
+PUBLISHED = "published"
+
+
+class Edition:
+    """The file that a build works on.
+
+    Parameters
+    ----------
+    warehouse : Path
+        The file that readers open. It need not exist.
+    """
+
+    def __init__(self, warehouse: Path) -> None:
+        self.warehouse = warehouse
+        self.file = warehouse.parent / "build" / warehouse.name
+        self._held: list[int] = []
+
+    def open(self, connection: duckdb.DuckDBPyConnection, *, is_whole: bool, is_retry: bool) -> None:
+        """Attach the file of a new edition, or of the one that a failed build left.
+
+        Parameters
+        ----------
+        connection : DuckDBPyConnection
+            Of dbt.
+        is_whole : bool
+            Whether the build makes all models; otherwise the new file starts as a copy of the published one.
+        is_retry : bool
+            Whether the build goes on with what a failed one left.
+
+        Raises
+        ------
+        DbtRuntimeError
+            When another build is at work, or another program has the published file open for writing.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock()
+        if not is_retry:
+            self._remove(self.file)
+        if self.warehouse.exists():
+            self._attach_published(connection, PUBLISHED)
+            if not is_whole and not is_retry:
+                shutil.copyfile(self.warehouse, self.file)
+        connection.execute(f"attach {_text(self.file)} as {ALIAS}")
+
+    def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Attach the published file read-only, for a command that only reads; without one, an empty database."""
+        if self.warehouse.exists():
+            self._attach_published(connection, ALIAS)
+        else:
+            connection.execute(f"attach ':memory:' as {ALIAS}")
+
+    def _lock(self) -> None:
+        """Let no other build begin as long as this process lives."""
+        path = self.file.parent / "lock"
+        if path in _locks:
+            return
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise DbtRuntimeError(
+                f"Another dbt build is at work in {self.warehouse.parent}. Wait for it to end, then build again."
+            ) from None
+        _locks[path] = descriptor
+
+    def _attach_published(self, connection: duckdb.DuckDBPyConnection, alias: str) -> None:
+        try:
+            connection.execute(f"attach {_text(self.warehouse)} as {alias} (read_only)")
+        except duckdb.IOException as error:
+            if "lock" not in str(error):
+                raise
+            raise DbtRuntimeError(
+                f"Another program has {self.warehouse} open for writing: {str(error).splitlines()[0]}. "
+                "Close it there, or open it read-only, then build again."
+            ) from error
+
+    def hold_run(self, dataset: str, run_id: str) -> bool:
+        """Keep retention away from the files of a run; return False where they are gone.
+
+        Whoever drops a run takes the lock exclusively, and renames the folder before removing it.
+        """
+        folder = self.warehouse.parent / "raw" / dataset / "runs" / run_id
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            self._held.append(descriptor)
+            return os.path.samestat(os.fstat(descriptor), folder.stat())
+        except FileNotFoundError:
+            return False
+
+    def publish(self) -> str:
+        """Put the detached file in the place of the published one."""
+        self._remove_journal(self.warehouse)
+        os.replace(self.file, self.warehouse)
+        for descriptor in self._held:
+            os.close(descriptor)
+        self._held.clear()
+        os.close(_locks.pop(self.file.parent / "lock"))
+        return str(self.warehouse)
+
+    def _remove(self, file: Path) -> None:
+        file.unlink(missing_ok=True)
+        self._remove_journal(file)
+
+    @staticmethod
+    def _remove_journal(file: Path) -> None:
+        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+
+
+_locks: dict[Path, int] = {}  # held by this process, until it publishes or ends
+
+
+def _text(path: Path) -> str:
+    """Return a path as an SQL literal."""
+    return "'" + str(path).replace("'", "''") + "'"

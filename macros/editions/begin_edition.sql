@@ -1,0 +1,134 @@
+{#-
+  On-run-start: begins an edition. What a killed build left is cleared away, and the run of each dataset that the whole
+  build reads is written to `marts_meta`: the published one, unless models of the dataset stay as they are, since then
+  all must stay with the run that those are of. `dbt retry` goes on with the edition of the build that failed.
+-#}
+{% macro begin_edition() %}
+    {% if is_building() %}
+        {% if is_retry() %}
+            {% set statements = resume_edition() %}
+        {% else %}
+            {% set statements = open_edition() ~ pin_runs() %}
+        {% endif %}
+        {#- the queries that the lines above needed have begun a transaction, or not: from here on there is none -#}
+        {% call statement('transaction', auto_begin=true) %}select 1{% endcall %}
+        {% do adapter.commit() %}
+        {{ statements }}
+        {{ commit_hook() }}
+    {% endif %}
+{% endmacro %}
+
+{#- True in `dbt retry`. dbt presents it as the command that it repeats, with the same flags. -#}
+{% macro is_retry() %}
+    {{ return('retry' in invocation_args_dict.get('invocation_command', '').split()) }}
+{% endmacro %}
+
+{#- SQL that makes room for an edition. On DuckDB, the plugin has opened a file for it. -#}
+{% macro open_edition() %}
+    {{ return(adapter.dispatch('open_edition')()) }}
+{% endmacro %}
+
+{% macro duckdb__open_edition() %}
+create schema if not exists marts;
+drop table if exists marts.failed_build;
+{{ carry_over() }}
+{% endmacro %}
+
+{% macro postgres__open_edition() %}
+{% set schemas = edition_schemas() %}
+do $open$
+declare
+    nexts constant text[] := array[{% for name in schemas %}'{{ name }}_next'{{ ', ' if not loop.last }}{% endfor %}];
+    quiet integer := 0;
+    entry record;
+begin
+    perform pg_advisory_xact_lock(hashtext('editions of the marts'));
+    if to_regclass('raw.ingest_runs') is null then
+        raise exception 'Nothing has been loaded into this database yet. Load first: python -m ingest gadm timezones';
+    end if;
+
+    -- What stands in these schemas was left by a build that failed or was killed, or belongs to one at work: that one
+    -- always holds a lock there, apart from moments between two models.
+    for rounds in 1..150 loop
+        exit when quiet = 5 or not exists (select from pg_namespace where nspname = any(nexts));
+        quiet := case when exists (
+            select
+            from pg_locks
+            inner join pg_stat_activity using (pid)
+            left join pg_class on pg_locks.locktype = 'relation' and pg_locks.relation = pg_class.oid
+            inner join pg_namespace
+                on pg_namespace.oid = pg_class.relnamespace
+                or (
+                    pg_locks.classid = 'pg_namespace'::regclass
+                    and pg_locks.objid = pg_namespace.oid
+                )
+            where pg_locks.pid <> pg_backend_pid()
+                and pg_stat_activity.datname = current_database()
+                and pg_stat_activity.backend_type = 'client backend'
+                and pg_namespace.nspname = any(nexts)
+        ) then 0 else quiet + 1 end;
+        if rounds = 150 then
+            raise exception 'Another dbt build is at work in this database. Wait for it to end, then build again.';
+        end if;
+        perform pg_sleep(0.1);
+    end loop;
+    for entry in select nspname as name from pg_namespace where nspname = any(nexts) loop
+        execute format('drop schema %I cascade', entry.name);
+    end loop;
+
+    {% for name in schemas %}
+    execute format(
+        'create schema %I authorization %I',
+        '{{ name }}_next',
+        coalesce((select nspowner::regrole::text from pg_namespace where nspname = '{{ name }}'), current_user)
+    );
+    {% endfor %}
+end
+$open$;
+{{ copy_schema_rights() }}
+{{ clear_old_editions(0) }}
+{% endmacro %}
+
+{#- SQL that goes on with the edition of the build that failed: it keeps its runs, and gets the id of this build. -#}
+{% macro resume_edition() %}
+{% set meta = beside(marts_meta()) %}
+{% set failed = meta.incorporate(path={'identifier': 'failed_build'}) %}
+{{ require_failed_build(failed) }}
+drop table {{ failed }};
+update {{ meta }} set build_id = '{{ invocation_id }}';
+{{ hold_runs() }}
+{% endmacro %}
+
+{% macro require_failed_build(failed) %}
+    {{ return(adapter.dispatch('require_failed_build')(failed)) }}
+{% endmacro %}
+
+{% macro default__require_failed_build(failed) %}
+select error('There is no failed build to go on with: what it built is gone. Build again: dbt build')
+where not exists (
+    select 1 from duckdb_tables()
+    where database_name = current_database() and schema_name = 'marts' and table_name = 'failed_build'
+);
+{% endmacro %}
+
+{% macro postgres__require_failed_build(failed) %}
+do $require$
+begin
+    if to_regclass('{{ failed.include(database=false) }}') is null then
+        raise exception 'There is no failed build to go on with: what it built is gone. Build again: dbt build';
+    end if;
+end
+$require$;
+{% endmacro %}
+
+{#- SQL that ends the transaction of a hook: PostgreSQL's driver begins one by itself, DuckDB's does not. -#}
+{% macro commit_hook() %}
+    {{ return(adapter.dispatch('commit_hook')()) }}
+{% endmacro %}
+
+{% macro default__commit_hook() %}
+{% endmacro %}
+
+{% macro postgres__commit_hook() %}
+commit;
+{% endmacro %}

@@ -1,0 +1,51 @@
+{#-
+  SQL that drops what an edition has replaced, once every transaction that may still read it has ended: at most so many
+  tenths of a second are spent on waiting, and what cannot be dropped is left to the next build.
+-#}
+{% macro clear_old_editions(patience) %}
+do $clear$
+declare
+    readers constant text[] := array(
+        select virtualtransaction
+        from pg_locks
+        inner join pg_stat_activity using (pid)
+        where locktype = 'virtualxid'
+            and pid <> pg_backend_pid()
+            and datname = current_database()
+            and backend_type = 'client backend'
+    );
+    entry record;
+begin
+    perform set_config('lock_timeout', '300ms', true);
+    for tenths in 1..{{ patience }} loop
+        exit when not exists (select from pg_locks where virtualtransaction = any(readers));
+        perform pg_sleep(0.1);
+    end loop;
+    {% if patience %}
+    if exists (select from pg_locks where virtualtransaction = any(readers)) then
+        return;
+    end if;
+    {% endif %}
+    begin
+        for entry in
+            select nspname as name
+            from pg_namespace
+            where nspname ~ '^({{ edition_schemas() | join('|') }})_old_[0-9a-f]{8}$'
+        loop
+            execute format('drop schema %I cascade', entry.name);
+        end loop;
+        -- the lookup functions' views of an edition go with its tables
+        for entry in
+            select nspname as name
+            from pg_namespace
+            where nspname ~ '^marts_edition_[0-9a-f]{8}$'
+                and not exists (select from pg_class where relnamespace = pg_namespace.oid)
+        loop
+            execute format('drop schema %I', entry.name);
+        end loop;
+    exception when lock_not_available then
+        null;
+    end;
+end
+$clear$;
+{% endmacro %}

@@ -1,0 +1,141 @@
+{#-
+  SQL that writes `marts_meta` into the edition in progress: for each dataset the run that this build reads. It is
+  committed long before readers see it, so that whoever asks with an older snapshot finds it too.
+-#}
+{% macro pin_runs() %}
+{% set meta = beside(marts_meta()) %}
+{% set draft = meta.incorporate(path={'identifier': 'marts_meta_draft'}) %}
+{% set runs = source('ledger', 'ingest_runs') %}
+{% set staying = datasets_that_stay() %}
+{% set old = marts_meta() %}
+create table {{ draft }} as
+{% for dataset in datasets() %}
+select
+    '{{ dataset }}' as dataset,
+    '{{ invocation_id }}' as build_id,
+    cast('{{ run_started_at }}' as timestamp with time zone) as built_at,
+    pinned.run_id,
+    pinned.release,
+    pinned.variant,
+    pinned.scope,
+    pinned.published_at
+from (select 1 as one) as always
+    {%- if dataset in staying %}
+inner join {{ old }} as pinned
+    on pinned.dataset = '{{ dataset }}'
+    {%- else %}
+left join {{ runs }} as pinned
+    on pinned.dataset = '{{ dataset }}'
+    and pinned.state = 'published'
+    {%- endif %}
+{{ 'union all' if not loop.last }}
+{% endfor %};
+drop table if exists {{ meta }};
+alter table {{ draft }} rename to marts_meta;
+alter table {{ meta }} add primary key (dataset);
+{% for node in graph.sources.values() if node.source_name == 'marts' and node.name == 'marts_meta' %}
+comment on table {{ meta }} is {{ dbt.string_literal(dbt.escape_single_quotes(node.description | trim)) }};
+    {%- for column in node['columns'].values() %}
+comment on column {{ meta }}.{{ column.name }} is
+        {{ dbt.string_literal(dbt.escape_single_quotes(column.description | trim)) }};
+    {%- endfor %}
+{% endfor %}
+{{ hold_runs() }}
+{% endmacro %}
+
+{#-
+  The datasets of which this run leaves models as they are: those that it does not select, and that are there. Such a
+  partial build reads the run that they are of.
+-#}
+{% macro datasets_that_stay() %}
+    {% set staying = [] %}
+    {% for dataset in datasets() %}
+        {% set left = [] %}
+        {% for id in descendants_of(dataset) if id not in selected_resources %}
+            {% set node = graph.nodes[id] %}
+            {% if adapter.get_relation(node.database, node.schema, node.alias) is not none %}
+                {% do left.append(node.name) %}
+            {% endif %}
+        {% endfor %}
+        {% if left %}
+            {% set old = marts_meta() %}
+            {% if adapter.get_relation(old.database, old.schema, old.identifier) is none %}
+                {% do exceptions.raise_compiler_error("The marts do not say which run they are of, so that a part of "
+                    ~ "them cannot be built to match " ~ left[0] ~ ". Build all of them once: dbt build") %}
+            {% endif %}
+            {% do staying.append(dataset) %}
+        {% endif %}
+    {% endfor %}
+    {{ return(staying) }}
+{% endmacro %}
+
+{#- The ids of all models that are made from a dataset, in one step or several. -#}
+{% macro descendants_of(dataset) %}
+    {% set found = [] %}
+    {% for node in graph.sources.values() if node.source_name == dataset %}
+        {% do found.append(node.unique_id) %}
+    {% endfor %}
+    {% set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | list %}
+    {% for _ in models %}
+        {% set before = found | length %}
+        {% for node in models if node.unique_id not in found %}
+            {% if node.depends_on.nodes | select('in', found) | list %}
+                {% do found.append(node.unique_id) %}
+            {% endif %}
+        {% endfor %}
+        {% if found | length == before %}
+            {{ return(found | reject('in', graph.sources) | list) }}
+        {% endif %}
+    {% endfor %}
+    {{ return(found | reject('in', graph.sources) | list) }}
+{% endmacro %}
+
+{#-
+  SQL that fails where a run that this build reads is gone, and, on DuckDB, keeps retention away from all pinned runs as
+  long as the build lasts. PostgreSQL does not drop a table that a view reads.
+-#}
+{% macro hold_runs() %}
+    {% set read = [] %}
+    {% for id in selected_resources %}
+        {% for source_id in graph.nodes.get(id, {}).get('depends_on', {}).get('nodes', []) if source_id in graph.sources %}
+            {% do read.append(graph.sources[source_id].source_name) %}
+        {% endfor %}
+    {% endfor %}
+    {{ return(adapter.dispatch('hold_runs')(datasets() | select('in', read) | list)) }}
+{% endmacro %}
+
+{% macro run_is_gone() %}
+    {{- return("The marts are of a run whose tables are gone, so that a part of them cannot be built again. "
+        ~ "Build all of them, of the run that is published now: dbt build") -}}
+{% endmacro %}
+
+{% macro duckdb__hold_runs(read) %}
+select case
+    when not hold_run(dataset, coalesce(run_id, 'empty')) and list_contains({{ read }}, dataset)
+        then error('{{ run_is_gone() }}')
+end
+from marts.marts_meta;
+{% endmacro %}
+
+{% macro postgres__hold_runs(read) %}
+{% if read %}
+do $hold$
+begin
+    if exists (
+        select
+        from {{ beside(marts_meta()) }}
+        inner join (values
+            {%- for node in graph.sources.values() if node.source_name in read %}
+            ('{{ node.source_name }}', '{{ node.schema }}', '{{ node.identifier }}'){{ ',' if not loop.last }}
+            {%- endfor %}
+        ) as tables (dataset, schema_name, table_name) using (dataset)
+        where to_regclass(
+            format('%I.%I', tables.schema_name, tables.table_name || '__' || coalesce(run_id, 'empty'))
+        ) is null
+    ) then
+        raise exception '{{ run_is_gone() }}';
+    end if;
+end
+$hold$;
+{% endif %}
+{% endmacro %}

@@ -1,0 +1,32 @@
+{#- The datasets: the sources that ingest loads. -#}
+{% macro datasets() %}
+    {% set names = [] %}
+    {% for node in graph.sources.values() if node.schema == 'raw' and node.source_name != 'ledger' %}
+        {% do names.append(node.source_name) %}
+    {% endfor %}
+    {{ return(names | unique | sort | list) }}
+{% endmacro %}
+
+{#-
+  The run of a dataset that models and tests read, as {run_id, release}, both none where nothing was loaded: in a build
+  the one that it pinned when it began; in other commands the one that the marts are of; and before the first build the
+  published one.
+-#}
+{% macro pinned_run(dataset) %}
+    {% if not execute %}
+        {{ return({'run_id': none, 'release': none}) }}
+    {% endif %}
+    {% set meta = beside(marts_meta()) %}
+    {% if not is_building() and adapter.get_relation(meta.database, meta.schema, meta.identifier) is none %}
+        {% set rows = run_query("select run_id, release from " ~ builtins.source('ledger', 'ingest_runs')
+            ~ " where state = 'published' and dataset = '" ~ dataset ~ "'").rows %}
+    {% else %}
+        {% set rows = run_query("select run_id, release from " ~ meta ~ " where dataset = '" ~ dataset ~ "'").rows %}
+    {% endif %}
+    {% set row = rows[0] if rows else [none, none] %}
+    {{ return({'run_id': row[0], 'release': row[1]}) }}
+{% endmacro %}
+
+{% macro marts_meta() %}
+    {{ return(api.Relation.create(database=target.database, schema='marts', identifier='marts_meta', type='table')) }}
+{% endmacro %}

@@ -1,0 +1,31 @@
+{#-
+  On-run-end: puts what this build made before readers, all of it in one step, when nothing failed. Otherwise the marts
+  stay as they were, and what was built waits for `dbt retry`; the next build clears it away.
+-#}
+{% macro publish_edition(results) %}
+    {% if is_building() %}
+        {% set failed = results | selectattr('status', 'in', ['error', 'fail', 'runtime error', 'skipped',
+            'partial success']) | list %}
+        {% if failed %}
+            {% do log('The marts stay as they were, since ' ~ failed | length ~ ' of ' ~ results | length
+                ~ ' steps failed or were skipped. What was built waits for `dbt retry`.', info=true) %}
+create table if not exists {{ beside(marts_meta()).incorporate(path={'identifier': 'failed_build'}) }} as
+select '{{ invocation_id }}' as build_id;
+{{ commit_hook() }}
+        {% else %}
+            {{ put_before_readers() }}
+        {% endif %}
+    {% endif %}
+{% endmacro %}
+
+{% macro put_before_readers() %}
+    {{ return(adapter.dispatch('put_before_readers')()) }}
+{% endmacro %}
+
+{#- The edition's file replaces the one that readers open; who has that open goes on reading it. -#}
+{% macro duckdb__put_before_readers() %}
+{{ create_lookup_functions() }}
+use memory;
+detach warehouse;
+select publish_warehouse();
+{% endmacro %}
