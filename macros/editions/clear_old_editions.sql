@@ -14,6 +14,7 @@ declare
             and datname = current_database()
             and backend_type = 'client backend'
     );
+    current text;
     entry record;
 begin
     perform set_config('lock_timeout', '300ms', true);
@@ -34,14 +35,18 @@ begin
         loop
             execute format('drop schema %I cascade', entry.name);
         end loop;
-        -- the lookup functions' views of an edition go with its tables
+        -- the lookup functions of each edition have a schema of their own
         for entry in
             select nspname as name
             from pg_namespace
             where nspname ~ '^marts_edition_[0-9a-f]{8}$'
-                and not exists (select from pg_class where relnamespace = pg_namespace.oid)
         loop
-            execute format('drop schema %I', entry.name);
+            if to_regclass('marts.marts_meta') is not null then
+                execute 'select left(build_id, 8) from marts.marts_meta limit 1' into current;
+            end if;
+            if entry.name is distinct from 'marts_edition_' || current then
+                execute format('drop schema %I cascade', entry.name);
+            end if;
         end loop;
     exception when lock_not_available then
         null;
