@@ -53,7 +53,8 @@ class Edition:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self._lock()
         if not is_retry:
-            self._remove(self.file)
+            self.file.unlink(missing_ok=True)
+            self._journal(self.file).unlink(missing_ok=True)
         if self.warehouse.exists():
             self._attach_published(connection, PUBLISHED)
             if not is_whole and not is_retry:
@@ -108,22 +109,26 @@ class Edition:
             return False
 
     def publish(self) -> str:
-        """Put the detached file in the place of the published one."""
-        self._remove_journal(self.warehouse)
-        os.replace(self.file, self.warehouse)
+        """Put the detached file in the place of the published one.
+
+        Raises
+        ------
+        DbtRuntimeError
+            When the file is not complete, as on a full disk.
+        """
+        if self._journal(self.file).exists():
+            raise DbtRuntimeError(f"{self.file} could not be completed. Is the disk full?")
+        self._journal(self.warehouse).unlink(missing_ok=True)
+        self.file.replace(self.warehouse)
         for descriptor in self._held:
             os.close(descriptor)
         self._held.clear()
         os.close(_locks.pop(self.file.parent / "lock"))
         return str(self.warehouse)
 
-    def _remove(self, file: Path) -> None:
-        file.unlink(missing_ok=True)
-        self._remove_journal(file)
-
     @staticmethod
-    def _remove_journal(file: Path) -> None:
-        file.with_name(f"{file.name}.wal").unlink(missing_ok=True)
+    def _journal(file: Path) -> Path:
+        return file.with_name(f"{file.name}.wal")
 
 
 _locks: dict[Path, int] = {}  # held by this process, until it publishes or ends

@@ -84,7 +84,7 @@ class Plugin(BasePlugin):
         )
         conn.create_function("hold_run", self._edition.hold_run, side_effects=True)
         conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
-        flags = get_flags()
+        flags = get_flags()  # type: ignore[no-untyped-call]
         if flags.WHICH in BUILDING:
             self._edition.open(conn, is_whole=_is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
         else:
@@ -97,9 +97,8 @@ class Plugin(BasePlugin):
 
 def _is_whole(flags: Any) -> bool:
     """Whether a command makes all models and seeds. Leaving out tests leaves out none of them."""
-    types, left_out = (
-        {str(kind) for kind in getattr(flags, name, None) or ()} for name in ("RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES")
-    )
+    names = ("RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES")
+    types, left_out = ({str(kind) for kind in getattr(flags, name, None) or ()} for name in names)
     return (
         flags.WHICH == "build"
         and not any(getattr(flags, name, None) for name in ("SELECT", "EXCLUDE", "SELECTOR"))

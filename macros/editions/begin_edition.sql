@@ -29,22 +29,29 @@
 {% endmacro %}
 
 {% macro duckdb__open_edition() %}
+select error('{{ nothing_loaded() }}')
+where not exists (select 1 from {{ source('ledger', 'ingest_runs').external.replace('read_parquet', 'glob') }});
 create schema if not exists marts;
 drop table if exists marts.failed_build;
 {{ carry_over() }}
 {% endmacro %}
+
+{% macro nothing_loaded() -%}
+    Nothing has been loaded yet. Load first: python -m ingest gadm timezones
+{%- endmacro %}
 
 {% macro postgres__open_edition() %}
 {% set schemas = edition_schemas() %}
 do $open$
 declare
     nexts constant text[] := array[{% for name in schemas %}'{{ name }}_next'{{ ', ' if not loop.last }}{% endfor %}];
+    next text;
     quiet integer := 0;
     entry record;
 begin
     perform pg_advisory_xact_lock(hashtext('editions of the marts'));
     if to_regclass('raw.ingest_runs') is null then
-        raise exception 'Nothing has been loaded into this database yet. Load first: python -m ingest gadm timezones';
+        raise exception '{{ nothing_loaded() }}';
     end if;
 
     -- What stands in these schemas was left by a build that failed or was killed, or belongs to one at work: that one
@@ -76,13 +83,19 @@ begin
         execute format('drop schema %I cascade', entry.name);
     end loop;
 
-    {% for name in schemas %}
-    execute format(
-        'create schema %I authorization %I',
-        '{{ name }}_next',
-        coalesce((select nspowner::regrole::text from pg_namespace where nspname = '{{ name }}'), current_user)
-    );
-    {% endfor %}
+    foreach next in array nexts loop
+        execute format(
+            'create schema %I authorization %s',
+            next,
+            coalesce(
+                (select nspowner::regrole::text from pg_namespace where nspname || '_next' = next),
+                quote_ident(current_user)
+            )
+        );
+    end loop;
+exception when insufficient_privilege then
+    raise exception '% may not do what a build does in this database: %. Run as a superuser: python -m ingest init',
+        current_user, sqlerrm;
 end
 $open$;
 {{ copy_schema_rights() }}

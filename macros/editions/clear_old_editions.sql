@@ -27,30 +27,22 @@ begin
         return;
     end if;
     {% endif %}
-    begin
-        for entry in
-            select nspname as name
-            from pg_namespace
-            where nspname ~ '^({{ edition_schemas() | join('|') }})_old_[0-9a-f]{8}$'
-        loop
-            execute format('drop schema %I cascade', entry.name);
-        end loop;
+    if to_regclass('marts.marts_meta') is not null then
+        execute 'select left(build_id, 8) from marts.marts_meta limit 1' into current;
+    end if;
+    for entry in
+        select nspname as name
+        from pg_namespace
         -- the lookup functions of each edition have a schema of their own
-        for entry in
-            select nspname as name
-            from pg_namespace
-            where nspname ~ '^marts_edition_[0-9a-f]{8}$'
-        loop
-            if to_regclass('marts.marts_meta') is not null then
-                execute 'select left(build_id, 8) from marts.marts_meta limit 1' into current;
-            end if;
-            if entry.name is distinct from 'marts_edition_' || current then
-                execute format('drop schema %I cascade', entry.name);
-            end if;
-        end loop;
-    exception when lock_not_available then
-        null;
-    end;
+        where nspname ~ '^({{ edition_schemas() | join('|') }})_old_[0-9a-f]{8}$|^marts_edition_[0-9a-f]{8}$'
+            and nspname is distinct from 'marts_edition_' || current
+    loop
+        begin
+            execute format('drop schema %I cascade', entry.name);
+        exception when lock_not_available then
+            null;
+        end;
+    end loop;
 end
 $clear$;
 {% endmacro %}

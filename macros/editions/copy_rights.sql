@@ -101,7 +101,9 @@ end
 $rights$;
 {% endmacro %}
 
-{#- A select of the tables, views and functions in some schemas, given as an array: what `alter … set schema` moves. -#}
+{#-
+  A select of the tables, views and functions in some schemas, given as an array: what `alter … set schema` moves.
+-#}
 {% macro objects_of(schemas) %}
             select
                 nspname as schema_name,

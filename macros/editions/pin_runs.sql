@@ -97,7 +97,8 @@ comment on column {{ meta }}.{{ column.name }} is
 {% macro hold_runs() %}
     {% set read = [] %}
     {% for id in selected_resources %}
-        {% for source_id in graph.nodes.get(id, {}).get('depends_on', {}).get('nodes', []) if source_id in graph.sources %}
+        {% set parents = graph.nodes.get(id, {}).get('depends_on', {}).get('nodes', []) %}
+        {% for source_id in parents if source_id in graph.sources %}
             {% do read.append(graph.sources[source_id].source_name) %}
         {% endfor %}
     {% endfor %}

@@ -26,7 +26,7 @@ declare
     place record;
     entry record;
 begin
-    if not exists (select from {{ beside(marts_meta()).include(database=false) }} where build_id = '{{ invocation_id }}') then
+    if not exists (select from {{ beside(marts_meta()) }} where build_id = '{{ invocation_id }}') then
         raise exception 'Another dbt build has begun meanwhile, and what this one built is gone. Build again.';
     end if;
     for attempt in 1..attempts loop

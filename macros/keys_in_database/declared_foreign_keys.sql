@@ -4,7 +4,8 @@
 -#}
 {% macro declared_foreign_keys() %}
     {% set keys = [] %}
-    {% for test in (graph.nodes.values() if execute else []) if test.resource_type == 'test' and test.get('test_metadata') %}
+    {% set nodes = graph.nodes.values() if execute else [] %}
+    {% for test in nodes if test.resource_type == 'test' and test.get('test_metadata') %}
         {% set child = graph.nodes.get(test.attached_node) %}
         {% if test.test_metadata.name == 'relationships' and child and 'marts' in child.fqn %}
             {% set parent_ids = test.depends_on.nodes | reject('equalto', test.attached_node) | list %}

@@ -11,7 +11,9 @@ select 'none' as name
 where 1 = 0
 {% endmacro %}
 
-{#- A key to a table that this build leaves as it is comes only when the edition is published, and is not expected yet. -#}
+{#-
+  A key to a table that this build leaves as it is comes only when the edition is published, and is not expected yet.
+-#}
 {% macro postgres__missing_foreign_keys() %}
 {% set keys = [] %}
 {% for key in declared_foreign_keys() %}

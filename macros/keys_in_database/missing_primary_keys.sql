@@ -5,7 +5,8 @@
         {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') 
             if 'marts' in node.fqn and node.config.materialized == 'table' %}
             {% set mart = in_sight(api.Relation.create(schema=node.schema, identifier=node.alias)) %}
-            {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': declared_primary_key(node)}) %}
+            {% set columns = declared_primary_key(node) %}
+            {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': columns}) %}
         {% endfor %}
 select
     declared.table_name,
