@@ -18,6 +18,7 @@ from ingest.catalog import Table
 from ingest.engines import FACTS
 from ingest.errors import DiskFull, IngestError, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
+from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class PostgresSink:
         They are unlogged: a crash of the server empties them, and the next `dbt build` then fails at its sources.
         Geometry is stored uncompressed: pglz would take twice the time and save little on coordinates.
         """
+        check_load(self._where)  # the command has asked already, but a worker may run as another user
         with self._connect() as connection:
             self._require_postgis(connection)
             for table in tables:
