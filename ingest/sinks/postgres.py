@@ -34,8 +34,6 @@ STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.LockNotAvailable: "another session is using its tables",
     psycopg.errors.DeadlockDetected: "another session is using its tables",
     psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
-    psycopg.errors.UndefinedTable: "a build has just ended",
-    psycopg.errors.InvalidSchemaName: "a build has just ended",
 }
 TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, not ready, operator, system
 
@@ -225,7 +223,11 @@ def _is_pinned(connection: psycopg.Connection, run_id: str) -> bool:
     if known is None or not known[0]:
         return False
     query = sql.SQL("select from {} where run_id = %s limit 1").format(sql.Identifier(*NEXT_META))
-    return connection.execute(query, [run_id]).fetchone() is not None
+    try:
+        with connection.transaction():
+            return connection.execute(query, [run_id]).fetchone() is not None
+    except psycopg.errors.UndefinedTable:
+        return False  # the build has just ended; what it has published, views read
 
 
 def _run_table(run_id: str, table: Table) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pytest
+from psycopg import sql
 
 from ingest import catalog, settings
 from ingest.errors import SliceTaken
@@ -286,15 +288,23 @@ def test_a_run_that_a_build_has_pinned_is_kept_before_the_build_has_made_its_fir
     assert_dropped(target, staging)
 
 
-def test_a_build_that_ends_while_it_is_asked_for_its_runs_stops_no_load(
-    target: Target, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_build_that_ends_while_it_is_asked_for_its_runs_stops_no_retention(
+    target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(connection: psycopg.Connection, _run_id: str) -> bool:
-        return bool(connection.execute("select from marts_next.marts_meta").fetchone())
+    staging, execute = target.new_run(), psycopg.Connection.execute
+    pins = "create schema marts_next; create table marts_next.marts_meta as select 'another' as run_id"
 
-    staging = target.new_run()
-    monkeypatch.setattr(postgres, "_is_pinned", gone)
-    assert_kept_for_now(target, staging, caplog, "a build has just ended")
+    def build_ends(self: psycopg.Connection, query: Any, *values: Any) -> psycopg.Cursor:
+        if isinstance(query, sql.Composed) and "where run_id" in query.as_string():
+            with psycopg.connect(str(target.warehouse.dsn)) as build:
+                execute(build, "drop schema marts_next cascade")
+        return execute(self, query, *values)
+
+    with existing(target, pins, "drop schema if exists marts_next cascade"), monkeypatch.context() as watched:
+        watched.setattr(psycopg.Connection, "execute", build_ends)
+        target.sink.drop(staging, catalog.get("gadm").tables)
+    assert not target.warehouse.one("select to_regnamespace('marts_next') is not null")
+    assert tables_of(target, staging) == 0
 
 
 def test_a_run_that_was_kept_goes_with_a_later_publication_and_the_publications_succeed(target: Target) -> None:
