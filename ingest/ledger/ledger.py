@@ -203,6 +203,10 @@ class Ledger(Database):
         """Return the earlier publications of a dataset, latest first, without the first ``beyond``."""
         return self._runs(self._superseded(dataset).offset(beyond))
 
+    def failed_runs(self, dataset: str) -> list[Run]:
+        """Return the runs of a dataset that ended without being published."""
+        return self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state == RunState.FAILED))
+
     @staticmethod
     def _superseded(dataset: str) -> sa.Select[Any]:
         superseded = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED

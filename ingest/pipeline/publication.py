@@ -156,5 +156,9 @@ def drop(ledger: Ledger, sink: Sink, run_id: str) -> None:
 
 
 def _drop_old(ledger: Ledger, sink: Sink, dataset: str) -> None:
-    for run in ledger.superseded_runs(dataset, beyond=KEPT_PUBLICATIONS - 1):
-        sink.drop(Staging.of(run), catalog.get(dataset).tables)
+    """Drop what is stored of earlier publications and of failed runs, including what was kept the last time."""
+    tables = catalog.get(dataset).tables
+    stored = sink.stored_runs(dataset, tables)
+    for run in [*ledger.superseded_runs(dataset, beyond=KEPT_PUBLICATIONS - 1), *ledger.failed_runs(dataset)]:
+        if run.run_id in stored:
+            sink.drop(Staging.of(run), tables)

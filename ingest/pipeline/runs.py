@@ -12,6 +12,7 @@ from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
+from ingest.setup import rights
 from ingest.sources import mirrors
 from ingest.sources.address import Source
 
@@ -36,9 +37,14 @@ class Reporter(Protocol):
         ...
 
 
-def open_target() -> tuple[Settings, Ledger]:
-    """Return the settings and the ledger of the target. The ledger is created or upgraded if necessary."""
+def open_target(*, to_publish: bool = False) -> tuple[Settings, Ledger]:
+    """Return the settings and the ledger of the target. The ledger is created or upgraded if necessary.
+
+    With ``to_publish``, a user whose tables dbt could not read is refused before anything is created.
+    """
     settings = read_settings()
+    if to_publish:
+        rights.check_load(settings.postgres)
     ledger = Ledger(settings)
     ledger.open()
     return settings, ledger
@@ -119,7 +125,7 @@ def start(
     RunInProgress
         When another run of one of the datasets is in progress.
     """
-    settings, ledger = open_target()
+    settings, ledger = open_target(to_publish=True)
     sink = sinks.get(settings)
     consumer.queue_id(settings)
     identities = {request.dataset: _identity(settings, request) for request in requests}
@@ -183,7 +189,7 @@ def resume(
     RunFailed
         When a run ended without being published, or no worker is left to finish it.
     """
-    settings, ledger = open_target()
+    settings, ledger = open_target(to_publish=True)
     if run_id is not None and (state := ledger.run(run_id).state).has_ended:
         raise UsageError(f"Run {run_id} has ended: {state}.", "Start a new run.")
     run_ids = [run_id] if run_id else [run.run_id for run in ledger.active_runs()]
@@ -249,7 +255,7 @@ def refresh_published(reporter: Reporter, *, workers: int) -> None:
     SourceUnavailable
         When a publisher could not be reached. New data of the other publishers is loaded before this is raised.
     """
-    settings, ledger = open_target()
+    settings, ledger = open_target(to_publish=True)
     consumer.queue_id(settings)
     findings = refresh.check(ledger)
     for finding in findings:
@@ -280,7 +286,7 @@ def rollback(dataset: str, reporter: Reporter) -> None:
     RunInProgress
         When another process publishes or rolls back the dataset at the same time.
     """
-    settings, ledger = open_target()
+    settings, ledger = open_target(to_publish=True)
     run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
     reporter.say(f"{dataset}: readers see run {run_id} again. `dbt build` updates the marts.")
     reporter.counts(ledger, [ledger.run(run_id)])

@@ -2,16 +2,19 @@
 
 The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
 reader reads ``marts`` and calls its functions. Every load and every build replaces tables, so the right to read is
-granted through default privileges: new tables are readable at once.
+granted through default privileges: new tables are readable at once. A build makes its schemas anew and then renames
+them, so the transformer may create schemas.
 
 `read` reads the current state from the catalogue, and `missing`, which is pure, derives the missing statements from it.
-So setup is idempotent, leaves alone what is right, and its SQL can be reviewed before it runs.
+So setup is idempotent, leaves alone what is right, and its SQL can be reviewed before it runs. `check_load` refuses a
+load whose tables the transformer could not read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
@@ -21,9 +24,11 @@ from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, Usa
 from ingest.settings import Postgres, Settings
 
 RAW = "raw"
+STAGING = "staging"
 MARTS = "marts"
-OF_TRANSFORMER = ("staging", "intermediate", MARTS, "seeds")
+OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
+LEFT_BY_BUILDS = r"^(staging|intermediate|marts)_(next|old_[0-9a-f]+)$"  # schemas that a killed build has left
 MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one
 KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 PUBLIC = ""  # the grantee that stands for everybody
@@ -124,7 +129,7 @@ class Catalogue:
     roles : dict of str to Role
         The existing ones of the three roles.
     schemas : dict of str to (str, frozenset)
-        Owner and grants of the existing ones of the five schemas.
+        Owner and grants of the existing ones of the five schemas, and of those that a killed build has left.
     relations : tuple of Relation
         All tables, views and sequences in them.
     functions : tuple of Function
@@ -176,7 +181,7 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
         return
     where = settings.postgres
     try:
-        with psycopg.connect(where.uri(), connect_timeout=10) as connection:
+        with _connected(where) as connection:
             if not dry_run:
                 connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries rights'))")
             found = read(connection, roles)
@@ -185,10 +190,6 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
                 report(f"{statement.as_string(connection)};")
                 if not dry_run:
                     connection.execute(statement)
-    except psycopg.OperationalError as error:
-        raise TargetUnavailable(
-            f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
-        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionMissing(
             f"{where.place}: {_first_line(error)}. Nothing was changed.",
@@ -216,6 +217,84 @@ def _report_next_steps(where: Postgres, found: Catalogue, roles: Roles, report: 
     report(f"From now on: PGUSER={roles.loader} for python -m ingest, PGUSER={roles.transformer} for dbt.")
 
 
+# A user who may not create tables in `raw` gets the server's own message, which says more.
+UNREADABLE = """
+select current_user::text, pg_get_userbyid(raw.nspowner)::text, transformer.rolname::text
+from pg_namespace raw
+cross join pg_roles transformer
+where raw.nspname = %(raw)s
+    and has_schema_privilege(raw.oid, 'create')
+    and transformer.oid in (select nspowner from pg_namespace where nspname = any(%(built)s))
+    and transformer.rolname <> current_user
+    and not transformer.rolsuper
+    and not exists (
+        select from pg_roles everything
+        where everything.rolname = 'pg_read_all_data' and pg_has_role(transformer.oid, everything.oid, 'usage')
+    )
+    and not (
+        has_schema_privilege(transformer.oid, raw.oid, 'usage')
+        and (
+            pg_has_role(transformer.oid, current_user, 'usage')
+            or exists (
+                select from pg_default_acl by_default
+                cross join aclexplode(by_default.defaclacl) acl
+                where pg_get_userbyid(by_default.defaclrole) = current_user
+                    and by_default.defaclobjtype = 'r'
+                    and by_default.defaclnamespace in (0, raw.oid)
+                    and acl.privilege_type = 'SELECT'
+                    and (acl.grantee = 0 or pg_has_role(transformer.oid, acl.grantee, 'usage'))
+            )
+        )
+    )
+order by transformer.rolname
+limit 1
+"""
+
+
+def check_load(where: Postgres | None) -> None:
+    """Refuse a load by a user whose tables the owner of the marts could not read. Nothing is changed.
+
+    With a single user for everything, and before the first build, there is nothing to refuse.
+
+    Parameters
+    ----------
+    where : Postgres or None
+        The target; None for the embedded one, which has no roles.
+
+    Raises
+    ------
+    PermissionMissing
+        When the tables that this user creates in ``raw`` would not be readable by whoever owns the marts.
+    TargetUnavailable
+        When the server does not answer.
+    """
+    if where is None:
+        return
+    with _connected(where) as connection:
+        row = connection.execute(UNREADABLE, {"raw": RAW, "built": [STAGING, MARTS]}).fetchone()
+    if row is None:
+        return
+    user, owner, transformer = row
+    other = "" if user == owner else f"Set PGUSER={owner}, which owns that schema, or run "
+    raise PermissionMissing(
+        f"{where.place}: {transformer}, which builds the marts, could not read the tables that {user} would create in "
+        f"the schema {RAW}.",
+        f"{other or 'Run '}`python -m ingest init` as a superuser.",
+    )
+
+
+@contextmanager
+def _connected(where: Postgres) -> Iterator[psycopg.Connection]:
+    """Yield a connection, in a transaction that is committed at the end."""
+    try:
+        with psycopg.connect(where.uri(), connect_timeout=10) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise TargetUnavailable(
+            f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        ) from error
+
+
 def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     """Read the current state from the catalogue; every user may.
 
@@ -238,7 +317,14 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         "from pg_roles where rolname = current_user"
     ).fetchone()
     assert row is not None  # noqa: S101  whoever is connected has a role
-    names, schemas = list(roles), list(SCHEMAS)
+    names = list(roles)
+    schemas = [
+        name
+        for (name,) in connection.execute(
+            "select nspname::text from pg_namespace where nspname = any(%s) or nspname ~ %s",
+            [list(SCHEMAS), LEFT_BY_BUILDS],
+        )
+    ]
     found = connection.execute(
         "select rolname::text, rolcanlogin, rolsuper, pg_has_role(oid, 'usage') from pg_roles where rolname = any(%s)",
         [names],
@@ -251,7 +337,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     ).fetchall()
     in_schemas = connection.execute(
         f"select nspname::text, pg_get_userbyid(nspowner)::text, {grant} from pg_namespace "  # type: ignore[arg-type]  # noqa: S608
-        f"{acl.format('nspacl')} where nspname = any(%s)",
+        f"{acl.format('nspacl')} where nspname = any(%s) order by nspname",
         [schemas],
     ).fetchall()
     # Sequences that belong to a column are left out: they follow their table.
@@ -332,6 +418,10 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
             yield sql.SQL("grant connect on database {} to {}").format(
                 sql.Identifier(found.database), sql.Identifier(name)
             )
+    if not {(PUBLIC, "CREATE"), (roles.transformer, "CREATE")} & found.database_grants:
+        yield sql.SQL("grant create on database {} to {}").format(
+            sql.Identifier(found.database), sql.Identifier(roles.transformer)
+        )
     inside = [*_ownership(found, roles), *_reading(found, roles)]
     # Without superuser rights, a user must be a member of a role to make it an owner or to grant rights that it owns.
     lent = [
@@ -347,7 +437,7 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
 
 
 def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
-    for schema in SCHEMAS:
+    for schema in dict.fromkeys((*SCHEMAS, *found.schemas)):
         owner = sql.Identifier(roles.owner(schema))
         if schema not in found.schemas:
             yield sql.SQL("create schema {} authorization {}").format(sql.Identifier(schema), owner)

@@ -15,6 +15,8 @@ from ingest.settings import Settings
 
 OnLoaded = Callable[[int], sa.Update]
 
+KEPT_FOR_NOW = "Run %s of %s is kept for now because %s; the next load tries again to remove it."
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -87,7 +89,14 @@ class Sink(Protocol):
         ...
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Drop the staging tables of a run that is no longer read."""
+        """Drop the staging tables of a run, all of them or, while something still reads one, none.
+
+        A run that is kept is only logged: nothing waits for its readers, and the next retention tries again.
+        """
+        ...
+
+    def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the ids of the runs of a dataset whose staging tables, or some of them, are stored."""
         ...
 
 

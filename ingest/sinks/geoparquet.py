@@ -2,12 +2,17 @@
 
 A slice is ``raw/<dataset>/runs/<run>/<table>/slice-0000.parquet``. ``raw/<dataset>/current`` is a symbolic link to the
 published run; replacing the link is atomic. ``raw/ledger`` holds a copy of the ledger as Parquet, for dbt.
+
+A build holds a shared lock (``flock``) on the folder of each run that it reads, and once it has the lock, it checks
+that the path still leads to the folder that it locked.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -25,9 +30,12 @@ from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger import Ledger
 from ingest.settings import Settings
-from ingest.sinks import OnLoaded, Staging
+from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
+
+log = logging.getLogger(__name__)
 
 ROW_GROUP_BYTES = 16 << 20
+DROPPED = ".dropped-"  # begins the name of a run's folder while its files are removed
 GEO = {
     "version": "1.1.0",
     "primary_column": "geom",
@@ -95,8 +103,28 @@ class GeoParquetSink:
         self._point(staging)
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Remove the files of a run; see `ingest.sinks.Sink`."""
-        shutil.rmtree(self._run(staging), ignore_errors=True)
+        """Remove the files of a run, unless a build is reading them; see `ingest.sinks.Sink`.
+
+        The folder is renamed while it is locked, so that no reader finds half of a run: a build that opened it before
+        the rename gets its lock afterwards, and then notices that the path leads elsewhere.
+        """
+        folder = self._run(staging)
+        for left in folder.parent.glob(f"{DROPPED}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            with _locked(folder):
+                renamed = folder.rename(folder.with_name(DROPPED + folder.name))
+        except FileNotFoundError:
+            return  # it was dropped before
+        except OSError as error:
+            reason = "a build is reading it" if isinstance(error, BlockingIOError) else f"of an error: {error}"
+            log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, reason)
+            return
+        shutil.rmtree(renamed, ignore_errors=True)
+
+    def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the runs that have a folder; see `ingest.sinks.Sink`."""
+        return {folder.name for folder in (self._settings.lake / dataset / "runs").glob("[!.]*")}
 
     def _run(self, staging: Staging) -> Path:
         return self._settings.lake / staging.dataset / "runs" / staging.run_id
@@ -128,6 +156,17 @@ def _arrow(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
     if isinstance(kind, sa.Integer):
         return pa.int32()
     return {str: pa.string(), datetime: pa.timestamp("us", tz="UTC")}[kind.python_type]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the only lock on a folder. Raise ``BlockingIOError`` at once if another process holds one."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -17,13 +18,23 @@ from ingest.catalog import Table
 from ingest.engines import FACTS
 from ingest.errors import DiskFull, IngestError, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
-from ingest.sinks import OnLoaded, Staging
+from ingest.setup.rights import check_load
+from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
+
+log = logging.getLogger(__name__)
 
 RAW = "raw"
+NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
 DISK_FULL = "53100"
 EMPTY = "empty"
 TYPES = {pa.string(): "text", pa.int64(): "bigint", pa.float64(): "double precision", pa.bool_(): "boolean"}
 DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+LOCK_WAIT = "500ms"  # whoever wants to read a table queues behind a session that waits to drop it
+STILL_READ: dict[type[psycopg.Error], str] = {
+    psycopg.errors.LockNotAvailable: "another session is using its tables",
+    psycopg.errors.DeadlockDetected: "another session is using its tables",
+    psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
+}
 TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, not ready, operator, system
 
 
@@ -50,6 +61,7 @@ class PostgresSink:
         They are unlogged: a crash of the server empties them, and the next `dbt build` then fails at its sources.
         Geometry is stored uncompressed: pglz would take twice the time and save little on coordinates.
         """
+        check_load(self._where)  # the command has asked already, but a worker may run as another user
         with self._connect() as connection:
             self._require_postgis(connection)
             for table in tables:
@@ -106,7 +118,8 @@ class PostgresSink:
         driver: Any = connection.connection.dbapi_connection
         for table in tables:
             if _shown_columns(connection, table) not in ([], [name for name, _ in _view_columns(table)]):
-                # The columns have changed, which `create or replace` rejects. dbt rebuilds the views on top.
+                # The columns have changed, which `create or replace` rejects. The marts are built on the tables of a
+                # run, not on this view: what is dropped with it are views that somebody else made on top of it.
                 statement = sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
                 connection.exec_driver_sql(statement.as_string(driver))
             connection.exec_driver_sql(
@@ -114,10 +127,29 @@ class PostgresSink:
             )
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Drop the staging tables of a run; see `ingest.sinks.Sink`."""
+        """Drop the staging tables of a run, unless a build or its views read them; see `ingest.sinks.Sink`.
+
+        The views of the last build read its tables directly, also while a newer run is published.
+        """
         with self._connect() as connection:
-            for table in tables:
-                connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
+            try:
+                with connection.transaction():
+                    connection.execute(sql.SQL("set local lock_timeout = {}").format(LOCK_WAIT))
+                    if _is_pinned(connection, staging.run_id):
+                        log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, "a build is reading it")
+                        return
+                    for table in tables:
+                        connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
+            except tuple(STILL_READ) as error:
+                log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, STILL_READ[type(error)])
+
+    def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the runs that have tables; see `ingest.sinks.Sink`."""
+        names = {table.name for table in tables}
+        with self._connect() as connection:
+            found = connection.execute("select tablename::text from pg_tables where schemaname = %s", [RAW])
+            parts = [row[0].rpartition("__") for row in found]
+        return {run_id for name, _, run_id in parts if name in names and run_id != EMPTY}
 
     def _require_postgis(self, connection: psycopg.Connection) -> None:
         if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
@@ -179,6 +211,23 @@ def _database_error(where: Postgres, sqlstate: str | None, message: str) -> Inge
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
         return TargetUnavailable(text, "Check that the server is running, and that this user may log in.")
     return IngestError(text, f"SQLSTATE {sqlstate}.")
+
+
+def _is_pinned(connection: psycopg.Connection, run_id: str) -> bool:
+    """Whether a build in progress says that it reads a run, as far as this user may see it."""
+    known = connection.execute(
+        "select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') "
+        "from pg_class c join pg_namespace n on n.oid = relnamespace where nspname = %s and relname = %s",
+        NEXT_META,
+    ).fetchone()
+    if known is None or not known[0]:
+        return False
+    query = sql.SQL("select from {} where run_id = %s limit 1").format(sql.Identifier(*NEXT_META))
+    try:
+        with connection.transaction():
+            return connection.execute(query, [run_id]).fetchone() is not None
+    except psycopg.errors.UndefinedTable:
+        return False  # the build has just ended; what it has published, views read
 
 
 def _run_table(run_id: str, table: Table) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import logging
+import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -369,6 +374,92 @@ def test_a_run_that_is_dropped_leaves_nothing(sink: GeoParquetSink, staging: Sta
     sink.drop(staging, tables)
     assert not (settings.lake / "gadm" / "runs" / staging.run_id).exists()
     assert sink.count(staging, tables[0]) == 0
+
+
+@contextmanager
+def reading(run: Path) -> Iterator[int]:
+    """Hold a run as a build does that reads it."""
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_a_run_that_a_build_reads_is_kept_until_the_build_has_ended(
+    sink: GeoParquetSink, staging: Staging, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = parquet(settings, staging)
+    with reading(folder(settings, staging).parent), reading(folder(settings, staging).parent):
+        sink.drop(staging, ())
+        assert parquet(settings, staging) == before
+    assert caplog.messages == [
+        f"Run {staging.run_id} of gadm is kept for now because a build is reading it; "
+        "the next load tries again to remove it."
+    ]
+    sink.drop(staging, ())
+    assert not folder(settings, staging).parent.exists()
+
+
+def test_no_build_gets_hold_of_a_run_that_is_being_dropped(
+    sink: GeoParquetSink, staging: Staging, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder(settings, staging).parent
+    opened = os.open(run, os.O_RDONLY)  # by a build that is about to lock it
+    rename, refused = Path.rename, []
+
+    def build_comes_in_between(self: Path, target: Path) -> Path:
+        with pytest.raises(BlockingIOError), reading(self):
+            pass
+        refused.append(self)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", build_comes_in_between)
+    sink.drop(staging, ())
+    assert refused == [run]
+    fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    assert not run.exists(), "which is how the build notices"
+    os.close(opened)
+
+
+def test_no_file_is_removed_from_where_readers_look_and_what_a_kill_leaves_is_removed_by_the_next(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = folder(settings, staging).parent
+    files = sorted(path.name for path in run.rglob("*"))
+
+    def killed(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sink.drop(staging, ())
+    (left,) = run.parent.iterdir()
+    assert left != run
+    assert sorted(path.name for path in left.rglob("*")) == files
+    assert sink.stored_runs("gadm", ()) == set()
+    sink.drop(Staging("another", "gadm", "4.1"), ())
+    assert list(run.parent.iterdir()) == []
+
+
+def test_a_run_that_cannot_be_removed_is_no_error_of_the_load(
+    sink: GeoParquetSink,
+    staging: Staging,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(Path, "rename", refuse)
+    sink.drop(staging, ())
+    assert "because of an error: [Errno 13] Permission denied; the next load tries again" in caplog.text
+    assert sink.stored_runs("gadm", ()) == {staging.run_id}
 
 
 def test_the_files_say_what_geoparquet_wants_to_hear(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +84,29 @@ def test_the_newest_two_publications_are_kept(
     made = [_publish(ledger, sink, loaded) for _ in range(4)]
     kept = {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()}
     assert kept == set(made[-publication.KEPT_PUBLICATIONS :])
+
+
+def test_a_run_that_a_build_reads_outlives_its_turn_and_goes_with_the_publication_after(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    runs = settings.lake / "gadm" / "runs"
+    made = [_publish(ledger, sink, loaded)]
+    build = os.open(runs / made[0], os.O_RDONLY)
+    fcntl.flock(build, fcntl.LOCK_SH)
+    made += [_publish(ledger, sink, loaded) for _ in range(3)]
+    assert {folder.name for folder in runs.iterdir()} == {made[0], *made[-publication.KEPT_PUBLICATIONS :]}
+    os.close(build)
+    made += [_publish(ledger, sink, loaded)]
+    assert {folder.name for folder in runs.iterdir()} == set(made[-publication.KEPT_PUBLICATIONS :])
+
+
+def test_what_a_failed_run_has_left_goes_with_the_next_publication(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    failed = loaded()
+    ledger.fail(failed, "why")
+    run_id = _publish(ledger, sink, loaded)
+    assert [folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()] == [run_id]
 
 
 def test_publishing_twice_is_publishing_once(

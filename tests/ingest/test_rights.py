@@ -19,6 +19,7 @@ COMPLETE = Catalogue(
     user="admin",
     database="warehouse",
     has_postgis=True,
+    database_grants=frozenset({(PUBLIC, "CONNECT"), ("t", "CREATE")}),
     roles=dict.fromkeys(ROLES, Role(may_login=True, is_superuser=False)),
     schemas={
         schema: (ROLES.owner(schema), frozenset([READS[schema]] if schema in READS else [])) for schema in SCHEMAS
@@ -38,6 +39,7 @@ def test_an_empty_database_gets_everything() -> None:
         'create role "l" login',
         'create role "t" login',
         'create role "r" login',
+        'grant create on database "warehouse" to "t"',
         'create schema "raw" authorization "l"',
         'create schema "staging" authorization "t"',
         'create schema "intermediate" authorization "t"',
@@ -89,15 +91,33 @@ def test_a_role_that_may_not_log_in_may_afterwards() -> None:
 
 
 def test_a_database_that_is_closed_to_others_is_opened_to_the_three() -> None:
-    assert statements(COMPLETE, database_grants=frozenset({("l", "CONNECT")})) == [
+    assert statements(COMPLETE, database_grants=frozenset({("l", "CONNECT"), ("t", "CREATE")})) == [
         'grant connect on database "warehouse" to "t"',
         'grant connect on database "warehouse" to "r"',
     ]
 
 
+def test_the_transformer_may_make_schemas_unless_everybody_may() -> None:
+    grants = frozenset({(PUBLIC, "CONNECT"), ("l", "CREATE"), ("r", "CREATE")})
+    assert statements(COMPLETE, database_grants=grants) == ['grant create on database "warehouse" to "t"']
+    assert statements(COMPLETE, database_grants=grants | {(PUBLIC, "CREATE")}) == []
+
+
+def test_what_a_killed_build_has_left_is_handed_over_and_need_not_be_read() -> None:
+    left = {"marts_next": ("admin", frozenset({("r", "USAGE")})), "staging_old_1f": ("t", frozenset())}
+    table = Relation("marts_next", "admin_units", "r", "admin", frozenset())
+    function = Function("staging_old_1f", "f", "", "admin")
+    found = statements(COMPLETE, schemas={**COMPLETE.schemas, **left}, relations=(table,), functions=(function,))
+    assert found == [
+        'alter schema "marts_next" owner to "t"',
+        'alter table "marts_next"."admin_units" owner to "t"',
+        'alter routine "staging_old_1f"."f"() owner to "t"',
+    ]
+
+
 def test_an_owner_who_is_no_superuser_is_a_member_of_the_roles_for_as_long_as_it_takes() -> None:
     made = statements(NOTHING, is_superuser=False, has_postgis=True)
-    assert made[3:5] == ['grant "l" to "admin"', 'grant "t" to "admin"']
+    assert made[4:6] == ['grant "l" to "admin"', 'grant "t" to "admin"']
     assert made[-2:] == ['revoke "l" from "admin"', 'revoke "t" from "admin"']
     assert statements(COMPLETE, is_superuser=False) == []
 

@@ -57,6 +57,15 @@ def test_the_next_command_brings_it_up_to_date_and_keeps_what_it_holds(
     assert shape(old) == shape(new)
 
 
+def test_a_view_of_the_marts_on_the_runs_is_no_obstacle_and_stays(old: Warehouse) -> None:
+    with psycopg.connect(str(old.dsn)) as connection:
+        connection.execute("create view public.published_runs as select run_id, state, release from raw.ingest_runs")
+    before = old.query("select * from public.published_runs order by run_id")
+    old.ingest("status")
+    assert old.query("select step from raw.ingest_migrations") == [(2,)]
+    assert old.query("select * from public.published_runs order by run_id") == before
+
+
 def test_several_commands_at_once_take_each_step_once(old: Warehouse) -> None:
     command = [sys.executable, "-m", "ingest", "status"]
     commands = [

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pyarrow as pa
 import pytest
+from psycopg import sql
 
 from ingest import catalog, settings
 from ingest.errors import SliceTaken
@@ -202,6 +206,123 @@ def test_a_run_that_is_dropped_leaves_nothing_and_may_be_dropped_again(target: T
     assert target.sink.count(staging, LEVEL_1) == 0
     left = f"select 1 from pg_class where relname like '%{staging.run_id}'"
     assert target.warehouse.query(left) == []
+
+
+@contextmanager
+def session(target: Target, *statements: str) -> Iterator[None]:
+    """Keep a transaction open that has executed some statements; the last context undoes them."""
+    with psycopg.connect(str(target.warehouse.dsn)) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[arg-type]
+        yield
+        connection.rollback()
+
+
+@contextmanager
+def existing(target: Target, made: str, removed: str) -> Iterator[None]:
+    """Let something exist for as long as the context lasts."""
+    with psycopg.connect(str(target.warehouse.dsn), autocommit=True) as connection:
+        connection.execute(made)  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            connection.execute(removed)  # type: ignore[arg-type]
+
+
+def tables_of(target: Target, staging: Staging) -> int:
+    """Return the number of tables of a run."""
+    return int(target.warehouse.one(f"select count(*) from pg_tables where tablename like '%\\_\\_{staging.run_id}'"))
+
+
+def assert_kept_for_now(target: Target, staging: Staging, caplog: pytest.LogCaptureFixture, reason: str) -> None:
+    """Try to drop a run and check that all of its tables stay, and that one sentence says why."""
+    tables = catalog.get("gadm").tables
+    with caplog.at_level(logging.INFO):
+        target.sink.drop(staging, tables)
+    assert caplog.messages == [
+        f"Run {staging.run_id} of gadm is kept for now because {reason}; the next load tries again to remove it."
+    ]
+    assert tables_of(target, staging) == len(tables)
+    assert staging.run_id in target.sink.stored_runs("gadm", tables)
+
+
+def assert_dropped(target: Target, staging: Staging) -> None:
+    """Drop a run and check that nothing of it is left."""
+    tables = catalog.get("gadm").tables
+    target.sink.drop(staging, tables)
+    assert tables_of(target, staging) == 0
+    assert staging.run_id not in target.sink.stored_runs("gadm", tables)
+
+
+@pytest.mark.parametrize("schema", ["staging", "staging_next"])
+def test_a_run_that_views_read_is_kept_as_a_whole_until_they_are_gone(
+    target: Target, caplog: pytest.LogCaptureFixture, schema: str
+) -> None:
+    staging = target.new_run()
+    last = catalog.get("gadm").tables[-1].name
+    view = f'create schema {schema} create view v as select source_fid from raw."{last}__{staging.run_id}"'
+    with existing(target, view, f"drop schema {schema} cascade"):
+        assert_kept_for_now(target, staging, caplog, "a view reads its tables")
+    assert_dropped(target, staging)
+
+
+def test_a_run_that_a_session_reads_is_kept_and_nobody_waits_for_long(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    staging = target.new_run()
+    last = catalog.get("gadm").tables[-1].name
+    with session(target, f'select from raw."{last}__{staging.run_id}"'):
+        assert_kept_for_now(target, staging, caplog, "another session is using its tables")
+    assert_dropped(target, staging)
+
+
+def test_a_run_that_a_build_has_pinned_is_kept_before_the_build_has_made_its_first_view(
+    target: Target, caplog: pytest.LogCaptureFixture
+) -> None:
+    staging, other = target.new_run(), Staging("another", "gadm", "4.1")
+    target.sink.prepare(other, catalog.get("gadm").tables)
+    pins = f"create schema marts_next; create table marts_next.marts_meta as select '{staging.run_id}' as run_id"
+    with existing(target, pins, "drop schema marts_next cascade"):
+        assert_kept_for_now(target, staging, caplog, "a build is reading it")
+        assert_dropped(target, other)
+    assert_dropped(target, staging)
+
+
+def test_a_build_that_ends_while_it_is_asked_for_its_runs_stops_no_retention(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staging, execute = target.new_run(), psycopg.Connection.execute
+    pins = "create schema marts_next; create table marts_next.marts_meta as select 'another' as run_id"
+
+    def build_ends(self: psycopg.Connection, query: Any, *values: Any) -> psycopg.Cursor:
+        if isinstance(query, sql.Composed) and "where run_id" in query.as_string():
+            with psycopg.connect(str(target.warehouse.dsn)) as build:
+                execute(build, "drop schema marts_next cascade")
+        return execute(self, query, *values)
+
+    with existing(target, pins, "drop schema if exists marts_next cascade"), monkeypatch.context() as watched:
+        watched.setattr(psycopg.Connection, "execute", build_ends)
+        target.sink.drop(staging, catalog.get("gadm").tables)
+    assert not target.warehouse.one("select to_regnamespace('marts_next') is not null")
+    assert tables_of(target, staging) == 0
+
+
+def test_a_run_that_was_kept_goes_with_a_later_publication_and_the_publications_succeed(target: Target) -> None:
+    first = target.publish()
+    view = f'create schema staging create view v as select source_fid from raw."{LEVEL_1.name}__{first.run_id}"'
+    with existing(target, view, "drop schema staging cascade"):
+        later = [target.publish() for _ in range(3)]
+        assert {target.ledger.run(run.run_id).state for run in later} == {"published", "superseded"}
+        assert [tables_of(target, run) > 0 for run in (first, *later)] == [True, False, True, True]
+    target.publish()
+    assert tables_of(target, first) == 0
+
+
+def test_what_a_failed_run_has_left_goes_with_the_next_publication(target: Target) -> None:
+    failed = target.new_run()
+    target.ledger.fail(failed.run_id, "no")
+    target.publish()
+    assert tables_of(target, failed) == 0
 
 
 def test_no_time_is_spent_on_compressing_geometry(target: Target) -> None:

@@ -19,6 +19,11 @@ import pytest
 import redis
 from huey.serializer import SignedSerializer
 
+from ingest import catalog, settings
+from ingest.errors import PermissionMissing
+from ingest.setup import rights
+from ingest.sinks import Staging
+from ingest.sinks.postgres import PostgresSink
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
@@ -112,10 +117,8 @@ def test_no_role_has_more_rights_than_a_role_has(divided: Divided) -> None:
     rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
     rows = divided.loader.query(f"select distinct {rights} from pg_roles where rolname like 'boundaries\\_%'")
     assert rows == [(False,) * 5]
-    assert divided.loader.query(
-        "select distinct has_database_privilege(rolname, current_database(), 'create') from pg_roles "
-        "where rolname like 'boundaries\\_%'"
-    ) == [(False,)]
+    may_make_schemas = "rolname like 'boundaries\\_%' and has_database_privilege(rolname, current_database(), 'create')"
+    assert divided.loader.query(f"select rolname::text from pg_roles where {may_make_schemas}") == [(TRANSFORMER,)]
 
 
 def test_the_loader_loads_and_the_transformer_builds_every_mart(divided: Divided, world: World) -> None:
@@ -184,7 +187,7 @@ def test_the_reader_does_nothing_else(divided: Divided, statement: str) -> None:
         "create table raw.mine (a int)",
         "drop view raw.gadm_adm_0",
         "create or replace view raw.gadm_adm_0 as select 1",
-        "create schema mine",
+        "create table public.mine (a int)",
     ],
 )
 def test_the_transformer_reads_raw_and_does_not_write_it(divided: Divided, statement: str) -> None:
@@ -264,6 +267,180 @@ def test_who_may_not_init_is_told_what_to_do_and_nothing_is_changed(new_warehous
     failed = as_role(warehouse, "somebody").ingest("init", *names, expect=1)
     assert "Run it as a superuser" in failed.stderr
     assert warehouse.one("select count(*) from pg_roles where rolname like 'no\\_%'") == 0
+
+
+def changed(warehouse: Warehouse, *statements: str) -> None:
+    """Execute statements."""
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+
+@contextmanager
+def for_now(warehouse: Warehouse, made: str, removed: str) -> Iterator[None]:
+    """Undo at the end what would last longer than the warehouse: roles belong to the server."""
+    changed(warehouse, made)
+    try:
+        yield
+    finally:
+        changed(warehouse, removed)
+
+
+def where(warehouse: Warehouse) -> settings.Postgres:
+    """Return how a warehouse is connected to."""
+    found = settings.read_settings(warehouse.env).postgres
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def initialised(new_warehouse: NewWarehouse) -> Warehouse:
+    """A warehouse after `init`, with nothing in it, as a superuser sees it."""
+    warehouse = new_warehouse()
+    rights.init(settings.read_settings(warehouse.env), rights.Roles(), dry_run=False, report=lambda _line: None)
+    return warehouse
+
+
+def test_schemas_that_a_build_has_put_in_place_leave_init_nothing_to_do(initialised: Warehouse) -> None:
+    changed(
+        as_role(initialised, TRANSFORMER),
+        "create schema marts_next",
+        f"grant usage on schema marts_next to {READER}",
+        f"alter default privileges in schema marts_next grant select on tables to {READER}",
+        f"alter default privileges in schema marts_next grant execute on functions to {READER}",
+        "create table marts_next.admin_units (gid text)",
+        "alter schema marts rename to marts_old_0123abcd",
+        "alter schema marts_next rename to marts",
+    )
+    assert "nothing to do" in initialised.ingest("init").stdout
+    assert not refused(as_role(initialised, READER), "select from marts.admin_units")
+
+
+def test_what_a_build_of_a_superuser_has_left_can_be_cleared_away_by_the_transformer(initialised: Warehouse) -> None:
+    left = ("staging_next", "intermediate_next", "marts_next", "marts_old_0123abcd")
+    for schema in left:
+        changed(
+            initialised,
+            f"create schema {schema} create table t (a int) create view v as select a from t",
+            f"create function {schema}.f(a int) returns int language sql return a",
+        )
+    changed(initialised, "create schema marts_older create table t (a int)")
+    transformer = as_role(initialised, TRANSFORMER)
+    assert refused(transformer, "drop schema marts_next cascade")
+    initialised.ingest("init")
+    assert "nothing to do" in initialised.ingest("init").stdout
+    changed(transformer, *(f"create or replace function {schema}.f(a int) returns int return a + 1" for schema in left))
+    changed(transformer, *(f"drop table {schema}.t cascade" for schema in left))
+    changed(transformer, *(f"drop schema {schema} cascade" for schema in left))
+    assert refused(transformer, "drop schema marts_older cascade")
+
+
+def test_a_load_that_dbt_could_not_read_is_refused_before_anything_is_created(
+    initialised: Warehouse, publisher: Publisher
+) -> None:
+    failed = initialised.ingest("gadm", f"--source={publisher.url('gadm.gpkg')}", expect=1)
+    said = " ".join(failed.stderr.split())
+    assert (
+        f"{TRANSFORMER}, which builds the marts, could not read the tables that warehouse would create in the schema "
+        f"raw. Set PGUSER={LOADER}, which owns that schema, or run `python -m ingest init` as a superuser." in said
+    )
+    assert "Traceback" not in said
+    assert initialised.one("select count(*) from pg_class where relnamespace = 'raw'::regnamespace") == 0
+    assert publisher.asked == []
+    as_role(initialised, LOADER).ingest("gadm", f"--source={publisher.url('gadm.gpkg')}")
+    for command in (["resume"], ["refresh"], ["rollback", "gadm"]):
+        assert "could not read the tables" in initialised.ingest(*command, expect=1).stderr.replace("\n", " ")
+    assert "published" in initialised.ingest("status").stdout
+
+
+def test_a_worker_of_another_user_creates_no_tables_that_dbt_could_not_read(initialised: Warehouse) -> None:
+    staging, tables = Staging("a_run", "gadm", "4.1"), catalog.get("gadm").tables
+    with pytest.raises(PermissionMissing, match=f"{TRANSFORMER}, which builds the marts, could not read"):
+        PostgresSink(where(initialised)).prepare(staging, tables)
+    assert initialised.one("select count(*) from pg_class where relnamespace = 'raw'::regnamespace") == 0
+    PostgresSink(where(as_role(initialised, LOADER))).prepare(staging, tables)
+
+
+BUILDERS = (
+    "select distinct pg_get_userbyid(nspowner)::text from pg_namespace "
+    "where nspname in ('staging', 'marts') and pg_get_userbyid(nspowner) <> 'warehouse'"
+)
+DEFAULTS = "alter default privileges for role stranger {} grant select on tables to {}"
+
+
+@pytest.mark.parametrize(
+    ("made", "removed", "is_refused"),
+    [
+        ("select 1", "select 1", True),
+        (DEFAULTS.format("in schema marts", TRANSFORMER), "select 1", True),
+        (DEFAULTS.format("in schema raw", READER), "select 1", True),
+        (DEFAULTS.format("in schema raw", TRANSFORMER), "select 1", False),
+        (
+            f"revoke usage on schema raw from {TRANSFORMER}; " + DEFAULTS.format("in schema raw", TRANSFORMER),
+            "select 1",
+            True,
+        ),
+        (DEFAULTS.format("in schema raw", "public"), "select 1", False),
+        (DEFAULTS.format("", TRANSFORMER), "select 1", False),
+        (
+            f"create role staff role {TRANSFORMER}; " + DEFAULTS.format("in schema raw", "staff"),
+            "drop owned by staff; drop role staff",
+            False,
+        ),
+        (f"grant stranger to {TRANSFORMER}", f"revoke stranger from {TRANSFORMER}", False),
+        (f"grant pg_read_all_data to {TRANSFORMER}", f"revoke pg_read_all_data from {TRANSFORMER}", False),
+        ("revoke create on schema raw from stranger", "select 1", False),
+        ("alter schema staging owner to stranger; alter schema marts owner to stranger", "select 1", False),
+        ("alter schema staging owner to warehouse; alter schema marts owner to warehouse", "select 1", False),
+        ("alter schema staging owner to warehouse", "select 1", True),
+        ("drop schema staging; drop schema marts", "select 1", False),
+    ],
+)
+def test_who_loads_need_not_be_the_loader_if_dbt_can_read_what_is_loaded(
+    initialised: Warehouse, made: str, removed: str, is_refused: bool
+) -> None:
+    if not initialised.one("select count(*) from pg_roles where rolname = 'stranger'"):
+        changed(initialised, "create role stranger login")
+    changed(initialised, "grant usage, create on schema raw to stranger")
+    stranger = as_role(initialised, "stranger")
+    with for_now(initialised, made, removed):
+        if is_refused:
+            with pytest.raises(PermissionMissing, match=rf"{TRANSFORMER}, .* stranger .* Set PGUSER={LOADER}, "):
+                rights.check_load(where(stranger))
+        else:
+            rights.check_load(where(stranger))
+        if not refused(stranger, "create table raw.probe ()"):
+            changed(stranger, "create table raw.probe ()")
+            for (builder,) in initialised.query(BUILDERS):
+                assert refused(as_role(initialised, builder), "select from raw.probe") is is_refused
+
+
+def test_who_owns_raw_is_not_sent_to_itself(initialised: Warehouse) -> None:
+    changed(initialised, "alter schema raw owner to warehouse")
+    with pytest.raises(PermissionMissing) as caught:
+        rights.check_load(where(initialised))
+    assert caught.value.hint == "Run `python -m ingest init` as a superuser."
+
+
+def test_the_loader_keeps_a_run_that_views_of_the_transformer_read(initialised: Warehouse) -> None:
+    loader, transformer = as_role(initialised, LOADER), as_role(initialised, TRANSFORMER)
+    sink, tables = PostgresSink(where(loader)), catalog.get("gadm").tables
+    kept, other = Staging("a_run", "gadm", "4.1"), Staging("another", "gadm", "4.1")
+    for staging in (kept, other):
+        sink.prepare(staging, tables)
+    changed(
+        transformer,
+        'create schema staging_next create view v as select gid_1 from raw."gadm_adm_1__a_run"',
+        "create schema marts_next; create table marts_next.marts_meta as select 'another'::text as run_id",
+    )
+    for staging in (kept, other):  # it may not look into marts_next, which must be no error
+        sink.drop(staging, tables)
+    assert sink.stored_runs("gadm", tables) == {"a_run"}
+    assert len(initialised.query("select from pg_tables where tablename like '%\\_\\_a\\_run'")) == len(tables)
+    changed(transformer, "drop schema staging_next cascade")
+    sink.drop(kept, tables)
+    assert sink.stored_runs("gadm", tables) == set()
 
 
 @pytest.fixture
