@@ -22,8 +22,8 @@
 
 {#-
   PL/pgSQL that adds foreign keys where they are missing, in a fixed order under one advisory lock, so that threads never
-  deadlock. No reader waits for it. A table of the edition in progress comes before one that readers see; of two that
-  readers see, the key is there. With `is_built`, a key is left for later unless both its tables are of the edition.
+  deadlock. No reader waits for it. A table of the edition in progress comes before one that readers see. With `is_built`,
+  a key is left for later unless both its tables are of the edition.
 
   A key to a new parent that a table of the readers gets is called `…__next` until the edition is published.
 -#}
@@ -35,7 +35,7 @@ begin
     perform pg_advisory_xact_lock(hashtext('foreign keys of the marts'));
     for wanted in
         select
-            name || case when next_child is null then '__next' else '' end as name,
+            name || case when next_child is null and next_parent is not null then '__next' else '' end as name,
             coalesce(next_child, old_child) as child,
             child_column,
             coalesce(next_parent, old_parent) as parent,
@@ -53,8 +53,7 @@ begin
             ){{ ',' if not loop.last }}
             {%- endfor %}
         ) as declared (name, next_child, old_child, child_column, next_parent, old_parent, parent_column)
-        where {{ 'next_child is not null and next_parent is not null' if is_built
-            else 'coalesce(next_child, next_parent) is not null' }}
+        where {{ 'next_child is not null and next_parent is not null' if is_built else 'true' }}
             and coalesce(next_child, old_child) is not null
             and coalesce(next_parent, old_parent) is not null
             and not exists (
