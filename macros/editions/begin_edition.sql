@@ -10,11 +10,11 @@
         {% else %}
             {% set statements = open_edition() ~ pin_runs() %}
         {% endif %}
-        {#- the queries that the lines above needed have begun a transaction, or not: from here on there is none -#}
-        {% call statement('transaction', auto_begin=true) %}select 1{% endcall %}
+        {#- run here, not by dbt as the hook's text: only an error here keeps dbt from going on without an edition -#}
+        {% call statement('begin_edition', auto_begin=true) %}
+            {{ statements }}
+        {% endcall %}
         {% do adapter.commit() %}
-        {{ statements }}
-        {{ commit_hook() }}
     {% endif %}
 {% endmacro %}
 
@@ -132,16 +132,4 @@ begin
     end if;
 end
 $require$;
-{% endmacro %}
-
-{#- SQL that ends the transaction of a hook: PostgreSQL's driver begins one by itself, DuckDB's does not. -#}
-{% macro commit_hook() %}
-    {{ return(adapter.dispatch('commit_hook')()) }}
-{% endmacro %}
-
-{% macro default__commit_hook() %}
-{% endmacro %}
-
-{% macro postgres__commit_hook() %}
-commit;
 {% endmacro %}

@@ -30,3 +30,15 @@ use memory;
 detach warehouse;
 select publish_warehouse();
 {% endmacro %}
+
+{#- SQL that ends the transaction of a hook: PostgreSQL's driver begins one by itself, DuckDB's does not. -#}
+{% macro commit_hook() %}
+    {{ return(adapter.dispatch('commit_hook')()) }}
+{% endmacro %}
+
+{% macro default__commit_hook() %}
+{% endmacro %}
+
+{% macro postgres__commit_hook() %}
+commit;
+{% endmacro %}
