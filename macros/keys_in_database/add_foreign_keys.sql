@@ -21,9 +21,9 @@
 {% endmacro %}
 
 {#-
-  PL/pgSQL that adds foreign keys where they are missing, in a fixed order under one advisory lock, so that threads never
-  deadlock. No reader waits for it. A table of the edition in progress comes before one that readers see. With `is_built`,
-  a key is left for later unless both its tables are of the edition.
+  PL/pgSQL that adds foreign keys where they are missing, in a fixed order under one advisory lock, so that threads
+  never deadlock. No reader waits for it. A table of the edition in progress comes before one that readers see. With
+  `is_built`, a key is left for later unless both its tables are of the edition.
 
   A key to a new parent that a table of the readers gets is called `…__next` until the edition is published.
 -#}
