@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,9 +27,9 @@ class Disk(NamedTuple):
     free: int
 
 
-def examined(settings: Settings) -> dict[str, doctor.Check]:
+def examined(settings: Settings, faults: Sequence[str] = ()) -> dict[str, doctor.Check]:
     """Return the checks by what was checked."""
-    return {check.what: check for check in doctor.examine(settings, duckdb_spatial.version)}
+    return {check.what: check for check in doctor.examine(settings, duckdb_spatial.version, lambda: faults)}
 
 
 def test_the_embedded_target_lacks_nothing(settings: Settings) -> None:

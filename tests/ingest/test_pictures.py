@@ -51,7 +51,7 @@ def drawn(settings: Settings, tmp_path: Path) -> list[Path]:
     built.write(settings.home)
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps(MANIFEST))
-    return pictures.draw(settings, tmp_path / "pictures", manifest, lambda _line: None)
+    return pictures.draw(settings, tmp_path / "pictures", manifest, lambda _line: None, print)
 
 
 def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn: list[Path], tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_overview_names_every_picture_and_the_place_of_what_is_loaded() -> N
 
 def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="dbt docs generate"):
-        pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print)
+        pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print, print)
 
 
 def test_the_diagram_holds_what_dbt_declares_and_no_other_schema() -> None:
