@@ -125,7 +125,7 @@ class BuildFailed(IngestError):
 
     def __init__(self, code: int) -> None:
         super().__init__(
-            f"`dbt build` failed with exit code {code}: readers see the marts of the build before.",
+            f"`dbt build` failed with exit code {code}: the marts are as they were.",
             "Its output says why. What was loaded stays published.",
         )
         self.exit_code = max(code, 1)
