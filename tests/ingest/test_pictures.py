@@ -18,6 +18,7 @@ from ingest.errors import UsageError
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import marts as built
+from tests.ingest.test_cli import run_apart
 
 MOST_BYTES = 300_000
 
@@ -70,6 +71,21 @@ def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn:
     assert json.loads(text.partition("x=")[2].partition("</script>")[0])["text"].startswith(
         'release "4.1" ![a](data:image/png'
     )
+
+
+def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_repeats(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.write(settings.home)
+    built.publish(settings.home, {"gadm": ("run-b", "4.1")})
+    manifest, html = tmp_path / "manifest.json", tmp_path / "index.html"
+    manifest.write_text(json.dumps(MANIFEST))
+    html.write_text(f"<head></head>{page.LOADED} ![a](docs/images/counts.svg)")
+    options = ["--manifest", str(manifest), "--page", str(html)]
+    code, _, warned = run_apart("pictures", *options, capsys=capsys, monkeypatch=monkeypatch)
+    said = "The marts of gadm are of run run-a (release 4.0), but run run-b (release 4.1) is published."
+    assert (code, warned) == (0, f"warning: {said} Run `dbt build`.\n")
+    assert said in html.read_text()
 
 
 def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
