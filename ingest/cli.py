@@ -86,10 +86,13 @@ def _finish(is_built: bool) -> None:
     """End a command that publishes runs: build the marts, or say that this is what to do next."""
     from admin_boundaries import edition
     from admin_boundaries.warehouse import open_warehouse
-    from ingest import settings
-    from ingest.pipeline import build
+    from ingest import catalog
+    from ingest.pipeline import build, runs
 
-    current = settings.read_settings()
+    current, ledger = runs.open_target()
+    if not any(ledger.published_run(name) for name in catalog.datasets()):
+        console.say("Nothing is published: nothing to build.")
+        return
     try:
         with open_warehouse(current) as warehouse:
             is_current = not edition.faults(warehouse.editions())

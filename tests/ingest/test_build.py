@@ -12,6 +12,7 @@ import pytest
 
 from ingest import cli
 from ingest.errors import BuildFailed, RunFailed, SourceUnavailable
+from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import build, runs
 from ingest.settings import PROJECT_ROOT, Settings
 from tests.fixtures import marts as built
@@ -28,11 +29,23 @@ COMMANDS = {
 Ingest = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture
-def ingest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ingest:
-    """Return a function that runs a command in this process; what it would load is there already."""
+def without_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command that loads do nothing but end."""
     for name in COMMANDS:
         monkeypatch.setattr(runs, name, lambda *_arguments, **_options: None)
+
+
+@pytest.fixture
+def ingest(
+    ledger: Ledger,
+    request_of: Callable[..., Request],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Ingest:
+    """Return a function that runs a command in this process; what it would load is there already."""
+    without_loading(monkeypatch)
+    run_id = ledger.create_run(request_of(), None)
+    ledger.set_state(run_id, RunState.PUBLISHED, published_at=ledger.now())
     return lambda *arguments: run_command(*arguments, capsys=capsys, monkeypatch=monkeypatch)
 
 
@@ -70,6 +83,15 @@ def test_marts_that_were_never_built_are_built(ingest: Ingest, builds: list[str]
     assert ingest("gadm")[1].splitlines()[-1] == NEXT
     ingest("gadm", "--build")
     assert builds == ["embedded"]
+
+
+@pytest.mark.parametrize("options", [[], ["--build"]], ids=["as it is", "with --build"])
+def test_where_nothing_is_published_nothing_is_built(
+    builds: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    without_loading(monkeypatch)
+    code, printed = run_command("resume", *options, capsys=capsys, monkeypatch=monkeypatch)
+    assert (code, printed, builds) == (0, "Nothing is published: nothing to build.\n", [])
 
 
 def test_current_marts_are_not_built_again(ingest: Ingest, builds: list[str], loaded: Path) -> None:
