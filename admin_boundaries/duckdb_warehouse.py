@@ -9,34 +9,56 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.marts import NOT_BUILT, Mart, first_line, quoted, relation
+from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
+from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, TargetUnavailable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from admin_boundaries.edition import Edition
     from admin_boundaries.locate import Floats, Row
 
 VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
+LOCKED = "Could not set lock"
+# As microseconds, since DuckDB's driver needs another package to fetch a time with a zone.
+AS_TIME = "epoch_us({})"
+PUBLISHED = (
+    "(select dataset, run_id, release, variant, scope, published_at from read_parquet(?) where state = 'published')"
+)
+NONE_PUBLISHED = (
+    "(select null::text as dataset, null::text as run_id, null::text as release, null::text as variant, "
+    "null::text as scope, null::timestamptz as published_at where false)"
+)
 
 
 @contextmanager
-def connected(path: Path) -> Iterator[DuckdbWarehouse]:
-    """Open a warehouse file read-only; see `admin_boundaries.warehouse.open_warehouse`."""
+def connected(path: Path, lake: Path) -> Iterator[DuckdbWarehouse]:
+    """Open a warehouse file read-only, beside the lake that it is built from; see `open_warehouse`."""
     if not path.exists():
-        raise MartsMissing(f"There is no warehouse {path}.", NOT_BUILT)
+        with duckdb.connect() as connection:
+            published = DuckdbWarehouse(connection, lake).published()
+        raise MartsMissing(f"There is no warehouse {path}.", how_to_build(published))
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             load_spatial(connection)
-            yield DuckdbWarehouse(connection)
-    except duckdb.CatalogException as error:
-        raise MartsMissing(f"{path} lacks some of the marts: {first_line(error)}.", NOT_BUILT) from error
+            warehouse = DuckdbWarehouse(connection, lake)
+            try:
+                yield warehouse
+            except duckdb.CatalogException as error:
+                raise MartsMissing(
+                    f"{path} lacks some of the marts: {first_line(error)}.", how_to_build(warehouse.published())
+                ) from error
     except duckdb.IOException as error:
-        raise TargetUnavailable(
-            f"{path} cannot be read: {first_line(error)}.", "Wait for `dbt build` to finish: it locks the file."
-        ) from error
+        hint = (
+            "Close the program that has it open for writing, such as a notebook. Opened read-only, it is not locked."
+            if LOCKED in str(error)
+            else "Check that it is a DuckDB file that you may read. `dbt build` makes a new one."
+        )
+        raise TargetUnavailable(f"{path} cannot be read: {first_line(error)}.", hint) from error
 
 
 class DuckdbWarehouse:
@@ -44,8 +66,9 @@ class DuckdbWarehouse:
 
     as_wkb = "ST_AsWKB"
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
         self._connection = connection
+        self._runs = lake / "ledger" / "ingest_runs.parquet"
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
@@ -67,6 +90,25 @@ class DuckdbWarehouse:
         """Find units by name or prefix."""
         query = FIND.format(name="?", begins="starts_with(names.folded_name, wanted.folded_name)", limit="?")
         return [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
+
+    def editions(self) -> list[Edition]:
+        """Compare what the build recorded with the copy of the ledger in the lake."""
+        published, parameters = self._published()
+        try:
+            return edition.from_rows(self.rows(edition.query(published, AS_TIME), parameters))
+        except duckdb.CatalogException:
+            known_marts(self)
+            return []
+
+    def published(self) -> list[str]:
+        """Return the datasets that have a published run, according to the copy of the ledger in the lake."""
+        published, parameters = self._published()
+        query = f"select dataset from {published} order by dataset"  # noqa: S608  it contains no value
+        return [dataset for (dataset,) in self.rows(query, parameters)]
+
+    def _published(self) -> tuple[str, list[str]]:
+        """Return the relation of the published runs and its parameters; nothing is published before the first load."""
+        return (PUBLISHED, [str(self._runs)]) if self._runs.exists() else (NONE_PUBLISHED, [])
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""

@@ -19,6 +19,7 @@ import pyogrio
 import pyproj
 from pyogrio._ogr import _register_drivers
 
+from admin_boundaries import edition
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse, known_marts, named, open_warehouse
@@ -61,6 +62,7 @@ def export(
     *,
     overwrite: bool,
     report: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Write marts, or their rows of some countries, to a file.
 
@@ -78,6 +80,8 @@ def export(
         Replace an existing file.
     report : callable
         Called with a line of text for each mart and for the file.
+    warn : callable
+        Called with a sentence for each dataset whose marts are stale.
 
     Raises
     ------
@@ -101,6 +105,8 @@ def export(
                 f"A {FORMATS[suffix]} file holds one mart, not {len(chosen)}.", "Name one, or write a .gpkg."
             )
         _check_countries(warehouse, countries)
+        for fault in edition.faults(warehouse.editions()):
+            warn(fault)
         selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
         with replacing(output) as draft:
             for number, selection in enumerate(selections):

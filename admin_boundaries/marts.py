@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MARTS = "marts"
 GEOMETRY = "geom"
-NOT_BUILT = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
+BOUNDARIES = "gadm"  # the dataset that the units are from
+NOT_LOADED = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Mart:
         """The column with the country's key; None if rows do not belong to a country."""
         known = ("gid_0", "country_gid", "gid") if self.name == "admin_level_0" else ("gid_0", "country_gid")
         return next((name for name in known if name in self.columns), None)
+
+
+def how_to_build(published: Sequence[str]) -> str:
+    """Return what to do where marts are missing, given the datasets that have a published run."""
+    return f"Run `dbt build`. Already loaded: {', '.join(published)}." if published else NOT_LOADED
 
 
 def quoted(name: str) -> str:

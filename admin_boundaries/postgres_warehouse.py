@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.marts import NOT_BUILT, Mart, first_line, quoted, relation
+from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
+from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Postgres
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from admin_boundaries.edition import Edition
     from admin_boundaries.locate import Floats, Row
 
 SESSIONS = 4  # many points are split over this many, since each session has a process of the server to itself
@@ -32,9 +35,13 @@ def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
             def connect() -> psycopg.Connection:
                 return open_until.enter_context(psycopg.connect(where.uri(), connect_timeout=10, autocommit=True))
 
-            yield PostgresWarehouse(connect, where.uri(), open_until)
-    except MISSING as error:
-        raise MartsMissing(f"{where.place} lacks some of the marts: {first_line(error)}.", NOT_BUILT) from error
+            warehouse = PostgresWarehouse(connect, where.uri(), open_until)
+            try:
+                yield warehouse
+            except MISSING as error:
+                raise MartsMissing(
+                    f"{where.place} lacks some of the marts: {first_line(error)}.", how_to_build(warehouse.published())
+                ) from error
     except psycopg.OperationalError as error:
         raise TargetUnavailable(
             f"{where.place} does not answer: {first_line(error)}.", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
@@ -86,6 +93,22 @@ class PostgresWarehouse:
         query = FIND.format(name="%(name)s", begins=begins, limit="%(limit)s")
         rows = self._connection.execute(query, {"name": name, "pattern": f"{folded}%", "limit": limit}).fetchall()
         return [Name(*row) for row in rows]
+
+    def editions(self) -> list[Edition]:
+        """Compare what the build recorded with the published runs, which the reader sees through a view."""
+        try:
+            return edition.from_rows(self.rows(edition.query("marts.published_runs", "{}")))
+        except psycopg.errors.UndefinedTable:
+            known_marts(self)
+            return []
+
+    def published(self) -> list[str]:
+        """Return the datasets that have a published run, according to the ledger; none if the user may not read it."""
+        try:
+            found = self.rows("select dataset from raw.ingest_runs where state = 'published' order by dataset")
+        except (*MISSING, psycopg.errors.InsufficientPrivilege):
+            return []
+        return [dataset for (dataset,) in found]
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""

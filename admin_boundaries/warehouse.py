@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from admin_boundaries.marts import MARTS, NOT_BUILT, Mart
+from admin_boundaries.marts import MARTS, Mart, how_to_build
 from ingest.errors import MartsMissing, UsageError, did_you_mean
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from admin_boundaries.edition import Edition
     from admin_boundaries.find import Name
     from admin_boundaries.locate import Floats, Row
 
@@ -35,6 +36,25 @@ class Warehouse(Protocol):
 
     def find(self, name: str, limit: int) -> list[Name]:
         """Find units by name or prefix; whole names come first, own names before variants and local names."""
+        ...
+
+    def editions(self) -> list[Edition]:
+        """Return which run the marts are of, and which is published, for each dataset, sorted by name.
+
+        Returns
+        -------
+        list of Edition
+            Empty if the marts do not say: versions before this one recorded no run.
+
+        Raises
+        ------
+        MartsMissing
+            When there are no marts.
+        """
+        ...
+
+    def published(self) -> list[str]:
+        """Return the datasets that have a published run, whether or not there are marts of them."""
         ...
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -83,7 +103,7 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     MartsMissing
         When the marts have not been built.
     TargetUnavailable
-        When the database does not answer, or another process is writing to it.
+        When the database does not answer, or another process has it open for writing.
     """
     if settings.postgres:
         from admin_boundaries import postgres_warehouse
@@ -93,7 +113,7 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     else:
         from admin_boundaries import duckdb_warehouse
 
-        with duckdb_warehouse.connected(settings.home / "warehouse.duckdb") as embedded:
+        with duckdb_warehouse.connected(settings.home / "warehouse.duckdb", settings.lake) as embedded:
             yield embedded
 
 
@@ -106,14 +126,15 @@ def known_marts(warehouse: Warehouse) -> dict[str, Mart]:
         When none have been built.
     """
     query = (
-        "select table_name, column_name from information_schema.columns where table_schema = ? "
-        "order by table_name, ordinal_position"
+        "select columns.table_name, columns.column_name from information_schema.columns "
+        "inner join information_schema.tables using (table_schema, table_name) "
+        "where table_schema = ? and tables.table_type = 'BASE TABLE' order by 1, columns.ordinal_position"
     )
     columns: dict[str, list[str]] = {}
     for table, column in warehouse.rows(query, [MARTS]):
         columns.setdefault(table, []).append(column)
     if not columns:
-        raise MartsMissing("There are no marts.", NOT_BUILT)
+        raise MartsMissing("There are no marts.", how_to_build(warehouse.published()))
     return {name: Mart(name, tuple(found)) for name, found in columns.items()}
 
 

@@ -7,11 +7,16 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ingest import __version__, console
-from ingest.errors import IngestError, NameUnknown, UsageError, did_you_mean
+from ingest.errors import IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from admin_boundaries.edition import Edition
+    from ingest.settings import Settings
 
 MAX_NAMES = 1000
 LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -69,6 +74,50 @@ workers_to_start = click.option(
     show_default=True,
     help="Worker processes to start if no consumer is running.",
 )
+build_afterwards = click.option(
+    "--build",
+    "is_built",
+    is_flag=True,
+    help="Then run `dbt build`, unless the marts are current.",
+)
+
+
+def _finish(is_built: bool) -> None:
+    """End a command that publishes runs: build the marts, or say that this is what to do next."""
+    from admin_boundaries import edition
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+    from ingest.pipeline import build, runs
+
+    current, ledger = runs.open_target()
+    if not any(ledger.published_run(name) for name in catalog.datasets()):
+        console.say("Nothing is published: nothing to build.")
+        return
+    try:
+        with open_warehouse(current) as warehouse:
+            is_current = not edition.faults(warehouse.editions())
+    except IngestError:  # there are no marts, or only dbt's user may read them
+        is_current = False
+    if is_current:
+        console.say("The marts are of the published runs: nothing to build.")
+    elif is_built:
+        build.build(current)
+    else:
+        console.say("Next: `dbt build` builds the marts from the published runs.")
+
+
+def _warn(text: str) -> None:
+    """Warn that the marts are not what is published."""
+    from admin_boundaries import edition
+
+    console.warning(f"{text} {edition.BUILD}")
+
+
+def _warn_if_stale(editions: Sequence[Edition]) -> None:
+    from admin_boundaries import edition
+
+    for text in edition.faults(editions):
+        _warn(text)
 
 
 @cli.command()
@@ -122,6 +171,7 @@ workers_to_start = click.option(
 )
 @click.option("--force", is_flag=True, help="Load even if the source has not changed.")
 @click.option("--async", "is_async", is_flag=True, help="Print the ID of each run and return at once.")
+@build_afterwards
 def load(
     datasets: Sequence[str],
     releases: Sequence[str],
@@ -135,11 +185,16 @@ def load(
     is_validated: bool,
     force: bool,
     is_async: bool,
+    is_built: bool,
 ) -> None:
     """Load DATASETS into the raw tables and publish them."""
     from ingest import catalog
     from ingest.pipeline import runs
 
+    if is_built and is_async:
+        raise UsageError(
+            "--build waits until the runs are published, and --async does not wait.", "Leave out one of the two."
+        )
     names = list(dict.fromkeys(datasets))
     for name in names:
         if name not in catalog.datasets():
@@ -158,6 +213,8 @@ def load(
         is_validated=is_validated,
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
+    if not is_async:
+        _finish(is_built)
 
 
 def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
@@ -210,7 +267,7 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--watch", is_flag=True, help="Follow RUN, or every run in progress, until it ends.")
 def status(run_id: str | None, watch: bool) -> None:
-    """Show the latest runs, or every file and slice of RUN."""
+    """Show the latest runs and which of them the marts are of, or every file and slice of RUN."""
     from ingest.pipeline import runs
 
     settings, ledger = runs.open_target()
@@ -220,6 +277,24 @@ def status(run_id: str | None, watch: bool) -> None:
         console.run(ledger, ledger.run(run_id), settings.target)
     else:
         console.runs(ledger.recent_runs())
+        _show_editions(settings)
+
+
+def _show_editions(settings: Settings) -> None:
+    """Show which runs the marts are of. It is not known if they cannot be read, which is no reason to fail."""
+    from admin_boundaries import edition
+    from admin_boundaries.warehouse import open_warehouse
+
+    try:
+        with open_warehouse(settings) as warehouse:
+            editions = warehouse.editions()
+    except IngestError as fault:
+        console.say(f"marts: {fault}")
+        return
+    if editions:
+        console.table(edition.COLUMNS, [each.cells for each in editions])
+    else:
+        console.say(f"marts: {edition.UNKNOWN} {edition.BUILD}")
 
 
 @cli.command()
@@ -232,20 +307,24 @@ def status(run_id: str | None, watch: bool) -> None:
     metavar="URL",
     help="Supply a source URL of RUN again, with its query string. Repeatable.",
 )
-def resume(run_id: str | None, workers: int, sources: Sequence[str]) -> None:
+@build_afterwards
+def resume(run_id: str | None, workers: int, sources: Sequence[str], is_built: bool) -> None:
     """Finish RUN, or every run in progress. Loaded slices stay; missing ones are loaded."""
     from ingest.pipeline import runs
 
     runs.resume(run_id, console, workers=workers, sources=sources)
+    _finish(is_built)
 
 
 @cli.command()
 @click.argument("dataset")
-def rollback(dataset: str) -> None:
+@build_afterwards
+def rollback(dataset: str, is_built: bool) -> None:
     """Return DATASET to its previous publication."""
     from ingest.pipeline import runs
 
     runs.rollback(dataset, console)
+    _finish(is_built)
 
 
 @cli.command()
@@ -291,11 +370,17 @@ def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
 
 @cli.command()
 @workers_to_start
-def refresh(workers: int) -> None:
+@build_afterwards
+def refresh(workers: int, is_built: bool) -> None:
     """Check the publishers once, and load what is new."""
     from ingest.pipeline import runs
 
-    runs.refresh_published(console, workers=workers)
+    try:
+        runs.refresh_published(console, workers=workers)
+    except SourceUnavailable:  # what the other publishers have is loaded
+        _finish(is_built)
+        raise
+    _finish(is_built)
 
 
 @cli.command()
@@ -332,6 +417,7 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
     python -m ingest locate -66.1 18.4
     python -m ingest locate --input points.csv --output located.csv
     """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import edition
     from admin_boundaries.locate import COLUMNS
     from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
@@ -342,12 +428,16 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
         from admin_boundaries import points
 
         with open_warehouse(settings.read_settings()) as warehouse:
+            _warn_if_stale(warehouse.editions())
             rows = points.locate_file(warehouse, source, target, console.points_done)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
     with open_warehouse(settings.read_settings()) as warehouse:
-        console.location(dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True)))
+        editions = warehouse.editions()
+        _warn_if_stale(editions)
+        answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
+    console.location(answer, edition.no_unit(editions))
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
@@ -379,6 +469,7 @@ def find(name: str, limit: int) -> None:
     from ingest import settings
 
     with open_warehouse(settings.read_settings()) as warehouse:
+        _warn_if_stale(warehouse.editions())
         found = warehouse.find(name, limit + 1)
     if not found:
         raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
@@ -407,12 +498,17 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
-    current = settings.read_settings()
-    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say)
+    current, faults = settings.read_settings(), list[str]()
+
+    def warn(text: str) -> None:
+        faults.append(text)
+        _warn(text)
+
+    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say, warn)
     if page:
         ledger = Ledger(current)
         ledger.open()
-        drawings.finish(page, drawn, console.published(ledger))
+        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults]))
 
 
 @cli.command()
@@ -434,7 +530,9 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     from admin_boundaries import export as exports
     from ingest import settings
 
-    exports.export(settings.read_settings(), names, countries, output, overwrite=overwrite, report=console.say)
+    exports.export(
+        settings.read_settings(), names, countries, output, overwrite=overwrite, report=console.say, warn=_warn
+    )
 
 
 @cli.command()
@@ -462,13 +560,19 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 @cli.command()
 def doctor() -> None:
     """Check what the target needs, and say how to fix what is missing."""
-    from admin_boundaries import duckdb_spatial
+    from admin_boundaries import duckdb_spatial, edition
+    from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
     from ingest.setup import doctor as checks
 
     current = settings.read_settings()
+
+    def faults_of_marts() -> list[str]:
+        with open_warehouse(current) as warehouse:
+            return edition.faults(warehouse.editions())
+
     console.say(f"target: {current.target}")
-    checks.require(list(checks.examine(current, duckdb_spatial.version)), console.check)
+    checks.require(list(checks.examine(current, duckdb_spatial.version, faults_of_marts)), console.check)
 
 
 def main() -> None:

@@ -37,6 +37,11 @@ def error(fault: IngestError) -> None:
         err.print(_plain(fault.hint))
 
 
+def warning(text: str) -> None:
+    """Print a warning to standard error."""
+    err.print(f"[bold yellow]warning:[/] {_plain(text)}")
+
+
 def say(text: str) -> None:
     """Print a line to standard output."""
     out.print(_plain(text))
@@ -222,15 +227,23 @@ def points_done(rows: int) -> None:
         err.print(f"{rows} rows", end="\r")
 
 
-def location(found: Mapping[str, Any]) -> None:
-    """Print what lies at a point: the units from the country down, then the time zones."""
+def location(found: Mapping[str, Any], no_unit: str) -> None:
+    """Print what lies at a point: the units from the country down, then the time zones.
+
+    Parameters
+    ----------
+    found : mapping
+        The answer of `locate`, by column.
+    no_unit : str
+        Where the point may be if it lies in no unit.
+    """
     table = Table(box=None, pad_edge=False, show_header=False)
     names = (found["path"] or "").split(" > ")
     keys = [found[f"gid_{level}"] for level in range(6) if found[f"gid_{level}"]]
     for key, name in zip(keys, names, strict=False):
         table.add_row(key, _plain(name))
     if found["status"] == "no unit":
-        table.add_row("no unit", "at sea, or in a country that is not loaded")
+        table.add_row("no unit", no_unit)
     if found["status"] == "several units":
         table.add_row("several units", "on a border, or units overlap: " + ", ".join(found["gids"]))
     table.add_row("time zone", ", ".join(found["tzids"] or ["none"]))

@@ -114,6 +114,23 @@ class ExportFailed(IngestError):
     """A file cannot be written."""
 
 
+class BuildFailed(IngestError):
+    """dbt could not build the marts.
+
+    Parameters
+    ----------
+    code : int
+        Exit code of dbt. A signal that ended it is a negative one, and counts as 1.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            f"`dbt build` failed with exit code {code}: the marts are as they were.",
+            "Its output says why. What was loaded stays published.",
+        )
+        self.exit_code = max(code, 1)
+
+
 class MartsMissing(IngestError):
     """The marts have not been built."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
+from admin_boundaries import edition
 from admin_boundaries.pictures import charts, entities, maps
 from admin_boundaries.pictures.page import finish
 from admin_boundaries.warehouse import known_marts, open_warehouse
@@ -22,7 +23,9 @@ __all__ = ["draw", "finish"]
 COLOURS = 128  # of a map; more would look the same
 
 
-def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str], None]) -> list[Path]:
+def draw(
+    settings: Settings, folder: Path, manifest: Path, report: Callable[[str], None], warn: Callable[[str], None]
+) -> list[Path]:
     """Draw every picture of a warehouse.
 
     Parameters
@@ -35,6 +38,8 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
         dbt's description of its models, ``target/manifest.json``.
     report : callable
         Called with a line of text for each picture.
+    warn : callable
+        Called with a sentence for each dataset whose marts are stale.
 
     Returns
     -------
@@ -57,6 +62,8 @@ def draw(settings: Settings, folder: Path, manifest: Path, report: Callable[[str
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
         present = known_marts(warehouse)
+        for fault in edition.faults(warehouse.editions()):
+            warn(fault)
         drawn: dict[str, Callable[[], Figure]] = {
             **{f"level_{level}.png": partial(maps.level, warehouse, present, level) for level in range(6)},
             "timezones.png": partial(maps.timezones, warehouse, present),

@@ -91,6 +91,7 @@ class Dashboard:
         self._is_read_only, self._workers = is_read_only, workers
         self._key = secrets.token_bytes(32)
         self._notices: dict[str, tuple[str, str]] = {}
+        self._marts = views.Marts(settings)
 
     def app(self, hosts: Sequence[str]) -> Starlette:
         """Return the application, which answers only requests to the given host names."""
@@ -154,7 +155,7 @@ class Dashboard:
         return RedirectResponse(back, status_code=303)
 
     def _overview(self, token: str) -> dict[str, str]:
-        return views.overview(self._settings, self._ledger, token)
+        return views.overview(self._settings, self._ledger, token, self._marts)
 
     def _of_run(self, request: Request) -> Callable[[str], dict[str, str]]:
         run_id = request.path_params["run_id"]

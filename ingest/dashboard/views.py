@@ -1,10 +1,12 @@
-"""The contents of the pages: sections of HTML, rendered from the ledger and the queue.
+"""The contents of the pages: sections of HTML, rendered from the ledger, the queue and the marts.
 
-Everything is read from the ledger for each request; this process keeps no state of a run.
+The ledger is read for each request; this process keeps no state of a run.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,8 +16,10 @@ import jinja2
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
+from admin_boundaries import edition
+from admin_boundaries.warehouse import open_warehouse
 from ingest import __version__, catalog
-from ingest.errors import TargetUnavailable
+from ingest.errors import IngestError, MartsMissing, TargetUnavailable
 from ingest.ledger import File, FileState, Ledger, Run, Slice, SliceState, progress
 from ingest.pipeline import consumer, faults
 from ingest.pipeline.queue import huey
@@ -24,6 +28,7 @@ from ingest.settings import Settings
 RECENT_RUNS = 20
 CHART_BINS, BIN = 60, timedelta(seconds=10)  # ten minutes
 RATE_SPAN = timedelta(seconds=60)
+MARTS_SECONDS = 3.0  # how old the page's knowledge of the marts may be
 
 _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("ingest.dashboard", "pages"),
@@ -60,7 +65,41 @@ def plain(settings: Settings, text: str | None) -> str:
     return faults.redact(text or "", faults.secrets_of(settings))
 
 
-def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
+class Marts:
+    """Which runs the marts are of, read again every few seconds: opening the warehouse takes longer than the ledger.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._read_at = -MARTS_SECONDS
+        self._found: tuple[dict[str, edition.Edition], str] = ({}, "")
+
+    def read(self) -> tuple[dict[str, edition.Edition], str]:
+        """Return the edition of each dataset; if that is not known, none and the reason."""
+        with self._lock:  # pages that are open at the same time read once
+            if time.monotonic() - self._read_at >= MARTS_SECONDS:
+                self._found = self._read()
+                self._read_at = time.monotonic()
+            return self._found
+
+    def _read(self) -> tuple[dict[str, edition.Edition], str]:
+        try:
+            with open_warehouse(self._settings) as warehouse:
+                found = {each.dataset: each for each in warehouse.editions()}
+        except MartsMissing:
+            return {}, "They are not built: run `dbt build`."
+        except IngestError as error:
+            return {}, error.message
+        return found, "" if found else f"{edition.UNKNOWN} {edition.BUILD}"
+
+
+def overview(settings: Settings, ledger: Ledger, token: str, marts: Marts) -> dict[str, str]:
     """Return the sections of the first page.
 
     Parameters
@@ -69,6 +108,8 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
         Settings and ledger of the target.
     token : str
         Token for the buttons; no buttons if it is empty.
+    marts : Marts
+        The marts of the target.
 
     Returns
     -------
@@ -96,7 +137,7 @@ def overview(settings: Settings, ledger: Ledger, token: str) -> dict[str, str]:
             **shared,
         ),
         "running": section("running.html", cards=running, consumers=consumers, **shared),
-        "published": section("published.html", datasets=_published(ledger), **shared),
+        "published": section("published.html", datasets=_published(ledger, marts), **shared),
         "workers": section(
             "workers.html", consumers=consumers, held=sorted(held, key=lambda work: str(work.worker)), **shared
         ),
@@ -183,9 +224,18 @@ def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str,
     return counts, consumers
 
 
-def _published(ledger: Ledger) -> list[dict[str, Any]]:
-    names = catalog.datasets()
-    return [{"name": name, "now": ledger.published_run(name), "before": ledger.superseded_run(name)} for name in names]
+def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
+    editions, unknown = marts.read()
+    return [
+        {
+            "name": name,
+            "now": ledger.published_run(name),
+            "before": ledger.superseded_run(name),
+            "edition": editions.get(name),
+            "unknown": unknown,
+        }
+        for name in catalog.datasets()
+    ]
 
 
 def _run_card(run: Run, parts: Sequence[Slice], now: datetime) -> dict[str, Any]:

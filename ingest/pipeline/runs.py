@@ -288,7 +288,7 @@ def rollback(dataset: str, reporter: Reporter) -> None:
     """
     settings, ledger = open_target(to_publish=True)
     run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
-    reporter.say(f"{dataset}: readers see run {run_id} again. `dbt build` updates the marts.")
+    reporter.say(f"{dataset}: run {run_id} is published again.")
     reporter.counts(ledger, [ledger.run(run_id)])
 
 

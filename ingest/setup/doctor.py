@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,9 @@ class Check:
     is_needed: bool = True
 
 
-def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check]:
+def examine(
+    settings: Settings, try_duckdb: Callable[[], str], faults_of_marts: Callable[[], Sequence[str]]
+) -> Iterator[Check]:
     """Check everything that the target of the settings needs.
 
     Parameters
@@ -59,6 +61,8 @@ def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check
         Of the target.
     try_duckdb : callable
         Opens DuckDB as the embedded target does and returns its version; raises if that fails.
+    faults_of_marts : callable
+        Returns a sentence for each dataset whose marts are stale; raises `IngestError` if there are none to read.
 
     Yields
     ------
@@ -72,10 +76,14 @@ def examine(settings: Settings, try_duckdb: Callable[[], str]) -> Iterator[Check
     yield from _home(settings.home)
     yield _memory()
     if settings.postgres:
-        yield from _postgres(settings.postgres)
+        answers = yield from _postgres(settings.postgres)
         yield from _redis(settings.redis_url)
     else:
-        yield _duckdb(try_duckdb)
+        engine = _duckdb(try_duckdb)
+        yield engine
+        answers = engine.is_good
+    if answers:
+        yield _marts(faults_of_marts)
 
 
 def _home(home: Path) -> Iterator[Check]:
@@ -117,11 +125,22 @@ def _duckdb(try_duckdb: Callable[[], str]) -> Check:
         return Check(what, False, reason, "Run `make install`.")
 
 
-def _postgres(where: Postgres) -> Iterator[Check]:
+def _marts(faults_of_marts: Callable[[], Sequence[str]]) -> Check:
+    what = "marts of the published runs"
+    try:
+        faults = faults_of_marts()
+    except IngestError as error:
+        return Check(what, False, error.message, error.hint, is_needed=False)
+    return Check(what, not faults, " ".join(faults) or "current", "Run `dbt build`.", is_needed=False)
+
+
+def _postgres(where: Postgres) -> Generator[Check, None, bool]:
+    """Check the database; return whether it answers."""
     try:
         with psycopg.connect(where.uri(), connect_timeout=5) as connection:
             yield Check("PostgreSQL answers", True, where.place)
             yield from _database(connection, where)
+        return True
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         yield Check(
@@ -130,6 +149,7 @@ def _postgres(where: Postgres) -> Iterator[Check]:
             reason,
             "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.",
         )
+        return False
 
 
 def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check]:

@@ -44,6 +44,7 @@ $rights$;
   rights that this owner's own would have, and those that were given on the tables that they replace.
 -#}
 {% macro copy_object_rights() %}
+{% set meta = beside(marts_meta()) %}
 do $rights$
 declare
     entry record;
@@ -96,6 +97,21 @@ begin
         order by step
     loop
         execute entry.statement;
+    end loop;
+    -- who loads may see which runs the marts are of, to say when they are stale
+    for entry in
+        select
+            nspowner::regrole::text as loader,
+            to_regclass('{{ meta.schema }}.' || name) as relation
+        from pg_namespace
+        cross join unnest(array['marts_meta', 'published_runs']) as name
+        where nspname = 'raw'
+            and nspowner <> (select nspowner from pg_namespace where nspname = '{{ meta.schema }}')
+    loop
+        execute format('grant usage on schema {{ meta.schema }} to %s', entry.loader);
+        if entry.relation is not null then
+            execute format('grant select on %s to %s', entry.relation, entry.loader);
+        end if;
     end loop;
 end
 $rights$;

@@ -38,6 +38,14 @@ OPTIONS = [
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str]:
     """Run a command in this process and return its exit code and all that it printed."""
+    code, out, err = run_apart(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+    return code, out + err
+
+
+def run_apart(
+    *arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    """Run a command in this process and return its exit code, its output and its error output."""
     monkeypatch.setattr(sys, "argv", ["ingest", *arguments])
     code: int | str | None = 0
     try:
@@ -46,7 +54,7 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         code = ended.code
     printed = capsys.readouterr()
     assert isinstance(code, int)
-    return code, printed.out + printed.err
+    return code, printed.out, printed.err
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from admin_boundaries import warehouse
+from admin_boundaries.edition import Edition
 from admin_boundaries.find import Name
 from admin_boundaries.locate import COLUMNS
 from ingest import console
@@ -21,11 +22,12 @@ from tests.ingest.test_cli import run as run_command
 
 MakeRequest = Callable[..., Request]
 NOWHERE = dict.fromkeys(COLUMNS)
+CURRENT = Edition("gadm", None, None, None, None)
 
 
 def printed_location(capsys: pytest.CaptureFixture[str], **answer: object) -> list[str]:
     """Return the lines that are printed of an answer, blanks made one."""
-    console.location({**NOWHERE, **answer})
+    console.location({**NOWHERE, **answer}, "at sea")
     return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -49,7 +51,7 @@ def test_a_point_on_a_border_is_told_with_all_units(capsys: pytest.CaptureFixtur
 
 def test_a_point_at_sea_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     lines = printed_location(capsys, status="no unit")
-    assert lines[0].startswith("no unit at sea")
+    assert lines[0] == "no unit at sea"
     assert lines[1] == "time zone none"
 
 
@@ -172,7 +174,9 @@ def test_as_many_names_are_found_as_are_asked_for(
 ) -> None:
     @contextmanager
     def open_warehouse(_settings: object) -> Iterator[object]:
-        yield SimpleNamespace(find=lambda _name, limit: [named(number) for number in range(there)][:limit])
+        yield SimpleNamespace(
+            editions=lambda: [CURRENT], find=lambda _name, limit: [named(number) for number in range(there)][:limit]
+        )
 
     monkeypatch.setattr(warehouse, "open_warehouse", open_warehouse)
     code, printed = run_command("find", "kara", "--limit", "3", capsys=capsys, monkeypatch=monkeypatch)
@@ -187,7 +191,9 @@ def test_no_limit_is_suggested_that_is_refused(
 ) -> None:
     @contextmanager
     def open_warehouse(_settings: object) -> Iterator[object]:
-        yield SimpleNamespace(find=lambda _name, limit: [named(number) for number in range(limit)])
+        yield SimpleNamespace(
+            editions=lambda: [CURRENT], find=lambda _name, limit: [named(number) for number in range(limit)]
+        )
 
     monkeypatch.setattr(warehouse, "open_warehouse", open_warehouse)
     for limit, hint in ((600, "Use --limit 1000 to see them."), (1000, "Give a longer name.")):

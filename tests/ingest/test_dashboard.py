@@ -9,8 +9,10 @@ import socket
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -23,6 +25,7 @@ from ingest.ledger.tables import consumers, slices
 from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
 from ingest.settings import Settings
+from tests.fixtures import marts as built
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
 
 MakeRequest = Callable[..., Request]
@@ -362,3 +365,55 @@ def test_a_consumer_that_is_silent_is_shown_as_dead(browser: Browser, ledger: Le
     assert re.findall(r"<td>(now|[\d:]+)(?: s)?(?: ago)?</td>", shown)[-1].startswith("1:")
     assert re.search(r"<b>2</b><span>worker processes alive", browser.get())
     assert re.search(r"<b>1</b><span>consumer dead", browser.get())
+
+
+def cards(browser: Browser) -> dict[str, str]:
+    """Return the text of the card of each dataset."""
+    found = re.findall(r"<article class=\"card\">.*?<h3>(\w+)</h3>(.*?)</article>", browser.get(), re.DOTALL)
+    return {name: " ".join(re.sub(r"<[^>]+>", " ", card).split()) for name, card in found}
+
+
+@pytest.mark.parametrize("is_read_only", [True, False])
+def test_a_card_says_which_run_the_marts_are_of_and_whether_they_are_stale(
+    serve: Callable[..., Browser],
+    settings: Settings,
+    ledger: Ledger,
+    request_of: MakeRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    is_read_only: bool,
+) -> None:
+    monkeypatch.setattr(views, "MARTS_SECONDS", 0.0)
+    run_id = published(ledger, request_of())
+    published(ledger, request_of("timezones"))
+    browser = serve(is_read_only=is_read_only)
+    assert "marts unknown They are not built: run `dbt build`." in cards(browser)["gadm"]
+    built.write(settings.home)
+    built_at = f"built {built.BUILT_AT.astimezone():%Y-%m-%d %H:%M:%S}"
+    assert f"marts stale of release 4.0, run run-a , {built_at}. dbt build" in cards(browser)["gadm"]
+    assert "marts stale They hold nothing of timezones. dbt build" in cards(browser)["timezones"]
+    built.write_meta(settings.home, {"gadm": (run_id, "4.1")})
+    assert f"marts current of this run, {built_at}" in cards(browser)["gadm"]
+    later = published(ledger, request_of())
+    assert f"marts stale of release 4.1, run {run_id}" in cards(browser)["gadm"]
+    assert later in cards(browser)["gadm"]
+    built.forget_meta(settings.home)
+    assert "marts unknown The marts do not say" in cards(browser)["gadm"]
+
+
+def test_pages_that_are_open_at_the_same_time_read_the_marts_once(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Settings] = []
+
+    @contextmanager
+    def open_warehouse(settings: Settings) -> Iterator[SimpleNamespace]:
+        opened.append(settings)
+        yield SimpleNamespace(editions=list)
+
+    monkeypatch.setattr(views, "open_warehouse", open_warehouse)
+    marts = views.Marts(settings)
+    assert marts.read() == marts.read()
+    assert len(opened) == 1
+    monkeypatch.setattr(views, "MARTS_SECONDS", 0.0)
+    marts.read()
+    assert len(opened) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from admin_boundaries import duckdb_spatial
-from ingest.errors import IngestError
+from ingest.errors import IngestError, MartsMissing
 from ingest.settings import Postgres, Settings
 from ingest.setup import doctor
 from tests.integration.servers import free_port
@@ -26,9 +27,9 @@ class Disk(NamedTuple):
     free: int
 
 
-def examined(settings: Settings) -> dict[str, doctor.Check]:
+def examined(settings: Settings, faults: Sequence[str] = ()) -> dict[str, doctor.Check]:
     """Return the checks by what was checked."""
-    return {check.what: check for check in doctor.examine(settings, duckdb_spatial.version)}
+    return {check.what: check for check in doctor.examine(settings, duckdb_spatial.version, lambda: faults)}
 
 
 def test_the_embedded_target_lacks_nothing(settings: Settings) -> None:
@@ -92,3 +93,29 @@ def test_a_queue_on_another_host_needs_a_secret_that_is_shared(
     answers, shared = doctor._redis(url)
     assert answers.is_good
     assert shared.is_good is is_shared
+
+
+STALE = "The marts of gadm are of run a (release 4.0), but run b (release 4.1) is published."
+
+
+def test_stale_marts_are_said_and_stop_nobody(settings: Settings) -> None:
+    checks = examined(settings, [STALE])
+    marts = checks["marts of the published runs"]
+    assert (marts.is_good, marts.detail, marts.fix) == (False, STALE, "Run `dbt build`.")
+    assert doctor.is_fit(list(checks.values()))
+    assert examined(settings)["marts of the published runs"].is_good
+
+
+def test_marts_that_cannot_be_read_are_said_and_stop_nobody(settings: Settings) -> None:
+    def missing() -> list[str]:
+        raise MartsMissing("There are no marts.", "Build them.")
+
+    checks = list(doctor.examine(settings, duckdb_spatial.version, missing))
+    assert (checks[-1].is_good, checks[-1].detail, checks[-1].fix) == (False, "There are no marts.", "Build them.")
+    assert doctor.is_fit(checks)
+
+
+def test_marts_are_not_asked_of_a_database_that_does_not_answer(settings: Settings) -> None:
+    where = Postgres(host="127.0.0.1", port=free_port(), user="u", password="", dbname="d")
+    checks = doctor.examine(replace(settings, postgres=where), str, lambda: pytest.fail("asked"))
+    assert "marts of the published runs" not in [check.what for check in checks]

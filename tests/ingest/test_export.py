@@ -30,7 +30,7 @@ def write(
 ) -> list[str]:
     """Export and return what was reported."""
     said: list[str] = []
-    export.export(settings, names, countries, output, overwrite=overwrite, report=said.append)
+    export.export(settings, names, countries, output, overwrite=overwrite, report=said.append, warn=pytest.fail)
     return said
 
 

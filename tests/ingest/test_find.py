@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -41,7 +42,7 @@ def find() -> Iterator[Find]:
         connection.executemany(
             "insert into marts.admin_unit_names select $1, $2, $3, $4, marts.fold_name($4), null, $1", NAMES
         )
-        warehouse = DuckdbWarehouse(connection)
+        warehouse = DuckdbWarehouse(connection, Path("/no/lake"))
         yield lambda name: warehouse.find(name, 10)
 
 

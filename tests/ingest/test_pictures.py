@@ -18,6 +18,7 @@ from ingest.errors import UsageError
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import marts as built
+from tests.ingest.test_cli import run_apart
 
 MOST_BYTES = 300_000
 
@@ -51,7 +52,7 @@ def drawn(settings: Settings, tmp_path: Path) -> list[Path]:
     built.write(settings.home)
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps(MANIFEST))
-    return pictures.draw(settings, tmp_path / "pictures", manifest, lambda _line: None)
+    return pictures.draw(settings, tmp_path / "pictures", manifest, lambda _line: None, print)
 
 
 def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn: list[Path], tmp_path: Path) -> None:
@@ -70,6 +71,21 @@ def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn:
     assert json.loads(text.partition("x=")[2].partition("</script>")[0])["text"].startswith(
         'release "4.1" ![a](data:image/png'
     )
+
+
+def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_repeats(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built.write(settings.home)
+    built.publish(settings.home, {"gadm": ("run-b", "4.1")})
+    manifest, html = tmp_path / "manifest.json", tmp_path / "index.html"
+    manifest.write_text(json.dumps(MANIFEST))
+    html.write_text(f"<head></head>{page.LOADED} ![a](docs/images/counts.svg)")
+    options = ["--manifest", str(manifest), "--page", str(html)]
+    code, _, warned = run_apart("pictures", *options, capsys=capsys, monkeypatch=monkeypatch)
+    said = "The marts of gadm are of run run-a (release 4.0), but run run-b (release 4.1) is published."
+    assert (code, warned) == (0, f"warning: {said} Run `dbt build`.\n")
+    assert said in html.read_text()
 
 
 def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
@@ -91,7 +107,7 @@ def test_the_overview_names_every_picture_and_the_place_of_what_is_loaded() -> N
 
 def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="dbt docs generate"):
-        pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print)
+        pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print, print)
 
 
 def test_the_diagram_holds_what_dbt_declares_and_no_other_schema() -> None:

@@ -417,7 +417,11 @@ def test_the_command_says_what_it_found_and_ends_with_1_where_a_publisher_was_no
     code, printed = run_command("refresh", capsys=capsys, monkeypatch=monkeypatch)
     assert (code, printed.splitlines()) == (
         0,
-        [f"gadm 4.1: unchanged since run {run_id}.", "timezones: never loaded, nothing to refresh."],
+        [
+            f"gadm 4.1: unchanged since run {run_id}.",
+            "timezones: never loaded, nothing to refresh.",
+            "Next: `dbt build` builds the marts from the published runs.",
+        ],
     )
     publisher.next_answers = []
     monkeypatch.setattr(Handler, "do_HEAD", lambda handler: handler.reply(503))
