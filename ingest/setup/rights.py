@@ -28,7 +28,8 @@ STAGING = "staging"
 MARTS = "marts"
 OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
-LEFT_BY_BUILDS = r"^(staging|intermediate|marts)_(next|old_[0-9a-f]+)$"  # schemas that a killed build has left
+LOOKUP = "marts_edition_"  # begins the name of the schema through which an edition's lookup functions read its tables
+OF_BUILDS = rf"^(staging|intermediate|marts)_(next|old_[0-9a-f]+)$|^{LOOKUP}[0-9a-f]+$"  # or left by a killed one
 MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one
 KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 PUBLIC = ""  # the grantee that stands for everybody
@@ -322,7 +323,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         name
         for (name,) in connection.execute(
             "select nspname::text from pg_namespace where nspname = any(%s) or nspname ~ %s",
-            [list(SCHEMAS), LEFT_BY_BUILDS],
+            [list(SCHEMAS), OF_BUILDS],
         )
     ]
     found = connection.execute(
@@ -464,7 +465,8 @@ def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
 
 
 def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
-    for schema, grantee in ((RAW, roles.transformer), (MARTS, roles.reader)):
+    of_lookups = [(schema, roles.reader) for schema in found.schemas if schema.startswith(LOOKUP)]
+    for schema, grantee in ((RAW, roles.transformer), (MARTS, roles.reader), *of_lookups):
         owner = roles.owner(schema)
         _, grants = found.schemas.get(schema, (owner, frozenset()))
         there = [relation for relation in found.relations if relation.schema == schema and relation.kind != "S"]
@@ -473,7 +475,7 @@ def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
             yield sql.SQL("grant usage on schema {schema} to {grantee}").format(**names)
         if any((grantee, "SELECT") not in relation.grants for relation in there):
             yield sql.SQL("grant select on all tables in schema {schema} to {grantee}").format(**names)
-        if (owner, schema, grantee, "SELECT") not in found.defaults:
+        if schema in SCHEMAS and (owner, schema, grantee, "SELECT") not in found.defaults:
             yield sql.SQL(
                 "alter default privileges for role {owner} in schema {schema} grant select on tables to {grantee}"
             ).format(**names)
