@@ -15,26 +15,47 @@ import psycopg
 from shapely import MultiPolygon, Polygon
 
 from admin_boundaries.duckdb_spatial import load_spatial
+from ingest import catalog, sinks
+from ingest.ledger import Ledger
+from ingest.settings import read_settings
 from tests.integration.conftest import Warehouse
 
-TABLES = """
+STAGED = "staging.stg_gadm__adm_{}"
+TABLES = f"""
+create schema staging;
 create schema intermediate;
 create schema marts;
-create table intermediate.int_admin_leaves (gid text, area_km2 {0}, point_lon {0}, point_lat {0});
+create table marts.marts_meta (
+    dataset text, build_id text, built_at {{2}}, run_id text, release text, variant text, scope text, published_at {{2}}
+);
+insert into marts.marts_meta (dataset) values ('gadm'), ('timezones');
+create table intermediate.int_admin_units__parents_resolved (
+    gid text, admin_level int, source_file text, source_fid bigint, is_leaf boolean
+);
+{
+    "".join(
+        f'''
+create table {STAGED.format(level)} (
+    source_file text, source_fid bigint, admin_level int, area_km2 {{0}}, vertex_count bigint, point_lon {{0}},
+    point_lat {{0}}, min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
+);'''
+        for level in range(6)
+    )
+}
 create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
 create table marts.admin_unit_ancestors (gid text, ancestor_gid text, admin_level int, ancestor_level int);
 create table marts.timezones (tzid text primary key);
 create table marts.admin_leaf_parts (
     gid text, polygon_number int, piece_number bigint, vertex_count bigint,
-    min_lon {0}, min_lat {0}, max_lon {0}, max_lat {0}, geom {1}
+    min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
 );
 create table marts.timezone_parts (
     tzid text, polygon_number int, piece_number bigint, vertex_count bigint,
-    min_lon {0}, min_lat {0}, max_lon {0}, max_lat {0}, geom {1}
+    min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
 );
 """
-ON_POSTGRES = ("double precision", "geometry(MultiPolygon, 4326)")
-ON_DUCKDB = ("double", "geometry('EPSG:4326')")
+ON_POSTGRES = ("double precision", "geometry(MultiPolygon, 4326)", "timestamptz")
+ON_DUCKDB = ("double", "geometry('EPSG:4326')", "timestamptz")
 
 
 @dataclass(frozen=True)
@@ -97,6 +118,10 @@ def built(
     postgres, embedded = _sorting_by_language(new_warehouse()), new_warehouse()
     embedded.env["WAREHOUSE_TARGET"] = "embedded"
     for warehouse, types in ((postgres, ON_POSTGRES), (embedded, ON_DUCKDB)):
+        target = read_settings(warehouse.env)
+        Ledger(target).open()
+        for name, dataset in catalog.datasets().items():
+            sinks.get(target).ensure_published(name, dataset.tables)
         with _connected(warehouse) as connection:
             for statement in (*TABLES.format(*types).split(";"), *_inserts(units, zones, types[1])):
                 if statement.strip():
@@ -134,7 +159,7 @@ def _connected(warehouse: Warehouse) -> Iterator[Any]:
 
 
 def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geometry: str) -> Iterator[str]:
-    for unit in units:
+    for number, unit in enumerate(units):
         chain = (*unit.ancestors, unit.gid)
         level = len(unit.ancestors)
         parent = unit.ancestors[-1] if unit.ancestors else None
@@ -142,7 +167,9 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
         for above, ancestor in enumerate(chain):
             yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above)
         if unit.polygons:
-            yield _insert("intermediate.int_admin_leaves", unit.gid, unit.area_km2, *(unit.point or (None, None)))
+            yield _insert("intermediate.int_admin_units__parents_resolved", unit.gid, level, "f", number, True)
+            facts = (unit.area_km2, None, *(unit.point or (None, None)), *(None for _ in range(5)))
+            yield _insert(STAGED.format(level), "f", number, level, *facts)
             yield from _parts("marts.admin_leaf_parts", unit.gid, unit.polygons, geometry)
     for tzid, polygons in zones.items():
         yield _insert("marts.timezones", tzid)
