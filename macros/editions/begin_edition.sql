@@ -56,7 +56,7 @@ begin
 
     -- What stands in these schemas was left by a build that failed or was killed, or belongs to one at work: that one
     -- always holds a lock there, apart from moments between two models.
-    for rounds in 1..150 loop
+    for rounds in 1..{{ var('publish_patience') * 5 }} loop
         exit when quiet = 5 or not exists (select from pg_namespace where nspname = any(nexts));
         quiet := case when exists (
             select
@@ -74,7 +74,7 @@ begin
                 and pg_stat_activity.backend_type = 'client backend'
                 and pg_namespace.nspname = any(nexts)
         ) then 0 else quiet + 1 end;
-        if rounds = 150 then
+        if rounds = {{ var('publish_patience') * 5 }} then
             raise exception 'Another dbt build is at work in this database. Wait for it to end, then build again.';
         end if;
         perform pg_sleep(0.1);

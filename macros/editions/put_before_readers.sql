@@ -22,7 +22,7 @@ declare
         '{{ node.schema }}.{{ node.alias }}'
         {%- endfor %}
     ];
-    attempts constant integer := 100;
+    attempts constant integer := {{ (var('publish_patience') / 0.6) | int + 1 }};
     place record;
     entry record;
 begin

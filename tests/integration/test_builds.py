@@ -1,0 +1,413 @@
+"""`dbt build` on both targets: it reads one run to its end, and what readers see is whole, or as it was."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from admin_boundaries.duckdb_spatial import load_spatial
+from tests.conftest import ROOT
+from tests.fixtures.editions import POINT, write_edition
+from tests.integration.conftest import COMMAND_SECONDS, NewWarehouse, Warehouse
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+SAMPLE = ROOT / "sample" / "boundaries-levels.zip"
+PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
+DBT = str(Path(sys.executable).with_name("dbt"))
+NAMED = ("admin_level_0", "admin_level_1", "admin_units", "admin_unit_names")
+QUICK = ("--exclude-resource-type", "test", "unit_test")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A warehouse of one target in which edition A is loaded and built, and then edition B is loaded."""
+
+    warehouse: Warehouse
+    runs: dict[str, str]  # by edition
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is a DuckDB file."""
+        return self.warehouse.env["WAREHOUSE_TARGET"] == "embedded"
+
+    @property
+    def file(self) -> Path:
+        """The DuckDB file that readers open."""
+        return self.warehouse.home / "warehouse.duckdb"
+
+    @contextmanager
+    def connect(self, *, read_only: bool = True) -> Iterator[Any]:
+        """Open the marts as a reader does."""
+        if self.is_embedded:
+            with duckdb.connect(str(self.file), read_only=read_only) as embedded:
+                load_spatial(embedded)
+                yield embedded
+        else:
+            assert self.warehouse.dsn is not None
+            with psycopg.connect(self.warehouse.dsn, autocommit=True) as postgres:
+                yield postgres
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask the marts."""
+        with self.connect() as connection:
+            found: list[tuple[Any, ...]] = connection.execute(sql).fetchall()
+            return found
+
+    def editions(self) -> set[str]:
+        """Return the editions that the marts are of: by the names in them, by `locate` and by `marts_meta`."""
+        letters = {
+            letter for mart in NAMED for (letter,) in self.ask(f"select distinct right(name, 1) from marts.{mart}")
+        }
+        ((path,),) = self.ask(f"select path from marts.locate({POINT[0]}, {POINT[1]})")
+        ((run,),) = self.ask("select run_id from marts.marts_meta where dataset = 'gadm'")
+        return letters | {path[-1]} | {letter for letter, run_id in self.runs.items() if run_id == run}
+
+    def stamp(self) -> str:
+        """Return what changes when anything in the marts does: the file's bytes, or rows and storage of every table."""
+        if self.is_embedded:
+            return hashlib.sha256(self.file.read_bytes()).hexdigest()
+        tables = self.ask("select relname::text from pg_class where relnamespace = 'marts'::regnamespace order by 1")
+        stored = self.ask(
+            "select relname::text, oid::int, relfilenode::int from pg_class "
+            "where relnamespace = 'marts'::regnamespace and relkind <> 'c' order by 1"
+        )
+        rows = {
+            name: self.ask(f"select md5(string_agg(t::text, '' order by t::text)) from marts.{name} t")
+            for (name,) in tables
+            if not name.endswith(("_idx", "_pkey")) and len(name) < 30 and "_" in name
+        }
+        return hashlib.sha256(repr((stored, rows)).encode()).hexdigest()
+
+    def build(self, *arguments: str, project: Path = ROOT) -> subprocess.Popen[str]:
+        """Start ``dbt build``."""
+        return subprocess.Popen(
+            [DBT, "build", *arguments],
+            cwd=project,
+            env={**self.warehouse.env, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def dbt(self, *arguments: str, project: Path = ROOT, expect: int = 0) -> str:
+        """Run dbt on a copy of the project, and check how it ended."""
+        done = subprocess.run(
+            [DBT, *arguments],
+            cwd=project,
+            env={**self.warehouse.env, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+        assert done.returncode == expect, done.stdout
+        return done.stdout
+
+    def leftovers(self) -> list[str]:
+        """Return what builds have left beside the marts."""
+        if self.is_embedded:
+            return sorted(path.name for path in (self.file.parent / "build").iterdir() if path.name != "lock")
+        return [
+            name
+            for (name,) in self.ask(
+                "select nspname::text from pg_namespace where nspname ~ '_(next|old_[0-9a-f]+)$' order by 1"
+            )
+        ]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The two editions."""
+    folder = tmp_path_factory.mktemp("editions")
+    return {letter: write_edition(SAMPLE, folder, letter) for letter in "AB"}
+
+
+@pytest.fixture(scope="module", params=["postgres", "embedded"])
+def prepared(request: pytest.FixtureRequest, new_warehouse: NewWarehouse, files: dict[str, Path]) -> Place:
+    """The warehouse that tests change copies of."""
+    warehouse = new_warehouse()
+    warehouse.env["WAREHOUSE_TARGET"] = request.param
+    runs = {}
+    for letter, file in files.items():
+        printed = warehouse.ingest("gadm", "--source", str(file)).stdout
+        runs[letter] = next(line for line in printed.splitlines() if "| run " in line).rpartition("run ")[2].strip()
+        if letter == "A":
+            warehouse.dbt("build", *QUICK)
+    return Place(warehouse, runs)
+
+
+@pytest.fixture
+def place(prepared: Place, new_warehouse: NewWarehouse) -> Place:
+    """A warehouse whose marts are of edition A while edition B is published."""
+    copied = new_warehouse(None if prepared.is_embedded else prepared.warehouse)
+    copied.env["WAREHOUSE_TARGET"] = prepared.warehouse.env["WAREHOUSE_TARGET"]
+    shutil.copytree(prepared.warehouse.home, copied.home, dirs_exist_ok=True, symlinks=True)
+    return replace(prepared, warehouse=copied)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the dbt project, to be broken."""
+    for name in PROJECT:
+        source, target = ROOT / name, tmp_path / "project" / name
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        elif source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target, follow_symlinks=False)
+    return tmp_path / "project"
+
+
+def wait_for(building: subprocess.Popen[str], text: str) -> str:
+    """Read a build's output until a line that holds a text."""
+    assert building.stdout is not None
+    seen = ""
+    for line in building.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} is not in the output:\n{seen}")
+
+
+def end(building: subprocess.Popen[str], expect: int = 0) -> str:
+    """Wait for the end of a build."""
+    printed, _ = building.communicate(timeout=COMMAND_SECONDS)
+    assert building.returncode == expect, printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    "moment", ["START sql view model staging.stg_gadm__adm_0", "int_admin_units__deduplicated", "marts.admin_units "]
+)
+def test_a_build_reads_the_run_that_it_began_with_whatever_is_published(place: Place, moment: str) -> None:
+    building = place.build()
+    wait_for(building, moment)
+    place.warehouse.ingest("rollback", "gadm")
+    end(building)
+    assert place.editions() == {"B"}
+    place.dbt("build", *QUICK)
+    assert place.editions() == {"A"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        pytest.param("models/marts/admin/admin_units.sql", "from lineage", "from lineage_of_nobody", id="a model"),
+        pytest.param("tests/dbt/rows_are_balanced.sql", "where not is_balanced", "where true", id="a test"),
+        pytest.param(
+            "models/marts/lookup/admin_unit_names.sql", "where spelled.name", "where 1 = 0 and spelled.name", id="rows"
+        ),
+    ],
+)
+def test_what_fails_leaves_the_marts_byte_for_byte_and_retry_publishes_the_rest(
+    place: Place, project: Path, file: str, old: str, new: str
+) -> None:
+    if "names" in file:
+        (project / "tests/dbt/every_unit_has_a_name.sql").write_text(
+            "select 1 as one where not exists (select 1 from {{ ref('admin_unit_names') }})"
+        )
+    before, text = place.stamp(), (project / file).read_text()
+    assert old in text
+    (project / file).write_text(text.replace(old, new))
+    printed = place.dbt("build", project=project, expect=1)
+    assert "The marts stay as they were" in printed
+    assert place.stamp() == before
+    assert place.editions() == {"A"}
+    (project / file).write_text(text)
+    place.dbt("retry", project=project)
+    assert place.editions() == {"B"}
+    assert place.leftovers() == []
+
+
+def test_a_killed_build_leaves_the_marts_and_the_next_one_clears_away_what_it_made(place: Place) -> None:
+    before = place.stamp()
+    building = place.build()
+    wait_for(building, "OK created sql table model marts.admin_units ")
+    building.send_signal(signal.SIGKILL)
+    building.communicate()
+    assert place.stamp() == before
+    assert place.leftovers() != []
+    assert "There is no failed build to go on with" in place.dbt("retry", expect=2)
+    place.dbt("build", *QUICK)
+    assert place.editions() == {"B"}
+    assert place.leftovers() == []
+
+
+def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
+    place.dbt("build", "--select", "admin_units", "stg_gadm__adm_1")
+    assert place.editions() == {"A"}
+    place.dbt("run")
+    assert place.editions() == {"B"}
+
+
+def test_a_part_cannot_be_built_from_a_run_that_is_gone(place: Place, files: dict[str, Path]) -> None:
+    if not place.is_embedded:  # there, the views of staging keep the run
+        with place.connect() as connection:
+            connection.execute("drop schema staging cascade")
+    place.warehouse.ingest("gadm", "--source", str(files["B"]), "--force")
+    before = place.stamp()
+    assert "whose tables are gone" in place.dbt("build", "--select", "stg_gadm__adm_1", expect=2)
+    assert place.stamp() == before
+
+
+def test_marts_that_do_not_say_which_run_they_are_of_are_built_as_a_whole(place: Place) -> None:
+    with place.connect(read_only=False) as connection:
+        connection.execute("drop table marts.marts_meta")
+    assert "do not say which run they are of" in place.dbt("build", "--select", "admin_units", expect=2)
+    place.dbt("build", *QUICK)
+    assert place.editions() == {"B"}
+
+
+def test_keys_to_what_a_partial_build_made_are_all_there(place: Place) -> None:
+    if place.is_embedded:
+        query = (
+            "select count(*) from duckdb_constraints() where constraint_type = 'PRIMARY KEY' and schema_name = 'marts'"
+        )
+    else:
+        query = (
+            "select string_agg(conname || conrelid::regclass || confrelid::regclass, ' ' order by conname) "
+            "from pg_constraint where connamespace = 'marts'::regnamespace and convalidated and contype = 'f'"
+        )
+    before = place.ask(query)
+    place.dbt("build", "--select", "admin_units", "admin_level_0", "timezones")
+    assert place.ask(query) == before
+    assert place.dbt("test", "--select", "foreign_keys_present", "primary_keys_present")
+
+
+def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
+    with place.connect(read_only=False) as connection:
+        connection.execute("create table marts.my_points (n int primary key)")
+        connection.execute("insert into marts.my_points values (1), (2)")
+        if place.is_embedded:
+            connection.execute("create schema mine")
+            connection.execute("create view mine.places as select gid from marts.admin_units")
+            connection.execute("create index mine_by_n on marts.my_points (n)")
+            connection.execute("create macro marts.my_macro(n) as n + 1")
+    printed = place.dbt("build", *QUICK)
+    assert place.ask("select count(*) from marts.my_points") == [(2,)]
+    if place.is_embedded:
+        assert place.ask("select count(*) from mine.places") == place.ask("select count(*) from marts.admin_units")
+        assert "Function marts.my_macro" in printed
+
+
+def test_a_new_warehouse_says_that_nothing_is_loaded(prepared: Place, new_warehouse: NewWarehouse) -> None:
+    empty = new_warehouse()
+    empty.env["WAREHOUSE_TARGET"] = prepared.warehouse.env["WAREHOUSE_TARGET"]
+    printed = empty.dbt("build", expect=2).stdout
+    assert "Nothing has been loaded yet. Load first: python -m ingest gadm timezones" in printed
+
+
+def only(target: str) -> pytest.MarkDecorator:
+    """Run a test on one target: the other cannot have the fault."""
+    return pytest.mark.parametrize("prepared", [target], indirect=True)
+
+
+@only("embedded")
+def test_a_notebook_goes_on_reading_what_it_opened(place: Place) -> None:
+    with place.connect() as notebook:
+        before = notebook.execute("select distinct right(name, 1) from marts.admin_units").fetchall()
+        size = place.file.stat().st_size
+        for _ in range(2):
+            place.dbt("build", *QUICK)
+        assert before == [("A",)]
+        assert notebook.execute("select distinct right(path, 1) from marts.admin_unit_names").fetchall() == before
+    assert place.editions() == {"B"}
+    assert place.file.stat().st_size < 1.1 * size
+
+
+@only("embedded")
+def test_a_notebook_that_may_write_stops_a_build_with_one_sentence(place: Place) -> None:
+    holding = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(place.file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holding.stdout is not None
+    assert holding.stdout.readline() == "open\n"
+    try:
+        printed = place.dbt("build", expect=2)
+        assert "open for writing" in printed
+        assert "Close it there, or open it read-only, then build again." in printed
+    finally:
+        holding.communicate("x")
+    assert place.editions() == {"A"}
+
+
+HOLDER = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
+
+
+@only("embedded")
+def test_two_builds_of_one_file_do_not_meet(place: Place) -> None:
+    (place.file.parent / "build").mkdir(exist_ok=True)
+    descriptor = os.open(place.file.parent / "build" / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        assert "Another dbt build is at work" in place.dbt("build", expect=2)
+    finally:
+        os.close(descriptor)
+    assert place.editions() == {"A"}
+
+
+@only("postgres")
+def test_a_reader_who_sits_in_a_transaction_stops_neither_a_build_nor_other_readers(place: Place) -> None:
+    assert place.warehouse.dsn is not None
+    with psycopg.connect(place.warehouse.dsn) as idle:
+        idle.execute("select count(*) from marts.admin_units").fetchall()
+        waits: list[float] = []
+        ended = threading.Event()
+
+        def read() -> None:
+            while not ended.is_set():
+                began = time.monotonic()
+                place.ask("select count(*) from marts.admin_units")
+                waits.append(time.monotonic() - began)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        place.dbt("build", *QUICK)
+        ended.set()
+        reader.join()
+        assert max(waits) < 10  # he would wait for the idle one, that is, for ever
+        assert place.editions() == {"B"}
+        assert idle.execute("select distinct right(name, 1) from marts.admin_units").fetchall() == [("B",)]
+    place.dbt("build", *QUICK)
+    assert place.leftovers() == []
+
+
+@only("postgres")
+def test_a_part_that_cannot_be_put_before_readers_fails_and_says_why(place: Place) -> None:
+    before = place.stamp()
+    assert place.warehouse.dsn is not None
+    with psycopg.connect(place.warehouse.dsn) as idle:
+        idle.execute("select count(*) from marts.admin_units").fetchall()
+        printed = place.dbt("run", "--select", "admin_units", "--vars", "{publish_patience: 2}", expect=1)
+        assert "idle in transaction" in printed
+    assert place.stamp() == before
+    place.dbt("run", "--select", "admin_units")
+
+
+@only("postgres")
+def test_a_second_build_beside_one_at_work_is_refused(place: Place) -> None:
+    assert place.warehouse.dsn is not None
+    with psycopg.connect(place.warehouse.dsn, autocommit=True) as other:
+        other.execute("create schema marts_next")
+        with psycopg.connect(place.warehouse.dsn) as at_work:
+            at_work.execute("create table marts_next.admin_units (gid text)")
+            printed = place.dbt("build", "--vars", "{publish_patience: 2}", expect=2)
+    assert "Another dbt build is at work in this database" in printed
+    assert place.editions() == {"A"}
