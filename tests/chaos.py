@@ -154,7 +154,7 @@ class Arena:
             for (name,) in self.query(
                 "select distinct table_name from information_schema.columns "
                 f"where table_schema = '{schema}' and table_name not like 'ingest%' "
-                "and table_name not like '%\\_\\_%' order by 1"
+                "and table_name not like '%\\_\\_%' and table_name not in ('marts_meta', 'published_runs') order by 1"
             )
         ]
         for table in tables:

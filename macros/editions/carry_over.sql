@@ -1,9 +1,9 @@
 {#-
-  SQL that copies what is not the project's from the published file into the new one: tables, views and indexes that
-  somebody made there. The whole file is replaced, and nothing of theirs may be lost with it. Functions cannot be
-  copied; the log names them.
+  SQL that copies what is not the project's from the published file into the new one: tables with their indexes when a
+  build begins, views, which may read the marts, when it ends. The whole file is replaced, and nothing that somebody
+  made there may be lost with it. Functions cannot be copied; the log names them.
 -#}
-{% macro carry_over() %}
+{% macro carry_over(views=false) %}
     {% set ours = ['marts.marts_meta', 'marts.failed_build'] %}
     {% for node in graph.nodes.values() if node.resource_type in ('model', 'seed', 'snapshot') %}
         {% do ours.append(node.schema ~ '.' ~ node.alias) %}
@@ -22,7 +22,8 @@
         where database_name = 'published' and sql is not null
         order by step, schema_name, name
     ") %}
-    {% for row in tables.rows if (row[0] ~ '.' ~ row[1]) not in ours %}
+    {% set wanted = ['view'] if views else ['table', 'index'] %}
+    {% for row in tables.rows if row[3] in wanted and (row[0] ~ '.' ~ row[1]) not in ours %}
 create schema if not exists {{ adapter.quote(row[0]) }};
 {{ row[2].rstrip(';') }};
         {% if row[3] == 'table' %}
@@ -36,7 +37,7 @@ by name select * from published.{{ adapter.quote(row[0]) }}.{{ adapter.quote(row
         where database_name = 'published' and not internal
             and schema_name || '.' || function_name not in ('marts.fold_name', 'marts.locate', 'marts.locate_points')
     ") %}
-    {% for row in functions.rows %}
+    {% for row in functions.rows if not views %}
         {% do log('Function ' ~ row[0] ~ ' of warehouse.duckdb is not made by this project and is left behind: '
             ~ 'create it again, or keep it in a file of its own.', info=true) %}
     {% endfor %}

@@ -5,7 +5,7 @@
 {% macro pin_runs() %}
 {% set meta = beside(marts_meta()) %}
 {% set draft = meta.incorporate(path={'identifier': 'marts_meta_draft'}) %}
-{% set runs = source('ledger', 'ingest_runs') %}
+{% set runs = source('ledger', 'ingest_runs') %}{# rendered without the limit of `dbt build --empty` #}
 {% set staying = datasets_that_stay() %}
 {% set old = marts_meta() %}
 create table {{ draft }} as
@@ -24,7 +24,7 @@ from (select 1 as one) as always
 inner join {{ old }} as pinned
     on pinned.dataset = '{{ dataset }}'
     {%- else %}
-left join {{ runs }} as pinned
+left join {{ runs.render() }} as pinned
     on pinned.dataset = '{{ dataset }}'
     and pinned.state = 'published'
     {%- endif %}

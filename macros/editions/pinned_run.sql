@@ -18,7 +18,7 @@
     {% endif %}
     {% set meta = beside(marts_meta()) %}
     {% if not is_building() and adapter.get_relation(meta.database, meta.schema, meta.identifier) is none %}
-        {% set rows = run_query("select run_id, release from " ~ builtins.source('ledger', 'ingest_runs')
+        {% set rows = run_query("select run_id, release from " ~ builtins.source('ledger', 'ingest_runs').render()
             ~ " where state = 'published' and dataset = '" ~ dataset ~ "'").rows %}
     {% else %}
         {% set rows = run_query("select run_id, release from " ~ meta ~ " where dataset = '" ~ dataset ~ "'").rows %}

@@ -25,6 +25,7 @@ select '{{ invocation_id }}' as build_id;
 {#- The edition's file replaces the one that readers open; who has that open goes on reading it. -#}
 {% macro duckdb__put_before_readers() %}
 {{ create_lookup_functions() }}
+{{ carry_over(views=true) }}
 checkpoint warehouse;
 use memory;
 detach warehouse;

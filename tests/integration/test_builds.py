@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 SAMPLE = ROOT / "sample" / "boundaries-levels.zip"
 PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
 DBT = str(Path(sys.executable).with_name("dbt"))
-NAMED = ("admin_level_0", "admin_level_1", "admin_units", "admin_unit_names")
+NAMES = {"admin_level_0": "name", "admin_level_1": "name", "admin_units": "name", "admin_unit_names": "path"}
 QUICK = ("--exclude-resource-type", "test", "unit_test")
 
 
@@ -73,7 +73,9 @@ class Place:
     def editions(self) -> set[str]:
         """Return the editions that the marts are of: by the names in them, by `locate` and by `marts_meta`."""
         letters = {
-            letter for mart in NAMED for (letter,) in self.ask(f"select distinct right(name, 1) from marts.{mart}")
+            letter
+            for mart, column in NAMES.items()
+            for (letter,) in self.ask(f"select distinct right({column}, 1) from marts.{mart}")
         }
         ((path,),) = self.ask(f"select path from marts.locate({POINT[0]}, {POINT[1]})")
         ((run,),) = self.ask("select run_id from marts.marts_meta where dataset = 'gadm'")
@@ -244,10 +246,26 @@ def test_a_killed_build_leaves_the_marts_and_the_next_one_clears_away_what_it_ma
     building.communicate()
     assert place.stamp() == before
     assert place.leftovers() != []
-    assert "There is no failed build to go on with" in place.dbt("retry", expect=2)
     place.dbt("build", *QUICK)
     assert place.editions() == {"B"}
     assert place.leftovers() == []
+
+
+def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, project: Path) -> None:
+    broken = project / "models/marts/admin/admin_units.sql"
+    text = broken.read_text()
+    broken.write_text(text.replace("from lineage", "from lineage_of_nobody"))
+    place.dbt("build", project=project, expect=1)
+    broken.write_text(text)
+    results = Path(place.warehouse.env["DBT_TARGET_PATH"]) / "run_results.json"
+    of_the_failed = results.read_bytes()
+    building = place.build(project=project)
+    wait_for(building, "OK created sql table model marts.admin_level_0 ")
+    building.send_signal(signal.SIGKILL)
+    building.communicate()
+    results.write_bytes(of_the_failed)
+    assert "There is no failed build to go on with" in place.dbt("retry", project=project, expect=2)
+    assert place.editions() == {"A"}
 
 
 def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
