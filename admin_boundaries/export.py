@@ -22,7 +22,7 @@ from pyogrio._ogr import _register_drivers
 from admin_boundaries import edition
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
-from admin_boundaries.warehouse import Warehouse, known_marts, named, open_warehouse
+from admin_boundaries.warehouse import Warehouse, known_marts, named, of_one_build, open_warehouse
 from ingest.errors import CountMismatch, ExportFailed, UsageError, did_you_mean
 from ingest.settings import Settings
 
@@ -89,6 +89,8 @@ def export(
         When a mart, country or format is unknown or does not fit, or the file exists.
     ExportFailed
         When the file cannot be written.
+    MartsReplaced
+        When a build replaced the marts meanwhile. Nothing is written then.
     """
     suffix = output.suffix.lower()
     if suffix not in FORMATS:
@@ -107,8 +109,8 @@ def export(
         _check_countries(warehouse, countries)
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
-        selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
-        with replacing(output) as draft:
+        with replacing(output) as draft, of_one_build(warehouse):
+            selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(warehouse, selection, draft)

@@ -19,7 +19,7 @@ import shapely
 
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, as_text
-from admin_boundaries.warehouse import Warehouse
+from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +58,8 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     ------
     SourceUnavailable, FormatUnknown, SchemaDrift, SourceDamaged, UsageError
         When the files cannot be used. Nothing is written in that case.
+    MartsReplaced
+        When a build replaced the marts meanwhile. Nothing is written then, either.
     """
     if not source.is_file():
         raise SourceUnavailable(f"There is no file {source}.", "Check the path.")
@@ -71,7 +73,7 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
         raise UsageError(f"{target} is the input file itself.", "Give another --output.")
     done = 0
     try:
-        with replacing(target) as draft:
+        with replacing(target) as draft, of_one_build(warehouse):
             for rows in kind(warehouse, source, draft):
                 done += rows
                 report(done)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from admin_boundaries.marts import MARTS, Mart, how_to_build
-from ingest.errors import MartsMissing, UsageError, did_you_mean
+from ingest.errors import MartsMissing, MartsReplaced, UsageError, did_you_mean
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,6 +115,30 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
 
         with duckdb_warehouse.connected(settings.home / "warehouse.duckdb", settings.lake) as embedded:
             yield embedded
+
+
+@contextmanager
+def of_one_build(warehouse: Warehouse) -> Iterator[None]:
+    """Let a block ask several questions whose answers belong together.
+
+    A question is answered by one build. On PostgreSQL, the next question may be answered by the next build; a DuckDB
+    session keeps the file that it opened.
+
+    Raises
+    ------
+    MartsReplaced
+        At the end of the block, when the marts are of another build than when it began.
+    """
+
+    def builds() -> set[str | None]:
+        return {edition.build_id for edition in warehouse.editions()}
+
+    before = builds()
+    yield
+    if builds() != before:
+        raise MartsReplaced(
+            "A build has replaced the marts while they were read, so nothing was written.", "Run the command again."
+        )
 
 
 def known_marts(warehouse: Warehouse) -> dict[str, Mart]:

@@ -135,6 +135,10 @@ class MartsMissing(IngestError):
     """The marts have not been built."""
 
 
+class MartsReplaced(IngestError):
+    """A build published other marts while a command was reading them."""
+
+
 class NameUnknown(IngestError):
     """No unit has this name."""
 

@@ -13,8 +13,9 @@ import shapely
 
 from admin_boundaries import points
 from admin_boundaries.duckdb_plugin import cut_polygon
+from admin_boundaries.edition import Edition
 from admin_boundaries.locate import COLUMNS, Row
-from ingest.errors import IngestError
+from ingest.errors import IngestError, MartsReplaced
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
 
@@ -22,8 +23,12 @@ BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
 class Known:
     """Marts that know one unit, everywhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *builds: str) -> None:
         self.batches: list[int] = []
+        self._builds = iter(builds)
+
+    def editions(self) -> list[Edition]:
+        return [Edition("gadm", next(self._builds, "build-1"), None, None, None)]
 
     def locate(self, lon: float, lat: float) -> Row:
         return (
@@ -55,6 +60,14 @@ def located(source: Path, target: Path) -> Known:
     known = Known()
     points.locate_file(known, source, target, lambda rows: None)  # type: ignore[arg-type]
     return known
+
+
+def test_a_file_that_two_builds_would_have_answered_is_not_written(tmp_path: Path) -> None:
+    source, target = tmp_path / "points.csv", tmp_path / "located.csv"
+    source.write_text("lon,lat\n1,2\n")
+    with pytest.raises(MartsReplaced, match="while they were read"):
+        points.locate_file(Known("build-1", "build-2"), source, target, lambda rows: None)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["points.csv"]
 
 
 def test_a_csv_keeps_its_columns_as_they_are_and_its_rows_in_order(tmp_path: Path) -> None:
