@@ -108,6 +108,11 @@ def goals(found: Found, smaller: Found | None) -> Iterator[tuple[str, str, str, 
     if checked and (one := took.get("ingest-sedonadb-1")):
         yield at_least("two workers, compared with one", 1.7, one / checked)
     lake, marts, reading = (took.get(name) for name in ("embedded-ingest", "embedded-build", "duckdb-st-read"))
+    if (unchecked := took.get("embedded-ingest-unchecked")) and reading:
+        yield at_most("embedded ingest without validation, compared with DuckDB's `st_read`", 1, unchecked / reading)
+    if marts:
+        yield at_most("`dbt build` on DuckDB, from raw to tested marts", 50, marts, " s")
+        yield at_most("memory of `dbt build` on DuckDB", 4000, peaks["embedded-build"] / 1e6, " MB")
     if lake and reading:
         yield at_most("embedded ingest, compared with DuckDB's `st_read`", 1, lake / reading)
         if marts:

@@ -102,6 +102,9 @@ def everything(bench: Bench) -> None:
     command = ingest(bench, "sedonadb", 2).command
     lake = Way("embedded-ingest", "ingest into the lake, 2 workers", "embedded", command)
     bench.alone(lake, "embedded", then=lambda env: bench.run(built, env))
+    unchecked = ingest(bench, "sedonadb", 2, is_validated=False).command
+    like_for_like = "ingest into the lake, 2 workers, unvalidated"
+    bench.alone(Way("embedded-ingest-unchecked", like_for_like, "embedded", unchecked), "embedded")
     st_read = peer(bench, "duckdb_st_read", "DuckDB: create table as … st_read(…)", "embedded")
     bench.alone(replace(st_read, tables=()))
     for workers in (1, 2, 3):
