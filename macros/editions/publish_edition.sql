@@ -11,7 +11,7 @@
                 ~ ' steps failed or were skipped. What was built waits for `dbt retry`.', info=true) %}
 create table if not exists {{ beside(marts_meta()).incorporate(path={'identifier': 'failed_build'}) }} as
 select '{{ invocation_id }}' as build_id;
-{{ commit_hook() }}
+{{ keep_for_retry() }}
         {% else %}
             {{ put_before_readers() }}
         {% endif %}
@@ -32,14 +32,15 @@ detach warehouse;
 select publish_warehouse();
 {% endmacro %}
 
-{#- SQL that ends the transaction of a hook: PostgreSQL's driver begins one by itself, DuckDB's does not. -#}
-{% macro commit_hook() %}
-    {{ return(adapter.dispatch('commit_hook')()) }}
+{#- SQL that keeps what was built by a run that failed: its file has no journal to be mended from. -#}
+{% macro keep_for_retry() %}
+    {{ return(adapter.dispatch('keep_for_retry')()) }}
 {% endmacro %}
 
-{% macro default__commit_hook() %}
+{% macro duckdb__keep_for_retry() %}
+checkpoint warehouse;
 {% endmacro %}
 
-{% macro postgres__commit_hook() %}
+{% macro postgres__keep_for_retry() %}
 commit;
 {% endmacro %}
