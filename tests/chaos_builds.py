@@ -159,7 +159,7 @@ class Yard(chaos.Ground):
             raise RuntimeError(f"dbt build failed:\n{self.log.read_text()[-4000:]}")
 
     def digest(self) -> Digest:
-        """Return rows and a digest of every mart, whatever their order, leaving out what names the build and the run."""
+        """Return rows and a digest of every mart, whatever their order; what names build and run is left out."""
         text = "text" if self.target == "postgres" else "varchar"
         columns: dict[str, list[str]] = {}
         for table, column in self.ask(
