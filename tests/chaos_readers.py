@@ -218,7 +218,7 @@ def _asking(connection: psycopg.Connection[tuple[Any, ...]]) -> Ask:
 
 @contextmanager
 def _embedded(reader: Reader) -> Iterator[Ask]:
-    with duckdb.connect(reader.place.address, read_only=True) as connection:
+    with duckdb.connect(reader.place.address, read_only=True, config={"threads": 1}) as connection:
         load_spatial(connection)
         values = ", ".join(f"({number}, {lon}, {lat})" for number, (lon, lat) in enumerate(reader.place.points[:20]))
         connection.execute(

@@ -41,15 +41,16 @@ def test_readers_see_whole_editions_while_a_build_is_hit(fault: str, quiet: Quie
     report = chaos_builds.Report()
     with Readers(quiet.yard.place()) as readers:
         chaos_builds.play(quiet.yard, (), [fault], random.Random(fault), report)
-        is_same = chaos_builds.end(quiet.yard, quiet.marts, report)
+        has_changed = chaos_builds.differs(quiet.yard, quiet.marts, is_last=False)
     chaos_builds.add_told(report, readers.told(), quiet.yard.mark_of)
     assert report.faults == {fault: 1}
     assert report.told.reads > 0
     assert report.complaints == []
-    assert is_same
+    assert not has_changed
 
 
-def test_builds_leave_nothing_behind(quiet: Quiet) -> None:
+def test_a_last_build_is_of_the_published_run_and_leaves_nothing_behind(quiet: Quiet) -> None:
     report = chaos_builds.Report()
     chaos_builds.check_after(quiet.yard, report)
     assert report.complaints == []
+    assert not chaos_builds.differs(quiet.yard, quiet.marts, is_last=True)
