@@ -68,15 +68,27 @@ class Report:
         return not (self.rows_lost or self.rows_doubled or self.rounds_that_differ)
 
 
-class Arena:
-    """Servers of one's own, a warehouse, and a file that takes long enough to load."""
+class Ground:
+    """A warehouse of one's own, with the servers that its target needs."""
 
-    def __init__(self, folder: Path, copies: int) -> None:
+    def __init__(self, folder: Path, target: str = "postgres") -> None:
         self.folder = folder
-        self.file = folder / "world.gpkg"
-        self.expected = write_world(ROOT / "sample" / "boundaries-levels.zip", self.file, copies)
-        self.postgres = servers.Postgres(folder / "postgres", servers.free_port())
-        self.redis = servers.Redis(folder / "redis", servers.free_port())
+        self.env = {
+            **os.environ,
+            "WAREHOUSE_TARGET": target,
+            "WAREHOUSE_HOME": str(folder / "home"),
+            "DBT_TARGET_PATH": str(folder / "target"),
+            "DBT_LOG_PATH": str(folder / "dbt-logs"),
+            "PYTHONPATH": str(ROOT),
+        }
+        self.servers: list[servers.Postgres | servers.Redis] = []
+        if target == "postgres":
+            self._serve()
+
+    def _serve(self) -> None:
+        self.postgres = servers.Postgres(self.folder / "postgres", servers.free_port())
+        self.redis = servers.Redis(self.folder / "redis", servers.free_port())
+        self.servers += [self.postgres, self.redis]
         self.postgres.start()
         self.redis.start()
         self.admin = f"host=127.0.0.1 port={self.postgres.port} user=warehouse dbname="
@@ -84,24 +96,18 @@ class Arena:
             connection.execute("create database warehouse")
         with psycopg.connect(self.admin + "warehouse") as connection:
             connection.execute("create extension postgis")
-        self.env = {
-            **os.environ,
-            "WAREHOUSE_TARGET": "postgres",
-            "WAREHOUSE_HOME": str(folder / "home"),
+        self.env |= {
             "PGHOST": "127.0.0.1",
             "PGPORT": str(self.postgres.port),
             "PGUSER": "warehouse",
             "PGDATABASE": "warehouse",
             "REDIS_URL": f"redis://127.0.0.1:{self.redis.port}/0",
-            "DBT_TARGET_PATH": str(folder / "target"),
-            "DBT_LOG_PATH": str(folder / "dbt-logs"),
-            "PYTHONPATH": str(ROOT),
         }
 
     def close(self) -> None:
         """Stop the servers."""
-        self.redis.stop()
-        self.postgres.stop()
+        for server in self.servers:
+            server.stop()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask PostgreSQL; a server that is just coming back is waited for."""
@@ -121,6 +127,15 @@ class Arena:
             return subprocess.Popen(
                 [sys.executable, "-m", "ingest", *arguments], cwd=ROOT, env=self.env, stdout=output, stderr=output
             )
+
+
+class Arena(Ground):
+    """PostgreSQL, and a file that takes long enough to load."""
+
+    def __init__(self, folder: Path, copies: int) -> None:
+        super().__init__(folder)
+        self.file = folder / "world.gpkg"
+        self.expected = write_world(ROOT / "sample" / "boundaries-levels.zip", self.file, copies)
 
     def load(self, *, is_forced: bool = True) -> subprocess.Popen[bytes]:
         """Start a load of the file."""

@@ -23,11 +23,12 @@ import pytest
 
 from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
-from tests.fixtures.editions import POINT, write_edition
+from tests.fixtures.editions import write_edition
 from tests.integration.conftest import COMMAND_SECONDS, NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
+POINT = (-66.1, 18.4)  # in San Juan, Puerto Rico
 SAMPLE = ROOT / "sample" / "boundaries-levels.zip"
 PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
 DBT = str(Path(sys.executable).with_name("dbt"))
@@ -138,7 +139,10 @@ class Place:
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The two editions."""
     folder = tmp_path_factory.mktemp("editions")
-    return {letter: write_edition(SAMPLE, folder, letter) for letter in "AB"}
+    found = {letter: folder / f"edition-{letter}.gpkg" for letter in "AB"}
+    for letter, path in found.items():
+        write_edition(SAMPLE, path, f"~{letter}", is_reversed=letter == "B")
+    return found
 
 
 @pytest.fixture(scope="module", params=["postgres", "embedded"])
