@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ BUILDS = (
 )
 MARKS = ("~A", "~B")
 COMMAND_SECONDS = 300
+MOMENTS = (-0.3, 0.95)  # of a build: below zero, before its first step, which is where dbt spends half of its time
+STEP = re.compile(r"(\d+) of (\d+) START")
 GROWTH = 1.05  # of the DuckDB file from one whole build to the next
 NAMES_A_BUILD = ("run_id", "build_id", "built_at", "published_at")
 RUN_IS_GONE = "The marts are of a run whose tables are gone"
@@ -201,6 +204,7 @@ class Yard(chaos.Ground):
             began = time.monotonic()
             self.build()
             self.seconds = time.monotonic() - began
+            self.seconds_before_steps = self.seconds / 2
             wanted[mark] = self.digest()
         self.size = self.file.stat().st_size if self.target == "embedded" else 0
         return wanted
@@ -212,18 +216,23 @@ class Yard(chaos.Ground):
         return Place(self.target, address, units, tuple(self.points))
 
 
-def play(yard: Yard, options: Sequence[str], faults: Iterable[str], dice: random.Random, report: Report) -> None:
-    """Play one round: a build, faults at random moments while it lasts, and its end."""
+def play(
+    yard: Yard,
+    options: Sequence[str],
+    faults: Sequence[str],
+    moments: Sequence[float],
+    dice: random.Random,
+    report: Report,
+) -> None:
+    """Play one round: a build, faults at moments of it (see `_wait_for`), and its end."""
     build, load = yard.start_build(options), None
-    began = time.monotonic()
-    faults = list(faults)
-    for moment, fault in zip(sorted(dice.uniform(0.0, 0.9) * yard.seconds for _ in faults), faults, strict=True):
-        time.sleep(max(0.0, moment - (time.monotonic() - began)))
+    for moment, fault in zip(moments, faults, strict=True):
+        _wait_for(yard, build, moment)
         if fault == "kill":
-            if build.poll() is not None:
+            if build.poll() is not None:  # an earlier fault took longer than the build
                 _judge(build, yard, report)
                 build = yard.start_build(options)
-                time.sleep(dice.uniform(0.2, 0.8) * yard.seconds)
+                _wait_for(yard, build, dice.uniform(*MOMENTS))
             build.kill()
             build.wait()
             report.builds["killed"] += 1
@@ -238,6 +247,18 @@ def play(yard: Yard, options: Sequence[str], faults: Iterable[str], dice: random
         report.faults[fault] += 1
     yard.finish(load)
     _judge(build, yard, report)
+
+
+def _wait_for(yard: Yard, build: subprocess.Popen[bytes], moment: float) -> None:
+    """Wait until a build has begun a share of its steps; below zero, a share of the time before its first step."""
+    if moment < 0:
+        time.sleep((1 - moment / MOMENTS[0]) * yard.seconds_before_steps)
+        return
+    while build.poll() is None:
+        steps = STEP.findall(yard.log.read_text())
+        if steps and int(steps[-1][0]) >= moment * int(steps[-1][1]):
+            return
+        time.sleep(0.02)
 
 
 def _judge(build: subprocess.Popen[bytes], yard: Yard, report: Report) -> None:
@@ -300,7 +321,8 @@ def run(target: str, rounds: int, seed: int, say: Callable[[str], object] = prin
                     options = dice.choice(BUILDS)
                     faults = [dice.choice(FAULTS) for _ in range(dice.randint(1, 3))]
                     began = time.monotonic()
-                    play(yard, options, faults, dice, report)
+                    moments = sorted(dice.uniform(*MOMENTS) for _ in faults)
+                    play(yard, options, faults, moments, dice, report)
                     has_changed = differs(yard, wanted, is_last=False)
                     yard.build()
                     has_changed |= differs(yard, wanted, is_last=True)

@@ -36,11 +36,12 @@ def quiet(request: pytest.FixtureRequest) -> Iterator[Quiet]:
             yard.close()
 
 
-@pytest.mark.parametrize("fault", chaos_builds.FAULTS)
-def test_readers_see_whole_editions_while_a_build_is_hit(fault: str, quiet: Quiet) -> None:
+# a rollback that begins with the staging models is done before those that read them are all made
+@pytest.mark.parametrize(("fault", "moment"), [("publication", -0.3), ("rollback", 0.25), ("kill", 0.6)])
+def test_readers_see_whole_editions_while_a_build_is_hit(fault: str, moment: float, quiet: Quiet) -> None:
     report = chaos_builds.Report()
     with Readers(quiet.yard.place()) as readers:
-        chaos_builds.play(quiet.yard, (), [fault], random.Random(fault), report)
+        chaos_builds.play(quiet.yard, (), [fault], [moment], random.Random(fault), report)
         has_changed = chaos_builds.differs(quiet.yard, quiet.marts, is_last=False)
     chaos_builds.add_told(report, readers.told(), quiet.yard.mark_of)
     assert report.faults == {fault: 1}
