@@ -5,7 +5,7 @@
   takes together; lz4 does not (it is set only where the server was built with it). Whole-world joins and index builds
   deserve more memory than the server's defaults for small queries, and compiling them (jit) costs more than it saves.
   Models before the marts are built one after another while the other cores are idle, so parallel workers are cheaper
-  than the defaults assume.
+  than the defaults assume. And a session whose dbt was killed ends within a second, not when its table is finished.
 -#}
 {% macro tune_transaction() %}
     {{ return(adapter.dispatch('tune_transaction')()) }}
@@ -22,7 +22,8 @@
         ('maintenance_work_mem', '256MB'),
         ('parallel_setup_cost', '100'),
         ('parallel_tuple_cost', '0.001'),
-        ('jit', 'off')
+        ('jit', 'off'),
+        ('client_connection_check_interval', '1000')
     ) as wanted (name, value)
     inner join pg_settings
         on wanted.name = pg_settings.name

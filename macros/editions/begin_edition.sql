@@ -79,6 +79,7 @@ begin
         end if;
         perform pg_sleep(0.1);
     end loop;
+    perform set_config('lock_timeout', '10s', true);
     for entry in select nspname as name from pg_namespace where nspname = any(nexts) loop
         execute format('drop schema %I cascade', entry.name);
     end loop;
@@ -93,7 +94,10 @@ begin
             )
         );
     end loop;
-exception when insufficient_privilege then
+exception when lock_not_available then
+    raise exception 'What an earlier build left could not be cleared away, since sessions of others hold it: see '
+        'pg_stat_activity for those idle in transaction. End them, then build again.';
+when insufficient_privilege then
     raise exception '% may not do what a build does in this database: %. Run as a superuser: python -m ingest init',
         current_user, sqlerrm;
 end

@@ -1,10 +1,14 @@
 {#-
   SQL that puts the edition in progress before readers, in one short transaction.
 
-  A schema of which everything was built is replaced by renaming it: that takes no lock on any table, so it waits for
-  nobody, and nobody for it. Tables that are not the project's move along. Of a schema that was built in part, tables
-  are replaced one by one. That needs a lock on each, which a reader who sits in a transaction may hold, and behind the
-  request others would queue; so it waits for 0.3 s at most, steps aside, and tries again.
+  A schema of which everything was built is replaced by renaming it, which takes no lock on any table. Tables that are
+  not the project's move along. Of a schema that was built in part, tables are replaced one by one. That needs a lock on
+  each, which a reader who sits in a transaction may hold, and behind the request others would queue; so it waits for
+  0.3 s at most, steps aside, and tries again.
+
+  A statement looks up its tables one after another. One that is just doing so while schemas are renamed would find old
+  ones and new ones. So the marts are first locked, all or none and without waiting, for the moment that it takes; after
+  two seconds without success, as with a reader who sits in a transaction, they are replaced without.
 -#}
 {% macro postgres__put_before_readers() %}
 {% set tag = invocation_id.replace('-', '')[:8] %}
@@ -22,7 +26,9 @@ declare
         '{{ node.schema }}.{{ node.alias }}'
         {%- endfor %}
     ];
-    attempts constant integer := {{ (var('publish_patience') / 0.6) | int + 1 }};
+    gentle constant integer := 200;
+    attempts constant integer := gentle + {{ (var('publish_patience') / 0.6) | int + 1 }};
+    tables text;
     place record;
     entry record;
 begin
@@ -32,6 +38,15 @@ begin
     for attempt in 1..attempts loop
         begin
             perform set_config('lock_timeout', '300ms', true);
+            select string_agg(format('marts.%I', relname), ', ')
+            into tables
+            from pg_class
+            where relnamespace = to_regnamespace('marts')
+                and relkind = 'r'
+                and 'marts.' || relname = any(ours);
+            if attempt <= gentle and tables is not null then
+                execute format('lock table %s in access exclusive mode nowait', tables);
+            end if;
             for place in
                 with
 
@@ -132,7 +147,7 @@ begin
                     'that it replaces: see pg_stat_activity for those idle in transaction. End them, then build again.';
             end if;
         end;
-        perform pg_sleep(0.3);
+        perform pg_sleep(case when attempt < gentle then 0.01 else 0.3 end);
     end loop;
 end
 $publish$;
