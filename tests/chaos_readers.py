@@ -131,14 +131,24 @@ class Reader:
     """
 
     def __init__(self, kind: str, place: Place, stop: Event, results: Results) -> None:
-        self.kind, self.place, self.stop = kind, place, stop
+        self.kind, self.place, self._stop = kind, place, stop
         self._results, self._tally, self._flushed = results, Tally(), time.monotonic()
         self._turn, self.sessions = 0, itertools.count()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether to end: a reader must not go on when what started it was killed."""
+        parent = multiprocessing.parent_process()
+        return self._stop.is_set() or (parent is not None and not parent.is_alive())
+
+    def rest(self, seconds: float) -> None:
+        """Ask nothing for a while."""
+        self._stop.wait(seconds)
 
     def run(self) -> None:
         """Hold one session after the other."""
         session = KINDS[self.kind]
-        while not self.stop.is_set():
+        while not self.is_over:
             try:
                 session(self)
             except (psycopg.Error, duckdb.Error) as error:
@@ -240,7 +250,7 @@ def short_sessions(reader: Reader) -> None:
 
 def long_statement(reader: Reader) -> None:
     """PostgreSQL: one statement that lasts for seconds, and calls ``locate`` all the while."""
-    reader.stop.wait(SESSION_SECONDS / 2)
+    reader.rest(SESSION_SECONDS / 2)
     with _postgres(reader, autocommit=True) as connection:
         reader.ask_long(_asking(connection))
 
@@ -251,7 +261,7 @@ def idle_in_transaction(reader: Reader) -> None:
     with _postgres(reader) as session, _postgres(reader, autocommit=True) as watch:
         reader.ask_all(_asking(session))
         before, until = watch.execute(query).fetchone(), time.monotonic() + IDLE_SECONDS
-        while not reader.stop.is_set() and time.monotonic() < until and watch.execute(query).fetchone() == before:
+        while not reader.is_over and time.monotonic() < until and watch.execute(query).fetchone() == before:
             time.sleep(0.2)
         reader.ask_all(_asking(session))
 
@@ -267,7 +277,7 @@ def open_file(reader: Reader) -> None:
     path, seen = Path(reader.place.address), set[tuple[int, int]]()
     with _embedded(reader) as ask:
         (opened,) = ask(f"select {RUN}")[0]
-        while not reader.stop.is_set() and len(seen) <= EDITIONS_KEPT_OPEN:
+        while not reader.is_over and len(seen) <= EDITIONS_KEPT_OPEN:
             if (runs := reader.ask_all(ask)) != {opened}:
                 reader.note_mixed(f"a file opened with run {opened} answers with {runs}")
             seen.add((path.stat().st_ino, path.stat().st_mtime_ns))
