@@ -115,20 +115,17 @@ class ExportFailed(IngestError):
 
 
 class BuildFailed(IngestError):
-    """dbt could not build the marts.
+    """dbt could not build the marts. The exit code is that of dbt."""
 
-    Parameters
-    ----------
-    code : int
-        Exit code of dbt. A signal that ended it is a negative one, and counts as 1.
-    """
-
-    def __init__(self, code: int) -> None:
-        super().__init__(
+    @classmethod
+    def of_dbt(cls, code: int) -> BuildFailed:
+        """Return the error for an exit code of dbt; that of a dbt that a signal ended is negative, and counts as 1."""
+        error = cls(
             f"`dbt build` failed with exit code {code}: the marts are as they were.",
             "Its output says why. What was loaded stays published.",
         )
-        self.exit_code = max(code, 1)
+        error.exit_code = max(code, 1)
+        return error
 
 
 class MartsMissing(IngestError):

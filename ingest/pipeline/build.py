@@ -40,4 +40,4 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
             process.wait()  # the terminal has interrupted dbt as well, which now cancels its queries
             raise
     if code:
-        raise BuildFailed(code)
+        raise BuildFailed.of_dbt(code)

@@ -142,7 +142,7 @@ def test_a_build_that_fails_ends_the_command_with_its_exit_code(
     ingest: Ingest, loaded: Path, monkeypatch: pytest.MonkeyPatch, of_dbt: int, code: int
 ) -> None:
     def fails(_settings: Settings) -> None:
-        raise BuildFailed(of_dbt)
+        raise BuildFailed.of_dbt(of_dbt)
 
     monkeypatch.setattr(build, "build", fails)
     ended, printed = ingest("gadm", "--build")
