@@ -40,6 +40,7 @@ MARKS = ("~A", "~B")
 COMMAND_SECONDS = 300
 MOMENTS = (-0.3, 0.95)  # of a build: below zero, before its first step, which is where dbt spends half of its time
 STEP = re.compile(r"(\d+) of (\d+) START")
+PATIENCE = "{publish_patience: 240}"  # a part waits for readers of whom one or another always sits in a transaction
 GROWTH = 1.05  # of the DuckDB file from one whole build to the next
 NAMES_A_BUILD = ("run_id", "build_id", "built_at", "published_at")
 RUN_IS_GONE = "The marts are of a run whose tables are gone"
@@ -149,7 +150,7 @@ class Yard(chaos.Ground):
         """Start ``dbt build``."""
         with self.log.open("wb") as output:
             return subprocess.Popen(
-                [str(Path(sys.executable).with_name("dbt")), "build", *options],
+                [str(Path(sys.executable).with_name("dbt")), "build", *options, "--vars", PATIENCE],
                 cwd=ROOT,
                 env=self.env,
                 stdout=output,

@@ -79,9 +79,21 @@ begin
         end if;
         perform pg_sleep(0.1);
     end loop;
-    perform set_config('lock_timeout', '10s', true);
-    for entry in select nspname as name from pg_namespace where nspname = any(nexts) loop
-        execute format('drop schema %I cascade', entry.name);
+    -- keys that a part was to bring may hang on tables of the readers: none of these waits for longer than 0.3 s
+    for rounds in 1..{{ (var('publish_patience') / 0.6) | int + 1 }} loop
+        begin
+            perform set_config('lock_timeout', '300ms', true);
+            for entry in select nspname as name from pg_namespace where nspname = any(nexts) loop
+                execute format('drop schema %I cascade', entry.name);
+            end loop;
+            exit;
+        exception when lock_not_available then
+            if rounds > {{ (var('publish_patience') / 0.6) | int }} then
+                raise exception 'What an earlier build left could not be cleared away, since sessions of others hold '
+                    'it: see pg_stat_activity for those idle in transaction. End them, then build again.';
+            end if;
+        end;
+        perform pg_sleep(0.3);
     end loop;
 
     foreach next in array nexts loop
@@ -94,10 +106,7 @@ begin
             )
         );
     end loop;
-exception when lock_not_available then
-    raise exception 'What an earlier build left could not be cleared away, since sessions of others hold it: see '
-        'pg_stat_activity for those idle in transaction. End them, then build again.';
-when insufficient_privilege then
+exception when insufficient_privilege then
     raise exception '% may not do what a build does in this database: %. Run as a superuser: python -m ingest init',
         current_user, sqlerrm;
 end
