@@ -58,7 +58,7 @@ test-quick: servers install-dev ## the tests that take less than five seconds ea
 test-integration: servers install-dev ## run the tests on PostGIS and Redis
 	$(BIN)/pytest tests/integration
 
-chaos: servers install-dev ## random kills during loads and builds: nothing is lost, and readers see whole editions (ROUNDS=30 takes an hour)
+chaos: servers install-dev ## random kills during loads and builds: nothing is lost, and readers see whole editions (ROUNDS=5 for fewer than thirty rounds)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
 	$(BIN)/python -m tests.chaos_builds --rounds $(or $(ROUNDS),30)
 

@@ -11,7 +11,7 @@ begin
         select
             format(
                 'grant %s on schema %I to %s', granted.privilege_type, nspname || '_next',
-                case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+                {{ grantee() }}
             ) as statement
         from pg_namespace
         cross join lateral aclexplode(nspacl) as granted
@@ -23,7 +23,7 @@ begin
                 'alter default privileges for role %s in schema %I grant %s on %s to %s',
                 defaclrole::regrole, nspname || '_next', granted.privilege_type,
                 case defaclobjtype when 'r' then 'tables' when 'f' then 'functions' end,
-                case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+                {{ grantee() }}
             )
         from pg_default_acl
         inner join pg_namespace
@@ -68,7 +68,7 @@ begin
             format(
                 'grant %s on %s %I.%s to %s', granted.privilege_type,
                 case kind when 'routine' then 'routine' else 'table' end, schema_name, identifier,
-                case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+                {{ grantee() }}
             ),
             2
         from objects
@@ -85,7 +85,7 @@ begin
         select
             format(
                 'grant %s on table %I.%s to %s', granted.privilege_type, schema_name, identifier,
-                case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+                {{ grantee() }}
             ),
             2
         from objects
@@ -153,4 +153,9 @@ $rights$;
 
 {% macro edition_schemas_as_array() -%}
     array['{{ edition_schemas() | join("', '") }}']
+{%- endmacro %}
+
+{#- Who has a grant of `aclexplode(…) as granted`, as SQL names him. -#}
+{% macro grantee() -%}
+    case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
 {%- endmacro %}

@@ -62,7 +62,7 @@ begin
     for entry in
         select distinct format(
             'grant %s on %s to %s', granted.privilege_type, object,
-            case granted.grantee when 0 then 'public' else granted.grantee::regrole::text end
+            {{ grantee() }}
         ) as statement
         from (
             select 'schema {{ views }}' as object, nspacl as acl, nspowner as owner

@@ -327,6 +327,9 @@ def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
     if place.is_embedded:
         assert place.ask("select count(*) from mine.places") == place.ask("select count(*) from marts.admin_units")
         assert "Function marts.my_macro" in printed
+    printed = place.dbt("build", "--select", "admin_units")
+    assert place.ask("select count(*) from marts.my_points") == [(2,)]
+    assert "is left behind" not in printed
 
 
 def test_a_new_warehouse_says_that_nothing_is_loaded(prepared: Place, new_warehouse: NewWarehouse) -> None:
