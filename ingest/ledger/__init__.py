@@ -1,6 +1,6 @@
 """The ledger: the runs that were requested, the state of each file and slice, and the run that readers see."""
 
-from ingest.ledger.ledger import Ledger
+from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
     ClaimedFile,
     ClaimedSlice,
@@ -32,4 +32,5 @@ __all__ = [
     "RunState",
     "Slice",
     "SliceState",
+    "worker_name",
 ]

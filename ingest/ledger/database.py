@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -90,6 +91,10 @@ class Database:
                 if self.is_postgres
                 else "Is WAREHOUSE_HOME on a writable disk?",
             ) from error
+
+    def is_gone(self) -> bool:
+        """Whether the file of the ledger does not exist any more; never known of a server."""
+        return not self.is_postgres and not Path(self.place).exists()
 
     def clock(self, ahead: timedelta = timedelta()) -> Any:
         """Return an SQL expression for the time by the clock of the ledger, which all hosts share, plus ``ahead``."""

@@ -195,12 +195,12 @@ class Ledger(Database):
         return found[0] if found else None
 
     def superseded_run(self, dataset: str) -> Run | None:
-        """Return the publication of a dataset before the present one."""
+        """Return the publication of a dataset that readers saw before the present one."""
         found = self._runs(self._superseded(dataset).limit(1))
         return found[0] if found else None
 
     def superseded_runs(self, dataset: str, *, beyond: int) -> list[Run]:
-        """Return the earlier publications of a dataset, latest first, without the first ``beyond``."""
+        """Return the earlier publications of a dataset, the one that readers saw last first, from ``beyond`` on."""
         return self._runs(self._superseded(dataset).offset(beyond))
 
     def failed_runs(self, dataset: str) -> list[Run]:
@@ -210,7 +210,7 @@ class Ledger(Database):
     @staticmethod
     def _superseded(dataset: str) -> sa.Select[Any]:
         superseded = runs.c.dataset == dataset, runs.c.state == RunState.SUPERSEDED
-        return runs.select().where(*superseded).order_by(runs.c.published_at.desc())
+        return runs.select().where(*superseded).order_by(runs.c.shown_at.desc())
 
     def _runs(self, query: sa.Select[Any]) -> list[Run]:
         with self.transaction() as connection:
@@ -489,8 +489,7 @@ class Ledger(Database):
             connection.execute(back.values(state=RunState.LOADING, lease_until=None))
         return True
 
-    @staticmethod
-    def publish(connection: sa.Connection, run: Run, *, checksum: str, rows_loaded: int) -> bool:
+    def publish(self, connection: sa.Connection, run: Run, *, checksum: str, rows_loaded: int) -> bool:
         """Record a run as published, in the transaction that switches readers to its tables.
 
         Return False if another process has published the run meanwhile or it has failed: then roll back.
@@ -498,15 +497,17 @@ class Ledger(Database):
         moment = datetime.now(UTC)
         older = runs.c.dataset == run.dataset, runs.c.state == RunState.PUBLISHED
         connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED))
-        values = {"checksum": checksum, "rows_loaded": rows_loaded, "published_at": moment, "finished_at": moment}
+        facts = {"checksum": checksum, "rows_loaded": rows_loaded}
+        times = {"published_at": moment, "finished_at": moment, "shown_at": self.clock()}
         publishing = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
         return (
-            connection.execute(runs.update().where(*publishing).values(state=RunState.PUBLISHED, **values)).rowcount
+            connection.execute(
+                runs.update().where(*publishing).values(state=RunState.PUBLISHED, **facts, **times)
+            ).rowcount
             == 1
         )
 
-    @staticmethod
-    def swap_published(connection: sa.Connection, current: Run, previous: Run) -> bool:
+    def swap_published(self, connection: sa.Connection, current: Run, previous: Run) -> bool:
         """Record that readers see ``previous`` instead of ``current``.
 
         Return False if the state of either has changed meanwhile: then roll back.
@@ -516,7 +517,8 @@ class Ledger(Database):
             (previous, RunState.SUPERSEDED, RunState.PUBLISHED),
         ):
             query = runs.update().where(runs.c.run_id == run.run_id, runs.c.state == old)
-            if connection.execute(query.values(state=new)).rowcount != 1:
+            shown = {"shown_at": self.clock()} if new is RunState.PUBLISHED else {}
+            if connection.execute(query.values(state=new, **shown)).rowcount != 1:
                 return False
         return True
 
@@ -533,29 +535,44 @@ class Ledger(Database):
             rows = connection.execute(sa.select(*columns)).mappings()
             yield table.name, {column.name: column.type for column in columns}, [dict(row) for row in rows]
 
-    def heartbeat(self, queue_id: str, workers: int) -> None:
-        """Record that this process is alive and runs a consumer of the queue."""
-        name, moment = worker_name(), self.clock()
+    def heartbeat(self, consumer: str, queue_id: str, workers: int, *, is_private: bool = False) -> None:
+        """Record that a consumer of the queue is alive.
+
+        Parameters
+        ----------
+        consumer : str
+            Its name: `worker_name` of its main process.
+        queue_id : str
+            See `ingest.pipeline.consumer.queue_id`.
+        workers : int
+            Its number of worker processes.
+        is_private : bool
+            Whether a command has started it for its own runs; it ends with them, so no other command relies on it.
+        """
+        moment = self.clock()
+        facts = {"queue_id": queue_id, "workers": workers, "is_private": is_private, "heartbeat_at": moment}
         with self.transaction() as connection:
-            query = consumers.update().where(consumers.c.consumer == name)
-            if connection.execute(query.values(queue_id=queue_id, workers=workers, heartbeat_at=moment)).rowcount == 0:
-                connection.execute(
-                    consumers.insert().values(
-                        consumer=name, queue_id=queue_id, workers=workers, started_at=moment, heartbeat_at=moment
-                    )
-                )
+            query = consumers.update().where(consumers.c.consumer == consumer)
+            if connection.execute(query.values(**facts)).rowcount == 0:
+                connection.execute(consumers.insert().values(consumer=consumer, started_at=moment, **facts))
             connection.execute(consumers.delete().where(consumers.c.heartbeat_at < self.clock(-timedelta(days=1))))
 
-    def end_consumer(self) -> None:
-        """Record that the consumer of this process has ended."""
+    def end_consumer(self, consumer: str) -> None:
+        """Record that a consumer has ended."""
+        if self.is_gone():
+            return
         with self.transaction() as connection:
-            connection.execute(consumers.delete().where(consumers.c.consumer == worker_name()))
+            connection.execute(consumers.delete().where(consumers.c.consumer == consumer))
 
     def consumers(self) -> list[Consumer]:
         """Return the consumers of all queues, dead or alive, that sent a heartbeat within a day; latest first."""
         with self.transaction() as connection:
             found = connection.execute(consumers.select().order_by(consumers.c.heartbeat_at.desc())).mappings()
             return [Consumer.from_row(row) for row in found]
+
+    def shared_consumers(self, queue_id: str) -> list[Consumer]:
+        """Return the live consumers of a queue that no command has started for its own runs."""
+        return [each for each in self.live_consumers(queue_id) if not each.is_private]
 
     def live_consumers(self, queue_id: str) -> list[Consumer]:
         """Return the live consumers of a queue: those whose last heartbeat is at most `CONSUMER_LEASE` ago."""

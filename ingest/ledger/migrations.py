@@ -50,6 +50,19 @@ STEPS = (
         "runs say which version of the package loaded them",
         ("alter table {raw}ingest_runs add column ingest_version text",),
     ),
+    Step(
+        3,
+        "consumers say whether a command has started them for its own runs",
+        ("alter table {raw}ingest_consumers add column is_private boolean not null default false",),
+    ),
+    Step(
+        4,
+        "runs say since when readers have seen them, also after a rollback",
+        (
+            "alter table {raw}ingest_runs add column shown_at timestamp with time zone",
+            "update {raw}ingest_runs set shown_at = published_at",
+        ),
+    ),
 )
 
 

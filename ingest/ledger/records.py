@@ -195,6 +195,8 @@ class Run(_FromRow):
         See `Request.identity`.
     worker, lease_until : str, datetime
         The process that holds its current stage, and when the lease expires unless it is renewed.
+    published_at, shown_at : datetime or None
+        When it was published, and when readers began to see it for the last time: later after a rollback to it.
     ingest_version : str or None
         Version of this package that created the run; None if that was before versions were recorded.
     """
@@ -217,6 +219,7 @@ class Run(_FromRow):
     started_at: datetime | None
     finished_at: datetime | None
     published_at: datetime | None
+    shown_at: datetime | None
     worker: str | None
     lease_until: datetime | None
     error: str | None
@@ -331,11 +334,12 @@ class ClaimedSlice(Slice):
 
 @dataclass(frozen=True, kw_only=True)
 class Consumer(_FromRow):
-    """A process that runs workers."""
+    """A process that runs workers; ``is_private`` if a command has started it for its own runs."""
 
     consumer: str
     queue_id: str
     workers: int
+    is_private: bool
     started_at: datetime
     heartbeat_at: datetime
 

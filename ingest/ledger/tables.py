@@ -79,6 +79,7 @@ runs = sa.Table(
     sa.Column("started_at", UtcTime),
     sa.Column("finished_at", UtcTime),
     sa.Column("published_at", UtcTime),
+    sa.Column("shown_at", UtcTime),
     sa.Column("worker", sa.Text),
     sa.Column("lease_until", UtcTime),
     sa.Column("error", sa.Text),
@@ -143,6 +144,7 @@ consumers = sa.Table(
     sa.Column("consumer", sa.Text, primary_key=True),
     sa.Column("queue_id", sa.Text, nullable=False),
     sa.Column("workers", sa.Integer, nullable=False),
+    sa.Column("is_private", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("started_at", UtcTime, nullable=False),
     sa.Column("heartbeat_at", UtcTime, nullable=False),
 )

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 SECONDS = 5  # timeout of a whole attempt
+LONGEST_SECONDS = ATTEMPTS * (SECONDS + 2)  # that sending an alert may take
 LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
@@ -93,19 +94,16 @@ def watching(settings: Settings, ledger: Ledger) -> Iterator[None]:
     ended = threading.Event()
 
     def check() -> None:
-        while not ended.wait(LOOK_SECONDS):  # wait first, so that the workers are forked before anything is sent
+        while not ended.wait(LOOK_SECONDS):
             notice(settings, ledger)
 
     thread = threading.Thread(target=check, daemon=True)
-    start = threading.Timer(0.5, thread.start)  # after the workers are forked, so that none inherits the thread
-    start.start()
+    thread.start()
     try:
         yield
     finally:
         ended.set()
-        start.cancel()
-        if thread.is_alive():
-            thread.join(ATTEMPTS * (SECONDS + 2))
+        thread.join(LONGEST_SECONDS)
         notice(settings, ledger)
 
 

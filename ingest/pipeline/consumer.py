@@ -1,6 +1,8 @@
 """Consumers: processes that run the tasks, on one host or on many.
 
 A consumer sends a heartbeat to the ledger every two seconds, so that a command knows whether its queue has a consumer.
+The heartbeats come from a process of their own. The main process has no threads: whatever lock a thread held while a
+worker is forked would stay locked in that worker for ever.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
+from huey.consumer import Consumer as HueyConsumer
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
 from ingest.errors import IngestError, TargetUnavailable
-from ingest.ledger import Ledger
+from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, tasks
 from ingest.pipeline.queue import huey
 from ingest.settings import PROJECT_ROOT, Settings, worker_environment
@@ -34,6 +38,8 @@ BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 0.5
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
+KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
+LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
 QUEUE_KEY = "ingest-queue-id"
 
 
@@ -79,26 +85,74 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
     SettingsError
         When the schedule is not a cron expression.
     """
-    consumer = huey.create_consumer(
+    is_private, consumer = bool(until_ended), worker_name()
+
+    def beat(ended: _Event) -> None:
+        with alerts.watching(settings, ledger):
+            _beat(settings, ledger, consumer, workers, until_ended, ended)
+
+    process = _Consumer(
+        beat,
         workers=workers,
-        worker_type="process",
         periodic=refresh.set_schedule(schedule),
         initial_delay=0.05,
         max_delay=0.5,
         check_worker_health=True,
         health_check_interval=1,
     )
-    ledger.heartbeat(queue_id(settings), workers)
-    stopped = threading.Event()
+    ledger.heartbeat(consumer, queue_id(settings), workers, is_private=is_private)
     os.register_at_fork(after_in_child=_end_with_parent)
-    heart = threading.Thread(target=_beat, args=(settings, ledger, workers, until_ended, stopped), daemon=True)
-    threading.Timer(0.5, heart.start).start()  # after the workers are forked, so that none inherits a thread
     try:
-        with alerts.watching(settings, ledger):
-            consumer.run()
+        process.run()
     finally:
-        stopped.set()
-        ledger.end_consumer()
+        process.end_heart()
+        ledger.end_consumer(consumer)
+
+
+class _Event(Protocol):
+    """What events of threads and of processes have."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float) -> bool: ...
+
+
+class _Consumer(HueyConsumer):  # type: ignore[misc]
+    """Huey's consumer with one more process, the heart. Like a worker that dies, it is replaced within a second."""
+
+    def __init__(self, beat: Callable[[_Event], None], **options: Any) -> None:
+        super().__init__(huey, worker_type="process", **options)
+        self._beat = beat
+        self._ended = self.environment.get_stop_flag()
+        self._heart = self._new_heart()
+
+    def start(self) -> None:
+        """Start all processes."""
+        super().start()
+        self._heart.start()
+
+    def check_worker_health(self) -> bool:
+        """Replace the processes that have died."""
+        if not self.environment.is_alive(self._heart):
+            log.warning("The process that sends the heartbeats died; it is started again.")
+            self._heart = self._new_heart()
+            self._heart.start()
+        return bool(super().check_worker_health())
+
+    def end_heart(self) -> None:
+        """Let the heart end, and whatever alert it is sending."""
+        self._ended.set()
+        if self._heart.pid is not None:
+            self._heart.join(alerts.LONGEST_SECONDS)
+
+    def _new_heart(self) -> Any:
+        def run() -> None:
+            for number in (signal.SIGINT, signal.SIGHUP):  # the main process says when to end
+                signal.signal(number, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._beat(self._ended)
+
+        return self.environment.create_process(run, "Heart")
 
 
 def _end_with_parent() -> None:
@@ -114,18 +168,33 @@ def _end_with_parent() -> None:
 
 
 def _beat(
-    settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[str], stopped: threading.Event
+    settings: Settings, ledger: Ledger, consumer: str, workers: int, until_ended: Sequence[str], ended: _Event
 ) -> None:
-    while not stopped.is_set():
+    """Send heartbeats, queue lost work again, and tell the main process to stop when there is nothing left to do."""
+    main_process, last_beat, is_told = os.getppid(), time.monotonic(), False
+    while not ended.is_set():
+        stop = None
         try:
-            ledger.heartbeat(queue_id(settings), workers)
-            tasks.recover(ledger)
-            if until_ended and all(ledger.run(run_id).state.has_ended for run_id in until_ended):
-                os.kill(os.getpid(), signal.SIGINT)
-                return
+            if ledger.is_gone():
+                log.error("%s is gone: the consumer ends.", ledger.place)
+                stop = signal.SIGTERM
+            else:
+                ledger.heartbeat(consumer, queue_id(settings), workers, is_private=bool(until_ended))
+                last_beat = time.monotonic()
+                tasks.recover(ledger)
+                if until_ended and all(ledger.run(run_id).state.has_ended for run_id in until_ended):
+                    stop = signal.SIGINT
         except (IngestError, RedisError, HueyException) as error:
             log.warning("A heartbeat could not be sent: %s", error)
-        stopped.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 8)
+        except Exception:
+            log.exception("A heartbeat could not be sent; the next one may be.")
+        if until_ended and time.monotonic() - last_beat > LOST_SECONDS:
+            log.error("The ledger has not answered for %.0f minutes: the consumer ends.", LOST_SECONDS / 60)
+            stop = signal.SIGTERM
+        if stop and not is_told:  # a second signal would interrupt the cleanup after a publication
+            os.kill(main_process, stop)
+            is_told = True
+        ended.wait(BEAT_SECONDS if not until_ended else BEAT_SECONDS / 8)
 
 
 def start(
@@ -179,7 +248,9 @@ def start(
 
 
 def stop(process: subprocess.Popen[bytes], *, is_interrupted: bool) -> None:
-    """Wait until a consumer that `start` has started exits; terminate it after `STOP_SECONDS`.
+    """Wait until a consumer that `start` has started exits.
+
+    After `STOP_SECONDS` it is terminated, and after another `KILL_SECONDS` killed, together with its workers.
 
     Parameters
     ----------
@@ -195,4 +266,8 @@ def stop(process: subprocess.Popen[bytes], *, is_interrupted: bool) -> None:
         process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(timeout=KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # `start` made it the leader of a group
+            process.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
@@ -328,7 +329,7 @@ def _see_through(
 ) -> None:
     """Enqueue new runs, start a consumer if none is running, and follow the runs until they end."""
     process = None
-    if not ledger.live_consumers(consumer.queue_id(settings)):
+    if not ledger.shared_consumers(consumer.queue_id(settings)):
         process, _ = consumer.start(settings, ledger, workers, run_ids)
     has_ended = False
     try:
@@ -339,7 +340,7 @@ def _see_through(
                 reporter.say(run_id)
             process = None  # the consumer outlives this command
             return
-        reporter.watch(ledger, run_ids, lambda: bool(ledger.live_consumers(consumer.queue_id(settings))))
+        reporter.watch(ledger, run_ids, partial(_is_served, settings, ledger, process))
         has_ended = True
     finally:
         if process:
@@ -356,6 +357,13 @@ def _see_through(
             )
         if run.state != RunState.PUBLISHED:
             raise RunFailed(f"Run {run_id} of {run.dataset} ended as {run.state}: {run.error}")
+
+
+def _is_served(settings: Settings, ledger: Ledger, process: subprocess.Popen[bytes] | None) -> bool:
+    """Whether a consumer works for this command: its own, or one that it shares with others."""
+    if process is not None:
+        return process.poll() is None
+    return bool(ledger.shared_consumers(consumer.queue_id(settings)))
 
 
 def _identity(settings: Settings, request: Request) -> str | None:

@@ -20,7 +20,7 @@ import uvicorn
 from ingest.dashboard import server as served
 from ingest.dashboard import views
 from ingest.errors import RunNotFound
-from ingest.ledger import Ledger, Request, RunState, Slice
+from ingest.ledger import Ledger, Request, RunState, Slice, worker_name
 from ingest.ledger.tables import consumers, slices
 from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
@@ -356,7 +356,7 @@ def test_the_chart_runs_from_ten_minutes_ago_to_now() -> None:
 
 def test_a_consumer_that_is_silent_is_shown_as_dead(browser: Browser, ledger: Ledger, settings: Settings) -> None:
     queue, now = consumer.queue_id(settings), ledger.now()
-    ledger.heartbeat(queue, 2)
+    ledger.heartbeat(worker_name(), queue, 2)
     gone = {"consumer": "another.host:7", "queue_id": queue, "workers": 4, "started_at": now - timedelta(hours=3)}
     with ledger.transaction() as connection:
         connection.execute(consumers.insert().values(heartbeat_at=now - timedelta(minutes=1), **gone))

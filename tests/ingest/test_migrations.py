@@ -18,6 +18,7 @@ from ingest.ledger.migrations import STEPS, Step
 from ingest.settings import Settings
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.sqlite.sql"
+ADDED = ("ingest_version", "is_private", "shown_at")
 BREAKS = Step(STEPS[-1].number + 1, "breaks half way", ("alter table {raw}ingest_runs add column x text", "no SQL"))
 
 
@@ -47,7 +48,7 @@ def columns(ledger: Ledger) -> dict[str, list[str]]:
 def rows(settings: Settings, table: str) -> list[tuple[object, ...]]:
     """Return the rows of a table, by what the first edition had of it."""
     with sqlite(settings) as connection:
-        names = [row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] != "ingest_version"]
+        names = [row[1] for row in connection.execute(f"pragma table_info({table})") if row[1] not in ADDED]
         return sorted(connection.execute(f"select {', '.join(names)} from {table}").fetchall(), key=repr)
 
 

@@ -282,6 +282,17 @@ def test_a_rollback_returns_to_the_latest_of_several_publications_before(
     ]
 
 
+def test_what_was_rolled_back_from_is_the_first_to_go(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    good, bad = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
+    publication.rollback(ledger, sink, "gadm")
+    newest = _publish(ledger, sink, loaded)
+    assert {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()} == {good, newest}
+    assert ledger.run(bad).state == RunState.SUPERSEDED
+    assert publication.rollback(ledger, sink, "gadm") == good
+
+
 def test_a_rollback_to_a_publication_that_lost_rows_is_refused(
     ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
 ) -> None:

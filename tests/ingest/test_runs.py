@@ -232,16 +232,24 @@ def test_runs_are_listed_newest_first(ledger: Ledger, request_of: MakeRequest) -
 
 
 def test_a_consumer_lives_as_long_as_it_beats(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger.heartbeat("queue", 3)
-    ledger.heartbeat("queue", 3)
+    ledger.heartbeat(runs.worker_name(), "queue", 3)
+    ledger.heartbeat(runs.worker_name(), "queue", 3)
     assert [each.consumer for each in ledger.live_consumers("queue")] == [runs.worker_name()]
     assert not ledger.live_consumers("another queue")
     later = datetime.now(UTC) + runs.CONSUMER_LEASE * 2
     monkeypatch.setattr(ledger, "clock", lambda ahead=timedelta(): sa.literal(later + ahead, tables.UtcTime))
     assert not ledger.live_consumers("queue")
-    ledger.heartbeat("queue", 3)
-    ledger.end_consumer()
+    ledger.heartbeat(runs.worker_name(), "queue", 3)
+    ledger.end_consumer(runs.worker_name())
     assert not ledger.live_consumers("queue")
+
+
+def test_no_other_command_relies_on_a_consumer_that_a_command_has_started_for_itself(ledger: Ledger) -> None:
+    ledger.heartbeat(runs.worker_name(), "queue", 3, is_private=True)
+    assert len(ledger.live_consumers("queue")) == 1
+    assert ledger.shared_consumers("queue") == []
+    ledger.heartbeat("another.host:1", "queue", 3)
+    assert [each.consumer for each in ledger.shared_consumers("queue")] == ["another.host:1"]
 
 
 def test_a_request_survives_the_way_through_json(request_of: MakeRequest) -> None:
@@ -323,11 +331,10 @@ def dead_process() -> int:
 
 
 def test_a_consumer_whose_process_has_died_is_not_waited_for_however_fresh_its_heartbeat(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger,
 ) -> None:
     for name in (f"{socket.gethostname()}:{dead_process()}", f"another.host:{dead_process()}"):
-        monkeypatch.setattr(runs, "worker_name", lambda name=name: name)
-        ledger.heartbeat("queue", 1)
+        ledger.heartbeat(name, "queue", 1)
     assert [each.consumer.partition(":")[0] for each in ledger.live_consumers("queue")] == ["another.host"]
 
 
@@ -361,7 +368,7 @@ def test_a_consumer_of_long_ago_is_forgotten(ledger: Ledger) -> None:
             moment = now - timedelta(days=days)
             row = {"consumer": name, "queue_id": "q", "workers": 1, "started_at": moment, "heartbeat_at": moment}
             connection.execute(tables.consumers.insert().values(**row))
-    ledger.heartbeat("q", 1)
+    ledger.heartbeat(runs.worker_name(), "q", 1)
     with ledger.transaction() as connection:
         known: set[str] = set(connection.execute(sa.select(tables.consumers.c.consumer)).scalars())
     assert known == {"young:1", runs.worker_name()}

@@ -10,12 +10,15 @@ import psycopg
 import pytest
 
 from ingest import __version__
+from ingest.ledger.migrations import STEPS
 from tests.conftest import ROOT
 from tests.integration.conftest import NewWarehouse, Warehouse
 
 pytestmark = pytest.mark.servers
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.postgres.sql"
+APPLIED = [(step.number,) for step in STEPS if step.number > 1]
+ADDED = "{ingest_version,is_private,shown_at}"
 TABLES = ("ingest_runs", "ingest_files", "ingest_slices", "ingest_errors", "ingest_alerts", "ingest_consumers")
 
 
@@ -37,9 +40,9 @@ def shape(warehouse: Warehouse) -> list[tuple[str, str, str, str]]:
 
 
 def held(warehouse: Warehouse) -> dict[str, list[tuple[object, ...]]]:
-    """Return all that the first edition noted, without the column that it did not have."""
+    """Return all that the first edition noted, without the columns that it did not have."""
     return {
-        table: warehouse.query(f"select (to_jsonb(t) - 'ingest_version')::text from raw.{table} t order by 1")
+        table: warehouse.query(f"select (to_jsonb(t) - '{ADDED}'::text[])::text from raw.{table} t order by 1")
         for table in TABLES
     }
 
@@ -51,7 +54,10 @@ def test_the_next_command_brings_it_up_to_date_and_keeps_what_it_holds(
     assert all(before.values())
     assert "loading" in old.ingest("status").stdout
     assert held(old) == before
-    assert old.query("select step, ingest_version from raw.ingest_migrations order by step") == [(2, __version__)]
+    assert (
+        old.query("select step from raw.ingest_migrations where ingest_version = '" + __version__ + "' order by step")
+        == APPLIED
+    )
     new = new_warehouse()
     new.ingest("status")
     assert shape(old) == shape(new)
@@ -62,7 +68,7 @@ def test_a_view_of_the_marts_on_the_runs_is_no_obstacle_and_stays(old: Warehouse
         connection.execute("create view public.published_runs as select run_id, state, release from raw.ingest_runs")
     before = old.query("select * from public.published_runs order by run_id")
     old.ingest("status")
-    assert old.query("select step from raw.ingest_migrations") == [(2,)]
+    assert old.query("select step from raw.ingest_migrations order by step") == APPLIED
     assert old.query("select * from public.published_runs order by run_id") == before
 
 
@@ -73,7 +79,7 @@ def test_several_commands_at_once_take_each_step_once(old: Warehouse) -> None:
         for _ in range(5)
     ]
     assert [(each.communicate(timeout=60)[1], each.returncode) for each in commands] == [("", 0)] * 5
-    assert old.query("select step from raw.ingest_migrations") == [(2,)]
+    assert old.query("select step from raw.ingest_migrations order by step") == APPLIED
 
 
 def test_a_ledger_of_a_newer_version_is_refused_by_commands_and_workers(old: Warehouse) -> None:
