@@ -423,7 +423,12 @@ class Ledger(Database):
             runs.c.state.in_(only_from),
             sa.or_(runs.c.state != state, runs.c.lease_until.is_(None), runs.c.lease_until < self.clock()),
         )
-        values = {"state": state, "worker": worker_name(), "lease_until": self.clock(WORK_LEASE)}
+        values = {
+            "state": state,
+            "worker": worker_name(),
+            "lease_until": self.clock(WORK_LEASE),
+            "stage_attempts": sa.case((runs.c.state == state, runs.c.stage_attempts + 1), else_=1),
+        }
         with self.transaction() as connection:
             return connection.execute(query.values(**values)).rowcount == 1
 
@@ -433,9 +438,15 @@ class Ledger(Database):
         with self.transaction() as connection:
             connection.execute(query.values(lease_until=None))
 
+    on_failed: Callable[[], None] = staticmethod(lambda: None)
+    """Called while this process works on a run that has failed meanwhile. A worker exits, whatever it is busy with."""
+
     @contextmanager
     def renewing(self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None) -> Iterator[None]:
-        """Keep renewing the lease of this process on a run, or on one of its files or slices, while the block runs."""
+        """Keep renewing the lease of this process on a run, or on one of its files or slices, while the block runs.
+
+        Once the run has failed, for instance because somebody abandoned it, `on_failed` is called.
+        """
         if slice_no is not None:
             table, condition = slices, sa.and_(slices.c.run_id == run_id, slices.c.slice_no == slice_no)
         elif file_no is not None:
@@ -447,11 +458,19 @@ class Ledger(Database):
         def renew() -> None:
             while not ended.wait(RENEWAL_SECONDS):
                 query = table.update().where(condition, table.c.worker == worker_name())
+                failed = sa.select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.state == RunState.FAILED)
                 try:
                     with self.transaction() as connection:
                         connection.execute(query.values(lease_until=self.clock(WORK_LEASE)))
+                        has_failed = connection.execute(failed).first() is not None
                 except TargetUnavailable as error:
                     log.warning("A lease of run %s could not be renewed: %s", run_id, error)
+                except Exception:
+                    log.exception("A lease of run %s could not be renewed; the next attempt may succeed.", run_id)
+                else:
+                    if has_failed and not ended.is_set():
+                        log.warning("Run %s has failed: %s drops what it was doing for it.", run_id, worker_name())
+                        self.on_failed()
 
         renewal = threading.Thread(target=renew, daemon=True)
         renewal.start()
@@ -464,10 +483,20 @@ class Ledger(Database):
     def requeue_expired(self, run_id: str) -> int:
         """Requeue the files and slices of a run whose lease has expired, and return their number.
 
-        Those that have had `MAX_ATTEMPTS` attempts fail instead.
+        Those that have had `MAX_ATTEMPTS` attempts fail instead, and a run at whose stage so many workers died fails.
         """
         reason = f"its worker died or lost the database, {MAX_ATTEMPTS} times in a row"
         found = 0
+        stages = (RunState.PLANNING, RunState.PUBLISHING)
+        fatal = runs.update().where(
+            runs.c.run_id == run_id,
+            runs.c.state.in_(stages),
+            runs.c.lease_until < self.clock(),
+            runs.c.stage_attempts >= MAX_ATTEMPTS,
+        )
+        ended = {"state": RunState.FAILED, "error": sa.cast(runs.c.state, sa.Text) + ": " + reason, "finished_at": datetime.now(UTC)}
+        with self.transaction() as connection:
+            connection.execute(fatal.values(**ended))
         with self.transaction() as connection:
             for table, states in ((files, FileState), (slices, SliceState)):
                 expired = table.c.run_id == run_id, table.c.state == states.RUNNING, table.c.lease_until < self.clock()

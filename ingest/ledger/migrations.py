@@ -63,6 +63,11 @@ STEPS = (
             "update {raw}ingest_runs set shown_at = published_at",
         ),
     ),
+    Step(
+        5,
+        "runs count the attempts at their current stage",
+        ("alter table {raw}ingest_runs add column stage_attempts integer not null default 0",),
+    ),
 )
 
 

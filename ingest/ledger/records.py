@@ -193,6 +193,8 @@ class Run(_FromRow):
         SHA-256 of its files, separated by spaces; None until it is published.
     identity : str or None
         See `Request.identity`.
+    stage_attempts : int
+        Attempts at its current stage; a stage that kills as many workers as a slice may fails the run.
     worker, lease_until : str, datetime
         The process that holds its current stage, and when the lease expires unless it is renewed.
     published_at, shown_at : datetime or None
@@ -220,6 +222,7 @@ class Run(_FromRow):
     finished_at: datetime | None
     published_at: datetime | None
     shown_at: datetime | None
+    stage_attempts: int
     worker: str | None
     lease_until: datetime | None
     error: str | None

@@ -156,8 +156,9 @@ class _Consumer(HueyConsumer):  # type: ignore[misc]
 
 
 def _end_with_parent() -> None:
-    """Make a forked worker exit when its consumer dies: nothing else would ever stop it."""
+    """Make a forked worker exit when its consumer dies, or the run that it works for fails."""
     parent = os.getppid()
+    Ledger.on_failed = staticmethod(lambda: os._exit(1))
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -20,6 +20,8 @@ from ingest.sources import http
 from ingest.sources.address import Source
 from ingest.sources.http import Validators
 
+NAME_CHARACTERS = 100  # of the end of a file's name; file systems take 255 bytes, with suffixes of ours
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -120,7 +122,7 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     name = PurePosixPath(urllib.parse.urlsplit(source.location).path).name or "download"
     folder = downloads / hashlib.sha256(source.location.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / re.sub(r"[^\w.-]", "_", name)
+    path = folder / re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[-NAME_CHARACTERS:]
     with filelock.FileLock(f"{path}.lock"):
         if known_sha256 and path.exists() and Validators.of(path).sha256 == known_sha256:
             return Fetched(path, path.stat().st_size, known_sha256, was_cached=True)

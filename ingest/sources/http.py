@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import netrc
 import os
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -78,12 +80,20 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 
 @contextmanager
 def handle(source: Source) -> Iterator[pycurl.Curl]:
-    """Yield a curl handle that is limited to http(s) and a few redirects, and aborts a stalled transfer."""
+    """Yield a curl handle that is limited to http(s) and a few redirects, and aborts a stalled transfer.
+
+    A redirect never leads from https to http. The password of a source goes to its own host and port only.
+    """
+    is_encrypted = source.location.startswith("https://")
     curl = pycurl.Curl()
-    curl.setopt(pycurl.URL, source.location)
+    curl.setopt(pycurl.URL, source.location.encode())
     curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-    curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
-    curl.setopt(pycurl.NETRC, pycurl.NETRC_OPTIONAL)  # passwords come from ~/.netrc, never from an address
+    curl.setopt(pycurl.REDIR_PROTOCOLS, pycurl.PROTO_HTTPS | (0 if is_encrypted else pycurl.PROTO_HTTP))
+    # curl's own reading of ~/.netrc would also give a password to the host that a redirect leads to
+    curl.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
+    if login := _login(source):
+        curl.setopt(pycurl.USERNAME, login[0].encode())
+        curl.setopt(pycurl.PASSWORD, login[1].encode())
     curl.setopt(pycurl.FOLLOWLOCATION, True)
     curl.setopt(pycurl.MAXREDIRS, 5)
     curl.setopt(pycurl.CONNECTTIMEOUT, CONNECT_SECONDS)
@@ -96,6 +106,18 @@ def handle(source: Source) -> Iterator[pycurl.Curl]:
         yield curl
     finally:
         curl.close()
+
+
+def _login(source: Source) -> tuple[str, str] | None:
+    """Return the user name and password that ``~/.netrc`` has for the host of a source, if any."""
+    host = urllib.parse.urlsplit(source.location).hostname or ""
+    try:
+        found = netrc.netrc().authenticators(host)
+    except FileNotFoundError:
+        return None
+    except (netrc.NetrcParseError, OSError, UnicodeError) as error:
+        raise SourceUnavailable(f"~/.netrc cannot be read: {error}.", "Correct it; `chmod 600 ~/.netrc`.") from error
+    return (found[0], found[2]) if found and found[2] else None
 
 
 def request(
@@ -132,7 +154,7 @@ def request(
 
     def is_the_file() -> bool:
         """Return whether the body is the file, or the requested part of it."""
-        if headers.get(":status") == "206":
+        if headers.get(":status") == "206" and offset:
             return headers.get("content-range", "").startswith(f"bytes {offset}-") and not _has_changed(known, answer)
         return headers.get(":status") == "200"
 
@@ -146,7 +168,7 @@ def request(
         return int(into.write(data))  # type: ignore[attr-defined]
 
     with handle(source) as curl:
-        curl.setopt(pycurl.HTTPHEADER, _conditions(known, offset))
+        curl.setopt(pycurl.HTTPHEADER, [line.encode("latin-1") for line in _conditions(known, offset)])
         curl.setopt(pycurl.HEADERFUNCTION, on_header)
         curl.setopt(pycurl.WRITEFUNCTION, on_body)
         # A conditional request about a cached file must not transfer the body: the download is a separate request.
@@ -173,6 +195,8 @@ def request(
         raise SourceUnavailable(
             f"{source.public} answered {status}.", "Check the release, or give a copy with --source."
         )
+    if status == 206 and not offset:
+        raise SourceInterrupted(f"{source.public} sent a part of the file, and all of it was requested.")
     if status == 206 and not is_the_file():
         if keep is not None and _has_changed(known, answer):
             keep.unlink()

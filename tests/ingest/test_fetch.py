@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import random
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,6 +199,46 @@ def test_a_redirect_to_anything_but_http_is_refused(publisher: Publisher, tmp_pa
         bring(publisher, tmp_path)
     assert not isinstance(caught.value, SourceInterrupted)
     assert not list(tmp_path.rglob("gadm.zip"))
+
+
+def test_a_redirect_never_leads_from_https_to_http(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(made, check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serving(BODY, tls=(certificate, key)) as encrypted:
+        assert cache.fetch(Source(encrypted.url()), tmp_path / "a").path.read_bytes() == BODY
+        encrypted.next_answers = [answers.redirects_to(publisher.url())]
+        with pytest.raises(SourceUnavailable) as caught:
+            cache.fetch(Source(encrypted.url("other.zip")), tmp_path / "b")
+    assert not isinstance(caught.value, SourceInterrupted)
+    assert publisher.asked == []
+
+
+def test_a_part_that_nobody_asked_for_is_no_whole_file(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.next_answers = [answers.sends_range(0, 99)]
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    publisher.next_answers = [answers.sends_range(0, len(BODY) - 1)] * http.ATTEMPTS
+    with pytest.raises(SourceInterrupted, match="sent a part of the file"):
+        cache.fetch(Source(publisher.url("always.zip")), tmp_path / "downloads")
+
+
+@pytest.mark.parametrize("etag", ['"\xe9"', "no quotes", 'W/"1"', '"' + "x" * 5000 + '"'])
+def test_an_odd_etag_is_sent_back_as_it_came(publisher: Publisher, tmp_path: Path, etag: str) -> None:
+    publisher.etag = etag
+    assert not bring(publisher, tmp_path).was_cached
+    assert bring(publisher, tmp_path).was_cached
+
+
+@pytest.mark.parametrize("path", ["a b.zip", "Łódź.zip", "%zz.zip", "a\tb.zip", "a\nb.zip", "[x].zip", "x" * 300])
+def test_an_odd_address_is_fetched_or_refused(publisher: Publisher, tmp_path: Path, path: str) -> None:
+    try:
+        assert cache.fetch(Source(publisher.url(path)), tmp_path / "downloads").path.read_bytes() == BODY
+    except SourceUnavailable as error:
+        assert path not in str(error) or path.isprintable()  # noqa: PT017
 
 
 def test_redirects_in_a_circle_end(publisher: Publisher, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -151,6 +152,68 @@ def _is_expired(ledger: Ledger, run_id: str) -> bool:
     )
     with ledger.transaction() as connection:
         return connection.execute(query).first() is not None
+
+
+@pytest.mark.parametrize("stage", [RunState.PLANNING, RunState.PUBLISHING])
+def test_a_stage_that_kills_every_worker_fails_the_run_in_the_end(
+    ledger: Ledger, request_of: MakeRequest, stage: RunState
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    for _ in range(MAX_ATTEMPTS):
+        assert ledger.run(run_id).state.is_active
+        assert ledger.claim_stage(run_id, stage, only_from=(RunState.QUEUED, stage))
+        expire_leases(ledger)
+        tasks.recover(ledger)
+    failed = ledger.run(run_id)
+    assert failed.state == RunState.FAILED
+    assert failed.error == f"{stage}: its worker died or lost the database, {MAX_ATTEMPTS} times in a row"
+
+
+def test_a_worker_whose_run_was_abandoned_drops_what_it_was_doing(
+    ledger: Ledger, loading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = threading.Event()
+    monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(Ledger, "on_failed", staticmethod(dropped.set))
+    claimed_slice(ledger, loading, 0)
+    with ledger.renewing(loading, slice_no=0):
+        assert not dropped.wait(0.1)
+        ledger.fail(loading, "abandoned")
+        assert dropped.wait(10)
+
+
+def test_a_worker_whose_run_is_published_goes_on_with_the_cleanup(
+    ledger: Ledger, loading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped = threading.Event()
+    monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(Ledger, "on_failed", staticmethod(dropped.set))
+    with ledger.renewing(loading):
+        ledger.set_state(loading, RunState.PUBLISHED)
+        assert not dropped.wait(0.1)
+
+
+def test_a_lease_outlives_whatever_keeps_it_from_being_renewed_once(
+    ledger: Ledger, loading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed_slice(ledger, loading, 0)
+    transaction, failures, calls = ledger.transaction, [KeyError("x"), OSError("read-only")], [0]
+    renewed = threading.Event()
+
+    def failing() -> object:
+        calls[0] += 1
+        if failures:
+            raise failures.pop()
+        if calls[0] > 3:  # the one before has ended
+            renewed.set()
+        return transaction()
+
+    monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
+    expire_leases(ledger)
+    monkeypatch.setattr(ledger, "transaction", failing)
+    with ledger.renewing(loading, slice_no=0):
+        assert renewed.wait(10)
+    assert ledger.requeue_expired(loading) == 0
 
 
 def test_an_ended_run_is_never_woken(ledger: Ledger, loading: str) -> None:

@@ -211,7 +211,33 @@ def test_a_password_in_netrc_is_sent_to_its_host(
     with pytest.raises(SourceUnavailable, match="answered 401"):
         cache.fetch(Source(publisher.url()), tmp_path / "downloads")
     (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login anna password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
     assert cache.fetch(Source(publisher.url()), tmp_path / "downloads").path.read_bytes() == publisher.body
+
+
+@pytest.mark.parametrize("entry", ["machine 127.0.0.1", "default"])
+def test_a_password_in_netrc_does_not_follow_a_redirect(
+    entry: str, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text(f"{entry} login anna password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    with serving(publisher.body) as elsewhere:
+        publisher.next_answers = [answers.redirects_to(elsewhere.url())]
+        cache.fetch(Source(publisher.url()), tmp_path / "downloads")
+    assert "Authorization" in publisher.downloads()[0].headers
+    assert "Authorization" not in elsewhere.downloads()[0].headers
+
+
+def test_a_netrc_that_others_can_read_is_refused(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login anna password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o644)
+    with pytest.raises(SourceUnavailable, match="chmod 600") as caught:
+        cache.fetch(Source(publisher.url()), tmp_path / "downloads")
+    assert SECRET not in str(caught.value)
 
 
 def test_a_malformed_address_of_redis_is_not_repeated(tmp_path: Path) -> None:
