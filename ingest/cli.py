@@ -329,14 +329,24 @@ def resume(run_id: str | None, workers: int, sources: Sequence[str], is_built: b
 
 
 @cli.command()
-@click.argument("dataset")
+@click.argument("what", metavar="DATASET|RUN")
 @build_afterwards
-def rollback(dataset: str, is_built: bool) -> None:
-    """Return DATASET to its previous publication."""
+def rollback(what: str, is_built: bool) -> None:
+    """Return DATASET to its previous publication, or to RUN."""
     from ingest.pipeline import runs
 
-    runs.rollback(dataset, console)
+    runs.rollback(what, console)
     _finish(is_built)
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.option("--undo", is_flag=True, help="Leave RUN to retention again.")
+def keep(run_id: str, undo: bool) -> None:
+    """Keep the tables of the publication RUN until further notice."""
+    from ingest.pipeline import runs
+
+    runs.keep(run_id, console, is_kept=not undo)
 
 
 @cli.command()

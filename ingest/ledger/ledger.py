@@ -44,6 +44,7 @@ from ingest.ledger.tables import alerts, consumers, errors, files, runs, slices
 log = logging.getLogger(__name__)
 
 ACTIVE = tuple(state for state in RunState if state.is_active)
+PUBLICATIONS = (RunState.PUBLISHED, RunState.SUPERSEDED)
 CONSUMER_LEASE = timedelta(seconds=10)
 WORK_LEASE = timedelta(
     seconds=8
@@ -200,8 +201,14 @@ class Ledger(Database):
         return found[0] if found else None
 
     def superseded_runs(self, dataset: str, *, beyond: int) -> list[Run]:
-        """Return the earlier publications of a dataset, the one that readers saw last first, from ``beyond`` on."""
-        return self._runs(self._superseded(dataset).offset(beyond))
+        """Return the earlier publications that nobody keeps, latest first, without the first ``beyond``."""
+        return self._runs(self._superseded(dataset).where(~runs.c.is_kept).offset(beyond))
+
+    def keep(self, run_id: str, *, is_kept: bool) -> bool:
+        """Record whether the tables of a publication are to be kept. Return False if it is none."""
+        published = runs.c.run_id == run_id, runs.c.state.in_(PUBLICATIONS)
+        with self.transaction() as connection:
+            return connection.execute(runs.update().where(*published).values(is_kept=is_kept)).rowcount == 1
 
     def failed_runs(self, dataset: str) -> list[Run]:
         """Return the runs of a dataset that ended without being published."""
@@ -494,9 +501,9 @@ class Ledger(Database):
             runs.c.lease_until < self.clock(),
             runs.c.stage_attempts >= MAX_ATTEMPTS,
         )
-        ended = {"state": RunState.FAILED, "error": sa.cast(runs.c.state, sa.Text) + ": " + reason, "finished_at": datetime.now(UTC)}
+        why = sa.cast(runs.c.state, sa.Text) + ": " + reason
         with self.transaction() as connection:
-            connection.execute(fatal.values(**ended))
+            connection.execute(fatal.values(state=RunState.FAILED, error=why, finished_at=datetime.now(UTC)))
         with self.transaction() as connection:
             for table, states in ((files, FileState), (slices, SliceState)):
                 expired = table.c.run_id == run_id, table.c.state == states.RUNNING, table.c.lease_until < self.clock()
@@ -662,7 +669,7 @@ class Ledger(Database):
         recently, its_alerts = runs.c.finished_at > since, alerts.c.subject == runs.c.run_id
         is_announced = sa.exists().where(its_alerts, alerts.c.event == failed)
         unannounced = recently, runs.c.state == RunState.FAILED, ~is_announced
-        was_published = runs.c.state.in_((RunState.PUBLISHED, RunState.SUPERSEDED))
+        was_published = runs.c.state.in_(PUBLICATIONS)
         is_expected = sa.exists().where(its_alerts, alerts.c.event == published, alerts.c.sent_at.is_(None))
         for run in self._runs(runs.select().where(*unannounced)):
             yield failed, run

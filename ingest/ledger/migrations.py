@@ -68,6 +68,11 @@ STEPS = (
         "runs count the attempts at their current stage",
         ("alter table {raw}ingest_runs add column stage_attempts integer not null default 0",),
     ),
+    Step(
+        6,
+        "publications can be kept",
+        ("alter table {raw}ingest_runs add column is_kept boolean not null default false",),
+    ),
 )
 
 

@@ -195,6 +195,8 @@ class Run(_FromRow):
         See `Request.identity`.
     stage_attempts : int
         Attempts at its current stage; a stage that kills as many workers as a slice may fails the run.
+    is_kept : bool
+        Whether somebody has asked to keep its tables; retention then leaves them.
     worker, lease_until : str, datetime
         The process that holds its current stage, and when the lease expires unless it is renewed.
     published_at, shown_at : datetime or None
@@ -223,6 +225,7 @@ class Run(_FromRow):
     published_at: datetime | None
     shown_at: datetime | None
     stage_attempts: int
+    is_kept: bool
     worker: str | None
     lease_until: datetime | None
     error: str | None

@@ -81,6 +81,7 @@ runs = sa.Table(
     sa.Column("published_at", UtcTime),
     sa.Column("shown_at", UtcTime),
     sa.Column("stage_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("is_kept", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("worker", sa.Text),
     sa.Column("lease_until", UtcTime),
     sa.Column("error", sa.Text),

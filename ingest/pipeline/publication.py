@@ -12,6 +12,7 @@ from ingest.ledger import Ledger, Run, RunState, Slice, SliceState
 from ingest.sinks import Sink, Staging
 
 KEPT_PUBLICATIONS = 2  # the current one and the one before
+RETAINED = "The two newest publications are kept, and those that `python -m ingest keep RUN` names."
 
 
 class Outcome(enum.Enum):
@@ -101,8 +102,8 @@ def _load_again(ledger: Ledger, sink: Sink, staging: Staging, lost: Sequence[Tab
             )
 
 
-def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
-    """Return a dataset to its previous publication.
+def rollback(ledger: Ledger, sink: Sink, dataset: str, run_id: str | None = None) -> str:
+    """Return a dataset to an earlier publication.
 
     Parameters
     ----------
@@ -110,6 +111,8 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
         Ledger and sink of the target.
     dataset : str
         Name of the dataset.
+    run_id : str, optional
+        The publication; by default the one that readers saw before the present one.
 
     Returns
     -------
@@ -119,13 +122,16 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
     Raises
     ------
     RunNotFound
-        When there is no previous publication, its staging tables have lost rows, or an older version made them.
+        When there is no such publication, its staging tables have lost rows, or an older version made them.
     RunInProgress
         When another process publishes or rolls back at the same time.
     """
-    now, before = ledger.published_run(dataset), ledger.superseded_run(dataset)
+    now = ledger.published_run(dataset)
+    before = ledger.run(run_id) if run_id else ledger.superseded_run(dataset)
     if now is None or before is None:
-        raise RunNotFound(f"{dataset} has no publication to return to.", "Only the two newest publications are kept.")
+        raise RunNotFound(f"{dataset} has no publication to return to.", RETAINED)
+    if before.state != RunState.SUPERSEDED:
+        raise RunNotFound(f"Run {before.run_id} is no earlier publication: it is {before.state}.", RETAINED)
     tables, staging = catalog.get(dataset).tables, Staging.of(before)
     lost = lost_tables(ledger, sink, before)
     if before.is_of_older_shape:
@@ -135,7 +141,8 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
         )
     if lost:
         raise RunNotFound(
-            f"Run {before.run_id} has lost rows of {', '.join(lost)}.", "Load its release again with --release."
+            f"Run {before.run_id} has lost rows of {', '.join(lost)}.",
+            f"{RETAINED} Load its release again with --release.",
         )
     with ledger.transaction() as connection:
         if not ledger.swap_published(connection, now, before):
@@ -152,6 +159,21 @@ def lost_tables(ledger: Ledger, sink: Sink, run: Run) -> list[str]:
     staging, loaded = Staging.of(run), ledger.counts(run.run_id)
     tables = catalog.get(run.dataset).tables
     return [table.name for table in tables if sink.count(staging, table) != loaded.get(table.name, 0)]
+
+
+def keep(ledger: Ledger, sink: Sink, run_id: str, *, is_kept: bool) -> None:
+    """Keep the tables of a publication until further notice, or leave them to retention again.
+
+    Raises
+    ------
+    RunNotFound
+        When there is no such run, it was not published, or its tables have been dropped.
+    """
+    run = ledger.run(run_id)
+    if is_kept and lost_tables(ledger, sink, run):
+        raise RunNotFound(f"The tables of run {run_id} are gone.", RETAINED)
+    if not ledger.keep(run_id, is_kept=is_kept):
+        raise RunNotFound(f"Run {run_id} was not published: it is {run.state}.", RETAINED)
 
 
 def drop(ledger: Ledger, sink: Sink, run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,6 +17,8 @@ from ingest.settings import Settings, read_settings
 from ingest.setup import rights
 from ingest.sources import mirrors
 from ingest.sources.address import Source
+
+RUN_ID = re.compile(r"\d{8}t\d{6}_[0-9a-f]{4}")
 
 
 class Reporter(Protocol):
@@ -150,6 +153,8 @@ def start(
             reporter.say(f"{request.dataset} {request.release}: unchanged since run {published.run_id}, nothing to do.")
             unchanged.append(published)
         else:
+            if published and (what := _replaced(published, request)):
+                reporter.say(what)
             hand_over = partial(signed_addresses.hand_over, sources=request.sources)
             started.append(ledger.create_run(request, identity, on_created=hand_over))
     if unchanged:
@@ -279,22 +284,41 @@ def refresh_published(reporter: Reporter, *, workers: int) -> None:
         raise SourceUnavailable(f"The publisher of {names} could not be reached.", "Try again later.")
 
 
-def rollback(dataset: str, reporter: Reporter) -> None:
-    """Return a dataset to its previous publication.
+def rollback(what: str, reporter: Reporter) -> None:
+    """Return a dataset to its previous publication, or to the publication with this run id.
 
     Raises
     ------
     UsageError
-        When there is no such dataset.
+        When there is no such dataset or run.
     RunNotFound
-        When there is no previous publication, or its tables have lost rows.
+        When there is no previous publication, or its tables have been dropped or have lost rows.
     RunInProgress
         When another process publishes or rolls back the dataset at the same time.
     """
     settings, ledger = open_target(to_publish=True)
-    run_id = publication.rollback(ledger, sinks.get(settings), catalog.get(dataset).name)
+    wanted = ledger.run(what) if RUN_ID.fullmatch(what) else None
+    dataset = wanted.dataset if wanted else catalog.get(what).name
+    run_id = publication.rollback(ledger, sinks.get(settings), dataset, wanted.run_id if wanted else None)
     reporter.say(f"{dataset}: run {run_id} is published again.")
     reporter.counts(ledger, [ledger.run(run_id)])
+
+
+def keep(run_id: str, reporter: Reporter, *, is_kept: bool) -> None:
+    """Keep the tables of a publication until further notice, or leave them to retention again.
+
+    Raises
+    ------
+    RunNotFound
+        When there is no such run, it was not published, or its tables have been dropped.
+    """
+    settings, ledger = open_target()
+    publication.keep(ledger, sinks.get(settings), run_id, is_kept=is_kept)
+    reporter.say(
+        f"Run {run_id} is kept: `python -m ingest rollback {run_id}` returns to it."
+        if is_kept
+        else f"Run {run_id} is no longer kept: it goes when two newer publications are there."
+    )
 
 
 def abandon(run_id: str, reporter: Reporter) -> None:
@@ -357,6 +381,29 @@ def _see_through(
             )
         if run.state != RunState.PUBLISHED:
             raise RunFailed(f"Run {run_id} of {run.dataset} ended as {run.state}: {run.error}")
+
+
+def _replaced(published: Run, request: Request) -> str | None:
+    """Return what a load will replace, if that is another part of the world or another release; otherwise None."""
+    before, parts = published.request, []
+    if before.release != request.release:
+        parts.append(f"release {before.release} by {request.release}")
+    if before.scope != request.scope or (request.scope != "world" and before.public_sources != request.public_sources):
+        old, new = (_content(each) for each in (before, request))
+        parts.append(f"{old} by {new}")
+    if not parts:
+        return None
+    return (
+        f"{request.dataset}: this replaces the {published.rows_loaded or 0:,} rows of run {published.run_id}: "
+        f"{', '.join(parts)}. `python -m ingest rollback {request.dataset}` returns to them."
+    )
+
+
+def _content(request: Request) -> str:
+    if request.scope == "world":
+        return "the world"
+    names = [location.rpartition("/")[2] or location for location in request.public_sources]
+    return ", ".join(names) if len(names) <= 3 else f"{len(names)} files ({names[0]} …)"
 
 
 def _is_served(settings: Settings, ledger: Ledger, process: subprocess.Popen[bytes] | None) -> bool:

@@ -156,7 +156,7 @@ def _arrow(kind: sa.types.TypeEngine[Any]) -> pa.DataType:
         return pa.int64()
     if isinstance(kind, sa.Integer):
         return pa.int32()
-    return {str: pa.string(), datetime: pa.timestamp("us", tz="UTC")}[kind.python_type]
+    return {str: pa.string(), bool: pa.bool_(), datetime: pa.timestamp("us", tz="UTC")}[kind.python_type]
 
 
 @contextmanager

@@ -282,6 +282,35 @@ def test_a_rollback_returns_to_the_latest_of_several_publications_before(
     ]
 
 
+def test_a_publication_that_is_kept_outlives_the_newer_ones_and_can_be_returned_to(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
+) -> None:
+    first = _publish(ledger, sink, loaded)
+    publication.keep(ledger, sink, first, is_kept=True)
+    newer = [_publish(ledger, sink, loaded) for _ in range(3)]
+    assert {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()} == {first, *newer[1:]}
+    assert publication.rollback(ledger, sink, "gadm", first) == first == published(settings)
+    publication.rollback(ledger, sink, "gadm")
+    publication.keep(ledger, sink, first, is_kept=False)
+    last = [_publish(ledger, sink, loaded) for _ in range(2)]
+    assert {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()} == set(last)
+
+
+def test_only_a_publication_whose_tables_are_there_is_kept_or_returned_to(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded
+) -> None:
+    first, _, third = (_publish(ledger, sink, loaded) for _ in range(3))
+    with pytest.raises(RunNotFound, match=f"The tables of run {first} are gone"):
+        publication.keep(ledger, sink, first, is_kept=True)
+    with pytest.raises(RunNotFound, match=f"Run {first} has lost rows"):
+        publication.rollback(ledger, sink, "gadm", first)
+    with pytest.raises(RunNotFound, match="is no earlier publication: it is published"):
+        publication.rollback(ledger, sink, "gadm", third)
+    pending = loaded()
+    with pytest.raises(RunNotFound, match="was not published: it is loading"):
+        publication.keep(ledger, sink, pending, is_kept=True)
+
+
 def test_what_was_rolled_back_from_is_the_first_to_go(
     ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings
 ) -> None:

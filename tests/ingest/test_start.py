@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -54,6 +55,26 @@ def test_an_unchanged_file_is_loaded_again_only_by_force(
     assert f"unchanged since run {started[0]}" in capsys.readouterr().out
     run(request_of_a_file, force=True)
     assert [run.state for run in pipeline.ledger.recent_runs()] == ["published", "unchanged", "superseded"]
+
+
+def test_a_load_that_replaces_something_else_says_so_before_it_begins(
+    pipeline: Pipeline,
+    request_of_a_file: Request,
+    started: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(request_of_a_file)
+    run(request_of_a_file, force=True)
+    assert "replaces" not in capsys.readouterr().out
+    other = boundaries.write_levels_gpkg(tmp_path / "other.gpkg", boundaries.levels({"BBB": 0}))
+    run(replace(request_of_a_file, sources=(str(other),)))
+    run(replace(request_of_a_file, release="3.6"))
+    said = [
+        line for line in " ".join(capsys.readouterr().out.split()).split("gadm: this ") if line.startswith("replaces")
+    ]
+    assert said[0].startswith(f"replaces the 5 rows of run {started[1]}: gadm.gpkg by other.gpkg.")
+    assert said[1].startswith(f"replaces the 1 rows of run {started[2]}: release 4.1 by 3.6, other.gpkg by gadm.gpkg.")
 
 
 def test_that_a_file_was_found_unchanged_can_be_read_beside_the_tables(
