@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -203,12 +204,27 @@ def _local_secret(home: Path) -> str:
         if not path.exists():
             home.mkdir(parents=True, exist_ok=True)
             _write_secret(home, path)
+        _refuse_shared(path, path.stat())
         return path.read_text(encoding="ascii").strip()
     except OSError as error:
         raise SettingsError(
             f"{path} can be neither read nor written: {error.strerror}.",
             "Is the disk full, or does the folder belong to another user? WAREHOUSE_HOME sets another one.",
         ) from error
+
+
+def _refuse_shared(path: Path, found: os.stat_result) -> None:
+    """Refuse a secret that somebody else can read, or could have written: it decides whose messages are executed."""
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(
+            f"{path} belongs to another user.", "Set INGEST_SECRET, or WAREHOUSE_HOME to a folder of your own."
+        )
+    if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingsError(
+            f"{path} is open to others.",
+            f"chmod 600 {path}; if others may have read it, delete it instead, and a new one is made. "
+            "Where the disk knows no permissions, set INGEST_SECRET.",
+        )
 
 
 def _write_secret(home: Path, path: Path) -> None:

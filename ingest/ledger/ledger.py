@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -109,6 +110,8 @@ class Ledger(Database):
         LedgerTooNew
             When a newer version of the package has changed the ledger.
         """
+        if not self.is_postgres:
+            Path(self.place).touch(mode=0o600)
         for step in migrations.bring_up_to_date(self):
             log.info("The ledger at %s was upgraded to step %s: %s.", self.place, step.number, step.what)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -269,6 +270,10 @@ def test_two_requests_are_the_same_only_when_all_of_them_is(request_of: MakeRequ
 def test_tables_can_be_created_again_without_loss(ledger: Ledger, loading: str) -> None:
     ledger.open()
     assert len(ledger.slices(loading)) == 2
+
+
+def test_the_ledger_is_its_owners_alone(settings: Settings, ledger: Ledger) -> None:
+    assert stat.S_IMODE((settings.home / "ledger.sqlite").stat().st_mode) == 0o600
 
 
 def test_a_home_that_cannot_be_written_is_told(settings: Settings) -> None:

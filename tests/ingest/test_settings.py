@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import stat
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None
     assert len(first.secret) == 64
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
+def test_a_secret_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of-the-tests")
+    secret.chmod(mode)
+    with pytest.raises(SettingsError, match="is open to others") as caught:
+        settings.read_settings({"WAREHOUSE_HOME": str(tmp_path)})
+    assert f"chmod 600 {secret}" in caught.value.hint
+    secret.chmod(0o600)
+    assert settings.read_settings({"WAREHOUSE_HOME": str(tmp_path)}).secret == "of-the-tests"
+
+
+def test_a_secret_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = {"WAREHOUSE_HOME": str(tmp_path)}
+    settings.read_settings(env)
+    owner = (tmp_path / "secret").stat().st_uid
+    found = os.stat_result((0o100600, 0, 0, 1, owner + 1, 0, 64, 0, 0, 0))
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 2)
+    with pytest.raises(SettingsError, match="belongs to another user"):
+        settings._refuse_shared(tmp_path / "secret", found)
 
 
 def test_a_home_where_no_secret_can_be_kept_is_told(tmp_path: Path) -> None:
