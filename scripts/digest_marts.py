@@ -24,7 +24,8 @@ import duckdb
 import psycopg
 from duckdb_extensions import import_extension
 
-from ingest.settings import Postgres, Settings, read_settings
+from ingest import sessions
+from ingest.settings import Settings, read_settings
 
 MARTS = "marts"
 LEFT_OUT = {"run_id"}  # every load has a new one
@@ -194,7 +195,7 @@ def canonical(value: object) -> bytes:
 def opened(settings: Settings) -> Iterator[Warehouse]:
     """Open the warehouse of the target read-only, as a snapshot of this moment."""
     if settings.postgres:
-        with psycopg.connect(**_parameters(settings.postgres)) as postgres:
+        with sessions.connect(settings.postgres, to_write=False) as postgres:
             postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             postgres.read_only = True
             yield _Postgres(postgres)
@@ -214,13 +215,6 @@ def main() -> None:
             count += 1
     if not count:
         sys.exit("There are no marts here. Run `dbt build` first.")
-
-
-def _parameters(postgres: Postgres) -> dict[str, Any]:
-    return {
-        **{"host": postgres.host, "port": postgres.port, "user": postgres.user, "dbname": postgres.dbname},
-        **({"password": postgres.password} if postgres.password else {}),
-    }
 
 
 def _existing(path: Path) -> str:

@@ -23,6 +23,7 @@ declare
 begin
     create or replace function {{ functions }}.fold_name(name text)
     returns text language sql immutable strict parallel safe
+    set search_path from current
     as $fold_name$
         select {{ fold_name('name') }}
     $fold_name$;
