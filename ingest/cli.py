@@ -169,6 +169,14 @@ def _warn_if_stale(editions: Sequence[Edition]) -> None:
     show_default=True,
     help="Validate every geometry; repair and report the invalid ones.",
 )
+@click.option(
+    "--crs",
+    metavar="EPSG:CODE",
+    help="Reference system of the coordinates, for sources that state none or a wrong one.",
+)
+@click.option(
+    "--encoding", metavar="NAME", help="Encoding of a shapefile's attributes, where it states none or a wrong one."
+)
 @click.option("--force", is_flag=True, help="Load even if the source has not changed.")
 @click.option("--async", "is_async", is_flag=True, help="Print the ID of each run and return at once.")
 @build_afterwards
@@ -183,6 +191,8 @@ def load(
     engine: str,
     workers: int,
     is_validated: bool,
+    crs: str | None,
+    encoding: str | None,
     force: bool,
     is_async: bool,
     is_built: bool,
@@ -211,6 +221,8 @@ def load(
         variant=variant,
         oceans=oceans,
         is_validated=is_validated,
+        crs=crs,
+        encoding=encoding,
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
     if not is_async:

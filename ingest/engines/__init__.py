@@ -19,6 +19,12 @@ ENGINES = ("sedonadb", "geopandas")
 WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
 
+ORIGIN: tuple[tuple[str, pa.DataType], ...] = (  # identifies a row of a run
+    ("file_no", pa.int32()),
+    ("source_file", pa.string()),
+    ("source_layer", pa.string()),
+    ("source_fid", pa.int64()),
+)
 FACTS: tuple[tuple[str, pa.DataType], ...] = (
     ("vertex_count", pa.int64()),
     ("area_km2", pa.float64()),
@@ -41,8 +47,8 @@ class SliceSource:
     ----------
     path, layer : Path, str
         File and layer.
-    source_file : str
-        Value of the column ``source_file``.
+    file_no, source_file : int, str
+        Values of the columns of these names; ``layer`` is the value of ``source_layer``.
     columns : tuple of (str, str or None)
         Raw column and the layer's name for it; None gives NULLs.
     missing_text : tuple of str
@@ -57,10 +63,13 @@ class SliceSource:
         Maximum number of rows in a batch.
     is_validated : bool
         Whether geometries are checked for validity, and invalid ones repaired.
+    encoding : str or None
+        Encoding of the attributes; None for the one that the file states.
     """
 
     path: Path
     layer: str
+    file_no: int
     source_file: str
     columns: tuple[tuple[str, str | None], ...]
     missing_text: tuple[str, ...]
@@ -69,6 +78,12 @@ class SliceSource:
     batch_bytes: int
     batch_rows: int = 8192
     is_validated: bool = True
+    encoding: str | None = None
+
+    @property
+    def origin(self) -> dict[str, str | int]:
+        """The columns that are the same in all rows of the slice."""
+        return {"file_no": self.file_no, "source_file": self.source_file, "source_layer": self.layer}
 
     @property
     def names(self) -> list[str]:
@@ -119,7 +134,7 @@ class Engine(Protocol):
 def schema(columns: tuple[str, ...]) -> pa.Schema:
     """Return the Arrow schema of a raw table with these text columns."""
     texts: list[tuple[str, pa.DataType]] = [(name, pa.string()) for name in columns]
-    return pa.schema([("source_file", pa.string()), ("source_fid", pa.int64()), *texts, ("geom", pa.binary()), *FACTS])
+    return pa.schema([*ORIGIN, *texts, ("geom", pa.binary()), *FACTS])
 
 
 def get(name: str) -> Engine:

@@ -50,7 +50,7 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
     frame.geometry = gpd.GeoSeries(repaired, index=frame.index, crs=CRS)
 
     (fid,) = set(batch.schema.names) - {geometry, *(name for _, name in source.columns if name)}
-    rows: dict[str, object] = {"source_file": source.source_file, "source_fid": batch.column(fid).to_pandas()}
+    rows: dict[str, object] = {**source.origin, "source_fid": batch.column(fid).to_pandas()}
     for raw, name in source.columns:
         rows[raw] = _clean(frame[name], source.missing_text) if name else None
     rows["geom"] = shapely.to_wkb(frame.geometry.to_numpy(), byte_order=1)

@@ -122,7 +122,7 @@ def _rows(batch: pa.RecordBatch, source: SliceSource, wanted: pa.Schema) -> pa.R
             columns[name] = pc.replace_with_mask(columns[name], is_bad, pa.array(values, from_pandas=True))
     is_known = pc.invert(is_null) if source.is_validated else pc.and_not(reasons.is_valid(), is_null)
     columns |= {
-        "source_file": pa.repeat(source.source_file, len(batch)),
+        **{name: pa.repeat(value, len(batch)) for name, value in source.origin.items()},
         "geom": wkb,
         "is_valid": pc.if_else(is_known, reasons.is_null(), None),
         "invalid_reason": reasons,

@@ -45,6 +45,8 @@ class Layer:
         Name of the feature id in a filter.
     row_count : int
         Features in the layer.
+    encoding : str or None
+        Encoding of the attributes; None for the one that the file states.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Layer:
     crs: str | None
     fid_column: str
     row_count: int
+    encoding: str | None = None
 
     @property
     def is_divisible(self) -> bool:
@@ -69,7 +72,9 @@ class Layer:
         return f"{fid} between {fid_from} and {fid_to}"
 
 
-def layers(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
+def layers(
+    root: Path, dataset: Dataset, release: Release, *, crs: str | None = None, encoding: str | None = None
+) -> list[Layer]:
     """Find the layers of a dataset in a file or folder.
 
     Parameters
@@ -78,6 +83,8 @@ def layers(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
         A file, or a folder that is searched recursively.
     dataset, release
         The dataset and release to look for.
+    crs, encoding : str, optional
+        Reference system of the coordinates and encoding of the attributes, in place of those that the files state.
 
     Returns
     -------
@@ -95,7 +102,7 @@ def layers(root: Path, dataset: Dataset, release: Release) -> list[Layer]:
     if not files:
         raise FormatUnknown(f"{root} contains no GeoPackage, shapefile or GeoJSON.")
     with only_our_drivers():
-        return [layer for path in files for layer in _layers(path, dataset, release)]
+        return [layer for path in files for layer in _layers(path, dataset, release, crs, encoding)]
 
 
 def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | None, found_in: str) -> list[Layer]:
@@ -179,7 +186,7 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _layers(path: Path, dataset: Dataset, release: Release) -> Iterator[Layer]:
+def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, encoding: str | None) -> Iterator[Layer]:
     """Yield the layers of a file that are layers of the dataset."""
     if set("!;") & set(str(path)):  # pyogrio would parse these as parts of an address, and open another file
         raise FormatUnknown(f"{path} cannot be read: its path contains '!' or ';'.", "Rename it.")
@@ -189,7 +196,7 @@ def _layers(path: Path, dataset: Dataset, release: Release) -> Iterator[Layer]:
     for name in _layer_names(path):
         level = _level(name, release)
         if level is not False:
-            yield _open(path, name, driver, dataset.table(level))
+            yield _open(path, name, driver, dataset.table(level), crs, encoding)
 
 
 def _layer_names(path: Path) -> list[str]:
@@ -211,7 +218,7 @@ def _level(name: str, release: Release) -> int | bool | None:
     return False
 
 
-def _open(path: Path, name: str, driver: str, table: Table) -> Layer:
+def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | None, encoding: str | None) -> Layer:
     try:
         with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
             properties = list(collection.schema["properties"])
@@ -234,6 +241,7 @@ def _open(path: Path, name: str, driver: str, table: Table) -> Layer:
         crs=None if is_degrees else crs.to_wkt(),
         fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
+        encoding=encoding,
     )
 
 

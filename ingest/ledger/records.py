@@ -19,7 +19,7 @@ from ingest.sources.address import Source
 if TYPE_CHECKING:
     from sqlalchemy.engine import RowMapping
 
-RAW_SHAPE = 1  # increase it when the raw tables change, so that unchanged files are loaded again
+RAW_SHAPE = 2  # increase it when the raw tables change, so that unchanged files are loaded again
 
 
 class RunState(enum.StrEnum):
@@ -84,6 +84,8 @@ class Request:
         For each source, further addresses of the same file; they do not affect the result of a run.
     is_validated : bool
         Whether geometries are validated.
+    crs, encoding : str or None
+        Reference system of the coordinates and encoding of the attributes, where the files state none or a wrong one.
     """
 
     dataset: str
@@ -95,6 +97,8 @@ class Request:
     levels: tuple[int, ...] | None = None
     mirrors: tuple[tuple[str, ...], ...] = ()
     is_validated: bool = True
+    crs: str | None = None
+    encoding: str | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -146,12 +150,15 @@ class Reading:
         Filter that selects the features of the slice; None selects the whole layer.
     batch_bytes : int
         Maximum size of the geometries of a batch, in bytes.
+    encoding : str or None
+        Encoding of the attributes; None for the one that the file states.
     """
 
     columns: tuple[tuple[str, str | None], ...]
     crs: str | None
     where: str | None
     batch_bytes: int
+    encoding: str | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Reading:

@@ -61,6 +61,8 @@ def requests(
     variant: str,
     oceans: bool,
     is_validated: bool = True,
+    crs: str | None = None,
+    encoding: str | None = None,
 ) -> list[Request]:
     """Turn the options of the command into one request per dataset.
 
@@ -93,6 +95,8 @@ def requests(
                 levels=levels if dataset.is_hierarchy else None,
                 mirrors=mirrors.of(found),
                 is_validated=is_validated,
+                crs=crs,
+                encoding=encoding,
             )
         )
     if countries and not any(catalog.get(name).is_hierarchy for name in names):

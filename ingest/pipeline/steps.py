@@ -99,6 +99,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         source = engines.SliceSource(
             path=root if root.is_file() else root / claimed.source_file,
             layer=claimed.source_layer,
+            file_no=claimed.file_no,
             source_file=claimed.source_file,
             columns=claimed.reading.columns,
             missing_text=dataset.missing_text,
@@ -106,6 +107,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             where=claimed.reading.where,
             batch_bytes=claimed.reading.batch_bytes,
             is_validated=request.is_validated,
+            encoding=claimed.reading.encoding,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
@@ -170,7 +172,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
     found = [
         (layer, file, root)
         for file, root in [(file, _root(settings, request, file)) for file in files]
-        for layer in discover.layers(root, dataset, release)
+        for layer in discover.layers(root, dataset, release, crs=request.crs, encoding=request.encoding)
     ]
     names = ", ".join(request.public_sources)
     kept = discover.select([layer for layer, _, _ in found], dataset, request.levels, names)
@@ -196,6 +198,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                     crs=layer.crs,
                     where=layer.where(part.fid_from, part.fid_to),
                     batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
+                    encoding=layer.encoding,
                 ),
             )
         )

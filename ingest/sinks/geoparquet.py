@@ -52,8 +52,9 @@ class GeoParquetSink:
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
         """Publish an empty run if none is published yet, and copy the ledger for dbt; see `ingest.sinks.Sink`."""
         empty = Staging(run_id="empty", dataset=dataset, release="")
-        if not self._link(dataset).exists():
-            self.prepare(empty, tables)
+        link = self._link(dataset)
+        if not link.exists() or link.readlink().name == empty.run_id:
+            self.prepare(empty, tables)  # also again: an older version may have made it, with other columns
             self._point(empty)
         with Ledger(self._settings).transaction() as connection:
             self._export(connection)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 
 from ingest import sessions
 from ingest.catalog import Table
-from ingest.engines import FACTS
+from ingest.engines import FACTS, ORIGIN
 from ingest.errors import DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
 from ingest.setup.rights import check_load
@@ -29,7 +29,13 @@ NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress 
 REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
 DISK_FULL = "53100"
 EMPTY = "empty"
-TYPES = {pa.string(): "text", pa.int64(): "bigint", pa.float64(): "double precision", pa.bool_(): "boolean"}
+TYPES = {
+    pa.string(): "text",
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.float64(): "double precision",
+    pa.bool_(): "boolean",
+}
 DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
 LOCK_WAIT = "500ms"  # whoever wants to read a table queues behind a session that waits to drop it
 STILL_READ: dict[type[psycopg.Error], str] = {
@@ -52,9 +58,18 @@ class PostgresSink:
             self._require_postgis(connection)
             connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
             for table in tables:
-                known = connection.execute("select to_regclass(%s)", [f'{RAW}."{table.name}"']).fetchone()
-                if known is None or known[0] is None:
+                shown = _shown_columns(connection, table)
+                if not shown:
                     connection.execute(_create(EMPTY, table, unlogged=False))
+                    connection.execute(_view(EMPTY, None, None, table))
+                elif shown != _names(table) and _shows_nothing(connection, table):  # by an older version
+                    for name, kind in _columns(table):
+                        connection.execute(
+                            sql.SQL("alter table {} add column if not exists {} {}").format(
+                                _name(EMPTY, table), sql.Identifier(name), sql.SQL(kind)
+                            )
+                        )
+                    connection.execute(sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name)))
                     connection.execute(_view(EMPTY, None, None, table))
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
@@ -119,7 +134,7 @@ class PostgresSink:
         connection.exec_driver_sql("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
         driver: Any = connection.connection.dbapi_connection
         for table in tables:
-            if _shown_columns(connection, table) not in ([], [name for name, _ in _view_columns(table)]):
+            if _shown_columns(driver, table) not in ([], _names(table)):
                 # The columns have changed, which `create or replace` rejects. The marts are built on the tables of a
                 # run, not on this view: what is dropped with it are views that somebody else made on top of it.
                 statement = sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
@@ -251,21 +266,31 @@ def _name(run_id: str, table: Table) -> sql.Identifier:
 
 def _columns(table: Table) -> list[tuple[str, str]]:
     texts = [(column.name, "text") for column in table.columns]
-    facts = [(name, TYPES[kind]) for name, kind in FACTS]
-    return [("source_file", "text"), ("source_fid", "bigint"), *texts, ("geom", "geometry(MultiPolygon,4326)"), *facts]
+    origin, facts = ([(name, TYPES[kind]) for name, kind in fields] for fields in (ORIGIN, FACTS))
+    return [*origin, *texts, ("geom", "geometry(MultiPolygon,4326)"), *facts]
 
 
-def _view_columns(table: Table) -> list[tuple[str, str]]:
-    return [("run_id", "text"), ("release", "text"), *_columns(table)]
+def _names(table: Table) -> list[str]:
+    return ["run_id", "release", *(name for name, _ in _columns(table))]
 
 
-def _shown_columns(connection: sa.Connection, table: Table) -> list[str]:
+def _shown_columns(connection: psycopg.Connection, table: Table) -> list[str]:
     """Return the current columns of a published view, in order; empty if it does not exist."""
-    query = sa.text(
-        "select column_name from information_schema.columns where table_schema = :schema and table_name = :name "
+    query = (
+        "select column_name::text from information_schema.columns where table_schema = %s and table_name = %s "
         "order by ordinal_position"
     )
-    return list(connection.execute(query, {"schema": RAW, "name": table.name}).scalars())
+    return [row[0] for row in connection.execute(query, [RAW, table.name])]
+
+
+def _shows_nothing(connection: psycopg.Connection, table: Table) -> bool:
+    """Whether a stable name still shows the empty table that it had before anything was loaded."""
+    query = (
+        "select from information_schema.view_table_usage "
+        "where view_schema = %s and view_name = %s and table_schema = %s and table_name = %s"
+    )
+    names = [RAW, table.name, RAW, _run_table(EMPTY, table)]
+    return connection.execute(query, names).fetchone() is not None
 
 
 def _create(run_id: str, table: Table, *, unlogged: bool) -> sql.Composed:

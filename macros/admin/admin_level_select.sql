@@ -52,7 +52,6 @@ select
 
 from lineage
 inner join staged
-    on lineage.source_file = staged.source_file
-    and lineage.source_fid = staged.source_fid
+    on {{ is_same_row('lineage', 'staged') }}
 where lineage.admin_level = {{ level }}
 {%- endmacro %}

@@ -21,7 +21,9 @@ renamed as (
         ---------- ids
         {{ text_literal(run.run_id) }} as run_id,
         {{ text_literal(run.release) }} as release,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         {{ level }} as admin_level,
         {{ clean_text('gid_' ~ level) }} as gid,

@@ -12,7 +12,9 @@ leaves as (
 staged as (
     {% for level in admin_levels() %}
     select
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         admin_level,
         area_km2,
@@ -45,5 +47,4 @@ select
 from leaves
 inner join staged
     on leaves.admin_level = staged.admin_level
-    and leaves.source_file = staged.source_file
-    and leaves.source_fid = staged.source_fid
+    and {{ is_same_row('leaves', 'staged') }}

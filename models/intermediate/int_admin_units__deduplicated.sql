@@ -20,8 +20,7 @@ kept as (
     from units
     left join set_aside
         on units.admin_level = set_aside.admin_level
-        and units.source_file = set_aside.source_file
-        and units.source_fid = set_aside.source_fid
+        and {{ is_same_row('units', 'set_aside') }}
     where set_aside.source_fid is null
 
 )
@@ -29,7 +28,9 @@ kept as (
 select
     admin_level,
     release,
+    file_no,
     source_file,
+    source_layer,
     source_fid,
     gid,
     key_stem,

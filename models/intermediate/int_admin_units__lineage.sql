@@ -39,7 +39,9 @@ lineage as (
 select
     units.admin_level,
     units.release,
+    units.file_no,
     units.source_file,
+    units.source_layer,
     units.source_fid,
     units.gid,
     units.parent_gid,

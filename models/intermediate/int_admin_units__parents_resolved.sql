@@ -106,7 +106,9 @@ children as (
 select
     resolved.admin_level,
     resolved.release,
+    resolved.file_no,
     resolved.source_file,
+    resolved.source_layer,
     resolved.source_fid,
     resolved.gid,
     resolved.parent_gid,

@@ -36,11 +36,15 @@ ranked as (
     select
         units.admin_level,
         units.gid,
+        units.file_no,
         units.source_file,
+        units.source_layer,
         units.source_fid,
         row_number() over by_rule as copy_number,
         first_value(units.admin_level) over by_rule as kept_admin_level,
+        first_value(units.file_no) over by_rule as kept_file_no,
         first_value(units.source_file) over by_rule as kept_source_file,
+        first_value(units.source_layer) over by_rule as kept_source_layer,
         first_value(units.source_fid) over by_rule as kept_source_fid
     from units
     inner join repeated_keys
@@ -54,7 +58,9 @@ ranked as (
             units.admin_level,
             case when possible_parents.gid is not null then 0 else 1 end,
             coalesce(units.area_km2, -1) desc,
+            units.file_no,
             units.source_file,
+            units.source_layer,
             units.source_fid
     )
 
@@ -63,11 +69,15 @@ ranked as (
 select
     admin_level,
     gid,
+    file_no,
     source_file,
+    source_layer,
     source_fid,
     'duplicate_key' as reason,
     kept_admin_level,
+    kept_file_no,
     kept_source_file,
+    kept_source_layer,
     kept_source_fid
 from ranked
 where copy_number > 1
@@ -77,11 +87,15 @@ union all
 select
     admin_level,
     gid,
+    file_no,
     source_file,
+    source_layer,
     source_fid,
     'missing_key' as reason,
     cast(null as integer) as kept_admin_level,
+    cast(null as integer) as kept_file_no,
     cast(null as text) as kept_source_file,
+    cast(null as text) as kept_source_layer,
     cast(null as bigint) as kept_source_fid
 from {{ ref('int_admin_units__unioned') }}
 where gid is null

@@ -160,6 +160,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
     return SliceSource(
         path=layer.path,
         layer=layer.name,
+        file_no=0,
         source_file=layer.path.name,
         columns=layer.columns,
         missing_text=catalog.get(dataset).missing_text,
@@ -167,6 +168,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
         where=where,
         batch_bytes=1 << 30,
         batch_rows=batch_rows,
+        encoding=layer.encoding,
     )
 
 

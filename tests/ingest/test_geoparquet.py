@@ -88,7 +88,8 @@ def test_what_is_written_can_be_read_by_geopandas(
     publish(ledger, sink, staging)
     frame = gpd.read_parquet(settings.lake / "gadm" / "current" / "gadm_adm_1" / "slice-0000.parquet")
     assert frame.crs.equals("OGC:CRS84")
-    assert list(frame.columns[:7]) == ["run_id", "release", "source_file", "source_fid", "country", "gid_0", "gid_1"]
+    origin = ["run_id", "release", "file_no", "source_file", "source_layer", "source_fid"]
+    assert list(frame.columns[:8]) == [*origin, "country", "gid_0"]
     assert frame["gid_1"].tolist() == [f"AAA.{number}_1" for number in range(1, 5)]
     assert set(frame["run_id"]) == {staging.run_id}
     assert set(frame["release"]) == {"4.1"}
@@ -161,7 +162,8 @@ def test_every_table_can_be_read_before_anything_is_loaded(
             assert read.num_rows == 0
             texts = [column.name for column in table.columns]
             facts = [fact for fact, _ in engines.FACTS]
-            assert read.column_names == ["run_id", "release", "source_file", "source_fid", *texts, "geom", *facts]
+            origin = ["file_no", "source_file", "source_layer", "source_fid"]
+            assert read.column_names == ["run_id", "release", *origin, *texts, "geom", *facts]
     assert pq.read_metadata(settings.lake / "ledger" / "ingest_runs.parquet").num_rows == 0
 
 

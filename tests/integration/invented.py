@@ -30,14 +30,16 @@ create table marts.marts_meta (
 );
 insert into marts.marts_meta (dataset) values ('gadm'), ('timezones');
 create table intermediate.int_admin_units__parents_resolved (
-    gid text, admin_level int, source_file text, source_fid bigint, is_leaf boolean
+    gid text, admin_level int, file_no int, source_file text, source_layer text, source_fid bigint,
+    is_leaf boolean
 );
 {
     "".join(
         f'''
 create table {STAGED.format(level)} (
-    source_file text, source_fid bigint, admin_level int, area_km2 {{0}}, vertex_count bigint, point_lon {{0}},
-    point_lat {{0}}, min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
+    file_no int, source_file text, source_layer text, source_fid bigint, admin_level int, area_km2 {{0}},
+    vertex_count bigint, point_lon {{0}}, point_lat {{0}}, min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}},
+    geom {{1}}
 );'''
         for level in range(6)
     )
@@ -167,9 +169,9 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
         for above, ancestor in enumerate(chain):
             yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above)
         if unit.polygons:
-            yield _insert("intermediate.int_admin_units__parents_resolved", unit.gid, level, "f", number, True)
+            yield _insert("intermediate.int_admin_units__parents_resolved", unit.gid, level, 0, "f", "l", number, True)
             facts = (unit.area_km2, None, *(unit.point or (None, None)), *(None for _ in range(5)))
-            yield _insert(STAGED.format(level), "f", number, level, *facts)
+            yield _insert(STAGED.format(level), 0, "f", "l", number, level, *facts)
             yield from _parts("marts.admin_leaf_parts", unit.gid, unit.polygons, geometry)
     for tzid, polygons in zones.items():
         yield _insert("marts.timezones", tzid)

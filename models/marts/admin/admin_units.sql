@@ -27,7 +27,9 @@ select
     lineage.parent_source in ('repair seed', 'key') as has_repaired_parent,
     disputed_areas.gid is not null as is_disputed,
     lineage.release,
+    lineage.file_no,
     lineage.source_file,
+    lineage.source_layer,
     lineage.source_fid
 from lineage
 left join disputed_areas

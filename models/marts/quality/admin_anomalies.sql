@@ -39,11 +39,13 @@ anomalies as (
         reason as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         -- NULL for a missing key, since no row was kept in its place
-        'the key also belongs to level ' || kept_admin_level || ', ' || kept_source_file || ', feature '
-        || kept_source_fid as detail,
+        'the key also belongs to level ' || kept_admin_level || ', source ' || kept_file_no || ', ' || kept_source_file
+        || ', layer ' || kept_source_layer || ', feature ' || kept_source_fid as detail,
         cast(null as text) as action
     from set_aside
 
@@ -58,7 +60,9 @@ anomalies as (
         end as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         case
             when source_parent_gid is null then 'the parent column is empty'
@@ -77,7 +81,9 @@ anomalies as (
         'key_disagrees_with_parent' as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         'the key points to another parent than ' || parent_gid as detail,
         'kept under ' || parent_gid || ': a valid parent column wins over the key' as action
@@ -90,7 +96,9 @@ anomalies as (
         'malformed_key' as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         null as detail,
         null as action
@@ -103,7 +111,9 @@ anomalies as (
         'missing_name' as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         null as detail,
         null as action
@@ -116,7 +126,9 @@ anomalies as (
         case when vertex_count is null then 'missing_geometry' else 'invalid_geometry' end as anomaly_type,
         admin_level,
         gid,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         invalid_reason as detail,
         null as action
@@ -130,7 +142,9 @@ anomalies as (
         'disputed_area' as anomaly_type,
         units.admin_level,
         units.gid,
+        units.file_no,
         units.source_file,
+        units.source_layer,
         units.source_fid,
         disputed_areas.area || ', listed under ' || disputed_areas.listed_under as detail,
         null as action
@@ -145,7 +159,9 @@ select
     anomaly_types.severity,
     anomalies.admin_level,
     anomalies.gid,
+    anomalies.file_no,
     anomalies.source_file,
+    anomalies.source_layer,
     anomalies.source_fid,
     coalesce(anomalies.detail, anomaly_types.meaning) as detail,
     coalesce(anomalies.action, anomaly_types.action) as action

@@ -37,7 +37,9 @@ select
 
     ---------- origin
     zones.release,
+    zones.file_no,
     zones.source_file,
+    zones.source_layer,
     zones.source_fid,
     zones.is_valid_in_source,
 

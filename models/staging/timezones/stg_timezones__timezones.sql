@@ -15,7 +15,9 @@ renamed as (
         ---------- ids
         {{ text_literal(run.run_id) }} as run_id,
         {{ text_literal(run.release) }} as release,
+        file_no,
         source_file,
+        source_layer,
         source_fid,
         {{ clean_text('tzid') }} as tzid,
 
