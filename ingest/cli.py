@@ -422,7 +422,8 @@ def alert(text: str | None, is_test: bool) -> None:
     type=click.Path(path_type=Path),
     help="File to write the answers to, in the same format.",
 )
-def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None, overwrite: bool) -> None:
     """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
 
     \b
@@ -441,7 +442,7 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
 
         with open_warehouse(settings.read_settings()) as warehouse:
             _warn_if_stale(warehouse.editions())
-            rows = points.locate_file(warehouse, source, target, console.points_done)
+            rows = points.locate_file(warehouse, source, target, console.points_done, overwrite=overwrite)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)

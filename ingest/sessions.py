@@ -3,8 +3,8 @@
 A role (`alter role … set`), a database (`alter database … set`) and the environment (``PGOPTIONS``, ``PGTZ`` …) may
 change what a session understands and returns. So every session begins with settings of its own. They are sent as SQL
 after connecting, and not as ``options`` in the startup message: poolers such as PgBouncer refuse or drop those, and
-libpq sends ``PGTZ`` and ``PGDATESTYLE`` behind them, so that they would win. Behind a pooler in transaction mode, another
-client's session may serve the next transaction. What we send therefore names the schemas of our tables, and the
+libpq sends ``PGTZ`` and ``PGDATESTYLE`` behind them, so that they would win. Behind a pooler in transaction mode, the
+next transaction may find another client's settings. What we send therefore names the schemas of our tables, and the
 functions in ``marts`` have a ``search_path`` of their own. dbt's sessions begin likewise: ``macros/own_session.sql``.
 
 What is left to the administrator: ``role``, ``default_transaction_read_only``, tablespaces and everything that only
@@ -53,7 +53,10 @@ PATH = (
 def statements(*, to_write: bool) -> list[str]:
     """Return the SQL that a session begins with."""
     wanted = {**SETTINGS, **(SETTINGS_TO_WRITE if to_write else {})}
-    return [BARE_PATH, ", ".join([PATH, *(f"set_config('{name}', '{value}', false)" for name, value in wanted.items())])]
+    return [
+        BARE_PATH,
+        ", ".join([PATH, *(f"set_config('{name}', '{value}', false)" for name, value in wanted.items())]),
+    ]
 
 
 def connect(

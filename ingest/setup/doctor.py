@@ -140,7 +140,7 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
     try:
         with sessions.connect(where, to_write=True, timeout=5, any_encoding=True) as connection:
             yield Check("PostgreSQL answers", True, where.place)
-            yield from _database(connection, where)
+            yield from _database(connection)
             return sessions.encoding(connection) == sessions.ENCODING
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
@@ -153,7 +153,7 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
         return False
 
 
-def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check]:
+def _database(connection: psycopg.Connection) -> Iterator[Check]:
     def value(query: str) -> object:
         row = connection.execute(query).fetchone()  # type: ignore[arg-type]
         return row[0] if row else None

@@ -98,7 +98,9 @@ def test_an_address_without_a_host_is_its_own_host() -> None:
 def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "services").write_text("[geo]\nhost=db.example.org\nport=6543\nuser=a b\npassword=p w\nsslmode=require\n")
+    (tmp_path / "services").write_text(
+        "[geo]\nhost=db.example.org\nport=6543\nuser=a b\npassword=p w\nsslmode=require\n"
+    )
     env = {**PG, "PGSERVICE": "geo", "PGSERVICEFILE": str(tmp_path / "services"), "PGDATABASE": "d", "PGHOST": "other"}
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -109,10 +111,19 @@ def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
     given = settings.dbt_environment(found)
     assert given is not None
     assert given["PGSERVICE"] == ""
-    assert given.items() >= {
-        **{"PGHOST": "db.example.org", "PGPORT": "6543", "PGUSER": "a b", "PGPASSWORD": "p w", "PGSSLMODE": "require"},
-        "PGDATABASE": "d",  # which the service does not say
-    }.items()
+    assert (
+        given.items()
+        >= {
+            **{
+                "PGHOST": "db.example.org",
+                "PGPORT": "6543",
+                "PGUSER": "a b",
+                "PGPASSWORD": "p w",
+                "PGSSLMODE": "require",
+            },
+            "PGDATABASE": "d",  # which the service does not say
+        }.items()
+    )
 
 
 def test_dbt_gets_its_environment_as_it_is_without_a_service() -> None:
