@@ -22,8 +22,8 @@ from typing import Any, Protocol
 
 import duckdb
 import psycopg
-from duckdb_extensions import import_extension
 
+from admin_boundaries.duckdb_spatial import load_spatial
 from ingest import sessions
 from ingest.settings import Settings, read_settings
 
@@ -201,8 +201,7 @@ def opened(settings: Settings) -> Iterator[Warehouse]:
             yield _Postgres(postgres)
     else:
         with duckdb.connect(_existing(settings.home / "warehouse.duckdb"), read_only=True) as embedded:
-            import_extension("spatial", con=embedded)
-            embedded.load_extension("spatial")
+            load_spatial(embedded)
             yield _Duckdb(embedded)
 
 
