@@ -498,14 +498,12 @@ def find(name: str, limit: int) -> None:
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    default="target/manifest.json",
-    show_default=True,
-    help="dbt's manifest, which names the keys of the tables.",
+    help="dbt's manifest, which names the keys of the tables.  [default: target/manifest.json of the project]",
 )
 @click.option(
     "--page", type=click.Path(path_type=Path), help="Docs page to embed them in, such as target/static_index.html."
 )
-def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
+def pictures(output: Path | None, manifest: Path | None, page: Path | None) -> None:
     """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
     from ingest import settings
@@ -517,7 +515,8 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
         faults.append(text)
         _warn(text)
 
-    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say, warn)
+    keys = manifest or settings.dbt_manifest()
+    drawn = drawings.draw(current, output or current.home / "pictures", keys, console.say, warn)
     if page:
         ledger = Ledger(current)
         ledger.open()

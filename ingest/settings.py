@@ -156,6 +156,11 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     )
 
 
+def dbt_manifest() -> Path:
+    """Return where dbt writes its manifest: into ``DBT_TARGET_PATH``, which is relative to the project."""
+    return PROJECT_ROOT / (os.environ.get("DBT_TARGET_PATH") or "target") / "manifest.json"
+
+
 def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
     """Whether ``INGEST_SECRET`` is set: only then can several hosts share the secret."""
     return bool((os.environ if env is None else env).get("INGEST_SECRET"))
