@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +228,7 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> I
             writer.writerow([*header, *(field.name for field in FIELDS)])
             for rows in _csv_batches(reader, source, len(header)):
                 lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
-                lon, lat = columns
-                bad.note(lons, lats, lambda row, rows=rows: (rows[row][lon], rows[row][lat]))  # type: ignore[misc]
+                bad.note(lons, lats, partial(_cells, rows, columns))
                 answers = warehouse.locate_points(lons, lats)
                 writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
                 yield len(rows)
@@ -238,6 +238,10 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> I
         raise SourceDamaged(
             f"{source} is not a CSV file: {error}.", 'Separate columns by commas, quote with ".'
         ) from error
+
+
+def _cells(rows: list[list[str]], columns: Sequence[int], row: int) -> list[str]:
+    return [rows[row][index] for index in columns]
 
 
 def _readable(source: Path) -> Path:

@@ -53,10 +53,9 @@ PATH = (
 def statements(*, to_write: bool) -> list[str]:
     """Return the SQL that a session begins with."""
     wanted = {**SETTINGS, **(SETTINGS_TO_WRITE if to_write else {})}
-    return [
-        BARE_PATH,
-        ", ".join([PATH, *(f"set_config('{name}', '{value}', false)" for name, value in wanted.items())]),
-    ]
+    limits = ["set statement_timeout = 0"] if to_write else []  # which is first, because the others are limited by it
+    settings = (f"set_config('{name}', '{value}', false)" for name, value in wanted.items())
+    return [*limits, BARE_PATH, ", ".join([PATH, *settings])]
 
 
 def connect(
@@ -101,10 +100,20 @@ def connect(
 
 
 def connect_adbc(where: Postgres, *, to_write: bool) -> Any:
-    """Open a session of ADBC, for Arrow in and out; see `connect`, which checks the encoding."""
+    """Open a session of ADBC, for Arrow in and out; see `connect`.
+
+    The driver reads the catalogue before anything else can be said to the server, and knows no type whose name is
+    quoted without need. So this one setting, which hardly anybody changes, is sent ahead if it has to be.
+    """
     import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, so only those import it who use it
 
-    connection = adbc.connect(where.conninfo())
+    conninfo = where.conninfo()
+    with connect(where, to_write=to_write) as probe:
+        quoting = probe.execute("select reset_val from pg_settings where name = 'quote_all_identifiers'").fetchone()
+    if quoting != ("off",):
+        options = " ".join([*_given_options(), "-c quote_all_identifiers=off"])
+        conninfo = psycopg.conninfo.make_conninfo(conninfo, options=options)
+    connection = adbc.connect(conninfo)
     try:
         with closing(connection.cursor()) as cursor:
             for statement in statements(to_write=to_write):
@@ -114,6 +123,12 @@ def connect_adbc(where: Postgres, *, to_write: bool) -> Any:
         connection.close()
         raise
     return connection
+
+
+def _given_options() -> list[str]:
+    """Return the options of the environment or the service, which libpq drops where others are given."""
+    found = {option.keyword: option.val for option in psycopg.pq.Conninfo.get_defaults()}
+    return [value.decode()] if (value := found[b"options"]) else []
 
 
 def postgis_schema(connection: psycopg.Connection) -> str | None:

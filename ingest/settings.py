@@ -62,15 +62,35 @@ class Postgres:
         libpq takes what is left out from its variables (``PGSSLMODE``, ``PGHOSTADDR``, ``PGPASSFILE`` …).
         """
         given = {
+            **(_of_service() if self.service else {}),
             "service": self.service,
+            **({} if self.service else self._parts()),
+            "client_encoding": "UTF8",
+        }
+        return " ".join(f"{name}={_quoted(value)}" for name, value in given.items() if value)
+
+    def _parts(self) -> dict[str, str]:
+        return {
             "host": self.host,
             "port": str(self.port),
             "user": self.user,
             "password": self.password,
             "dbname": self.dbname,
-            "client_encoding": "UTF8",
         }
-        return " ".join(f"{name}={_quoted(value)}" for name, value in given.items() if value)
+
+
+def _of_service() -> dict[str, str]:
+    """Return what libpq makes of ``PGSERVICE`` and its other variables: a service comes before them.
+
+    psycopg looks for the host in the variables first, and dbt knows no services.
+    """
+    from psycopg import pq
+
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val and option.val != option.compiled and option.keyword not in SERVICE
+    }
 
 
 def _quoted(value: str) -> str:
@@ -196,11 +216,8 @@ def dbt_environment(settings: Settings) -> dict[str, str] | None:
         return None
     from psycopg import pq
 
-    resolved = {
-        option.envvar.decode(): option.val.decode()
-        for option in pq.Conninfo.get_defaults()
-        if option.envvar and option.val and option.keyword not in SERVICE
-    }
+    names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
+    resolved = {name.decode(): value for key, value in _of_service().items() if (name := names[key])}
     return {**os.environ, **resolved, "PGSERVICE": ""}
 
 

@@ -24,6 +24,7 @@
 {% endmacro %}
 
 {% macro own_settings() %}
+    set statement_timeout = 0;
     set search_path = pg_catalog, pg_temp;
     select
         set_config('search_path', concat_ws(

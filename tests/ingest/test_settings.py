@@ -106,7 +106,13 @@ def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
         monkeypatch.setenv(name, value)
     found = settings.read_settings()
     assert found.postgres is not None
-    assert conninfo_to_dict(found.postgres.conninfo()) == {"service": "geo", "client_encoding": "UTF8"}
+    assert (
+        conninfo_to_dict(found.postgres.conninfo()).items()
+        >= {
+            **{"service": "geo", "host": "db.example.org", "port": "6543", "user": "a b", "password": "p w"},
+            **{"dbname": "d", "sslmode": "require", "client_encoding": "UTF8"},
+        }.items()
+    )
     assert found.postgres.place == "service geo"
     given = settings.dbt_environment(found)
     assert given is not None
