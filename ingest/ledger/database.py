@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 from ingest import sessions
 from ingest.errors import PermissionMissing, TargetUnavailable
@@ -18,6 +18,7 @@ from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings
 
 INSUFFICIENT_PRIVILEGE = "42501"
+READ_ONLY = "25006"
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -77,6 +78,13 @@ class Database:
                 f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
                 "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
                 "After an upgrade, the loader has to run the first command.",
+            ) from error
+        except InternalError as error:
+            if getattr(error.orig, "sqlstate", "") != READ_ONLY:
+                raise
+            raise TargetUnavailable(
+                f"The ledger at {self.place} is read-only: {str(error.orig).strip().splitlines()[0]}.",
+                "Is this a standby, or is default_transaction_read_only set for the role, the database or the server?",
             ) from error
         except OperationalError as error:
             reason = str(error.orig).strip().splitlines()[0]

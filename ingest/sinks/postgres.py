@@ -43,7 +43,8 @@ STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.DeadlockDetected: "another session is using its tables",
     psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
 }
-TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, not ready, operator, system
+# connection, read-only, rollback, resources, not ready, operator, system
+TRANSIENT_STATES = ("08", "25006", "40", "53", "55", "57", "58")
 
 
 class PostgresSink:

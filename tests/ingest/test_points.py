@@ -256,6 +256,12 @@ def test_numbers_of_any_type_are_numbers_and_everything_else_is_bad_coordinates(
     )
 
 
+def test_a_whole_number_that_is_no_coordinate_at_all_stops_nobody(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"lon": [1, 2**63 - 1], "lat": [1, 1]}), tmp_path / "in.parquet")
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert len(statuses(tmp_path / "out.parquet")) == 2
+
+
 def test_a_type_that_cannot_be_a_number_is_refused_by_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"lon": [True], "lat": [False]}), tmp_path / "in.parquet")
     with pytest.raises(SchemaDrift, match="lon is of type bool"):
