@@ -264,6 +264,7 @@ def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | No
         raise FormatUnknown(
             f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
         ) from error
+    is_described = row_count > 0 or driver != "GeoJSON"  # an empty GeoJSON says nothing about columns
     types = {geometry} if isinstance(geometry, str) else set(geometry)
     if row_count and not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
@@ -272,12 +273,16 @@ def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | No
         name=name,
         driver=driver,
         table=table,
-        columns=_match_columns(path, name, table, properties),
+        columns=_match_columns(path, name, table, properties) if is_described else _no_columns(table),
         crs=None if is_degrees else crs.to_wkt(),
         fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
         encoding=encoding,
     )
+
+
+def _no_columns(table: Table) -> tuple[tuple[str, None], ...]:
+    return tuple((column.name, None) for column in table.columns)
 
 
 def _match_columns(

@@ -33,6 +33,8 @@ GEOJSON_TYPES = {
     *(f"{many}{shape}" for many in ("", "Multi") for shape in ("Point", "LineString", "Polygon")),
 }
 FEATURE_COLLECTION = re.compile(rb"""["']type["']\s*:\s*["']Feature(?:Collection)?["']""")
+BEGINS_AS_GEOJSON = re.compile(rb"""(?:\xef\xbb\xbf)?\s*\{\s*"type"\s*:\s*"Feature(?:Collection)?"\s*[,}]""")
+HEAD_BYTES = 512
 
 HIDDEN = "hidden files and those of __MACOSX"
 NOT_GEOJSON = "JSON that is not GeoJSON"
@@ -211,7 +213,10 @@ def changed(path: Path) -> SourceDamaged:
 def is_geojson(path: Path) -> bool:
     """Return whether a JSON is GeoJSON, or a damaged file that was. Metadata and styles are not."""
     with path.open("rb") as file:
-        text = file.read(CHUNK_BYTES + 1)
+        text = file.read(HEAD_BYTES)
+        if BEGINS_AS_GEOJSON.match(text):
+            return True  # as nearly every program writes it
+        text += file.read(CHUNK_BYTES + 1 - len(text))
         if len(text) > CHUNK_BYTES:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
                 return FEATURE_COLLECTION.search(whole) is not None
