@@ -203,7 +203,7 @@ def _files(folder: Path, release: Release) -> list[Path]:
         found.passed_over[OTHER_SHAPEFILES] = others
     lines = list(found.lines(folder))
     if not found.files:
-        which = f" of the release. Passed over: {'; '.join(lines)}" if lines else ""
+        which = f" to load. Passed over: {'; '.join(lines)}" if lines else ""
         raise FormatUnknown(
             f"{printable(str(folder))} contains no GeoPackage, shapefile or GeoJSON{which}.",
             "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else "",

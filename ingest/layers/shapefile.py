@@ -91,10 +91,8 @@ def examine(path: Path) -> Shapefile:
             raise FormatUnknown(f"{printable(path.name)} is cut off or damaged.", HINT)
     count, expected = len(sizes), min(rows.stated, rows.held)
     if count > rows.held or not rows.deleted(count, expected).all():
-        raise FormatUnknown(
-            f"{printable(path.name)} holds {count:,} shapes, and {printable(table.name)} holds {rows.held:,} rows.",
-            HINT,
-        )
+        there = f"{printable(table.name)} holds {rows.held:,} rows"
+        raise FormatUnknown(f"{printable(path.name)} holds {count:,} shapes, and {there}.", HINT)
     return Shapefile(sizes, index, rows)
 
 

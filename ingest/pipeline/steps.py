@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CountMismatch, SourceDamaged, SourceUnavailable
+from ingest.errors import CountMismatch, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
@@ -95,8 +95,8 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
     with ledger.renewing(claimed.run_id, slice_no=claimed.slice_no):
         request = claimed.request
         dataset = catalog.get(request.dataset)
-        path = _member(_root(settings, request, claimed.file), claimed.source_file)
-        _check_unchanged(path, claimed)
+        root = _root(settings, request, claimed.file)
+        path = _member(root, claimed.source_file)
         source = engines.SliceSource(
             path=path,
             layer=claimed.source_layer,
@@ -113,8 +113,14 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
 
+        def check_version() -> None:
+            """Make sure that the file is still the one that was planned, so that a run never mixes two versions."""
+            planned = claimed.reading.version
+            if planned is not None and not parts.is_same(path, root, planned, claimed.file.checksum):
+                raise parts.changed(path)
+
         def on_loaded(rows: int) -> sa.Update:
-            _check_unchanged(path, claimed)
+            check_version()
             if rows != claimed.rows_planned:
                 raise CountMismatch(
                     f"{_features(claimed)}: the file says {claimed.rows_planned:,} rows, {rows:,} arrived.",
@@ -122,6 +128,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                 )
             return ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)
 
+        check_version()
         try:
             with engines.get(request.engine).read(source) as batches:
                 table = dataset.table(claimed.level)
@@ -129,6 +136,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                     staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
                 )
         except Exception as error:
+            check_version()
             if faults:  # reading failed, even if the sink raised another error because of that
                 raise SourceDamaged(
                     f"{_features(claimed)}, cannot be read: {faults[0]}.",
@@ -184,16 +192,6 @@ def _member(root: Path, source_file: str) -> Path:
 def _name(path: Path, root: Path) -> str:
     """Return the name of a file in the loaded rows, which is text in any case."""
     return printable(path.name if root.is_file() else path.relative_to(root).as_posix())
-
-
-def _check_unchanged(path: Path, claimed: ClaimedSlice) -> None:
-    """Make sure that a file is still the one that was planned, so that a run never mixes two versions."""
-    try:
-        is_planned = claimed.reading.version in (None, parts.version(path))
-    except SourceUnavailable:  # it is gone, if only for the moment in which another one takes its place
-        is_planned = False
-    if not is_planned:
-        raise parts.changed(path)
 
 
 def _stays(root: Path, settings: Settings) -> bool:

@@ -11,10 +11,12 @@ import json
 import mmap
 import os
 import re
+import socket
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from ingest.errors import SourceDamaged, SourceUnavailable
@@ -55,7 +57,7 @@ class Members:
 
     def lines(self, root: Path) -> Iterator[str]:
         """Yield a line for each kind of files that were passed over."""
-        for kind, found in self.passed_over.items():
+        for kind, found in sorted(self.passed_over.items()):
             yield passed_over(kind, [file.relative_to(root).as_posix() for file in found])
 
 
@@ -170,9 +172,44 @@ def stats(files: Sequence[Path]) -> list[tuple[int, int, int]]:
 
 
 def version(path: Path) -> str:
-    """Return a text that differs between versions of a layer file and its parts, without reading them."""
+    """Return a text that differs between versions of a layer file and its parts on this host, without reading them."""
     files = of(path)
-    return json.dumps([[printable(file.name), *stat] for file, stat in zip(files, stats(files), strict=True)])
+    found = [[printable(file.name), *stat] for file, stat in zip(files, stats(files), strict=True)]
+    return json.dumps({"host": socket.gethostname(), "files": found})
+
+
+def is_same(path: Path, root: Path, planned: str, sha256: str | None) -> bool:
+    """Return whether a layer file is the version that was planned.
+
+    Parameters
+    ----------
+    path, root : Path
+        The file, and the source that it belongs to.
+    planned : str
+        What `version` said of it, possibly on another host. That one may read a copy of the source, with times of its
+        own: then names and sizes are compared, and the checksum as soon as it is known.
+    sha256 : str or None
+        Checksum of the source, if it is known.
+
+    Returns
+    -------
+    bool
+        False also if the file is gone, if only for the moment in which another one takes its place.
+    """
+    try:
+        now, before = json.loads(version(path)), json.loads(planned)
+        if now["files"] == before["files"] or now["host"] == before["host"]:
+            return bool(now["files"] == before["files"])
+        if [file[:2] for file in now["files"]] != [file[:2] for file in before["files"]]:
+            return False
+        return sha256 is None or sha256 == _checksum_once(root, tuple(stats(all_of(root))))
+    except SourceUnavailable:
+        return False
+
+
+@cache
+def _checksum_once(root: Path, _stats: tuple[tuple[int, int, int], ...]) -> str:
+    return checksum(root)
 
 
 def checksum(root: Path) -> str:

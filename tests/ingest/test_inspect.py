@@ -9,6 +9,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow.dataset as ds
 import pytest
 import shapely
 
@@ -16,7 +17,7 @@ from ingest import catalog, engines
 from ingest.errors import FormatUnknown, IngestError, LayerMissing, SchemaDrift
 from ingest.layers import discover
 from tests.fixtures import boundaries, quirks
-from tests.ingest.conftest import layers_of, read, slice_of
+from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
 
 TWO_LEVELS = {"AAA": 2}
 
@@ -228,3 +229,21 @@ def test_a_truncated_geopackage_is_a_fault_of_its_own_kind(tmp_path: Path, kept:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(IngestError, match=r"gadm\.gpkg"):
         [discover.features(layer) for layer in layers_of(path).values()]
+
+
+def test_slices_of_sparse_feature_ids_hold_every_row_once(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    with sqlite3.connect(path) as connection:
+        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f'drop trigger "{name}"')
+        for old, new in ((1, -5), (2, 10**12), (3, 2**62), (4, 2**63 - 1)):
+            connection.execute("update ADM_1 set fid = ? where fid = ?", (new, old))
+    monkeypatch.setattr("ingest.layers.plan.slice_bytes", lambda _total: 1)
+    for engine in engines.ENGINES:
+        run_id = pipeline.run(path, engine=engine)
+        assert pipeline.state(run_id) == ("published", None)
+        assert len(pipeline.ledger.slices(run_id)) == 5
+        rows = ds.dataset(pipeline.lake / "gadm" / "current" / "gadm_adm_1").to_table()
+        assert sorted(rows["source_fid"].to_pylist()) == [-5, 10**12, 2**62, 2**63 - 1]
