@@ -100,13 +100,12 @@ def _extract(path: Path, folder: Path) -> None:
     """Extract the members of a zip, and then those of the zips among them, which are removed again."""
     shown = printable(path.name)
     try:
-        _extract_one(path, folder, most=UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES), is_outer=True)
+        most = UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES)
+        expanded = _extract_one(path, folder, most=most, is_outer=True)
         inner = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() == ".zip")
-        expanded = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         for file in inner:
             packed = file.rename(file.with_name(f"{file.name}.packed"))
-            most = UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES) - expanded
-            expanded += _extract_one(packed, file, most=most, is_outer=False)
+            expanded += _extract_one(packed, file, most=most - expanded, is_outer=False)
             packed.unlink()
         if not any(file.suffix.lower() in parts.LAYER_SUFFIXES for file in folder.rglob("*")):
             raise ArchiveInvalid(f"{shown} contains no GeoPackage, shapefile or GeoJSON.")
