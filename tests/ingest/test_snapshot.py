@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingest import engines, sources
@@ -118,10 +119,12 @@ def test_a_transaction_that_was_not_finished_is_rolled_back(tmp_path: Path, is_f
         assert names(brought.path)[0] == [f"Country AAA {number}" for number in range(1, 5)]
 
 
-def test_a_log_of_another_file_is_refused_if_it_does_not_fit(held: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pages", [slice(1, None), slice(12, 13)], ids=["nearly all", "one page"])
+def test_a_log_of_another_file_is_refused_if_it_does_not_fit(held: Path, tmp_path: Path, pages: slice) -> None:
     path = copy(held, tmp_path / "x" / "gadm.gpkg")
-    content = path.read_bytes()
-    path.write_bytes(content[:4096] + bytes(len(content) - 4096))
+    content = np.fromfile(path, dtype=np.uint8).reshape(-1, 4096)
+    content[pages] = 0
+    content.tofile(path)
     with pytest.raises(SourceDamaged, match=r"gadm\.gpkg and the file with its latest changes do not fit together"):
         bring(path, tmp_path / "home")
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
