@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import urllib.parse
 from collections.abc import Sequence
@@ -160,8 +159,7 @@ def _local_path(source: Source) -> Path:
         raise SourceUnavailable(f"There is no file {shown}.", hint)
     if not path.is_file() and not path.is_dir():
         raise SourceUnavailable(f"{shown} is neither a file nor a folder.", "Check the path given to --source.")
-    if not os.access(path, os.R_OK):
-        raise SourceUnavailable(f"This user may not read {shown}.", "Check its permissions.")
+    parts.check_readable(path)
     return path
 
 

@@ -87,6 +87,7 @@ def members(root: Path) -> Members:
         elif suffix_of(path) in LAYER_SUFFIXES:
             if path.is_symlink() and not path.exists():
                 raise SourceUnavailable(f"{printable(str(path))} is a link to a file that is not there.")
+            check_readable(path)
             if suffix_of(path) == ".json" and not is_geojson(path):
                 found.passed_over[NOT_GEOJSON].append(path)
             else:
@@ -102,6 +103,18 @@ def members(root: Path) -> Members:
     return found
 
 
+def check_readable(path: Path) -> None:
+    """Make sure that this user may read a file or folder.
+
+    Raises
+    ------
+    SourceUnavailable
+        When it may not.
+    """
+    if not os.access(path, os.R_OK):
+        raise SourceUnavailable(f"This user may not read {printable(str(path))}.", "Check its permissions.")
+
+
 def suffix_of(path: Path) -> str:
     """Return the suffix of a file in lower case, without blanks after it."""
     return path.suffix.rstrip().lower()
@@ -114,8 +127,11 @@ def of(path: Path) -> list[Path]:
     """
     suffix = suffix_of(path)
     if suffix == ".shp":
-        beside = [path.with_suffix(each) for part in SHAPEFILE_SUFFIXES for each in (part, part.upper())]
-        return [path, *(each for each in beside if each.is_file())]
+        names = [path.with_suffix(each) for part in SHAPEFILE_SUFFIXES for each in (part, part.upper())]
+        beside = [each for each in names if each.is_file()]
+        for each in beside:
+            check_readable(each)
+        return [path, *beside]
     return [path, *pending(path)] if suffix == ".gpkg" else [path]
 
 

@@ -222,6 +222,14 @@ def test_links_are_followed_but_not_in_circles(country: Path, tmp_path: Path) ->
         cache.version_of(Source(str(folder)))
 
 
+@pytest.mark.parametrize("name", ["gadm41_AAA_1.shp", "gadm41_AAA_1.dbf", "more.json"])
+def test_a_part_that_may_not_be_read_is_named(country: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (country / "more.json").touch()
+    monkeypatch.setattr("os.access", lambda path, _mode: path.name != name)
+    with pytest.raises(SourceUnavailable, match=f"This user may not read .*{name}"):
+        cache.version_of(Source(str(country)))
+
+
 def test_a_member_whose_name_is_not_text_is_found_again(pipeline: Pipeline, tmp_path: Path) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels(TWO_LEVELS))
     folder = tmp_path / "source"
