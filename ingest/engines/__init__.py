@@ -5,7 +5,8 @@ Both return the same rows: ``sedonadb`` with SQL on Arrow, ``geopandas`` as the 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from ingest.errors import UsageError, did_you_mean
 from ingest.layers.gdal import restrict_pyogrio
+from ingest.layers.readable import readable
 
 ENGINES = ("sedonadb", "geopandas")
 WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
@@ -91,7 +93,8 @@ class SliceSource:
         return sorted({name for _, name in self.columns if name})
 
 
-def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str, Any], Any]]:
+@contextmanager
+def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], Any]]:
     """Open GDAL's Arrow stream over the features of a slice, including their ids.
 
     Returns
@@ -104,15 +107,18 @@ def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str,
     restrict_pyogrio()
     # GDAL ends a batch at this size. A number of rows would not limit it: one takes 100 bytes, the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
-    opened: AbstractContextManager[tuple[dict[str, Any], Any]] = pyogrio.raw.open_arrow(
-        source.path,
-        layer=source.layer,
-        columns=source.names,
-        where=source.where,
-        return_fids=True,
-        batch_size=source.batch_rows,
-    )
-    return opened
+    with (
+        readable(source.path) as path,
+        pyogrio.raw.open_arrow(
+            path,
+            layer=source.layer,
+            columns=source.names,
+            where=source.where,
+            return_fids=True,
+            batch_size=source.batch_rows,
+        ) as opened,
+    ):
+        yield opened
 
 
 class Engine(Protocol):

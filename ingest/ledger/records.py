@@ -152,6 +152,8 @@ class Reading:
         Maximum size of the geometries of a batch, in bytes.
     encoding : str or None
         Encoding of the attributes; None for the one that the file states.
+    version : str or None
+        What `ingest.sources.parts.version` said of a file when it was planned; None if it is a copy that stays.
     """
 
     columns: tuple[tuple[str, str | None], ...]
@@ -159,6 +161,7 @@ class Reading:
     where: str | None
     batch_bytes: int
     encoding: str | None = None
+    version: str | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Reading:

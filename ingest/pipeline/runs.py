@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
 from ingest.sources import mirrors
-from ingest.sources.address import Source
+from ingest.sources.address import Source, absolute
 
 
 class Reporter(Protocol):
@@ -82,7 +83,7 @@ def requests(
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
         if dataset.is_hierarchy and levels and max(levels) >= len(dataset.tables):
             raise UsageError(f"{name} has no level {max(levels)}.", f"Levels: 0-{len(dataset.tables) - 1}.")
-        given = [(location,) for location in sources[name]]
+        given = [(absolute(location),) for location in sources[name]]
         found = given or catalog.addresses(dataset, release, countries=mine, variant=variant, oceans=oceans)
         made.append(
             Request(
@@ -129,6 +130,7 @@ def start(
     RunInProgress
         When another run of one of the datasets is in progress.
     """
+    requests = [replace(request, sources=tuple(map(absolute, request.sources))) for request in requests]
     settings, ledger = open_target(to_publish=True)
     sink = sinks.get(settings)
     consumer.queue_id(settings)
@@ -208,7 +210,7 @@ def resume(
     for each in run_ids:
         request = ledger.run(each).request
         if sources or signed_addresses.is_forgotten(each, request):
-            signed_addresses.supply_again(each, request, sources)
+            signed_addresses.supply_again(each, request, [absolute(source) for source in sources])
     _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
         reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])

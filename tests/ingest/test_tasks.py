@@ -19,7 +19,7 @@ from ingest.layers import plan
 from ingest.ledger import Ledger
 from ingest.settings import Settings
 from ingest.sinks.geoparquet import GeoParquetSink
-from ingest.sources.cache import checksum
+from ingest.sources.parts import checksum
 from tests.fixtures import boundaries, quirks
 from tests.fixtures.publisher import serving
 from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
