@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
-from ingest.engines.screen import ROUNDING, has_leap
+from ingest.engines.screen import FAR, ROUNDING, has_leap
 from ingest.engines.wkb import Floats, Rings
 
 SNAP = 1e-6  # degrees beyond ±180 or ±90 that are rounding
@@ -26,6 +26,7 @@ MAX_LON = 540.0  # one turn in either direction beyond ±180
 TOLERANCE = 1e-3  # degrees by which a straight edge may miss the projected one
 ROUNDS = 40  # an edge is halved at most so many times
 AT_POLE = 1e-7  # degrees from a pole, a centimetre: the way round it does not matter
+INWARD = (1e-12, 1e-9, 1e-7)  # of the distance from the origin
 WORLD = shapely.box(-180, -90, 180, 90)
 
 Geometries = npt.NDArray[np.object_]
@@ -58,7 +59,13 @@ class Projection:
 
     def degrees(self, points: Floats) -> Floats:
         """Return longitudes and latitudes of points; infinite where there are none."""
-        return np.column_stack(self.to_degrees.transform(points[:, 0], points[:, 1]))
+        found = np.column_stack(self.to_degrees.transform(points[:, 0], points[:, 1]))
+        for inward in INWARD:  # the outline of a world map is beyond the projection as soon as it is rounded
+            is_outside = ~np.isfinite(found).all(axis=1)
+            if is_outside.any():
+                moved = points[is_outside] * (1 - inward)
+                found[is_outside] = np.column_stack(self.to_degrees.transform(moved[:, 0], moved[:, 1]))
+        return found
 
     def holds_pole(self, polygon: shapely.Polygon) -> bool:
         """Return whether a pole lies in a polygon of the projection's plane."""
@@ -103,7 +110,10 @@ def in_degrees(parts: list[Rings]) -> tuple[list[Rings], bool]:
 
 
 def naive(parts: list[Rings], projection: Projection) -> list[Rings] | None:
-    """Transform each vertex; None if that is not enough, since the polygons may lie across the date line or a pole."""
+    """Transform each vertex; None if that is not enough, since the polygons may lie across the date line or a pole.
+
+    An edge that turns far may pass by a pole on either side.
+    """
     found = [[projection.degrees(ring) for ring in rings] for rings in parts]
     points = np.concatenate([ring for rings in found for ring in rings])
     if not np.isfinite(points).all():
@@ -111,6 +121,7 @@ def naive(parts: list[Rings], projection: Projection) -> list[Rings] | None:
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
     lon, lat = 180 - ROUNDING, 90 - ROUNDING
     is_plain = west >= -lon and east <= lon and south >= -lat and north <= lat and east - west <= 180
+    is_plain &= all(np.abs(np.diff(ring[:, 0])).max(initial=0) <= FAR for rings in found for ring in rings)
     return found if is_plain else None
 
 
@@ -147,7 +158,7 @@ def _refined(points: Floats, projection: Projection) -> Floats:
         error = places - begin - np.column_stack([turned, end[:, 1] - begin[:, 1]]) / 2
         error[:, 0] = _turned(error[:, 0]) * np.cos(np.radians(places[:, 1]))
         # Near a pole a short edge turns far, and the way round decides on which side of it the polygon lies.
-        is_far = (np.abs(turned) > 90) & (np.abs(places[:, 1]) < 90 - AT_POLE)
+        is_far = (np.abs(turned) > FAR) & (np.abs(places[:, 1]) < 90 - AT_POLE)
         is_bent = np.isfinite(places).all(axis=1) & ((np.hypot(error[:, 0], error[:, 1]) > TOLERANCE) | is_far)
         halved = at[is_bent]
         is_open[at] = is_bent

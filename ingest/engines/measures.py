@@ -21,6 +21,7 @@ FLATTENING = 1 / 298.257223563
 E2 = FLATTENING * (2 - FLATTENING)
 SCALE = SEMI_MAJOR_AXIS_KM**2 / 2 * np.pi / 180  # from degrees of longitude times q to km²
 BLOCK = 1 << 15  # vertices at a time, so that intermediate results stay in the processor's cache
+NARROW = 1e-9  # degrees between polygons that touch, but for rounding
 MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.SEPARATED)
 
 Floats = npt.NDArray[np.float64]
@@ -177,7 +178,7 @@ def widest_gap(minima: Floats, maxima: Floats) -> tuple[float, float]:
     order = np.argsort(minima)
     reached = np.maximum.accumulate(maxima[order])
     gaps = minima[order][1:] - reached[:-1]
-    if len(gaps) == 0 or gaps.max() <= 0:
+    if len(gaps) == 0 or gaps.max() <= NARROW:
         return -180.0, 180.0
     widest = int(gaps.argmax())
     return float(minima[order][widest + 1]), float(reached[widest])

@@ -22,6 +22,7 @@ from ingest.engines.measures import Ints, Vertices
 POLYGON = np.frombuffer(bytes.fromhex("0103000000"), np.uint8)  # little-endian WKB headers in two dimensions
 MULTIPOLYGON = np.frombuffer(bytes.fromhex("0106000000"), np.uint8)
 MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")
+FAR = 90  # degrees of longitude; an edge of a projection that turns further may pass by a pole on either side
 ROUNDING = 1e-9  # degrees by which a reference system may miss the date line or a pole
 
 Flags = npt.NDArray[np.bool_]
@@ -152,16 +153,16 @@ def _sums(values: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
 def _is_on_globe(vertices: Vertices, found: dict[str, npt.NDArray[np.float64]], rounding: float) -> Flags:
     """Return which geometries lie between ±180 and ±90, and do not lie across the date line.
 
-    After a transformation, whatever spans half of the globe or touches its edge counts as across: its edges may lead
-    the other way round.
+    After a transformation, whatever is wide or touches the edge of the globe counts as across: its edges may lead the
+    other way round.
     """
     lon, lat = 180 - rounding, 90 - rounding
     west, east, south, north = (found[name] for name in ("min_lon", "max_lon", "min_lat", "max_lat"))
     is_within: Flags = (west >= -lon) & (east <= lon) & (south >= -lat) & (north <= lat)  # False for NaN
-    is_wide = is_within & (east - west > 180)
     if rounding:
-        return is_within & ~is_wide
-    for row in np.flatnonzero(is_wide):
+        is_near: Flags = is_within & (east - west <= FAR)
+        return is_near
+    for row in np.flatnonzero(is_within & (east - west > 180)):
         first, last = vertices.vertex_ends[row : row + 2]
         rings = vertices.polygon_ends[vertices.geometry_ends[row : row + 2]]
         is_within[row] = not has_leap(
