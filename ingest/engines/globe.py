@@ -20,9 +20,9 @@ import shapely
 
 from ingest.engines.screen import FAR, ROUNDING, has_leap
 from ingest.engines.wkb import Floats, Rings
+from ingest.layers.reference import MAX_LON
 
 SNAP = 1e-6  # degrees beyond ±180 or ±90 that are rounding
-MAX_LON = 540.0  # one turn in either direction beyond ±180
 TOLERANCE = 1e-3  # degrees by which a straight edge may miss the projected one
 ROUNDS = 40  # an edge is halved at most so many times
 AT_POLE = 1e-7  # degrees from a pole, a centimetre: the way round it does not matter

@@ -21,6 +21,7 @@ FLATTENING = 1 / 298.257223563
 E2 = FLATTENING * (2 - FLATTENING)
 SCALE = SEMI_MAJOR_AXIS_KM**2 / 2 * np.pi / 180  # from degrees of longitude times q to km²
 BLOCK = 1 << 15  # vertices at a time, so that intermediate results stay in the processor's cache
+MEASURED = ("vertex_count", "area_km2", "min_lon", "min_lat", "max_lon", "max_lat", "west_lon", "east_lon")
 NARROW = 1e-9  # degrees between polygons that touch, but for rounding
 MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.SEPARATED)
 
@@ -109,7 +110,8 @@ def to_wkb(vertices: Vertices) -> pa.BinaryArray:
     """Return the WKB of MultiPolygons."""
     kind = MULTIPOLYGON.storage_type
     points = pa.StructArray.from_arrays(
-        [pa.array(vertices.longitudes), pa.array(vertices.latitudes)], fields=list(kind.value_type.value_type.value_type)
+        [pa.array(vertices.longitudes), pa.array(vertices.latitudes)],
+        fields=list(kind.value_type.value_type.value_type),
     )
     rings = pa.ListArray.from_arrays(vertices.ring_ends, points, type=kind.value_type.value_type)
     polygons = pa.ListArray.from_arrays(vertices.polygon_ends, rings, type=kind.value_type)

@@ -87,7 +87,9 @@ class Restored:
     facts: dict[str, pa.Array]
 
 
-def restore(wkb: Sequence[bytes | None], projection: Projection | None = None, *, is_validated: bool = True) -> Restored:
+def restore(
+    wkb: Sequence[bytes | None], projection: Projection | None = None, *, is_validated: bool = True
+) -> Restored:
     """Repair geometries of any kind and put them on the globe. Both engines use it, for the same rows.
 
     Parameters
@@ -105,7 +107,9 @@ def restore(wkb: Sequence[bytes | None], projection: Projection | None = None, *
     binary = pa.array(shapely.to_wkb(shapes, byte_order=1), pa.binary())
     points = shapely.point_on_surface(shapes)
     facts = measures.measure(binary)
-    is_known = [value is not None and (is_validated or why is not None) for value, why in zip(wkb, reasons, strict=True)]
+    is_known = [
+        value is not None and (is_validated or why is not None) for value, why in zip(wkb, reasons, strict=True)
+    ]
     in_source = [
         one.area_in_source if one.reason else area
         for area, one in zip(facts["area_km2"].to_pylist(), made, strict=True)
@@ -159,7 +163,7 @@ def _in_degrees(found: Polygons, parts: list[Rings], *, is_validated: bool) -> _
     notes = [*found.notes, *(["edge of more than 180°"] if leaps else [])]
     shapes = _polygons(laid)
     area = sum(measures.area(rings) for rings in parts)
-    is_within = all(-180 <= ring[:, 0].min() and ring[:, 0].max() <= 180 for rings in laid for ring in rings)
+    is_within = all(ring[:, 0].min() >= -180 and ring[:, 0].max() <= 180 for rings in laid for ring in rings)
     if not is_validated and is_within and found.is_simple and not notes:
         return _Made(shapely.multipolygons(shapes), None, area)
     is_valid, why = reason(shapes, is_simple=found.is_simple)
@@ -187,7 +191,12 @@ def _projected(found: Polygons, projection: Projection) -> _Made:
 
 def _polygons(parts: list[Rings]) -> Geometries:
     return np.array(
-        [shapely.polygons(shapely.linearrings(rings[0]), holes=[shapely.linearrings(hole) for hole in rings[1:]] or None) for rings in parts],
+        [
+            shapely.polygons(
+                shapely.linearrings(rings[0]), holes=[shapely.linearrings(hole) for hole in rings[1:]] or None
+            )
+            for rings in parts
+        ],
         dtype=object,
     )
 

@@ -20,6 +20,7 @@ import sedonadb
 
 from ingest.engines import FACTS, WHITESPACE, SliceSource, open_features, schema
 from ingest.engines.globe import Projection
+from ingest.engines.measures import MEASURED
 from ingest.engines.repair import restore
 from ingest.engines.screen import screen
 from ingest.layers.discover import quote
@@ -27,7 +28,6 @@ from ingest.layers.discover import quote
 FID, GEOMETRY, ODD = "__fid", "__geometry", "__odd"
 GEOMETRY_FIELD = pa.field(GEOMETRY, ga.wkb())
 TYPES = dict(FACTS)
-MEASURED = ("vertex_count", "area_km2", "min_lon", "min_lat", "max_lon", "max_lat", "west_lon", "east_lon")
 
 
 class SedonaEngine:

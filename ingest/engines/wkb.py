@@ -20,11 +20,11 @@ POINT, LINE, POLYGON, MULTIPOLYGON, CIRCULAR, COMPOUND, CURVE_POLYGON = 1, 2, 3,
 COLLECTIONS = {4, 5, 6, 7, 11, 12, 15, 16}  # multi-types, collections and surfaces: a count, then whole geometries
 TRIANGLE = 17
 SAID = {
-    CIRCULAR: "curves",
-    COMPOUND: "curves",
-    CURVE_POLYGON: "curves",
-    11: "curves",
-    12: "curves",
+    CIRCULAR: "curved edges",
+    COMPOUND: "curved edges",
+    CURVE_POLYGON: "curved edges",
+    11: "curved edges",
+    12: "curved edges",
     15: "polyhedral surface",
     16: "triangulated surface",
     TRIANGLE: "triangle",

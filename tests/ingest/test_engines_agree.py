@@ -23,7 +23,7 @@ def assert_same_rows(left: pa.Table, right: pa.Table) -> None:
     """Compare two tables row for row and say where they differ."""
     assert left.schema == right.schema
     for name in left.column_names:
-        tolerance = RELATIVE_AREA if name == "area_km2" else RELATIVE
+        tolerance = RELATIVE_AREA if name.startswith("area_km2") else RELATIVE
         for row, (a, b) in enumerate(zip(left[name].to_pylist(), right[name].to_pylist(), strict=True)):
             is_close = (
                 isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-15)
