@@ -228,6 +228,11 @@ class Run(_FromRow):
         return Request.from_json(self.request_json)
 
     @property
+    def is_of_older_shape(self) -> bool:
+        """Whether its raw tables are known to have other columns than those of this version."""
+        return bool(self.identity) and json.loads(self.identity or "")[0] != RAW_SHAPE
+
+    @property
     def source_versions(self) -> list[str]:
         """The text that identifies the version of each source, in order; empty if ``identity`` is None."""
         return list(json.loads(self.identity)[2]) if self.identity else []

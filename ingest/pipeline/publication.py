@@ -119,7 +119,7 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
     Raises
     ------
     RunNotFound
-        When there is no previous publication, or its staging tables have lost rows.
+        When there is no previous publication, its staging tables have lost rows, or an older version made them.
     RunInProgress
         When another process publishes or rolls back at the same time.
     """
@@ -128,6 +128,11 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str) -> str:
         raise RunNotFound(f"{dataset} has no publication to return to.", "Only the two newest publications are kept.")
     tables, staging = catalog.get(dataset).tables, Staging.of(before)
     lost = lost_tables(ledger, sink, before)
+    if before.is_of_older_shape:
+        raise RunNotFound(
+            f"The tables of run {before.run_id} were made by an older version, and dbt cannot read them.",
+            "Load its release again with --release.",
+        )
     if lost:
         raise RunNotFound(
             f"Run {before.run_id} has lost rows of {', '.join(lost)}.", "Load its release again with --release."

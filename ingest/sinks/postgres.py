@@ -67,7 +67,7 @@ class PostgresSink:
                                 _name(EMPTY, table), sql.Identifier(name), sql.SQL(kind)
                             )
                         )
-                    connection.execute(sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name)))
+                    connection.execute(_drop_view(table))
                     connection.execute(_view(EMPTY, None, None, table))
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
@@ -135,8 +135,7 @@ class PostgresSink:
             if _shown_columns(driver, table) not in ([], _names(table)):
                 # The columns have changed, which `create or replace` rejects. The marts are built on the tables of a
                 # run, not on this view: what is dropped with it are views that somebody else made on top of it.
-                statement = sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
-                connection.exec_driver_sql(statement.as_string(driver))
+                connection.exec_driver_sql(_drop_view(table).as_string(driver))
             connection.exec_driver_sql(
                 _view(staging.run_id, staging.run_id, staging.release, table).as_string(driver).replace("%", "%%")
             )
@@ -297,6 +296,10 @@ def _view(run_id: str, shown_run: str | None, release: str | None, table: Table)
         sql.SQL(", ").join(sql.Identifier(name) for name, _ in _columns(table)),
         _name(run_id, table),
     )
+
+
+def _drop_view(table: Table) -> sql.Composed:
+    return sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
 
 
 def _with_values(statement: sa.Update) -> str:

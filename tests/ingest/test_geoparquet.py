@@ -167,6 +167,16 @@ def test_every_table_can_be_read_before_anything_is_loaded(
     assert pq.read_metadata(settings.lake / "ledger" / "ingest_runs.parquet").num_rows == 0
 
 
+def test_empty_tables_of_an_older_version_get_the_columns_that_are_missing(
+    ledger: Ledger, sink: GeoParquetSink, settings: Settings
+) -> None:
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    file = settings.lake / "gadm" / "current" / "gadm_adm_1" / "columns.parquet"
+    pq.write_table(pq.read_table(file).drop_columns("source_layer"), file)
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    assert "source_layer" in pq.read_schema(file).names
+
+
 def test_what_is_published_stays_when_tables_are_ensured_again(
     ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
 ) -> None:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,8 +138,8 @@ def test_another_host_brings_the_file_from_where_it_came_from(
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
     plan = pipeline.steps.discover.layers
 
-    def on_another_host(*arguments: object) -> object:
-        found = plan(*arguments)
+    def on_another_host(*arguments: Any, **options: Any) -> object:
+        found = plan(*arguments, **options)
         shutil.rmtree(cache.downloads_in(settings.home))
         return found
 

@@ -14,7 +14,7 @@ from ingest import catalog
 from ingest.errors import CountMismatch, RunInProgress, RunNotFound, TargetUnavailable
 from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.ledger.ledger import MAX_ATTEMPTS
-from ingest.ledger.tables import slices
+from ingest.ledger.tables import runs, slices
 from ingest.pipeline import publication
 from ingest.pipeline.publication import Outcome
 from ingest.settings import Settings
@@ -288,6 +288,17 @@ def test_a_rollback_to_a_publication_that_lost_rows_is_refused(
     before, after = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
     (settings.lake / "gadm" / "runs" / before / "gadm_adm_1" / "slice-0000.parquet").unlink()
     with pytest.raises(RunNotFound, match=f"Run {before} has lost rows of gadm_adm_1"):
+        publication.rollback(ledger, sink, "gadm")
+    assert published(settings) == after
+
+
+def test_a_rollback_to_tables_of_an_older_version_is_refused(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
+    with ledger.transaction() as connection:
+        connection.execute(runs.update().where(runs.c.run_id == before).values(identity='[1, "", []]'))
+    with pytest.raises(RunNotFound, match=f"The tables of run {before} were made by an older version"):
         publication.rollback(ledger, sink, "gadm")
     assert published(settings) == after
 

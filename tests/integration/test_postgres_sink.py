@@ -188,6 +188,21 @@ def test_what_is_published_stays_when_tables_are_ensured_again(target: Target) -
     assert target.warehouse.query(f"select distinct run_id from raw.{LEVEL_1.name}") == [(staging.run_id,)]
 
 
+def test_empty_tables_of_an_older_version_get_the_columns_that_are_missing(target: Target) -> None:
+    dataset = catalog.get("timezones")
+    target.sink.ensure_published(dataset.name, dataset.tables)
+    assert target.warehouse.dsn is not None
+    with psycopg.connect(target.warehouse.dsn) as connection:
+        connection.execute(
+            "drop view raw.timezones; alter table raw.timezones__empty drop column source_layer; "
+            "create view raw.timezones as select 'r'::text as run_id, tzid from raw.timezones__empty; "
+            "create view public.on_empty as select tzid from raw.timezones__empty"
+        )
+    target.sink.ensure_published(dataset.name, dataset.tables)
+    assert target.warehouse.query("select run_id, source_layer, geom from raw.timezones") == []
+    assert target.warehouse.query("select tzid from public.on_empty") == []
+
+
 def test_a_table_that_is_cleared_is_empty_and_takes_its_slices_again(target: Target) -> None:
     staging = target.new_run()
     target.load(staging, target.claim(staging))
