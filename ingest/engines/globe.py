@@ -25,6 +25,7 @@ from ingest.layers.reference import MAX_LON
 SNAP = 1e-6  # degrees beyond ±180 or ±90 that are rounding
 TOLERANCE = 1e-3  # degrees by which a straight edge may miss the projected one
 ROUNDS = 40  # an edge is halved at most so many times
+MOST_FURTHER = 100_000  # vertices that a ring may need to be followed; one that goes round the globe for ever needs more
 AT_POLE = 1e-7  # degrees from a pole, a centimetre: the way round it does not matter
 INWARD = (1e-12, 1e-9, 1e-7)  # of the distance from the origin
 WORLD = shapely.box(-180, -90, 180, 90)
@@ -161,6 +162,8 @@ def _refined(points: Floats, projection: Projection) -> Floats:
         is_far = (np.abs(turned) > FAR) & (np.abs(places[:, 1]) < 90 - AT_POLE)
         is_bent = np.isfinite(places).all(axis=1) & ((np.hypot(error[:, 0], error[:, 1]) > TOLERANCE) | is_far)
         halved = at[is_bent]
+        if len(halved) > MOST_FURTHER:
+            raise OffTheGlobe("outside of its projection")
         is_open[at] = is_bent
         points = np.insert(points, halved + 1, middles[is_bent], axis=0)
         degrees = np.insert(degrees, halved + 1, places[is_bent], axis=0)

@@ -95,7 +95,7 @@ class _Reader:
         if depth > DEEPEST:
             raise Unreadable
         order, kind, dimensions = self._header()
-        if kind in SAID:
+        if kind in SAID and (kind != TRIANGLE or depth == 0):
             self._found.notes[SAID[kind]] = None
         if kind == POINT:
             self._found.has_others |= not np.isnan(self._coordinates(order, dimensions, 1)).all()
