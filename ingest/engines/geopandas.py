@@ -86,7 +86,7 @@ def _facts(geometry: gpd.GeoSeries) -> dict[str, object]:
     counts = shapely.get_num_coordinates(geometry.to_numpy())
     areas = (geometry.to_crs(AREA_CRS).area / 1e6).where(is_present)
     west_and_east = bounds[["minx", "maxx"]].copy()
-    for row in bounds.index[(bounds["minx"] == -180) & (bounds["maxx"] == 180)]:
+    for row in bounds.index[bounds["maxx"] - bounds["minx"] > 180]:
         west_and_east.loc[row] = widest_gap(*shapely.bounds(shapely.get_parts(geometry[row])).T[[0, 2]])
     return {
         "vertex_count": pd.Series(counts, index=geometry.index, dtype="Int64").where(is_present),

@@ -100,7 +100,7 @@ def measure(wkb: pa.BinaryArray) -> dict[str, pa.Array]:
         ``vertex_count`` (closing vertices included), ``area_km2`` (square kilometres on the ellipsoid; edges are
         straight in EPSG:6933, as after projecting the vertices), the bounding box ``min_lon``, ``min_lat``,
         ``max_lon``, ``max_lat`` (degrees), and ``west_lon`` and ``east_lon``, the box's longitudes by RFC 7946: west
-        is greater than east where the geometry lies across ±180°. NULL if there is no geometry.
+        is greater than east where the geometry lies on both sides of ±180°. NULL if there is no geometry.
     """
     is_null = np.asarray(wkb.is_null())
     return {name: pa.array(values, mask=is_null) for name, values in facts(parse(wkb)).items()}
@@ -136,7 +136,7 @@ def facts(vertices: Vertices) -> dict[str, npt.NDArray[Any]]:
         "max_lat": reduced(np.maximum, latitudes, vertex_ends),
     }
     found["west_lon"], found["east_lon"] = found["min_lon"].copy(), found["max_lon"].copy()
-    for row in np.flatnonzero((found["min_lon"] == -180) & (found["max_lon"] == 180)):
+    for row in np.flatnonzero(found["max_lon"] - found["min_lon"] > 180):
         found["west_lon"][row], found["east_lon"][row] = _west_and_east(vertices, row)
     return found
 
@@ -153,7 +153,7 @@ def area(rings: list[Floats]) -> float:
 
 
 def _west_and_east(vertices: Vertices, row: int) -> tuple[float, float]:
-    """Return the ends of the narrowest range of longitudes that holds a geometry which touches both 180 and -180."""
+    """Return the ends of the narrowest range of longitudes that holds a wide geometry."""
     first, last = vertices.geometry_ends[row : row + 2]
     ends = vertices.ring_ends[vertices.polygon_ends[first : last + 1]]
     is_filled = np.diff(ends) > 0
@@ -164,7 +164,7 @@ def _west_and_east(vertices: Vertices, row: int) -> tuple[float, float]:
 
 
 def widest_gap(minima: Floats, maxima: Floats) -> tuple[float, float]:
-    """Return west and east of ranges of longitude which together touch both -180 and 180.
+    """Return west and east of ranges of longitude: the ends of what is left without the widest gap between them.
 
     Parameters
     ----------
@@ -174,14 +174,15 @@ def widest_gap(minima: Floats, maxima: Floats) -> tuple[float, float]:
     Returns
     -------
     (float, float)
-        East and west end of the widest gap between the ranges, so that west is greater than east; -180 and 180 where
-        there is no gap.
+        West is greater than east if the widest gap lies between two ranges. If it is the one that holds the date line,
+        or if there is no gap, these are the least and the greatest longitude.
     """
     order = np.argsort(minima)
     reached = np.maximum.accumulate(maxima[order])
     gaps = minima[order][1:] - reached[:-1]
-    if len(gaps) == 0 or gaps.max() <= NARROW:
-        return -180.0, 180.0
+    least, greatest = float(minima.min()), float(maxima.max())
+    if len(gaps) == 0 or gaps.max() <= max(NARROW, 360 - (greatest - least)):
+        return least, greatest
     widest = int(gaps.argmax())
     return float(minima[order][widest + 1]), float(reached[widest])
 
