@@ -47,7 +47,7 @@ def _rows(
 
     wkb = batch.column(geometry)
     storage = wkb.storage if isinstance(wkb, pa.ExtensionArray) else wkb
-    screened = screen(storage.cast(pa.binary()), projection and projection.to_degrees)
+    screened = screen(storage.cast(pa.binary()), projection.to_degrees if projection else None)
     plain = gpd.GeoSeries(shapely.from_wkb(np.array(screened.plain.to_pylist(), dtype=object)), crs=CRS)
     is_odd = shapely.is_missing(plain.to_numpy())
     rows["geom"] = shapely.to_wkb(plain.to_numpy(), byte_order=1)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
+import shapely.affinity
 
 from ingest.engines.screen import FAR, ROUNDING, has_leap
 from ingest.engines.wkb import Floats, Rings
@@ -25,7 +26,9 @@ from ingest.layers.reference import MAX_LON
 SNAP = 1e-6  # degrees beyond ±180 or ±90 that are rounding
 TOLERANCE = 1e-3  # degrees by which a straight edge may miss the projected one
 ROUNDS = 40  # an edge is halved at most so many times
-MOST_FURTHER = 100_000  # vertices that a ring may need to be followed; one that goes round the globe for ever needs more
+MOST_FURTHER = (
+    100_000  # vertices that a ring may need to be followed; one that goes round the globe for ever needs more
+)
 AT_POLE = 1e-7  # degrees from a pole, a centimetre: the way round it does not matter
 INWARD = (1e-12, 1e-9, 1e-7)  # of the distance from the origin
 WORLD = shapely.box(-180, -90, 180, 90)
@@ -33,8 +36,8 @@ WORLD = shapely.box(-180, -90, 180, 90)
 Geometries = npt.NDArray[np.object_]
 
 
-class OffTheGlobe(Exception):
-    """A geometry cannot be on the globe; the text says why."""
+class Unplaceable(Exception):
+    """A geometry has no place on the globe; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -84,28 +87,29 @@ def in_degrees(parts: list[Rings]) -> tuple[list[Rings], bool]:
 
     Raises
     ------
-    OffTheGlobe
+    Unplaceable
         When they are not degrees.
     """
     points = np.concatenate([ring for rings in parts for ring in rings])
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
     for name, low, high, limit in (("longitude", west, east, MAX_LON), ("latitude", south, north, 90 + SNAP)):
         if max(-low, high) > limit:
-            raise OffTheGlobe(f"off the globe: {name} {low if -low > high else high:.10g}")
+            raise Unplaceable(f"off the globe: {name} {low if -low > high else high:.10g}")
     is_rounded = east <= 180 + SNAP and west >= -180 - SNAP
     leaps = False
     found = []
     for rings in parts:
         laid = []
-        for ring in rings:
-            ring = ring.copy()
+        for original in rings:
+            ring = original.copy()
             ring[:, 1] = ring[:, 1].clip(-90, 90)
             if is_rounded:
                 ring[:, 0] = ring[:, 0].clip(-180, 180)
             if has_leap(ring[:, 0], ring[:, 1], np.empty(0, np.int32)):
                 leaps = True
-                ring = _closed(*_followed(ring))
-            laid.append(ring)
+                laid.append(_closed(*_followed(ring)))
+            else:
+                laid.append(ring)
         found.append(_aligned(laid))
     return found, leaps
 
@@ -118,7 +122,7 @@ def naive(parts: list[Rings], projection: Projection) -> list[Rings] | None:
     found = [[projection.degrees(ring) for ring in rings] for rings in parts]
     points = np.concatenate([ring for rings in found for ring in rings])
     if not np.isfinite(points).all():
-        raise OffTheGlobe("outside of its projection")
+        raise Unplaceable("outside of its projection")
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
     lon, lat = 180 - ROUNDING, 90 - ROUNDING
     is_plain = west >= -lon and east <= lon and south >= -lat and north <= lat and east - west <= 180
@@ -163,7 +167,7 @@ def _refined(points: Floats, projection: Projection) -> Floats:
         is_bent = np.isfinite(places).all(axis=1) & ((np.hypot(error[:, 0], error[:, 1]) > TOLERANCE) | is_far)
         halved = at[is_bent]
         if len(halved) > MOST_FURTHER:
-            raise OffTheGlobe("outside of its projection")
+            raise Unplaceable("outside of its projection")
         is_open[at] = is_bent
         points = np.insert(points, halved + 1, middles[is_bent], axis=0)
         degrees = np.insert(degrees, halved + 1, places[is_bent], axis=0)
@@ -227,14 +231,12 @@ def _closed(ring: Floats, turns: int, pole: float | None = None) -> Floats:
 
 
 def _region(ring: shapely.LinearRing, laid: Floats, turns: int, projection: Projection) -> shapely.Geometry:
-    """Return the part of the globe inside of a ring of a projection's plane, of several candidates that which holds
-    a point inside.
-    """
+    """Return the part of the globe inside of a ring of a projection's plane: it holds a point that is inside there."""
     inside = shapely.get_coordinates(shapely.point_on_surface(made_valid(shapely.Polygon(ring))))
     point = shapely.Point(projection.degrees(inside)[0])
     poles = (90.0, -90.0) if turns else (None,)
     candidates = [split(made_valid(shapely.Polygon(_closed(laid, turns, pole)))) for pole in poles]
-    found = next((candidate for candidate in candidates if candidate.intersects(point)), None)
+    found = next((candidate for candidate in candidates if shapely.intersects(candidate, point)), None)
     # Otherwise the ring goes round what lies outside: both poles are inside.
     return shapely.difference(WORLD, candidates[0]) if found is None else found
 
@@ -246,7 +248,7 @@ def _aligned(rings: Rings) -> Rings:
     for hole in rings[1:]:
         middle = (hole[:, 0].min() + hole[:, 0].max()) / 2
         turns = 0.0 if low <= middle <= high else np.round(((low + high) / 2 - middle) / 360)
-        found.append(hole + [360 * turns, 0])
+        found.append(hole + np.array([360 * turns, 0]))
     return found
 
 
@@ -255,11 +257,11 @@ def split(geometry: shapely.Geometry) -> shapely.Geometry:
     west, _, east, _ = shapely.bounds(geometry)
     if np.isnan(west) or (west >= -180 and east <= 180):
         return geometry
-    pieces = []
+    pieces: list[shapely.Polygon] = []
     for turn in range(int(np.floor((west + 180) / 360)), int(np.ceil((east - 180) / 360)) + 1):
         window = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
         piece = geometry if window.covers(geometry) else shapely.intersection(geometry, window)
-        moved = shapely.transform(piece, lambda points, shift=360 * turn: points - [shift, 0])
+        moved = shapely.affinity.translate(piece, -360 * turn)
         pieces.extend(part for part in polygons(moved) if part.area > 0)
     whole = shapely.multipolygons(pieces)
     return whole if shapely.is_valid(whole) else shapely.union_all(pieces)
@@ -274,7 +276,7 @@ def made_valid(geometry: shapely.Geometry) -> shapely.Geometry:
 
 def polygons(geometry: shapely.Geometry) -> list[shapely.Polygon]:
     """Return the polygons of a geometry, collections within collections included."""
-    if geometry.geom_type == "Polygon":
+    if isinstance(geometry, shapely.Polygon):
         return [] if geometry.is_empty else [geometry]
     return [polygon for part in getattr(geometry, "geoms", ()) for polygon in polygons(part)]
 

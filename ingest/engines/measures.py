@@ -137,7 +137,7 @@ def facts(vertices: Vertices) -> dict[str, npt.NDArray[Any]]:
     }
     found["west_lon"], found["east_lon"] = found["min_lon"].copy(), found["max_lon"].copy()
     for row in np.flatnonzero(found["max_lon"] - found["min_lon"] > 180):
-        found["west_lon"][row], found["east_lon"][row] = _west_and_east(vertices, row)
+        found["west_lon"][row], found["east_lon"][row] = _west_and_east(vertices, int(row))
     return found
 
 

@@ -11,39 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import shapely
+from shapely.validation import explain_validity
 
 from ingest.engines import FACTS, globe, measures
-from ingest.engines.globe import Geometries, OffTheGlobe, Projection
+from ingest.engines.globe import Geometries, Projection, Unplaceable
 from ingest.engines.wkb import Polygons, Rings, Unreadable, decode
 
 TYPES = dict(FACTS)
 
 
-def polygonal(geometries: Geometries) -> Geometries:
-    """Return the polygonal part of every geometry as a valid 2D MultiPolygon.
-
-    Parameters
-    ----------
-    geometries : numpy.ndarray of shapely geometries, shape (n,)
-        Anything: invalid, 3D, collections, None.
-
-    Returns
-    -------
-    numpy.ndarray of MultiPolygon, shape (n,)
-        None where no polygon is left.
-    """
-    valid = shapely.make_valid(shapely.force_2d(geometries), method="structure", keep_collapsed=False)
-    result = np.full(len(valid), None, dtype=object)
-    for position, geometry in enumerate(valid):
-        parts: Geometries = shapely.get_parts(geometry) if geometry is not None else np.empty(0, dtype=object)
-        while any(shapely.get_type_id(part) > shapely.GeometryType.POLYGON for part in parts):
-            parts = shapely.get_parts(shapely.get_parts(parts))
-        polygons = [
-            part for part in parts if shapely.get_type_id(part) == shapely.GeometryType.POLYGON and not part.is_empty
-        ]
-        if polygons:
-            result[position] = shapely.multipolygons(polygons)
-    return result
+def polygonal(geometry: shapely.Geometry) -> shapely.MultiPolygon | None:
+    """Return the polygonal part of a geometry as a valid MultiPolygon; None where no polygon is left."""
+    parts = globe.polygons(globe.made_valid(geometry))
+    return shapely.MultiPolygon(parts) if parts else None
 
 
 def reason(shapes: Geometries, *, is_simple: bool) -> tuple[bool, str | None]:
@@ -62,13 +42,12 @@ def reason(shapes: Geometries, *, is_simple: bool) -> tuple[bool, str | None]:
     (bool, str or None)
         The reason with the position, such as ``Self-intersection[10 20]``; None if there is none.
     """
-    whole = shapely.multipolygons(shapes)
+    whole = shapely.MultiPolygon(list(shapes))
     if shapely.is_valid(whole):
         return True, None
     if is_simple:
-        return False, shapely.is_valid_reason(whole)
-    invalid = shapes[~shapely.is_valid(shapes)]
-    return False, shapely.is_valid_reason(invalid[0]) if len(invalid) else None
+        return False, explain_validity(whole)
+    return False, next((explain_validity(shape) for shape in shapes if not shapely.is_valid(shape)), None)
 
 
 @dataclass(frozen=True)
@@ -138,22 +117,19 @@ def _restored(wkb: bytes | None, projection: Projection | None, *, is_validated:
         return _Made(None, "null geometry")
     try:
         found = decode(wkb)
+        if not found.is_finite:
+            raise Unplaceable("coordinates that are not numbers")
+        if not found.parts:
+            notes = "; ".join(found.notes)
+            raise Unplaceable("nothing polygonal" if found.has_others else notes or "empty geometry")
+        with np.errstate(all="ignore"):  # coordinates may be as large as numbers are
+            parts = globe.naive(found.parts, projection) if projection else found.parts
+            if projection and parts is None:
+                return _projected(found, projection)
+            return _in_degrees(found, parts or [], is_validated=is_validated)
     except Unreadable:
         return _Made(None, "unreadable geometry")
-    if not found.is_finite:
-        return _Made(None, "coordinates that are not numbers")
-    if not found.parts:
-        nothing = "nothing polygonal" if found.has_others else "; ".join(found.notes) or "empty geometry"
-        return _Made(None, nothing)
-    try:
-        with np.errstate(all="ignore"):
-            if projection is None:
-                return _in_degrees(found, found.parts, is_validated=is_validated)
-            parts = globe.naive(found.parts, projection)
-            if parts is not None:
-                return _in_degrees(found, parts, is_validated=is_validated)
-            return _projected(found, projection)
-    except OffTheGlobe as fault:
+    except Unplaceable as fault:
         return _Made(None, str(fault))
 
 
@@ -165,11 +141,11 @@ def _in_degrees(found: Polygons, parts: list[Rings], *, is_validated: bool) -> _
     area = sum(measures.area(rings) for rings in parts)
     is_within = all(ring[:, 0].min() >= -180 and ring[:, 0].max() <= 180 for rings in laid for ring in rings)
     if not is_validated and is_within and found.is_simple and not notes:
-        return _Made(shapely.multipolygons(shapes), None, area)
+        return _Made(shapely.MultiPolygon(list(shapes)), None, area)
     is_valid, why = reason(shapes, is_simple=found.is_simple)
     notes += [why] if why else []
     shapes = shapes if is_valid else _repaired(shapes)
-    made = shapely.multipolygons(shapes) if len(shapes) else None
+    made = shapely.MultiPolygon(list(shapes)) if len(shapes) else None
     if not is_within:
         made = _united([piece for shape in shapes for piece in globe.polygons(globe.split(shape))])
     return _Made(made, "; ".join(notes) or None, area)
@@ -190,29 +166,20 @@ def _projected(found: Polygons, projection: Projection) -> _Made:
 
 
 def _polygons(parts: list[Rings]) -> Geometries:
-    return np.array(
-        [
-            shapely.polygons(
-                shapely.linearrings(rings[0]), holes=[shapely.linearrings(hole) for hole in rings[1:]] or None
-            )
-            for rings in parts
-        ],
-        dtype=object,
-    )
+    return np.array([shapely.Polygon(rings[0], rings[1:]) for rings in parts], dtype=np.object_)
 
 
 def _repaired(shapes: Geometries) -> Geometries:
     """Return the polygons of a valid geometry made of these."""
-    (valid,) = polygonal(np.array([shapely.multipolygons(shapes)], dtype=object))
-    return shapely.get_parts(valid) if valid is not None else np.empty(0, dtype=object)
+    valid = polygonal(shapely.MultiPolygon(list(shapes)))
+    return np.array(valid.geoms if valid else [], dtype=np.object_)
 
 
 def _united(pieces: list[shapely.Polygon]) -> shapely.MultiPolygon | None:
     """Return polygons as a valid MultiPolygon, united where they touch or overlap; None if there is none."""
     if not pieces:
         return None
-    whole = shapely.multipolygons(pieces)
-    if not shapely.is_valid(whole):
-        united = shapely.union_all([globe.made_valid(piece) for piece in pieces])
-        (whole,) = polygonal(np.array([united], dtype=object))
-    return whole
+    whole = shapely.MultiPolygon(pieces)
+    if shapely.is_valid(whole):
+        return whole
+    return polygonal(shapely.union_all([globe.made_valid(piece) for piece in pieces]))

@@ -209,6 +209,6 @@ def _arc(start: Floats, middle: Floats, end: Floats) -> Floats:
     first = np.arctan2(*(start - centre)[::-1])
     steps = max(int(np.ceil(abs(sweep) / ARC_STEP)), 2)
     angle = first + sweep * np.arange(steps + 1) / steps
-    points = centre + np.hypot(*(start - centre)) * np.column_stack([np.cos(angle), np.sin(angle)])
+    points: Floats = centre + np.hypot(*(start - centre)) * np.column_stack([np.cos(angle), np.sin(angle)])
     points[0], points[-1] = start, end
     return points

@@ -155,5 +155,4 @@ def _boxes(path: Path, layer: str) -> npt.NDArray[np.float64]:
 
 def _is_on_globe(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     limits = np.array([MAX_LON, MAX_LAT, MAX_LON, MAX_LAT])
-    is_within: npt.NDArray[np.bool_] = (np.abs(boxes) <= limits).all(axis=1)
-    return is_within
+    return np.asarray((np.abs(boxes) <= limits).all(axis=1))

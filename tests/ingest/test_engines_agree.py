@@ -27,7 +27,9 @@ def assert_same_rows(left: pa.Table, right: pa.Table, area_tolerance: float = 1e
         tolerance, absolute = (RELATIVE_AREA, area_tolerance) if is_area else (RELATIVE, 1e-15)
         for row, (a, b) in enumerate(zip(left[name].to_pylist(), right[name].to_pylist(), strict=True)):
             is_close = (
-                isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=tolerance, abs_tol=absolute)
+                isinstance(a, float)
+                and isinstance(b, float)
+                and math.isclose(a, b, rel_tol=tolerance, abs_tol=absolute)
             )
             assert a == b or is_close, f"{name} of row {row}: {a!r} and {b!r}"
 

@@ -1,4 +1,4 @@
-"""One bad geometry never fails its neighbours: it is repaired or left out, the reason is kept, in both engines alike."""
+"""One bad geometry never fails its neighbours: it is repaired or left out and says why, in both engines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from ingest import engines
 from ingest.engines import SliceSource
-from tests.fixtures import boundaries, odd
+from tests.fixtures import odd
 from tests.fixtures.odd import CIRCLE, SQUARE, TRIANGLE
 from tests.ingest.conftest import layers_of, read, slice_of
 from tests.ingest.test_engines_agree import assert_same_rows
@@ -72,7 +72,7 @@ ODD: dict[str, tuple[bytes | None, float | None, str | None]] = {
     "many more points than bytes": (odd.header(3) + struct.pack("<II", 1, 2**31 - 1), None, "unreadable geometry"),
     "many more rings than bytes": (odd.header(3) + struct.pack("<I", 2**32 - 1), None, "unreadable geometry"),
     "bytes after its end": (odd.polygon(SQUARE) + b"more", 32, None),
-    "endless collection": (odd.collection() [:5] + b"\x01\x00\x00\x00" + b"", None, "unreadable geometry"),
+    "endless collection": (odd.collection()[:5] + b"\x01\x00\x00\x00" + b"", None, "unreadable geometry"),
     "curve polygon": (odd.collection(odd.line(CIRCLE, odd.CIRCULAR), kind=odd.CURVE_POLYGON), math.pi, "curved edges"),
     "full circle": (
         odd.collection(odd.line([(0, 0), (2, 0), (0, 0)], odd.CIRCULAR), kind=odd.CURVE_POLYGON),
@@ -112,7 +112,11 @@ ODD: dict[str, tuple[bytes | None, float | None, str | None]] = {
         "triangulated surface",
     ),
     "triangle": (odd.polygon(TRIANGLE, kind=odd.FACET), 8, "triangle"),
-    "polyhedral": (odd.collection(odd.polygon(raised, kind=1003), kind=1000 + odd.POLYHEDRAL), 32, "polyhedral surface"),
+    "polyhedral": (
+        odd.collection(odd.polygon(raised, kind=1003), kind=1000 + odd.POLYHEDRAL),
+        32,
+        "polyhedral surface",
+    ),
     "mixed": (odd.collection(odd.line([(0, 0), (1, 1)]), odd.polygon(SQUARE)), 32, None),
     "overlapping in a collection": (odd.collection(odd.polygon(SQUARE), odd.polygon(SQUARE)), 32, None),
     "a point": (odd.header(1) + struct.pack("<2d", 1, 1), None, "nothing polygonal"),
