@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import shapely
 
-from ingest.engines import AREA_CRS, WHITESPACE, SliceSource, open_features, schema
+from ingest.engines import AREA_CRS, SliceSource, open_features, schema
 from ingest.engines.repair import multipolygons, reason
+from ingest.engines.text import TRIMMED
 
 CRS = "EPSG:4326"
 
@@ -24,8 +25,7 @@ class GeoPandasEngine:
     def read(self, source: SliceSource) -> Iterator[pa.RecordBatchReader]:
         """Open a slice; see `ingest.engines.Engine.read`."""
         wanted = schema(tuple(name for name, _ in source.columns))
-        with open_features(source) as (meta, stream):
-            reader = pa.RecordBatchReader.from_stream(stream)
+        with open_features(source) as (meta, reader):
             geometry = meta.get("geometry_name") or "wkb_geometry"
             batches = (_rows(batch, geometry, source, wanted) for batch in reader)
             yield pa.RecordBatchReader.from_batches(wanted, batches)
@@ -36,7 +36,7 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
     wkb = batch.column(geometry)
     storage = wkb.storage if isinstance(wkb, pa.ExtensionArray) else wkb
     frame = gpd.GeoDataFrame(
-        {name: _text(batch.column(name)) for _, name in source.columns if name},
+        {name: batch.column(name).to_pandas() for _, name in source.columns if name},
         geometry=gpd.GeoSeries(shapely.from_wkb(np.array(storage.to_pylist(), dtype=object), on_invalid="ignore")),
         crs=source.crs or CRS,
     ).to_crs(CRS)
@@ -60,18 +60,11 @@ def _rows(batch: pa.RecordBatch, geometry: str, source: SliceSource, wanted: pa.
     return pa.RecordBatch.from_pandas(table, schema=wanted, preserve_index=False)
 
 
-def _text(values: pa.Array) -> pd.Series[str]:
-    """Return a column for pandas, integers and booleans as text: next to a NULL, pandas would turn 7 into 7.0."""
-    is_whole = pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)
-    text: pd.Series[str] = (values.cast(pa.string()) if is_whole else values).to_pandas()
-    return text
-
-
 def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str]:
     trimmed = (
         text.astype(object)
         .where(text.notna(), None)
-        .map(lambda value: value if value is None else str(value).strip(WHITESPACE))
+        .map(lambda value: value if value is None else value.strip(TRIMMED))
     )
     return trimmed.where(~trimmed.isin(["", *missing_text]), None)
 

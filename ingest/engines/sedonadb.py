@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import sedonadb
 import shapely
 
-from ingest.engines import WHITESPACE, SliceSource, open_features, schema
+from ingest.engines import SliceSource, open_features, schema
 from ingest.engines.measures import measure
 from ingest.engines.repair import multipolygons, reason
+from ingest.engines.text import TRIMMED
 from ingest.layers.discover import quote
 
 MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")  # little-endian WKB header of a MultiPolygon with one part
@@ -34,10 +35,10 @@ class SedonaEngine:
         """Open a slice; see `ingest.engines.Engine.read`."""
         wanted = schema(tuple(name for name, _ in source.columns))
         with open_features(source) as (meta, stream):
-            tap = _Tap(pa.RecordBatchReader.from_stream(stream))
+            tap = _Tap(stream)
             try:
                 cleaned = _query(statement(source), _named(tap, meta, source.names), source.batch_rows)
-                rows = (_rows(batch, source, wanted) for batch in cleaned)
+                rows = (_rows(batch, source, wanted) for batch in tap.telling(cleaned))
                 yield pa.RecordBatchReader.from_batches(wanted, rows)
             finally:
                 tap.shut()
@@ -140,7 +141,7 @@ def _storage(geometry: pa.Array) -> pa.BinaryArray:
 def _clean(name: str | None, missing_text: tuple[str, ...]) -> str:
     if name is None:
         return "cast(null as varchar)"
-    text = f"btrim(cast({quote(name)} as varchar), {_literal(WHITESPACE)})"
+    text = f"btrim({quote(name)}, {_literal(TRIMMED)})"
     for missing in ("", *missing_text):
         text = f"nullif({text}, {_literal(missing)})"
     return text
@@ -158,6 +159,7 @@ class _Tap:
         self._reader = reader
         self._lock = threading.Lock()
         self._is_shut = False
+        self._fault: Exception | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._next()) is not None:
@@ -168,9 +170,22 @@ class _Tap:
         with self._lock:
             self._is_shut = True
 
+    def telling(self, results: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass on what was made of the stream. If that fails because the stream did, raise the stream's own error."""
+        try:
+            yield from results
+        except Exception:
+            if self._fault:
+                raise self._fault from None
+            raise
+
     def _next(self) -> pa.RecordBatch | None:
         with self._lock:
-            return None if self._is_shut else next(self._reader, None)
+            try:
+                return None if self._is_shut else next(self._reader, None)
+            except Exception as error:
+                self._fault = error
+                raise
 
 
 def _named(tap: _Tap, meta: dict[str, Any], names: Iterable[str]) -> pa.RecordBatchReader:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CountMismatch, SourceDamaged
+from ingest.errors import CountMismatch, IngestError, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
@@ -108,6 +108,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             batch_bytes=claimed.reading.batch_bytes,
             is_validated=request.is_validated,
             encoding=claimed.reading.encoding,
+            beside=claimed.reading.beside,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
@@ -127,10 +128,12 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                     staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
                 )
         except Exception as error:
+            if faults and isinstance(faults[0], IngestError):
+                raise faults[0] from error
             if faults:  # reading failed, even if the sink raised another error because of that
                 raise SourceDamaged(
                     f"{_features(claimed)}, cannot be read: {faults[0]}.",
-                    "The file is damaged, or its text is not in the encoding that it declares (UTF-8 in a GeoPackage).",
+                    "The file is damaged; download it again.",
                 ) from error
             raise
 
@@ -199,6 +202,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                     where=layer.where(part.fid_from, part.fid_to),
                     batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
                     encoding=layer.encoding,
+                    beside=layer.beside,
                 ),
             )
         )
@@ -206,15 +210,13 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
 
 
 def _recording_faults(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Pass batches on, with their text verified, and record errors: these come from the source, not from the sink."""
+    """Pass batches on and record errors: these come from the source, not from the sink."""
 
-    def verified() -> Iterator[pa.RecordBatch]:
+    def recorded() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in batches:
-                batch.validate(full=True)  # GDAL does not check the encoding of text
-                yield batch
+            yield from batches
         except Exception as error:
             faults.append(error)
             raise
 
-    return pa.RecordBatchReader.from_batches(batches.schema, verified())
+    return pa.RecordBatchReader.from_batches(batches.schema, recorded())
