@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ingest.errors import UsageError, did_you_mean
-from ingest.layers.gdal import restrict_pyogrio
+from ingest.layers.gdal import open_options, restrict_pyogrio
 from ingest.layers.readable import readable
 
 ENGINES = ("sedonadb", "geopandas")
@@ -119,6 +119,7 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], Any]]:
             where=source.where,
             return_fids=True,
             batch_size=source.batch_rows,
+            **open_options(path),
         ) as opened,
     ):
         yield opened

@@ -20,7 +20,7 @@ from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
 from ingest.layers import reference, shapefile
 from ingest.layers.formats import check_format
-from ingest.layers.gdal import only_our_drivers
+from ingest.layers.gdal import only_our_drivers, open_options
 from ingest.layers.readable import readable
 from ingest.sources import parts
 from ingest.sources.address import printable
@@ -236,7 +236,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
 
 def _layer_names(path: Path) -> list[str]:
     try:
-        return list(fiona.listlayers(path))
+        return list(fiona.listlayers(path, **open_options(path)))
     except (FionaError, OSError, ValueError) as error:
         raise FormatUnknown(
             f"{path.name} cannot be opened: {error}.", "The file is damaged; download it again."
@@ -255,7 +255,7 @@ def _level(name: str, release: Release) -> int | bool | None:
 
 def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:
     try:
-        with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
+        with fiona.open(path, layer=name, enabled_drivers=[driver], **open_options(path)) as collection:
             properties = list(collection.schema["properties"])
             geometry = collection.schema["geometry"]
             stated, row_count = collection.crs.to_wkt(), len(collection)
