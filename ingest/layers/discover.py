@@ -259,7 +259,7 @@ def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | Non
             properties = list(collection.schema["properties"])
             geometry = collection.schema["geometry"]
             stated, row_count = collection.crs.to_wkt(), len(collection)
-            extent = None if named_crs else _extent(collection)
+            extent = _extent(collection)
     except Exception as error:  # a damaged file makes fiona raise anything
         raise FormatUnknown(
             f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
