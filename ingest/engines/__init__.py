@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from ingest.errors import UsageError, did_you_mean
 from ingest.layers.gdal import open_options, restrict_pyogrio
-from ingest.layers.readable import readable
+from ingest.layers.lending import lend
 
 ENGINES = ("sedonadb", "geopandas")
 WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
@@ -111,7 +111,7 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], Any]]:
     # GDAL ends a batch at this size. A number of rows would not limit it: one takes 100 bytes, the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
     with (
-        readable(source.path) as path,
+        lend(source.path) as path,
         pyogrio.raw.open_arrow(
             path,
             layer=source.layer,

@@ -21,7 +21,7 @@ from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
 from ingest.layers import reference, shapefile
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options
-from ingest.layers.readable import readable
+from ingest.layers.lending import lend
 from ingest.sources import parts
 from ingest.sources.address import printable
 
@@ -223,7 +223,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
         if parts.pending(path):  # what was there when it was fetched is part of the copy
             raise parts.changed(path)
         _check_gpkg(path)
-    with readable(path) as lent:
+    with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := _level(name, release)) is not False}
         if len(levels) < len(names):
