@@ -19,7 +19,7 @@ from ingest.catalog import Dataset, Release, Table
 from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
 from ingest.layers import encodings
 from ingest.layers.formats import check_format
-from ingest.layers.gdal import only_our_drivers
+from ingest.layers.gdal import only_our_drivers, restrict_pyogrio
 
 LAYER_FILES = (".gpkg", ".shp", ".geojson", ".json")
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
@@ -226,7 +226,7 @@ def _level(name: str, release: Release) -> int | bool | None:
 def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | None, encoding: str | None) -> Layer:
     try:
         with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
-            properties = list(collection.schema["properties"])
+            properties = list(collection.schema["properties"]) if driver == "GPKG" else _fields(path, name)
             tags = collection.tags(ns="SHAPEFILE") if driver == "ESRI Shapefile" else {}
             geometry = collection.schema["geometry"]
             crs, row_count = collection.crs, len(collection)
@@ -238,8 +238,6 @@ def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | No
     types = {geometry} if isinstance(geometry, str) else set(geometry)
     if not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
-    if driver == "ESRI Shapefile":
-        properties = _dbf_names(path, properties)
     columns = _match_columns(path, name, table, properties)
     return Layer(
         path=path,
@@ -295,17 +293,12 @@ def _differ_in_case(properties: Sequence[str], columns: Sequence[tuple[str, str 
     return tuple(sorted({each for each in properties if each.lower() in lower} - names))
 
 
-def _dbf_names(path: Path, properties: list[str]) -> list[str]:
-    """Return the columns of a shapefile, also those that are there twice, which fiona lists once."""
-    table = next((file for file in (path.with_suffix(".dbf"), path.with_suffix(".DBF")) if file.exists()), None)
-    if table is None:
-        return properties
-    with table.open("rb") as file:
-        header = file.read(32)
-        fields = file.read(max(int.from_bytes(header[8:10], "little") - 33, 0))
-    stored = [fields[at : at + 11].split(b"\0")[0] for at in range(0, len(fields) - 31, 32)]
-    ascii_names = [each.decode() for each in stored if each.isascii()]
-    return [*properties, *(each for each in properties for _ in range(ascii_names.count(each) - 1))]
+def _fields(path: Path, name: str) -> list[str]:
+    """Return the columns of a layer as GDAL has them: fiona leaves out lists, and one of two with the same name."""
+    import pyogrio
+
+    restrict_pyogrio()
+    return list(pyogrio.read_info(path, layer=name)["fields"])
 
 
 def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | None) -> str | None:
