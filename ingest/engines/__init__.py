@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ingest.engines.text import readable, readable_schema
 from ingest.errors import UsageError, did_you_mean
 from ingest.layers.gdal import open_options, restrict_pyogrio
 from ingest.layers.lending import lend
 
 ENGINES = ("sedonadb", "geopandas")
-WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
 
 ORIGIN: tuple[tuple[str, pa.DataType], ...] = (  # identifies a row of a run
@@ -69,7 +69,9 @@ class SliceSource:
     is_validated : bool
         Whether geometries are checked for validity, and invalid ones repaired.
     encoding : str or None
-        Encoding of the attributes; None for the one that the file states.
+        Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
+    beside : tuple of str
+        Columns whose names differ from those of others only in case: GDAL cannot be told to skip one of them.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class SliceSource:
     batch_rows: int = 8192
     is_validated: bool = True
     encoding: str | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def origin(self) -> dict[str, str | int]:
@@ -97,13 +100,14 @@ class SliceSource:
 
 
 @contextmanager
-def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], Any]]:
+def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.RecordBatchReader]]:
     """Open GDAL's Arrow stream over the features of a slice, including their ids.
 
     Returns
     -------
-    context manager of (dict, Arrow stream)
-        pyogrio's metadata of the layer, and the stream, which can only be read inside the context.
+    context manager of (dict, pyarrow.RecordBatchReader)
+        pyogrio's metadata of the layer, and batches as `readable` returns them, which can only be read inside the
+        context.
     """
     import pyogrio.raw
 
@@ -115,14 +119,17 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], Any]]:
         pyogrio.raw.open_arrow(
             path,
             layer=source.layer,
-            columns=source.names,
+            columns=[*source.names, *source.beside],
             where=source.where,
             return_fids=True,
             batch_size=source.batch_rows,
             **open_options(path),
-        ) as opened,
+            **({"ENCODING": ""} if source.encoding else {}),  # attributes as they are: GDAL loses what it cannot read
+        ) as (meta, stream),
     ):
-        yield opened
+        batches = pa.RecordBatchReader.from_stream(stream)
+        wanted = readable_schema(batches.schema, source)
+        yield meta, pa.RecordBatchReader.from_batches(wanted, (readable(batch, source) for batch in batches))
 
 
 class Engine(Protocol):

@@ -11,11 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import shapely
 
-from ingest.engines import AREA_CRS, WHITESPACE, SliceSource, open_features, schema
+from ingest.engines import AREA_CRS, SliceSource, open_features, schema
 from ingest.engines.globe import Projection
 from ingest.engines.measures import widest_gap
 from ingest.engines.repair import restore
 from ingest.engines.screen import screen
+from ingest.engines.text import TRIMMED
 
 CRS = "EPSG:4326"
 
@@ -27,8 +28,7 @@ class GeoPandasEngine:
     def read(self, source: SliceSource) -> Iterator[pa.RecordBatchReader]:
         """Open a slice; see `ingest.engines.Engine.read`."""
         wanted = schema(tuple(name for name, _ in source.columns))
-        with open_features(source) as (meta, stream):
-            reader = pa.RecordBatchReader.from_stream(stream)
+        with open_features(source) as (meta, reader):
             geometry = meta.get("geometry_name") or "wkb_geometry"
             projection = Projection.of(source.crs) if source.crs else None
             batches = (_rows(batch, geometry, source, projection, wanted) for batch in reader)
@@ -39,7 +39,7 @@ def _rows(
     batch: pa.RecordBatch, geometry: str, source: SliceSource, projection: Projection | None, wanted: pa.Schema
 ) -> pa.RecordBatch:
     """Turn a batch of features into rows of the raw table."""
-    texts = pd.DataFrame({name: _text(batch.column(name)) for _, name in source.columns if name})
+    texts = pd.DataFrame({name: batch.column(name).to_pandas() for _, name in source.columns if name})
     (fid,) = set(batch.schema.names) - {geometry, *(name for _, name in source.columns if name)}
     rows: dict[str, object] = {**source.origin, "source_fid": batch.column(fid).to_pandas()}
     for raw, name in source.columns:
@@ -63,18 +63,11 @@ def _rows(
     return pa.RecordBatch.from_pandas(table, schema=wanted, preserve_index=False)
 
 
-def _text(values: pa.Array) -> pd.Series[str]:
-    """Return a column for pandas, integers and booleans as text: next to a NULL, pandas would turn 7 into 7.0."""
-    is_whole = pa.types.is_integer(values.type) or pa.types.is_boolean(values.type)
-    text: pd.Series[str] = (values.cast(pa.string()) if is_whole else values).to_pandas()
-    return text
-
-
 def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str]:
     trimmed = (
         text.astype(object)
         .where(text.notna(), None)
-        .map(lambda value: value if value is None else str(value).strip(WHITESPACE))
+        .map(lambda value: value if value is None else value.strip(TRIMMED))
     )
     return trimmed.where(~trimmed.isin(["", *missing_text]), None)
 

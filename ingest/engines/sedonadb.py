@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sedonadb
 
-from ingest.engines import FACTS, WHITESPACE, SliceSource, open_features, schema
+from ingest.engines import FACTS, SliceSource, open_features, schema
 from ingest.engines.globe import Projection
 from ingest.engines.measures import MEASURED
 from ingest.engines.repair import restore
 from ingest.engines.screen import screen
+from ingest.engines.text import TRIMMED
 from ingest.layers.discover import quote
 
 FID, GEOMETRY, ODD = "__fid", "__geometry", "__odd"
@@ -39,12 +40,12 @@ class SedonaEngine:
         wanted = schema(tuple(name for name, _ in source.columns))
         # SedonaDB reads in passing threads of its own, in which a transformation of pyproj crashes.
         with ThreadPoolExecutor(max_workers=1) as pool, open_features(source) as (meta, stream):
-            tap = _Tap(pa.RecordBatchReader.from_stream(stream))
+            tap = _Tap(stream)
             projection = Projection.of(source.crs) if source.crs else None
             try:
                 features = _screened(tap, meta, source.names, projection, pool)
                 cleaned = _query(statement(source), features, source.batch_rows)
-                rows = (_rows(batch, source, projection, wanted) for batch in cleaned)
+                rows = (_rows(batch, source, projection, wanted) for batch in tap.telling(cleaned))
                 yield pa.RecordBatchReader.from_batches(wanted, rows)
             finally:
                 tap.shut()
@@ -133,7 +134,7 @@ def _storage(geometry: pa.Array) -> pa.BinaryArray:
 def _clean(name: str | None, missing_text: tuple[str, ...]) -> str:
     if name is None:
         return "cast(null as varchar)"
-    text = f"btrim(cast({quote(name)} as varchar), {_literal(WHITESPACE)})"
+    text = f"btrim({quote(name)}, {_literal(TRIMMED)})"
     for missing in ("", *missing_text):
         text = f"nullif({text}, {_literal(missing)})"
     return text
@@ -151,6 +152,7 @@ class _Tap:
         self._reader = reader
         self._lock = threading.Lock()
         self._is_shut = False
+        self._fault: Exception | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (batch := self._next()) is not None:
@@ -161,9 +163,22 @@ class _Tap:
         with self._lock:
             self._is_shut = True
 
+    def telling(self, results: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Pass on what was made of the stream. If that fails because the stream did, raise the stream's own error."""
+        try:
+            yield from results
+        except Exception:
+            if self._fault:
+                raise self._fault from None
+            raise
+
     def _next(self) -> pa.RecordBatch | None:
         with self._lock:
-            return None if self._is_shut else next(self._reader, None)
+            try:
+                return None if self._is_shut else next(self._reader, None)
+            except Exception as error:
+                self._fault = error
+                raise
 
 
 def _screened(

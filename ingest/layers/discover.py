@@ -6,8 +6,9 @@ import logging
 import os
 import re
 import sqlite3
+import unicodedata
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +18,10 @@ import numpy.typing as npt
 from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
-from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
-from ingest.layers import reference, shapefile
+from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
+from ingest.layers import encodings, reference, shapefile
 from ingest.layers.formats import check_format
-from ingest.layers.gdal import only_our_drivers, open_options
+from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
 from ingest.sources import parts
 from ingest.sources.address import printable
@@ -54,7 +55,9 @@ class Layer:
     row_count : int
         Features in the layer, as the file states: a hint, see `features`.
     encoding : str or None
-        Encoding of the attributes; None for the one that the file states.
+        Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
+    beside : tuple of str
+        Columns whose names differ from those of `columns` only in case.
     version : str
         What `ingest.sources.parts.version` said of the file before it was opened.
     """
@@ -68,6 +71,7 @@ class Layer:
     fid_column: str
     row_count: int
     encoding: str | None = None
+    beside: tuple[str, ...] = ()
     version: str = ""
 
     @property
@@ -256,7 +260,8 @@ def _level(name: str, release: Release) -> int | bool | None:
 def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:
     try:
         with fiona.open(path, layer=name, enabled_drivers=[driver], **open_options(path)) as collection:
-            properties = list(collection.schema["properties"])
+            properties = list(collection.schema["properties"]) if driver == "GPKG" else _fields(path, name)
+            tags = collection.tags(ns="SHAPEFILE") if driver == "ESRI Shapefile" else {}
             geometry = collection.schema["geometry"]
             stated, row_count = collection.crs.to_wkt(), len(collection)
             extent = _extent(collection)
@@ -270,16 +275,18 @@ def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | Non
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
     if driver == "GPKG" and reference.contradicts_itself(lambda: _gpkg_connect(path), name):
         stated = ""
+    columns = _match_columns(path, name, table, properties) if is_described else _no_columns(table)
     return Layer(
         path=path,
         name=name,
         driver=driver,
         table=table,
-        columns=_match_columns(path, name, table, properties) if is_described else _no_columns(table),
+        columns=columns,
         crs=reference.system_of(path, name, stated, extent, named_crs),
         fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
-        encoding=encoding,
+        encoding=_encoding(path, driver, tags, encoding),
+        beside=_differ_in_case(properties, columns),
     )
 
 
@@ -299,10 +306,24 @@ def _extent(collection: fiona.Collection) -> tuple[float, ...] | None:
 def _match_columns(
     path: Path, name: str, table: Table, properties: Sequence[str]
 ) -> tuple[tuple[str, str | None], ...]:
-    by_lower = {column.lower(): column for column in properties}
+    """Find the layer's name for each column: of the names in the catalog, the first that the layer has.
+
+    The exact name wins over one in other letters or with blanks around it; of several such, none can be chosen.
+    """
     matched: list[tuple[str, str | None]] = []
     for column in table.columns:
-        found = next((by_lower[source.lower()] for source in column.source if source.lower() in by_lower), None)
+        found = None
+        for source in column.source:
+            exact = [each for each in properties if each == source]
+            alike = exact or [each for each in properties if _folded(each) == _folded(source)]
+            if len(alike) > 1:
+                raise SchemaDrift(
+                    f"{name} in {path.name} has {len(alike)} columns that could be {source}: {', '.join(alike)}.",
+                    "Rename or remove all but one.",
+                )
+            if alike:
+                found = alike[0]
+                break
         if found is None and column.required:
             raise SchemaDrift(
                 f"{name} in {path.name} has no column {' or '.join(column.source)}.",
@@ -310,6 +331,33 @@ def _match_columns(
             )
         matched.append((column.name, found))
     return tuple(matched)
+
+
+def _folded(column: str) -> str:
+    return unicodedata.normalize("NFKC", column).strip().casefold()
+
+
+def _differ_in_case(properties: Sequence[str], columns: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    names = {name for _, name in columns if name}
+    lower = {name.lower() for name in names}
+    return tuple(sorted({each for each in properties if each.lower() in lower} - names))
+
+
+def _fields(path: Path, name: str) -> list[str]:
+    """Return the columns of a layer as GDAL has them: fiona leaves out lists, and one of two with the same name."""
+    import pyogrio
+
+    restrict_pyogrio()
+    return list(pyogrio.read_info(path, layer=name)["fields"])
+
+
+def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | None) -> str | None:
+    """Return the encoding of a layer's attributes, by Python's name; None in a format that is always UTF-8."""
+    if driver == "ESRI Shapefile":
+        return encodings.stated(tags) if named is None else encodings.codec_of(named)
+    if named is not None:
+        raise UsageError(f"--encoding is for shapefiles; the text of {path.name} is UTF-8.", "Leave it out.")
+    return None
 
 
 def _gpkg_connect(path: Path) -> sqlite3.Connection:

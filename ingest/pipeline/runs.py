@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ingest import catalog, sinks
 from ingest.errors import RunFailed, SourceUnavailable, UsageError
+from ingest.layers import encodings
 from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
@@ -70,8 +71,9 @@ def requests(
     Raises
     ------
     UsageError
-        When a dataset, release or level does not exist, or options exclude each other.
+        When a dataset, release, level or encoding does not exist, or options exclude each other.
     """
+    encodings.check(encoding)
     made = []
     for name in names:
         dataset = catalog.get(name)

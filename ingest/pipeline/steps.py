@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CountMismatch, SourceDamaged
+from ingest.errors import CountMismatch, IngestError, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
@@ -109,6 +109,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             batch_bytes=claimed.reading.batch_bytes,
             is_validated=request.is_validated,
             encoding=claimed.reading.encoding,
+            beside=claimed.reading.beside,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
@@ -137,10 +138,12 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                 )
         except Exception as error:
             check_version()
+            if faults and isinstance(faults[0], IngestError):
+                raise faults[0] from error
             if faults:  # reading failed, even if the sink raised another error because of that
                 raise SourceDamaged(
                     f"{_features(claimed)}, cannot be read: {faults[0]}.",
-                    "The file is damaged, or its text is not in the encoding that it declares (UTF-8 in a GeoPackage).",
+                    "The file is damaged; download it again.",
                 ) from error
             raise
 
@@ -232,6 +235,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                     where=layer.where(part.fid_from, part.fid_to),
                     batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
                     encoding=layer.encoding,
+                    beside=layer.beside,
                     version=None if _stays(root, settings) else layer.version,
                 ),
             )
@@ -240,15 +244,13 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
 
 
 def _recording_faults(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Pass batches on, with their text verified, and record errors: these come from the source, not from the sink."""
+    """Pass batches on and record errors: these come from the source, not from the sink."""
 
-    def verified() -> Iterator[pa.RecordBatch]:
+    def recorded() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in batches:
-                batch.validate(full=True)  # GDAL does not check the encoding of text
-                yield batch
+            yield from batches
         except Exception as error:
             faults.append(error)
             raise
 
-    return pa.RecordBatchReader.from_batches(batches.schema, verified())
+    return pa.RecordBatchReader.from_batches(batches.schema, recorded())

@@ -170,6 +170,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
         batch_bytes=1 << 30,
         batch_rows=batch_rows,
         encoding=layer.encoding,
+        beside=layer.beside,
     )
 
 
