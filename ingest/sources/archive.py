@@ -100,6 +100,7 @@ def _extract(path: Path, folder: Path) -> None:
     """Extract the members of a zip, and then those of the zips among them, which are removed again."""
     shown = printable(path.name)
     try:
+        folder.mkdir()
         most = UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES)
         expanded = _extract_one(path, folder, most=most, is_outer=True)
         inner = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() == ".zip")

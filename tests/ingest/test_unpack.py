@@ -313,6 +313,7 @@ def test_an_empty_file_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -
 
 
 def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
+    assert_refused(zip_of(tmp_path / "empty.zip", {}), tmp_path, r"empty\.zip contains no GeoPackage")
     members = {"a.csv": b"1", "b/": b"", "metadata.json": b"{}", "x.shx": b"1"}
     assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, r"gadm\.zip contains no GeoPackage")
 
