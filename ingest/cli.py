@@ -211,6 +211,10 @@ def load(
             raise UsageError(
                 f"There is no dataset or command {name!r}.", did_you_mean(name, [*catalog.datasets(), *cli.commands])
             )
+    if crs:
+        from ingest.layers import reference
+
+        reference.check(crs)
     requests = runs.requests(
         names,
         releases=_per_dataset(releases, names),

@@ -29,12 +29,15 @@ ORIGIN: tuple[tuple[str, pa.DataType], ...] = (  # identifies a row of a run
 FACTS: tuple[tuple[str, pa.DataType], ...] = (
     ("vertex_count", pa.int64()),
     ("area_km2", pa.float64()),
+    ("area_km2_in_source", pa.float64()),
     ("point_lon", pa.float64()),
     ("point_lat", pa.float64()),
     ("min_lon", pa.float64()),
     ("min_lat", pa.float64()),
     ("max_lon", pa.float64()),
     ("max_lat", pa.float64()),
+    ("west_lon", pa.float64()),
+    ("east_lon", pa.float64()),
     ("is_valid", pa.bool_()),
     ("invalid_reason", pa.string()),
 )
@@ -55,7 +58,7 @@ class SliceSource:
     missing_text : tuple of str
         Texts that mean NULL.
     crs : str or None
-        WKT of the layer's reference system when it is not EPSG:4326.
+        The layer's reference system, as WKT or any text that PROJ accepts, when it is not EPSG:4326.
     where : str or None
         Filter that selects the slice's features.
     batch_bytes : int

@@ -17,7 +17,7 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings
+from ingest.layers import encodings, reference
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, restrict_pyogrio
 
@@ -42,7 +42,7 @@ class Layer:
     columns : tuple of (str, str or None)
         Raw column and the layer's name for it, None if the layer lacks it.
     crs : str or None
-        Coordinate reference system as WKT when it is not EPSG:4326, else None.
+        Coordinate reference system as WKT when it is not EPSG:4326, degrees, else None.
     fid_column : str
         Name of the feature id in a filter.
     row_count : int
@@ -223,14 +223,14 @@ def _level(name: str, release: Release) -> int | bool | None:
     return False
 
 
-def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | None, encoding: str | None) -> Layer:
+def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:
     try:
         with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
             properties = list(collection.schema["properties"]) if driver == "GPKG" else _fields(path, name)
             tags = collection.tags(ns="SHAPEFILE") if driver == "ESRI Shapefile" else {}
             geometry = collection.schema["geometry"]
-            crs, row_count = collection.crs, len(collection)
-        is_degrees = not crs or crs.to_epsg() == 4326 or "CRS84" in crs.to_wkt()
+            stated, row_count = collection.crs.to_wkt(), len(collection)
+            extent = _extent(collection)
     except Exception as error:  # a damaged file makes fiona raise anything
         raise FormatUnknown(
             f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
@@ -239,18 +239,29 @@ def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | No
     if not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
     columns = _match_columns(path, name, table, properties)
+    if driver == "GPKG" and reference.contradicts_itself(lambda: _gpkg_connect(path), name):
+        stated = ""
     return Layer(
         path=path,
         name=name,
         driver=driver,
         table=table,
         columns=columns,
-        crs=None if is_degrees else crs.to_wkt(),
+        crs=reference.system_of(path, name, stated, extent, named_crs),
         fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
         encoding=_encoding(path, driver, tags, encoding),
         beside=_differ_in_case(properties, columns),
     )
+
+
+def _extent(collection: fiona.Collection) -> tuple[float, ...] | None:
+    """Return the extent that a header states; None if there is none, as in a layer without features."""
+    try:
+        extent: tuple[float, ...] = collection.bounds
+    except (FionaError, ValueError):
+        return None
+    return extent
 
 
 def _match_columns(

@@ -7,9 +7,16 @@ fiona and pyogrio each include a GDAL. Neither accepts a list of drivers for eve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Surfaces of triangles, curves, and layers of any type with heights or measures: pyogrio refuses their layers, though
+# their features arrive as WKB like all others.
+FURTHER_TYPES = [
+    kind + dimensions
+    for kind, dimensions in itertools.product((0, *range(8, 18)), (0, 1000, 2000, 3000, 1 << 31, -(1 << 31)))
+]
 DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON"})
 
 
@@ -25,10 +32,13 @@ def only_our_drivers() -> Iterator[None]:
 
 
 def restrict_pyogrio() -> None:
-    """Remove all drivers but `DRIVERS` from pyogrio's GDAL, in this process."""
+    """Remove all drivers but `DRIVERS` from pyogrio's GDAL, in this process; let it read layers of any type."""
     import pyogrio
+    from pyogrio._geometry import GEOMETRY_TYPES
     from pyogrio._ogr import _register_drivers
 
+    for kind in FURTHER_TYPES:
+        GEOMETRY_TYPES.setdefault(kind, "Unknown")
     others = set(pyogrio.list_drivers()) - DRIVERS
     if not others:
         return
