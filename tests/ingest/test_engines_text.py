@@ -233,12 +233,15 @@ def test_an_encoding_is_refused_that_is_unknown_or_not_for_a_shapefile(tmp_path:
 
 
 @both_engines
-def test_of_columns_that_differ_in_case_the_exact_name_wins(tmp_path: Path, engine: str) -> None:
-    path = geojson(tmp_path / "gadm41_AAA_1.json", {"name_1": "small", "NAME_1": "exact", "GID_1": "A"})
-    assert names_of(engine, path) == ["exact"]
-    fields = [(b"GID_1", "C", 9, 0), (b"name_1", "C", 9, 0), (b"NAME_1", "C", 9, 0), (b"Name_1", "C", 9, 0)]
-    path = shapefile(tmp_path, fields, [b"A", b"small", b"exact", b"Mixed"], "UTF-8")
-    assert names_of(engine, path) == ["exact"]
+@pytest.mark.parametrize("order", [("name_1", "NAME_1", "Name_1"), ("NAME_1", "name_1", "Name_1")])
+def test_of_columns_that_differ_in_case_the_exact_name_wins(
+    tmp_path: Path, engine: str, order: tuple[str, ...]
+) -> None:
+    properties = {"GID_1": "A", **{name: f"is {name}" for name in order}}
+    assert names_of(engine, geojson(tmp_path / "gadm41_AAA_1.json", properties)) == ["is NAME_1"]
+    fields: list[Field] = [(name.encode(), "C", 9, 0) for name in properties]
+    path = shapefile(tmp_path, fields, [value.encode() for value in properties.values()], "UTF-8")
+    assert names_of(engine, path) == ["is NAME_1"]
 
 
 @both_engines
