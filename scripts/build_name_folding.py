@@ -118,17 +118,17 @@ def _ignorable() -> frozenset[int]:
 
 @cache
 def _is_unassigned(letter: str) -> bool:
-    return unicodedata.category(letter) == "Cn" and _folded(letter) != ""
+    return unicodedata.category(letter) == "Cn" and ord(letter) not in _ignorable()
 
 
 @cache
-def _latin() -> list[int]:
+def _latin() -> dict[int, None]:
     """Return the letters, once folded, that lose their accents."""
-    return [
-        point
+    return {
+        point: None
         for point in _scalars()
         if unicodedata.name(chr(point), "").startswith("LATIN") and _folded(chr(point)) == chr(point)
-    ]
+    }
 
 
 @cache
@@ -147,7 +147,9 @@ def _points(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
 
 
 def _scalars() -> Iterator[int]:
-    return (point for point in range(1, sys.maxunicode + 1) if not 0xD800 <= point < 0xE000)
+    """Yield the code points that may be folded to something else: beyond, there are ideographs and private letters."""
+    yield from (point for point in range(1, 0x30000) if not 0xD800 <= point < 0xE000)
+    yield from range(0xE0000, 0xE1000)
 
 
 def _ranges(points: Iterable[int]) -> list[tuple[int, int]]:
@@ -176,6 +178,7 @@ def table() -> dict[str, str]:
     return found
 
 
+@cache
 def latin_letters() -> dict[str, str]:
     """Return what is exchanged on the short way for Latin script, once it has lost its accents."""
     found = {letter: _folded(letter) for letter in sorted(FREQUENT_LETTERS + FREQUENT_MARKS)}
@@ -196,6 +199,7 @@ def _is_simple_latin(letter: str) -> bool:
     return short == _folded(letter) and all(c < "\x80" or ord(c) in _latin() for c in short)
 
 
+@cache
 def plain_letters() -> dict[str, str]:
     """Return what is exchanged on the short way for other scripts."""
     return {letter: _folded(letter) for letter in sorted(FREQUENT_CAPITALS + FREQUENT_MARKS + "\u30fb")}
@@ -281,7 +285,7 @@ def macro() -> str:
         "unicode": UNICODE,
         "runs": _wrapped(runs),
         "others": _wrapped(others),
-        "unassigned": ranges(point for point in _scalars() if _is_unassigned(chr(point))),
+        "unassigned": ranges(point for point in range(sys.maxunicode + 1) if _is_unassigned(chr(point))),
         "left_out": ranges(point for point in _scalars() if point > 0x7F and not _folded(chr(point))),
         "paired": ranges(map(ord, table())),
         "latin": ranges(_latin()),

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ingest.engines.text import readable, readable_schema
 from ingest.errors import UsageError, did_you_mean
-from ingest.layers.gdal import restrict_pyogrio
-from ingest.layers.readable import readable as lent
+from ingest.layers.gdal import open_options, restrict_pyogrio
+from ingest.layers.lending import lend
 
 ENGINES = ("sedonadb", "geopandas")
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
@@ -115,7 +115,7 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.Reco
     # GDAL ends a batch at this size. A number of rows would not limit it: one takes 100 bytes, the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
     with (
-        lent(source.path) as path,
+        lend(source.path) as path,
         pyogrio.raw.open_arrow(
             path,
             layer=source.layer,
@@ -123,8 +123,8 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.Reco
             where=source.where,
             return_fids=True,
             batch_size=source.batch_rows,
-            # attributes as they are: GDAL would lose what it cannot decode
-            **({"ENCODING": ""} if source.encoding else {}),
+            **open_options(path),
+            **({"ENCODING": ""} if source.encoding else {}),  # attributes as they are: GDAL loses what it cannot read
         ) as (meta, stream),
     ):
         batches = pa.RecordBatchReader.from_stream(stream)

@@ -150,6 +150,7 @@ def _refined(points: Floats, projection: Projection) -> Floats:
     """Return the vertices of a ring in degrees, with further ones where an edge is not straight in degrees."""
     degrees = projection.degrees(points)
     is_open = np.ones(len(points) - 1, dtype=bool)  # edges that may have to be halved
+    further = 0
     for _ in range(ROUNDS):
         at = np.flatnonzero(is_open)
         if len(at) == 0:
@@ -166,7 +167,8 @@ def _refined(points: Floats, projection: Projection) -> Floats:
         is_far = (np.abs(turned) > FAR) & (np.abs(places[:, 1]) < 90 - AT_POLE)
         is_bent = np.isfinite(places).all(axis=1) & ((np.hypot(error[:, 0], error[:, 1]) > TOLERANCE) | is_far)
         halved = at[is_bent]
-        if len(halved) > MOST_FURTHER:
+        further += len(halved)
+        if further > MOST_FURTHER:
             raise Unplaceable("outside of its projection")
         is_open[at] = is_bent
         points = np.insert(points, halved + 1, middles[is_bent], axis=0)

@@ -89,14 +89,15 @@ def _text(values: pa.Array, column: str, fids: pa.Array, source: SliceSource) ->
     encoding = source.encoding or "utf-8"
     stored = values.cast(pa.string()).view(pa.binary())
     try:
-        return _without_nul(decode(stored, encoding))
+        return decode(stored, encoding)
     except ValueError:
-        row, value, why = _first_bad(stored, encoding)
+        row, value = next((row, value) for row, value in enumerate(stored.to_pylist()) if not _is_text(value, encoding))
         hint = "If the file states a wrong encoding, or none, name the right one with --encoding."
         if source.encoding is None:
             hint = "The file is damaged: its text has to be UTF-8. Write it again with the program that made it."
+        where = f"{source.layer} in {source.source_file}, feature {fids[row]}"
         raise SourceDamaged(
-            f"{source.layer} in {source.source_file}, feature {fids[row]}: {column} is {value!r}, {why}.", hint
+            f"{where}: {column} is {value[:60]!r}, which is not text in {encoding.upper()}.", hint
         ) from None
 
 
@@ -121,25 +122,12 @@ def decode(values: pa.BinaryArray, encoding: str) -> pa.StringArray:
     return pc.if_else(values.is_valid(), pa.array(decoded, pa.string()), None)
 
 
-def _without_nul(text: pa.StringArray) -> pa.StringArray:
-    data = text.buffers()[2]
-    if data is None or (np.frombuffer(data, np.uint8) != 0).all():
-        return text
-    trimmed = pc.utf8_trim(text, characters="\0")
-    if pc.any(pc.match_substring(trimmed, "\0")).as_py():
-        raise ValueError("NUL")
-    return trimmed
-
-
-def _first_bad(values: pa.BinaryArray, encoding: str) -> tuple[int, str | bytes, str]:
-    for row, value in enumerate(values.to_pylist()):
-        try:
-            text = (value or b"").decode(encoding)
-        except ValueError:
-            return row, value[:60], f"which is not text in {encoding.upper()}"
-        if "\0" in text.strip("\0"):
-            return row, text[:60], "with a NUL in it"
-    raise AssertionError("every value is text")
+def _is_text(value: bytes | None, encoding: str) -> bool:
+    try:
+        (value or b"").decode(encoding)
+    except ValueError:
+        return False
+    return True
 
 
 def as_text(values: pa.Array) -> pa.StringArray:

@@ -21,8 +21,8 @@ from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
 from ingest.layers import encodings, reference, shapefile
 from ingest.layers.formats import check_format
-from ingest.layers.gdal import only_our_drivers
-from ingest.layers.readable import readable
+from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
+from ingest.layers.lending import lend
 from ingest.sources import parts
 from ingest.sources.address import printable
 
@@ -227,7 +227,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
         if parts.pending(path):  # what was there when it was fetched is part of the copy
             raise parts.changed(path)
         _check_gpkg(path)
-    with readable(path) as lent:
+    with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := _level(name, release)) is not False}
         if len(levels) < len(names):
@@ -240,7 +240,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
 
 def _layer_names(path: Path) -> list[str]:
     try:
-        return list(fiona.listlayers(path))
+        return list(fiona.listlayers(path, **open_options(path)))
     except (FionaError, OSError, ValueError) as error:
         raise FormatUnknown(
             f"{path.name} cannot be opened: {error}.", "The file is damaged; download it again."
@@ -259,12 +259,12 @@ def _level(name: str, release: Release) -> int | bool | None:
 
 def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:
     try:
-        with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
-            properties = list(collection.schema["properties"])
+        with fiona.open(path, layer=name, enabled_drivers=[driver], **open_options(path)) as collection:
+            properties = list(collection.schema["properties"]) if driver == "GPKG" else _fields(path, name)
             tags = collection.tags(ns="SHAPEFILE") if driver == "ESRI Shapefile" else {}
             geometry = collection.schema["geometry"]
             stated, row_count = collection.crs.to_wkt(), len(collection)
-            extent = None if named_crs else _extent(collection)
+            extent = _extent(collection)
     except Exception as error:  # a damaged file makes fiona raise anything
         raise FormatUnknown(
             f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
@@ -275,8 +275,6 @@ def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | Non
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
     if driver == "GPKG" and reference.contradicts_itself(lambda: _gpkg_connect(path), name):
         stated = ""
-    if driver == "ESRI Shapefile":
-        properties = _dbf_names(path, properties)
     columns = _match_columns(path, name, table, properties) if is_described else _no_columns(table)
     return Layer(
         path=path,
@@ -345,17 +343,12 @@ def _differ_in_case(properties: Sequence[str], columns: Sequence[tuple[str, str 
     return tuple(sorted({each for each in properties if each.lower() in lower} - names))
 
 
-def _dbf_names(path: Path, properties: list[str]) -> list[str]:
-    """Return the columns of a shapefile, also those that are there twice, which fiona lists once."""
-    table = next((file for file in (path.with_suffix(".dbf"), path.with_suffix(".DBF")) if file.exists()), None)
-    if table is None:
-        return properties
-    with table.open("rb") as file:
-        header = file.read(32)
-        fields = file.read(max(int.from_bytes(header[8:10], "little") - 33, 0))
-    stored = [fields[at : at + 11].split(b"\0")[0] for at in range(0, len(fields) - 31, 32)]
-    ascii_names = [each.decode() for each in stored if each.isascii()]
-    return [*properties, *(each for each in properties for _ in range(ascii_names.count(each) - 1))]
+def _fields(path: Path, name: str) -> list[str]:
+    """Return the columns of a layer as GDAL has them: fiona leaves out lists, and one of two with the same name."""
+    import pyogrio
+
+    restrict_pyogrio()
+    return list(pyogrio.read_info(path, layer=name)["fields"])
 
 
 def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | None) -> str | None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from ingest.sources import parts
 
 # Surfaces of triangles, curves, and layers of any type with heights or measures: pyogrio refuses their layers, though
 # their features arrive as WKB like all others.
@@ -29,6 +32,15 @@ def only_our_drivers() -> Iterator[None]:
         others = set(environment.drivers()) - DRIVERS
     with fiona.Env(GDAL_SKIP=",".join(sorted(others))):
         yield
+
+
+def open_options(path: Path) -> dict[str, str]:
+    """Return GDAL's options for opening a file: a GeoPackage without locks, and without files of SQLite's beside it.
+
+    That is right for a file which does not change; whoever opens it checks its version afterwards. Otherwise, GDAL
+    would put a log beside a file that was last used with one, and could merge that of another program.
+    """
+    return {"IMMUTABLE": "YES"} if parts.suffix_of(path) == ".gpkg" else {}
 
 
 def restrict_pyogrio() -> None:

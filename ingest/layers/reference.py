@@ -119,7 +119,7 @@ def _usable(text: str | None) -> pyproj.CRS | None:
             crs = pyproj.CRS.from_user_input(text)
     except CRSError:
         return None
-    return crs if _is_on_earth(crs) and not crs.name.lower().startswith(("undefined", "unknown")) else None
+    return crs if _is_on_earth(crs) and not crs.name.lower().startswith("undefined") else None
 
 
 def _is_on_earth(crs: pyproj.CRS) -> bool:

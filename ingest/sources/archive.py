@@ -100,6 +100,7 @@ def _extract(path: Path, folder: Path) -> None:
     """Extract the members of a zip, and then those of the zips among them, which are removed again."""
     shown = printable(path.name)
     try:
+        folder.mkdir()
         most = UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES)
         expanded = _extract_one(path, folder, most=most, is_outer=True)
         inner = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() == ".zip")
@@ -107,9 +108,11 @@ def _extract(path: Path, folder: Path) -> None:
             packed = file.rename(file.with_name(f"{file.name}.packed"))
             expanded += _extract_one(packed, file, most=most - expanded, is_outer=False)
             packed.unlink()
-        if not any(file.suffix.lower() in parts.LAYER_SUFFIXES for file in folder.rglob("*")):
+        if not parts.members(folder).files:
             raise ArchiveInvalid(f"{shown} contains no GeoPackage, shapefile or GeoJSON.")
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, ValueError) as error:
+    except NotImplementedError as error:  # a compression or encryption that Python's library lacks
+        raise ArchiveInvalid(f"{shown} cannot be unpacked: {error}.", "Unpack it, and give the folder.") from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
         raise ArchiveInvalid(f"{shown} is damaged: {error}.", "Download it again.") from error
     except OSError as error:
         raise ArchiveInvalid(

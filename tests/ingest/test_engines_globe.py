@@ -274,7 +274,13 @@ def test_what_states_no_usable_reference_system_is_in_degrees_only_if_it_fits_on
 def test_a_layer_that_is_said_to_be_in_degrees_and_nowhere_is_gets_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaDrift, match="is said to be in degrees"):
         system_of(write(tmp_path, METRES))
+    with pytest.raises(SchemaDrift, match="is said to be in degrees"):
+        system_of(write(tmp_path, (1, 2, 3, 4), "EPSG:3857"), "EPSG:4326")
     assert "32633" in str(system_of(write(tmp_path, METRES), "EPSG:32633"))
+
+
+def test_a_reference_system_without_a_name_is_one(tmp_path: Path) -> None:
+    assert "20" in str(system_of(write(tmp_path, (18, 8, 19, 9), "+proj=aeqd +lat_0=10 +lon_0=20 +datum=WGS84")))
 
 
 def test_a_shapefile_in_metres_without_a_projection_is_refused_though_its_header_may_lie(tmp_path: Path) -> None:
@@ -299,7 +305,7 @@ def test_wgs_84_in_any_order_of_axes_is_read_as_it_is(tmp_path: Path, crs: str) 
 
 def test_a_named_reference_system_counts_for_more_than_the_file(tmp_path: Path) -> None:
     assert "British" in str(system_of(write(tmp_path, (1, 2, 3, 4), "EPSG:3857"), "EPSG:27700"))
-    assert system_of(write(tmp_path, (1, 2, 3, 4), "EPSG:3857"), "EPSG:4326") is None
+    assert system_of(write(tmp_path, (1, 2, 3, 4), "EPSG:4258"), "EPSG:4326") is None
 
 
 @pytest.mark.parametrize("crs", ["EPSG:99999", "nonsense", "", "EPSG:5703", "EPSG:4978"])

@@ -72,7 +72,8 @@ ODD: dict[str, tuple[bytes | None, float | None, str | None]] = {
     "many more points than bytes": (odd.header(3) + struct.pack("<II", 1, 2**31 - 1), None, "unreadable geometry"),
     "many more rings than bytes": (odd.header(3) + struct.pack("<I", 2**32 - 1), None, "unreadable geometry"),
     "bytes after its end": (odd.polygon(SQUARE) + b"more", 32, None),
-    "endless collection": (odd.collection()[:5] + b"\x01\x00\x00\x00" + b"", None, "unreadable geometry"),
+    "collection without its member": (odd.header(7) + struct.pack("<I", 1), None, "unreadable geometry"),
+    "many more members than bytes": (odd.header(7) + struct.pack("<I", 2**32 - 1), None, "unreadable geometry"),
     "curve polygon": (odd.collection(odd.line(CIRCLE, odd.CIRCULAR), kind=odd.CURVE_POLYGON), math.pi, "curved edges"),
     "full circle": (
         odd.collection(odd.line([(0, 0), (2, 0), (0, 0)], odd.CIRCULAR), kind=odd.CURVE_POLYGON),
@@ -85,6 +86,18 @@ ODD: dict[str, tuple[bytes | None, float | None, str | None]] = {
             kind=odd.CURVE_POLYGON,
         ),
         math.pi / 2,
+        "curved edges",
+    ),
+    "quarter of a disc": (
+        odd.collection(
+            odd.collection(
+                odd.line([(0, 1), (0.5**0.5, 0.5**0.5), (1, 0)], odd.CIRCULAR),
+                odd.line([(1, 0), (0, 0), (0, 1)]),
+                kind=odd.COMPOUND,
+            ),
+            kind=odd.CURVE_POLYGON,
+        ),
+        math.pi / 4,
         "curved edges",
     ),
     "arc that is straight": (

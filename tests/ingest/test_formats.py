@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fiona
+import pyarrow as pa
 import pyogrio
 import pytest
 
@@ -170,22 +171,30 @@ ODD = [
 ODD += ["a*b[1]", "東京", "a\\b", "~", os.fsdecode(b"latin\xe9")]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GeoPackage, and one with shapefiles in it."""
+    folder, made = tmp_path_factory.mktemp("plain"), boundaries.levels({"AAA": 0})
+    boundaries.write_levels_gpkg(folder / "gadm.gpkg", made)
+    boundaries.write_shapefiles(folder / "shapes", made)
+    return folder
+
+
 @pytest.mark.parametrize("name", ODD, ids=ascii)
-def test_a_path_is_only_a_path(tmp_path: Path, name: str) -> None:
-    made = boundaries.levels({"AAA": 0})
-    other = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
-    shapefile = boundaries.write_shapefiles(tmp_path / "country", made)
-    (tmp_path / name).mkdir()
-    inside = Path(shutil.copy(other, tmp_path / name / "gadm.gpkg"))
-    shapefile = shapefile.rename(tmp_path / name / "shapes")
-    named = Path(shutil.copy(other, tmp_path / f"{name}.gpkg"))
-    for path in (inside, named, shapefile):
-        layer = layers_of(path)[0]
-        fids, _ = discover.features(layer)
-        assert len(fids) == 1
-        assert layer.path == (path / "gadm41_AAA_0.shp" if path == shapefile else path)
-        for engine in engines.ENGINES:
-            assert read(engine, slice_of(layer))["gid_0"].to_pylist() == ["AAA"]
+def test_a_path_is_only_a_path(tmp_path: Path, plain: Path, name: str) -> None:
+    shutil.copytree(plain, tmp_path / name)
+    shutil.copy(plain / "gadm.gpkg", tmp_path / f"{name}.gpkg")
+    folder = tmp_path / name
+    for root, path in (
+        (folder / "gadm.gpkg", folder / "gadm.gpkg"),
+        (folder / "shapes", folder / "shapes" / "gadm41_AAA_0.shp"),
+        (tmp_path / f"{name}.gpkg", tmp_path / f"{name}.gpkg"),
+    ):
+        layer = layers_of(root)[0]
+        assert layer.path == path
+        assert len(discover.features(layer)[0]) == 1
+        with engines.open_features(slice_of(layer)) as (_, stream):
+            assert pa.RecordBatchReader.from_stream(stream).read_all()["GID_0"].to_pylist() == ["AAA"]
 
 
 def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Settings, tmp_path: Path) -> None:

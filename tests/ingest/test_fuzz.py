@@ -17,7 +17,7 @@ from ingest.engines import SliceSource
 from ingest.errors import FormatUnknown, IngestError
 from ingest.layers import discover
 from tests.fixtures import boundaries
-from tests.ingest.conftest import layers_of, read, slice_of
+from tests.ingest.conftest import layers_of, read
 
 # The same examples every time: a crash of GDAL would otherwise end some later, unrelated run of the suite.
 steady = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
@@ -96,21 +96,6 @@ def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> Non
         connection.execute("insert into ADM_0 values ('x', null)")
     with pytest.raises(FormatUnknown, match=r"gadm\.gpkg"):
         discover.features(layer)
-
-
-@few
-@given(name=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
-def test_any_name_arrives_as_it_was_written_but_for_blanks_around_it(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
-    made = boundaries.levels({"AAA": 0})
-    made[0] = made[0].assign(COUNTRY=[name])
-    path = boundaries.write_levels_gpkg(tmp_path_factory.mktemp("name") / "gadm.gpkg", made)
-    source = slice_of(layers_of(path)[0])
-    found = [read(engine, source)["country"].to_pylist() for engine in ("sedonadb", "geopandas")]
-    blanks = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"
-    wanted = name.strip(blanks)
-    assert found == [[None if wanted in ("", "NA") else wanted]] * 2
 
 
 @few

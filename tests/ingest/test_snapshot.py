@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import zipfile
@@ -107,6 +108,15 @@ def test_a_geopackage_without_changes_beside_it_is_read_where_it_is(tmp_path: Pa
     assert path.with_name("gadm.gpkg-journal").stat().st_size > 0
     assert bring(path, tmp_path / "home").path == path
     assert names(path)[0][0] == "Renamed"
+
+
+def test_nothing_is_written_beside_a_geopackage_that_was_last_used_with_a_log(tmp_path: Path) -> None:
+    path = country(tmp_path / "x")
+    edit(path, "pragma journal_mode = wal", "update ADM_1 set NAME_1 = 'Renamed' where fid = 1").close()
+    assert [file.name for file in path.parent.iterdir()] == ["gadm.gpkg"]
+    os.utime(path.parent, (1, 1))
+    assert names(bring(path, tmp_path / "home").path)[1][0] == "Renamed"
+    assert path.parent.stat().st_mtime == 1
 
 
 @pytest.mark.parametrize("is_folder", [False, True])

@@ -227,6 +227,16 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
     assert_refused(path, tmp_path, "encrypted")
 
 
+def test_a_compression_that_is_not_known_is_no_damage(tmp_path: Path) -> None:
+    content = bytearray(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}).read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + offset] = 9  # Deflate64, as Windows uses it beyond two gigabytes
+    (tmp_path / "gadm.zip").write_bytes(content)
+    assert_refused(
+        tmp_path / "gadm.zip", tmp_path, "cannot be unpacked: .* not supported. Unpack it, and give the folder"
+    )
+
+
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": bytes(archive.UNPACK_RATIO * CHUNK_BYTES + 1)})
     assert path.stat().st_size < CHUNK_BYTES
@@ -302,8 +312,9 @@ def test_an_empty_file_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -
     assert_refused(path, tmp_path, "empty")
 
 
-def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
-    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.csv": b"1", "b/": b""}), tmp_path, "contains no GeoPackage")
+@pytest.mark.parametrize("members", [{}, {"a.csv": b"1", "b/": b"", "metadata.json": b"{}", "x.shx": b"1"}])
+def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
+    assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, r"gadm\.zip contains no GeoPackage")
 
 
 @pytest.mark.parametrize("names", [("a.shp", "a.shp/b.shp"), (f"{'x' * 300}.gpkg",), (".", "a.gpkg/b.gpkg", "a.gpkg")])

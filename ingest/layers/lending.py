@@ -23,7 +23,7 @@ ODD = re.compile(r"[^\w. +,=@()-]")
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[Path]:
+def lend(path: Path) -> Iterator[Path]:
     """Lend a layer file to GDAL.
 
     Parameters
