@@ -1,8 +1,8 @@
 {#-
   Text without white space, control characters and marks without width at its ends; an empty string and the publisher's
-  words for missing become NULL. Ingest cleans text the same way while loading (ingest/engines/text.py, with which a test
-  compares these code points); repeating it here covers rows that reached raw by another route. PostgreSQL and DuckDB
-  trim other characters than these, and either is slow with so many.
+  words for missing become NULL. Ingest cleans text the same way while loading (ingest/engines/text.py; a test compares
+  the code points); repeating it here covers rows that reached raw by another route. `trim` removes other characters on
+  each target, and with a list of so many it is slow.
 -#}
 {% macro clean_text(column, missing=['NA']) -%}
     {%- set first_and_last = [

@@ -21,7 +21,7 @@
                 'lower(regexp_replace(normalize(' ~ name ~ ", nfd), '[\\u0300-\\u036f]+', '', 'g') collate \"C\")",
                 folding.latin_exchange
             ) }}
-        when {{ name }} ~ '^([{{ folding.between }}]|[{{ folding.plain }}][{{ folding.plain ~ folding.plain_marks }}]*)*$'
+        when {{ name }} ~ '^{{ plain_words(folding, folding.plain) }}$'
             then translate(lower(normalize({{ name }}, nfc) collate "C"), {{ folding.plain_exchange }})
         else (
             select case when is_new then accentless else normalize(accentless, nfc) end
@@ -29,7 +29,14 @@
                 select
                     bool_or(spelling.is_new) as is_new,
                     regexp_replace(
-                        coalesce(string_agg(coalesce(cast('{{ folding.pairs_as_json }}' as jsonb) ->> letter, letter), '' order by letter_number), left({{ name }}, 0)),
+                        coalesce(
+                            string_agg(
+                                coalesce(cast('{{ folding.pairs_as_json }}' as jsonb) ->> letter, letter),
+                                ''
+                                order by letter_number
+                            ),
+                            left({{ name }}, 0)
+                        ),
                         '(^|[\u0001-\u007f{{ folding.latin }}])[{{ folding.marks }}]+', '\1', 'g'
                     ) as accentless
                 from (
@@ -52,13 +59,12 @@
 {#- DuckDB has no map that is looked up fast: the pairs are found in one long text. -#}
 {% macro duckdb__folded_letters(name, folding) -%}
     {%- set kept = 'regexp_replace(' ~ name ~ ", '[" ~ folding.left_out ~ "]+', '', 'g')" -%}
-    {%- set letters = folding.plain ~ folding.plain_case -%}
     case
         when strlen({{ name }}) = length({{ name }})
             then translate(lower({{ name }}), {{ folding.ascii_exchange }})
         when regexp_matches({{ name }}, '^[{{ folding.simple_latin }}]*$')
             then {{ spelled_letters('lower(strip_accents(' ~ name ~ '))', folding.latin_exchange) }}
-        when regexp_matches({{ name }}, '^([{{ folding.between }}]|[{{ letters }}][{{ letters ~ folding.plain_marks }}]*)*$')
+        when regexp_matches({{ name }}, '^{{ plain_words(folding, folding.plain ~ folding.plain_case) }}$')
             then translate(lower(nfc_normalize({{ name }})), {{ folding.plain_exchange }})
         when regexp_matches({{ name }}, '[{{ folding.unassigned }}]')
             then {{ duckdb__looked_up(kept, folding) }}
@@ -89,6 +95,11 @@
         ),
         '(^|[\x01-\x7f{{ folding.latin }}])[{{ folding.marks }}]+', '\1', 'g'
     )
+{%- endmacro %}
+
+{#- Matches words in these letters, whose own marks follow them; a mark on anything else would have to be left out. -#}
+{% macro plain_words(folding, letters) -%}
+    ([{{ folding.between }}]|[{{ letters }}][{{ letters }}{{ folding.plain_marks }}]*)*
 {%- endmacro %}
 
 {#- Letters that stand for two are spelled out, and all others exchanged. -#}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapely import Polygon, box
 
@@ -263,6 +263,7 @@ LETTERS = st.one_of(
 )
 
 
+@example(["\u0378и\u0306", "и\u0306", "Ϊ\u0301", "ě\u0306\u0734\U000110ba", "i\u0bcd", "a\u200d\u0301я\u200d\u0308"])
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=150))
 def test_any_text_is_folded_alike_on_both_targets_and_in_python(both: Both, texts: list[str]) -> None:
