@@ -62,8 +62,12 @@ class Plugin(BasePlugin):
     """Attaches the warehouse, loads the packaged spatial extension and registers functions."""
 
     def update_connection_config(self, creds: DuckDBCredentials, config: dict[str, Any]) -> None:
-        """Have dbt connect to memory; DuckDB spills into the folder of the build."""
-        self._edition = Edition(Path(creds.path).absolute())
+        """Have dbt connect to memory; DuckDB spills into the folder of the build.
+
+        A relative path begins in the project, as it does for `ingest`, and not where dbt is called.
+        """
+        project = Path(getattr(get_flags(), "PROJECT_DIR", None) or ".").absolute()  # type: ignore[no-untyped-call]
+        self._edition = Edition(project / creds.path)
         creds.path = ":memory:"
         config["temp_directory"] = str(self._edition.file.parent / "tmp")
 

@@ -1,25 +1,28 @@
-"""DuckDB's spatial extension, loaded from an installed package, without network access.
+"""DuckDB's spatial extension, loaded from an installed package, without network access and without a home folder.
 
 The extension binary comes from the PyPI package ``duckdb-extension-spatial``, whose version must equal that of
-``duckdb``.
+``duckdb``. It is loaded from where the package has it: DuckDB would install it into the home folder, which a service
+may not have, or may not be allowed to write to.
 """
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 import duckdb
-from duckdb_extensions import import_extension
 
 
 def load_spatial(connection: duckdb.DuckDBPyConnection) -> None:
-    """Install the packaged spatial extension, once per machine, and load it.
+    """Load the packaged spatial extension.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
         The connection to load it into; its cursors share the extension.
     """
-    import_extension("spatial", con=connection)
-    connection.load_extension("spatial")
+    folder = Path(str(files("duckdb_extension_spatial"))) / "extensions" / f"v{duckdb.__version__}"
+    connection.load_extension(str(folder / "spatial.duckdb_extension"))
 
 
 def version() -> str:

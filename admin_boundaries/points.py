@@ -1,13 +1,19 @@
 """Locate the points of a CSV or GeoParquet file, and write the same file with the answers as additional columns.
 
-Memory is bounded: rows are read, looked up and written :data:`BATCH_ROWS` at a time. The output appears under its name
-only when it is complete.
+Memory is bounded: rows are read, looked up and written :data:`BATCH_ROWS` at a time, fewer where rows are wide. The
+output appears under its name only when it is complete.
 """
 
 from __future__ import annotations
 
 import csv
+import json
+import re
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +29,34 @@ from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
 Floats = npt.NDArray[np.float64]
+Values = Sequence[object]
 BATCH_ROWS = 50_000
-LON_NAMES = ("lon", "longitude", "lng", "long", "x")
-LAT_NAMES = ("lat", "latitude", "y")
+BATCH_BYTES = 64 << 20
+LON_NAMES = ("lon", "longitude", "lng", "long")
+LAT_NAMES = ("lat", "latitude")
 LISTS = ("gids", "tzids")
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(LISTS, pa.list_(pa.string()))}
 FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
+MINUS = {0x2212: "-"}  # as typographers write it
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+SAMPLE = 1000  # bad rows whose values are looked at, to say what is wrong with all of them
+DEGREES = "Degrees on WGS 84 are expected, such as -66.1 and 18.4."
+# What may be wrong with every row of a file, and what to do about it.
+REASONS = {
+    "blank": ("they are blank", "Fill the columns of the coordinates."),
+    "comma": ("they have decimal commas", "Write decimal points: 18.4 and not 18,4."),
+    "swapped": ("longitude and latitude seem to be swapped", "Swap the names of the two columns."),
+    "turn": ("their longitudes go beyond 180", "Subtract 360 from longitudes of more than 180."),
+    "metres": ("they are not degrees, but seem to be metres", f"Convert them to EPSG:4326. {DEGREES}"),
+    "range": ("they are beyond the range of degrees", f"Longitude is within 180, latitude within 90. {DEGREES}"),
+    "text": ("they are not numbers", DEGREES),
+}
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
-def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callable[[int], None]) -> int:
+def locate_file(
+    warehouse: Warehouse, source: Path, target: Path, report: Callable[[int], None], *, overwrite: bool = False
+) -> int:
     """Locate every point of a file.
 
     Parameters
@@ -39,14 +64,16 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     warehouse : Warehouse
         The warehouse to look points up in.
     source : Path
-        A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in columns called ``lon``
-        and ``lat`` (or ``longitude``, ``latitude``, ``lng``, ``x``, ``y``, in any letter case), or in the primary
-        geometry column of a GeoParquet file, which must hold points.
+        A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in the primary geometry
+        column of a GeoParquet file if that holds points, otherwise in columns called ``lon`` and ``lat`` (or
+        ``longitude``, ``latitude``, ``lng``, ``long``, or else ``x`` and ``y``, in any letter case), as numbers of any
+        type or as text.
     target : Path
-        The file to write, in the same format: all columns of the source unchanged, then the answers. An existing file
-        is replaced.
+        The file to write, in the same format: all columns of the source unchanged, then the answers.
     report : callable
         Called after every batch with the number of rows done so far.
+    overwrite : bool
+        Replace an existing file.
 
     Returns
     -------
@@ -57,7 +84,7 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
     Raises
     ------
     SourceUnavailable, FormatUnknown, SchemaDrift, SourceDamaged, UsageError
-        When the files cannot be used. Nothing is written in that case.
+        When the files cannot be used, or no row has coordinates that can. Nothing is written in that case.
     MartsReplaced
         When a build replaced the marts meanwhile. Nothing is written then, either.
     """
@@ -71,23 +98,101 @@ def locate_file(warehouse: Warehouse, source: Path, target: Path, report: Callab
         raise UsageError(f"{target} is not in the format of {source}.", f"Use the suffix {source.suffix}.")
     if target.exists() and source.samefile(target):
         raise UsageError(f"{target} is the input file itself.", "Give another --output.")
-    done = 0
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} already exists.", "Use --overwrite to replace it.")
+    done, bad = 0, _Bad()
     try:
         with replacing(target) as draft, of_one_build(warehouse):
-            for rows in kind(warehouse, source, draft):
+            for rows in kind(warehouse, source, draft, bad):
                 done += rows
                 report(done)
+            if done and bad.count == done:
+                raise bad.of_every_row(source)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
     return done
 
 
-def _column(names: Sequence[str], known: Sequence[str]) -> int | None:
-    lowered = [name.strip().lower() for name in names]
-    return next((lowered.index(name) for name in known if name in lowered), None)
+class _Bad:
+    """The rows whose coordinates cannot be used: how many there are, and what is wrong with the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._kinds = Counter[str]()
+        self._example: tuple[object, object] | None = None
+
+    def note(self, lons: Floats, lats: Floats, given: Callable[[int], Values]) -> None:
+        """Note the bad ones among the rows of a batch; ``given`` returns the two values of a row as the file has them.
+
+        NaN is not within anything.
+        """
+        (rows,) = np.nonzero(~((np.abs(lons) <= 180) & (np.abs(lats) <= 90)))
+        for row in rows[: max(0, SAMPLE - self.count)].tolist():
+            given_lon, given_lat = given(row)
+            self._example = self._example or (given_lon, given_lat)
+            self._kinds[_fault(given_lon, given_lat, lons[row], lats[row])] += 1
+        self.count += len(rows)
+
+    def of_every_row(self, source: Path) -> SchemaDrift:
+        """Return the error for a file in which no row is good."""
+        ((kind, _),) = self._kinds.most_common(1)
+        reason, hint = REASONS[kind]
+        lon, lat = self._example or ("", "")
+        return SchemaDrift(
+            f"{source}: no row has coordinates that can be used ({self.count:,} read): {reason}. "
+            f"The first are {_shown(lon)} and {_shown(lat)}.",
+            hint,
+        )
+
+
+def _shown(value: object) -> str:
+    text = "blank" if value is None else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def _fault(given_lon: object, given_lat: object, lon: float, lat: float) -> str:
+    """Return which of `REASONS` a pair of values is bad for."""
+    texts = ["" if value is None or value != value else str(value) for value in (given_lon, given_lat)]  # noqa: PLR0124
+    if not all(text.strip() for text in texts):
+        return "blank"
+    if any(DECIMAL_COMMA.fullmatch(text) for text in texts):
+        return "comma"
+    if not (np.isfinite(lon) and np.isfinite(lat)):
+        return "text"
+    if abs(lon) <= 90 and 90 < abs(lat) <= 180:
+        return "swapped"
+    if 180 < lon <= 360 and abs(lat) <= 90:
+        return "turn"
+    return "metres" if abs(lon) > 360 or abs(lat) > 360 else "range"
+
+
+def _column(names: Sequence[str], known: Sequence[str], source: Path) -> int | None:
+    """Return the first of the known names; the exact spelling wins over one in other letter case."""
+    plain = [name.strip().strip("\ufeff\u200b") for name in names]
+    for wanted in known:
+        same = [index for index, name in enumerate(plain) if name.lower() == wanted]
+        exact = [index for index in same if plain[index] == wanted]
+        if len(exact or same) > 1:
+            found = ", ".join(repr(names[index]) for index in exact or same)
+            raise SchemaDrift(f"{source} has several columns for {wanted}: {found}.", "Rename all but one.")
+        if same:
+            return (exact or same)[0]
+    return None
+
+
+def _coordinate_columns(names: Sequence[str], source: Path) -> tuple[int, int] | None:
+    """Return which columns hold longitude and latitude. An ``x`` goes with a ``y`` and with nothing else."""
+    for lons, lats in ((LON_NAMES, LAT_NAMES), (("x",), ("y",))):
+        lon, lat = _column(names, lons, source), _column(names, lats, source)
+        if lon is not None and lat is not None:
+            return lon, lat
+    return None
 
 
 def _refuse_clashes(names: Sequence[str], source: Path) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name.strip())
+    if twice:
+        raise SchemaDrift(f"{source} has several columns called {', '.join(twice)}.", "Rename all but one.")
     clashes = sorted({field.name for field in FIELDS} & set(names))
     if clashes:
         raise SchemaDrift(
@@ -97,26 +202,33 @@ def _refuse_clashes(names: Sequence[str], source: Path) -> None:
 
 def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
     found = ", ".join(names) or "none"
-    return SchemaDrift(
-        f"{source} has no columns lon and lat; it has: {found}.", "Rename the columns that hold degrees."
-    )
+    hint = "Rename the columns that hold degrees."
+    if names and all(np.isfinite(_degrees(name)) for name in names):
+        hint = "Its first line seems to be a point: add a line before it that names the columns, such as lon,lat."
+    for mark, marks in SEPARATORS.items():
+        if len(names) < 3 and any(_coordinate_columns(name.split(mark), source) for name in names):
+            hint = f"Its columns seem to be separated by {marks}: separate them by commas."
+    return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
 
 
-def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int]:
+def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> Iterator[int]:
     try:
         with (
-            source.open(encoding="utf-8-sig", newline="") as file,
+            _readable(source).open(encoding="utf-8-sig", newline="") as file,
             draft.open("w", encoding="utf-8", newline="") as out,
+            _fields_of_any_width(),
         ):
-            reader, writer = csv.reader(file), csv.writer(out, lineterminator="\n")
+            # strictly: a field whose quotation never ends would swallow the rows behind it
+            reader, writer = csv.reader(file, strict=True), csv.writer(out, lineterminator="\n")
             header = next(reader, [])
-            lon, lat = _column(header, LON_NAMES), _column(header, LAT_NAMES)
-            if lon is None or lat is None:
+            columns = _coordinate_columns(header, source)
+            if columns is None:
                 raise _no_coordinates(header, source)
             _refuse_clashes(header, source)
             writer.writerow([*header, *(field.name for field in FIELDS)])
             for rows in _csv_batches(reader, source, len(header)):
-                lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in (lon, lat))
+                lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
+                bad.note(lons, lats, partial(_cells, rows, columns))
                 answers = warehouse.locate_points(lons, lats)
                 writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
                 yield len(rows)
@@ -128,35 +240,61 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int
         ) from error
 
 
+def _cells(rows: list[list[str]], columns: Sequence[int], row: int) -> list[str]:
+    return [rows[row][index] for index in columns]
+
+
+def _readable(source: Path) -> Path:
+    try:
+        source.open("rb").close()
+    except OSError as error:
+        raise SourceUnavailable(f"{source} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    return source
+
+
+@contextmanager
+def _fields_of_any_width() -> Iterator[None]:
+    """Lift the limit of Python's CSV reader, 128 KiB a field, which the outlines of a country exceed."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _csv_batches(reader: Any, source: Path, width: int) -> Iterator[list[list[str]]]:
+    """Yield rows of the width of the header: shorter ones are filled up, and of longer ones only blanks are cut."""
     rows: list[list[str]] = []
+    size = 0
     for row in reader:
         if not row:
             continue  # a blank line is not a row
-        if len(row) != width:
+        if any(row[width:]):
             raise SourceDamaged(
                 f"{source}, line {reader.line_num}: {len(row)} columns instead of {width}.",
                 "Correct it; nothing was written.",
             )
-        rows.append(row)
-        if len(rows) == BATCH_ROWS:
+        rows.append(row if len(row) == width else [*row[:width], *[""] * (width - len(row))])
+        size += sum(map(len, row))
+        if len(rows) == BATCH_ROWS or size > BATCH_BYTES:
             yield rows
-            rows = []
+            rows, size = [], 0
     if rows:
         yield rows
 
 
 def _degrees(text: str) -> float:
+    """Return the number that a text is; NaN for any other, also for ``1_5``, which Python reads as fifteen."""
     try:
-        return float(text)
+        return float("nan") if "_" in text else float(text.translate(MINUS))
     except ValueError:
         return float("nan")
 
 
-def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path) -> Iterator[int]:
+def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> Iterator[int]:
     try:
-        file = pq.ParquetFile(source)
-    except pa.ArrowException as error:
+        file = pq.ParquetFile(_readable(source))
+    except (pa.ArrowException, OSError) as error:
         raise SourceDamaged(f"{source} is not a Parquet file: {error}.", "Check the file.") from error
     with file:
         schema = file.schema_arrow
@@ -166,47 +304,123 @@ def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path) -> Iterator
         for field in FIELDS:
             written = written.append(field)
         with pq.ParquetWriter(draft, written, compression="zstd") as writer:
-            for batch in file.iter_batches(BATCH_ROWS):
-                answers = warehouse.locate_points(*coordinates(batch)) if batch.num_rows else []
+            for batch in _parquet_batches(file, source):
+                lons, lats, given = coordinates(batch)
+                bad.note(lons, lats, given)
+                answers = warehouse.locate_points(lons, lats) if batch.num_rows else []
                 columns = list(zip(*answers, strict=True)) or [()] * len(FIELDS)
                 arrays = [pa.array(column, field.type) for column, field in zip(columns, FIELDS, strict=True)]
                 writer.write_batch(pa.record_batch([*batch.columns, *arrays], schema=written))
                 yield batch.num_rows
 
 
-def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.RecordBatch], tuple[Floats, Floats]]:
-    """Return a function that takes longitudes and latitudes from a batch."""
-    lon, lat = _column(schema.names, LON_NAMES), _column(schema.names, LAT_NAMES)
-    if lon is not None and lat is not None:
-        indices = (lon, lat)
+def _parquet_batches(file: pq.ParquetFile, source: Path) -> Iterator[pa.RecordBatch]:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    row_bytes = sum(group.total_byte_size for group in groups) / max(1, file.metadata.num_rows)
+    try:
+        yield from file.iter_batches(max(1, min(BATCH_ROWS, int(BATCH_BYTES / max(1, row_bytes)))))
+    except (pa.ArrowException, OSError) as error:
+        raise SourceDamaged(f"{source} cannot be read to its end: {error}.", "Get it again.") from error
 
-        def from_columns(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
-            lons, lats = (batch.column(i).cast(pa.float64()).to_numpy(zero_copy_only=False) for i in indices)
-            return lons, lats
+
+Coordinates = tuple[Floats, Floats, Callable[[int], Values]]
+
+
+def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.RecordBatch], Coordinates]:
+    """Return a function that takes longitudes and latitudes from a batch, and the values as the file has them."""
+    columns = _coordinate_columns(schema.names, source)
+    geometry = _geometry_column(schema, source, is_needed=columns is None)
+    if geometry is None:
+        assert columns is not None  # noqa: S101  else a geometry is needed
+        for index in columns:
+            if not _can_be_a_number(schema.types[index]):
+                raise SchemaDrift(f"{source}: {schema.names[index]} is of type {schema.types[index]}.", DEGREES)
+
+        def from_columns(batch: pa.RecordBatch) -> Coordinates:
+            lons, lats = (_numbers(batch.column(index)) for index in columns)
+            return lons, lats, lambda row: tuple(batch.column(index)[row].as_py() for index in columns)
 
         return from_columns
-    geometry = _geometry_column(schema, source)
+    name, is_wkb = geometry
 
-    def from_geometry(batch: pa.RecordBatch) -> tuple[Floats, Floats]:
-        points = shapely.from_wkb(batch.column(geometry).to_numpy(zero_copy_only=False))
-        points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
-        return shapely.get_x(points), shapely.get_y(points)
+    def from_geometry(batch: pa.RecordBatch) -> Coordinates:
+        column = batch.column(name)
+        if is_wkb:
+            points = shapely.from_wkb(_storage(column).to_numpy(zero_copy_only=False), on_invalid="ignore")
+            points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
+            lons, lats = shapely.get_x(points), shapely.get_y(points)
+        else:
+            x, y = (_storage(column).flatten()[_storage(column).type.get_field_index(axis)] for axis in "xy")
+            lons, lats = _numbers(x), _numbers(y)
+        # of an empty point, blank is what a person sees
+        return lons, lats, lambda row: tuple(None if np.isnan(at[row]) else at[row] for at in (lons, lats))
 
     return from_geometry
 
 
-def _geometry_column(schema: pa.Schema, source: Path) -> str:
-    import json
+def _storage(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
 
-    geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
-    name = geo.get("primary_column")
-    if name is None or name not in schema.names:
-        raise _no_coordinates(schema.names, source)
-    column = geo["columns"][name]
-    if column.get("encoding") != "WKB" or set(column.get("geometry_types") or ["Point"]) != {"Point"}:
-        raise SchemaDrift(f"{source}: {name} holds geometry other than points in WKB.", "Give points.")
-    crs = column.get("crs", {})
-    identity = crs.get("id", {}) if crs else {}
-    if crs and (identity.get("authority"), str(identity.get("code"))) not in {("OGC", "CRS84"), ("EPSG", "4326")}:
-        raise SchemaDrift(f"{source}: {name} is in {crs.get('name')}.", "Convert it to EPSG:4326, degrees on WGS 84.")
-    return str(name)
+
+def _can_be_a_number(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (
+        *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null),
+        *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),  # text that its writer did not mark
+    )
+    return any(test(kind) for test in tests)
+
+
+def _numbers(column: pa.Array) -> Floats:
+    """Return a column of any of these types as numbers; NULL and what is not a number are NaN."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return numbers
+    texts = (value.decode(errors="replace") if isinstance(value, bytes) else value for value in column.to_pylist())
+    return np.array([_degrees(text or "") for text in texts], dtype=np.float64)
+
+
+def _geometry_column(schema: pa.Schema, source: Path, *, is_needed: bool) -> tuple[str, bool] | None:
+    """Return the name of the geometry column, and whether it is WKB; None where columns of numbers are to be read.
+
+    What no file of points may be is refused only if the file has no such columns.
+    """
+    try:
+        geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+        name = geo.get("primary_column")
+        column = geo["columns"][name] if name in schema.names else None
+        encoding, kinds = (column.get("encoding"), set(column.get("geometry_types") or [])) if column else (None, set())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceDamaged(f"{source} has metadata of GeoParquet that cannot be read: {error!r}.", "") from error
+    if column is None:
+        if is_needed:
+            raise _no_coordinates(schema.names, source)
+        return None
+    if encoding not in ("WKB", "point") or kinds - {"Point", "Point Z"}:
+        if is_needed:
+            raise SchemaDrift(f"{source}: {name} holds geometry other than points in WKB.", "Give points.")
+        return None
+    _require_degrees(column.get("crs", {}), name, source)
+    return str(name), encoding == "WKB"
+
+
+def _require_degrees(crs: Any, name: str, source: Path) -> None:
+    """Refuse points in another reference system. Without an entry, GeoParquet means longitude and latitude on WGS 84.
+
+    An entry of null means that the system is unknown: such points are taken for degrees if they can be.
+    """
+    if not crs:
+        return
+    import pyproj
+
+    try:
+        found = pyproj.CRS.from_json_dict(crs) if isinstance(crs, dict) else pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise SchemaDrift(f"{source}: {name} is in an unknown reference system.", "Convert it to EPSG:4326.") from error
+    flat = found.to_2d()
+    if not any(flat.equals(pyproj.CRS(known), ignore_axis_order=True) for known in ("EPSG:4326", "OGC:CRS84")):
+        raise SchemaDrift(f"{source}: {name} is in {found.name}.", "Convert it to EPSG:4326, degrees on WGS 84.")

@@ -12,6 +12,7 @@ from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name
 from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
+from ingest import sessions
 from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Postgres
 
@@ -33,9 +34,9 @@ def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
         with ExitStack() as open_until:
 
             def connect() -> psycopg.Connection:
-                return open_until.enter_context(psycopg.connect(where.uri(), connect_timeout=10, autocommit=True))
+                return open_until.enter_context(sessions.connect(where, to_write=False, autocommit=True))
 
-            warehouse = PostgresWarehouse(connect, where.uri(), open_until)
+            warehouse = PostgresWarehouse(connect, where, open_until)
             try:
                 yield warehouse
             except MISSING as error:
@@ -57,8 +58,8 @@ class PostgresWarehouse:
 
     as_wkb = "ST_AsBinary"
 
-    def __init__(self, connect: Callable[[], Any], uri: str, open_until: ExitStack) -> None:
-        self._connect, self._uri, self._open_until = connect, uri, open_until
+    def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack) -> None:
+        self._connect, self._where, self._open_until = connect, where, open_until
         self._connection = connect()
         self._sessions = [self._connection]
 
@@ -119,14 +120,12 @@ class PostgresWarehouse:
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()
     ) -> pa.RecordBatchReader:
         """Stream rows through COPY; geometries are fetched after the sort, row by row."""
-        import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, which `locate` and `find` save
-
         condition = psycopg.ClientCursor(self._connection).mogrify(_with_placeholders(where), parameters)
         query = (
             f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
             f"order by {quoted(mart.key)} offset 0) as sorted"
         )
-        connection = self._open_until.enter_context(closing(adbc.connect(self._uri)))
+        connection = self._open_until.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
         cursor = self._open_until.enter_context(closing(connection.cursor()))
         cursor.execute(query)
         return cursor.fetch_record_batch()

@@ -154,7 +154,7 @@ def measures(warehouse: Warehouse, where: settings.Settings, finder: TimezoneFin
         ),
     }
     if where.postgres:
-        with psycopg.connect(where.postgres.uri(), autocommit=True) as connection:
+        with psycopg.connect(where.postgres.conninfo(), autocommit=True) as connection:
             plain = " union all ".join(
                 f"select gid from marts.admin_level_{level} where st_contains(geom, st_setsrid(st_makepoint(%(x)s, %(y)s), 4326))"  # noqa: E501
                 for level in range(6)

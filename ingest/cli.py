@@ -211,6 +211,10 @@ def load(
             raise UsageError(
                 f"There is no dataset or command {name!r}.", did_you_mean(name, [*catalog.datasets(), *cli.commands])
             )
+    if crs:
+        from ingest.layers import reference
+
+        reference.check(crs)
     requests = runs.requests(
         names,
         releases=_per_dataset(releases, names),
@@ -432,7 +436,8 @@ def alert(text: str | None, is_test: bool) -> None:
     type=click.Path(path_type=Path),
     help="File to write the answers to, in the same format.",
 )
-def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None, overwrite: bool) -> None:
     """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
 
     \b
@@ -451,7 +456,7 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
 
         with open_warehouse(settings.read_settings()) as warehouse:
             _warn_if_stale(warehouse.editions())
-            rows = points.locate_file(warehouse, source, target, console.points_done)
+            rows = points.locate_file(warehouse, source, target, console.points_done, overwrite=overwrite)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
@@ -507,14 +512,12 @@ def find(name: str, limit: int) -> None:
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path),
-    default="target/manifest.json",
-    show_default=True,
-    help="dbt's manifest, which names the keys of the tables.",
+    help="dbt's manifest, which names the keys of the tables.  [default: target/manifest.json of the project]",
 )
 @click.option(
     "--page", type=click.Path(path_type=Path), help="Docs page to embed them in, such as target/static_index.html."
 )
-def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
+def pictures(output: Path | None, manifest: Path | None, page: Path | None) -> None:
     """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
     from ingest import settings
@@ -526,7 +529,8 @@ def pictures(output: Path | None, manifest: Path, page: Path | None) -> None:
         faults.append(text)
         _warn(text)
 
-    drawn = drawings.draw(current, output or current.home / "pictures", manifest, console.say, warn)
+    keys = manifest or settings.dbt_manifest()
+    drawn = drawings.draw(current, output or current.home / "pictures", keys, console.say, warn)
     if page:
         ledger = Ledger(current)
         ledger.open()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,28 +28,75 @@ ALLOCATOR = {
 }
 
 
+SERVICE = (b"service", b"servicefile")  # libpq's keywords of a service
+
+
 @dataclass(frozen=True)
 class Postgres:
-    """A PostgreSQL connection, in the terms of libpq."""
+    """A PostgreSQL connection, in the terms of libpq. What is empty is left to libpq: its variables and its files.
+
+    Attributes
+    ----------
+    host, port, user, password, dbname
+        As in a connection string; ``host`` and ``port`` may be lists, separated by commas.
+    service : str
+        Section of a service file (``PGSERVICE``), which then says everything else.
+    """
 
     host: str
-    port: int
+    port: int | str
     user: str
     password: str = field(repr=False)
     dbname: str
+    service: str = ""
 
     @property
     def place(self) -> str:
         """User, server and database without the password, for messages."""
+        if self.service:
+            return f"service {self.service}"
         return f"{self.user}@{self.host}:{self.port}/{self.dbname}"
 
-    def uri(self) -> str:
-        """Return a libpq connection URI. libpq takes an empty password from ``PGPASSWORD`` or ``.pgpass`` instead."""
-        userinfo = urllib.parse.quote(self.user, safe="")
-        if self.password:
-            userinfo += ":" + urllib.parse.quote(self.password, safe="")
-        query = urllib.parse.urlencode({"host": self.host, "port": self.port})
-        return f"postgresql://{userinfo}@/{urllib.parse.quote(self.dbname, safe='')}?{query}"
+    def conninfo(self) -> str:
+        """Return a connection string, in which libpq reads every character of a value as it is.
+
+        libpq takes what is left out from its variables (``PGSSLMODE``, ``PGHOSTADDR``, ``PGPASSFILE`` …).
+        """
+        given = {
+            **(_of_service() if self.service else {}),
+            "service": self.service,
+            **({} if self.service else self._parts()),
+            "client_encoding": "UTF8",
+        }
+        return " ".join(f"{name}={_quoted(value)}" for name, value in given.items() if value)
+
+    def _parts(self) -> dict[str, str]:
+        return {
+            "host": self.host,
+            "port": str(self.port),
+            "user": self.user,
+            "password": self.password,
+            "dbname": self.dbname,
+        }
+
+
+def _of_service() -> dict[str, str]:
+    """Return what libpq makes of ``PGSERVICE`` and its other variables: a service comes before them.
+
+    psycopg looks for the host in the variables first, and dbt knows no services.
+    """
+    from psycopg import pq
+
+    return {
+        option.keyword.decode(): option.val.decode()
+        for option in pq.Conninfo.get_defaults()
+        if option.val and option.val != option.compiled and option.keyword not in SERVICE
+    }
+
+
+def _quoted(value: str) -> str:
+    """Return a value of a connection string."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 @dataclass(frozen=True)
@@ -114,8 +160,8 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     home = home if home.is_absolute() else root / home
     path = root / "profiles" / "profiles.yml"
     try:
-        output = _profile_output(path, target, env)
-        postgres = _postgres(output) if output.get("type") == "postgres" else None
+        output = _profile_output(path, target, {**env, "PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]})
+        postgres = _postgres(output, env) if output.get("type") == "postgres" else None
     except (jinja2.TemplateError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"The output {target!r} of {path} cannot be used: {error!r}.", "Is PGPORT a number?"
@@ -129,6 +175,11 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
     )
+
+
+def dbt_manifest() -> Path:
+    """Return where dbt writes its manifest: into ``DBT_TARGET_PATH``, which is relative to the project."""
+    return PROJECT_ROOT / (os.environ.get("DBT_TARGET_PATH") or "target") / "manifest.json"
 
 
 def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
@@ -147,6 +198,30 @@ def worker_environment() -> dict[str, str]:
     return {**ALLOCATOR, **os.environ}
 
 
+def dbt_environment(settings: Settings) -> dict[str, str] | None:
+    """Return the environment for a dbt that this process starts.
+
+    dbt gives libpq the host, port, user, password and database one by one, so that a service is resolved here.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target.
+
+    Returns
+    -------
+    dict of str to str or None
+        The environment of this process, with what libpq makes of ``PGSERVICE``; None if nothing changes.
+    """
+    if settings.postgres is None or not settings.postgres.service:
+        return None
+    from psycopg import pq
+
+    names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
+    resolved = {name.decode(): value for key, value in _of_service().items() if (name := names[key])}
+    return {**os.environ, **resolved, "PGSERVICE": ""}
+
+
 def _webhook(address: str) -> str:
     """Return the address unchanged. It is a secret, so the error message must not quote it."""
     if address and not address.startswith(("http://", "https://")):
@@ -154,11 +229,14 @@ def _webhook(address: str) -> str:
     return address
 
 
-def _postgres(output: Mapping[str, Any]) -> Postgres:
-    """Return the connection that a dbt output describes."""
+def _postgres(output: Mapping[str, Any], env: Mapping[str, str]) -> Postgres:
+    """Return the connection that a dbt output describes; where libpq's variables say more, libpq reads them."""
+    if env.get("PGSERVICE"):
+        return Postgres("", "", "", "", "", service=env["PGSERVICE"])
+    ports = env.get("PGPORT", "")
     return Postgres(
         host=str(output["host"]),
-        port=int(output["port"]),
+        port=",".join(port and str(int(port)) for port in ports.split(",")) if "," in ports else int(output["port"]),
         user=str(output["user"]),
         password=str(output.get("password") or output.get("pass") or ""),
         dbname=str(output.get("dbname") or output["database"]),

@@ -22,9 +22,10 @@ from typing import Any, Protocol
 
 import duckdb
 import psycopg
-from duckdb_extensions import import_extension
 
-from ingest.settings import Postgres, Settings, read_settings
+from admin_boundaries.duckdb_spatial import load_spatial
+from ingest import sessions
+from ingest.settings import Settings, read_settings
 
 MARTS = "marts"
 LEFT_OUT = {"run_id"}  # every load has a new one
@@ -194,14 +195,13 @@ def canonical(value: object) -> bytes:
 def opened(settings: Settings) -> Iterator[Warehouse]:
     """Open the warehouse of the target read-only, as a snapshot of this moment."""
     if settings.postgres:
-        with psycopg.connect(**_parameters(settings.postgres)) as postgres:
+        with sessions.connect(settings.postgres, to_write=False) as postgres:
             postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             postgres.read_only = True
             yield _Postgres(postgres)
     else:
         with duckdb.connect(_existing(settings.home / "warehouse.duckdb"), read_only=True) as embedded:
-            import_extension("spatial", con=embedded)
-            embedded.load_extension("spatial")
+            load_spatial(embedded)
             yield _Duckdb(embedded)
 
 
@@ -214,13 +214,6 @@ def main() -> None:
             count += 1
     if not count:
         sys.exit("There are no marts here. Run `dbt build` first.")
-
-
-def _parameters(postgres: Postgres) -> dict[str, Any]:
-    return {
-        **{"host": postgres.host, "port": postgres.port, "user": postgres.user, "dbname": postgres.dbname},
-        **({"password": postgres.password} if postgres.password else {}),
-    }
 
 
 def _existing(path: Path) -> str:

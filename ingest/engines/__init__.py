@@ -5,18 +5,20 @@ Both return the same rows: ``sedonadb`` with SQL on Arrow, ``geopandas`` as the 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from ingest.engines.text import readable, readable_schema
 from ingest.errors import UsageError, did_you_mean
-from ingest.layers.gdal import restrict_pyogrio
+from ingest.layers.gdal import open_options, restrict_pyogrio
+from ingest.layers.lending import lend
 
 ENGINES = ("sedonadb", "geopandas")
-WHITESPACE = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"  # trimmed off both ends of a text
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
 
 ORIGIN: tuple[tuple[str, pa.DataType], ...] = (  # identifies a row of a run
@@ -28,12 +30,15 @@ ORIGIN: tuple[tuple[str, pa.DataType], ...] = (  # identifies a row of a run
 FACTS: tuple[tuple[str, pa.DataType], ...] = (
     ("vertex_count", pa.int64()),
     ("area_km2", pa.float64()),
+    ("area_km2_in_source", pa.float64()),
     ("point_lon", pa.float64()),
     ("point_lat", pa.float64()),
     ("min_lon", pa.float64()),
     ("min_lat", pa.float64()),
     ("max_lon", pa.float64()),
     ("max_lat", pa.float64()),
+    ("west_lon", pa.float64()),
+    ("east_lon", pa.float64()),
     ("is_valid", pa.bool_()),
     ("invalid_reason", pa.string()),
 )
@@ -54,7 +59,7 @@ class SliceSource:
     missing_text : tuple of str
         Texts that mean NULL.
     crs : str or None
-        WKT of the layer's reference system when it is not EPSG:4326.
+        The layer's reference system, as WKT or any text that PROJ accepts, when it is not EPSG:4326.
     where : str or None
         Filter that selects the slice's features.
     batch_bytes : int
@@ -64,7 +69,9 @@ class SliceSource:
     is_validated : bool
         Whether geometries are checked for validity, and invalid ones repaired.
     encoding : str or None
-        Encoding of the attributes; None for the one that the file states.
+        Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
+    beside : tuple of str
+        Columns whose names differ from those of others only in case: GDAL cannot be told to skip one of them.
     """
 
     path: Path
@@ -79,6 +86,7 @@ class SliceSource:
     batch_rows: int = 8192
     is_validated: bool = True
     encoding: str | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def origin(self) -> dict[str, str | int]:
@@ -91,28 +99,37 @@ class SliceSource:
         return sorted({name for _, name in self.columns if name})
 
 
-def open_features(source: SliceSource) -> AbstractContextManager[tuple[dict[str, Any], Any]]:
+@contextmanager
+def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.RecordBatchReader]]:
     """Open GDAL's Arrow stream over the features of a slice, including their ids.
 
     Returns
     -------
-    context manager of (dict, Arrow stream)
-        pyogrio's metadata of the layer, and the stream, which can only be read inside the context.
+    context manager of (dict, pyarrow.RecordBatchReader)
+        pyogrio's metadata of the layer, and batches as `readable` returns them, which can only be read inside the
+        context.
     """
     import pyogrio.raw
 
     restrict_pyogrio()
     # GDAL ends a batch at this size. A number of rows would not limit it: one takes 100 bytes, the next 100 MB.
     pyogrio.set_gdal_config_options({"OGR_ARROW_MEM_LIMIT": str(source.batch_bytes)})
-    opened: AbstractContextManager[tuple[dict[str, Any], Any]] = pyogrio.raw.open_arrow(
-        source.path,
-        layer=source.layer,
-        columns=source.names,
-        where=source.where,
-        return_fids=True,
-        batch_size=source.batch_rows,
-    )
-    return opened
+    with (
+        lend(source.path) as path,
+        pyogrio.raw.open_arrow(
+            path,
+            layer=source.layer,
+            columns=[*source.names, *source.beside],
+            where=source.where,
+            return_fids=True,
+            batch_size=source.batch_rows,
+            **open_options(path),
+            **({"ENCODING": ""} if source.encoding else {}),  # attributes as they are: GDAL loses what it cannot read
+        ) as (meta, stream),
+    ):
+        batches = pa.RecordBatchReader.from_stream(stream)
+        wanted = readable_schema(batches.schema, source)
+        yield meta, pa.RecordBatchReader.from_batches(wanted, (readable(batch, source) for batch in batches))
 
 
 class Engine(Protocol):

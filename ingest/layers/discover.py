@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 import sqlite3
+import unicodedata
 import urllib.parse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fiona
@@ -15,11 +18,17 @@ import numpy.typing as npt
 from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
-from ingest.errors import CountMismatch, FormatUnknown, LayerMissing, SchemaDrift, did_you_mean
+from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
+from ingest.layers import encodings, reference, shapefile
 from ingest.layers.formats import check_format
-from ingest.layers.gdal import only_our_drivers
+from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
+from ingest.layers.lending import lend
+from ingest.sources import parts
+from ingest.sources.address import printable
 
-LAYER_FILES = (".gpkg", ".shp", ".geojson", ".json")
+log = logging.getLogger(__name__)
+
+OTHER_SHAPEFILES = "shapefiles of other names"
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
 
 
@@ -40,13 +49,17 @@ class Layer:
     columns : tuple of (str, str or None)
         Raw column and the layer's name for it, None if the layer lacks it.
     crs : str or None
-        Coordinate reference system as WKT when it is not EPSG:4326, else None.
+        Coordinate reference system as WKT when it is not EPSG:4326, degrees, else None.
     fid_column : str
         Name of the feature id in a filter.
     row_count : int
-        Features in the layer.
+        Features in the layer, as the file states: a hint, see `features`.
     encoding : str or None
-        Encoding of the attributes; None for the one that the file states.
+        Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
+    beside : tuple of str
+        Columns whose names differ from those of `columns` only in case.
+    version : str
+        What `ingest.sources.parts.version` said of the file before it was opened.
     """
 
     path: Path
@@ -58,6 +71,8 @@ class Layer:
     fid_column: str
     row_count: int
     encoding: str | None = None
+    beside: tuple[str, ...] = ()
+    version: str = ""
 
     @property
     def is_divisible(self) -> bool:
@@ -80,7 +95,7 @@ def layers(
     Parameters
     ----------
     root : Path
-        A file, or a folder that is searched recursively.
+        A file, or a folder that is searched recursively. What is not a layer there is passed over and logged.
     dataset, release
         The dataset and release to look for.
     crs, encoding : str, optional
@@ -97,10 +112,10 @@ def layers(
         When there is no file to read, or a file is damaged or not in the format that its name says.
     SchemaDrift
         When a layer lacks a required column or holds no polygons.
+    SourceDamaged
+        When a file changes while it is read.
     """
-    files = [root] if root.is_file() else sorted(file for file in root.rglob("*") if file.suffix.lower() in LAYER_FILES)
-    if not files:
-        raise FormatUnknown(f"{root} contains no GeoPackage, shapefile or GeoJSON.")
+    files = [root] if root.is_file() else _files(root, release)
     with only_our_drivers():
         return [layer for path in files for layer in _layers(path, dataset, release, crs, encoding)]
 
@@ -142,32 +157,25 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the id and the size in bytes of every feature, without reading a geometry.
 
-    Sizes come from the row headers of a GeoPackage, or from the index of a shapefile. In other formats every feature
-    counts as an equal share of the file.
+    Both come from the rows of a GeoPackage, and from the records of a shapefile: what a file states as its number of
+    rows may be older than its content. Every feature of a GeoJSON counts as an equal share of the file.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Two arrays of int64, shape (row_count,), ordered by id: ids, and bytes.
+        Two arrays of int64 of one length, ordered by id: ids, and bytes.
 
     Raises
     ------
-    CountMismatch
-        When the file does not contain as many rows as it states.
+    FormatUnknown
+        When the file is damaged.
     """
     if layer.driver == "GPKG":
-        fids, sizes = _gpkg_features(layer)
-    else:
-        fids = np.arange(layer.row_count, dtype=np.int64)
-        sizes = _shapefile_sizes(layer.path) if layer.driver == "ESRI Shapefile" else np.empty(0, np.int64)
-        if len(sizes) != len(fids):
-            sizes = np.full(len(fids), layer.path.stat().st_size // max(len(fids), 1), np.int64)
-    if len(fids) != layer.row_count:
-        raise CountMismatch(
-            f"{layer.path.name} states {layer.row_count:,} rows for layer {layer.name}, but contains {len(fids):,}.",
-            "The file is damaged; download it again.",
-        )
-    return fids, sizes
+        return _gpkg_features(layer)
+    if layer.driver == "ESRI Shapefile":
+        return shapefile.examine(layer.path).features()
+    share = layer.path.stat().st_size // max(layer.row_count, 1)
+    return np.arange(layer.row_count, dtype=np.int64), np.full(layer.row_count, share, np.int64)
 
 
 def most_bytes(layer: Layer, heaviest: int) -> int:
@@ -186,22 +194,53 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
+def _files(folder: Path, release: Release) -> list[Path]:
+    """Return the files of a folder that may hold layers of a release."""
+    found = parts.members(folder)
+    named = [path for path in found.passed_over.get(parts.NOT_GEOJSON, ()) if _level(path.stem, release) is not False]
+    if named:
+        check_format(named[0])
+        raise FormatUnknown(f"{printable(named[0].name)} has the name of a layer, and is not GeoJSON.", "Get it again.")
+    others = [path for path in found.files if parts.suffix_of(path) == ".shp" and _level(path.stem, release) is False]
+    if others:
+        found.files = [path for path in found.files if path not in others]
+        found.passed_over[OTHER_SHAPEFILES] = others
+    lines = list(found.lines(folder))
+    if not found.files:
+        which = f" to load. Passed over: {'; '.join(lines)}" if lines else ""
+        raise FormatUnknown(
+            f"{printable(str(folder))} contains no GeoPackage, shapefile or GeoJSON{which}.",
+            "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else "",
+        )
+    for line in lines:
+        log.info("%s: passed over %s.", printable(folder.name), line)
+    if len({printable(str(path)) for path in found.files}) < len(found.files):
+        raise FormatUnknown(f"Two files in {printable(str(folder))} have the same name as text.", "Rename one.")
+    return found.files
+
+
 def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, encoding: str | None) -> Iterator[Layer]:
     """Yield the layers of a file that are layers of the dataset."""
-    if set("!;") & set(str(path)):  # pyogrio would parse these as parts of an address, and open another file
-        raise FormatUnknown(f"{path} cannot be read: its path contains '!' or ';'.", "Rename it.")
+    version = parts.version(path)
     driver = check_format(path)
     if driver == "GPKG":
+        if parts.pending(path):  # what was there when it was fetched is part of the copy
+            raise parts.changed(path)
         _check_gpkg(path)
-    for name in _layer_names(path):
-        level = _level(name, release)
-        if level is not False:
-            yield _open(path, name, driver, dataset.table(level), crs, encoding)
+    with lend(path) as lent:
+        names = _layer_names(lent)
+        levels = {name: level for name in names if (level := _level(name, release)) is not False}
+        if len(levels) < len(names):
+            others = [name for name in names if name not in levels]
+            log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))
+        for name, level in levels.items():
+            layer = _open(lent, name, driver, dataset.table(level), crs, encoding)
+            yield replace(layer, path=path, version=version)
 
 
 def _layer_names(path: Path) -> list[str]:
     try:
-        return list(fiona.listlayers(path))
+        return list(fiona.listlayers(path, **open_options(path)))
     except (FionaError, OSError, ValueError) as error:
         raise FormatUnknown(
             f"{path.name} cannot be opened: {error}.", "The file is damaged; download it again."
@@ -218,40 +257,73 @@ def _level(name: str, release: Release) -> int | bool | None:
     return False
 
 
-def _open(path: Path, name: str, driver: str, table: Table, stated_crs: str | None, encoding: str | None) -> Layer:
+def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:
     try:
-        with fiona.open(path, layer=name, enabled_drivers=[driver]) as collection:
-            properties = list(collection.schema["properties"])
+        with fiona.open(path, layer=name, enabled_drivers=[driver], **open_options(path)) as collection:
+            properties = list(collection.schema["properties"]) if driver == "GPKG" else _fields(path, name)
+            tags = collection.tags(ns="SHAPEFILE") if driver == "ESRI Shapefile" else {}
             geometry = collection.schema["geometry"]
-            crs, row_count = collection.crs, len(collection)
-        is_degrees = not crs or crs.to_epsg() == 4326 or "CRS84" in crs.to_wkt()
+            stated, row_count = collection.crs.to_wkt(), len(collection)
+            extent = _extent(collection)
     except Exception as error:  # a damaged file makes fiona raise anything
         raise FormatUnknown(
             f"{name} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
         ) from error
+    is_described = row_count > 0 or driver != "GeoJSON"  # an empty GeoJSON says nothing about columns
     types = {geometry} if isinstance(geometry, str) else set(geometry)
-    if not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
+    if row_count and not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
+    if driver == "GPKG" and reference.contradicts_itself(lambda: _gpkg_connect(path), name):
+        stated = ""
+    columns = _match_columns(path, name, table, properties) if is_described else _no_columns(table)
     return Layer(
         path=path,
         name=name,
         driver=driver,
         table=table,
-        columns=_match_columns(path, name, table, properties),
-        crs=None if is_degrees else crs.to_wkt(),
+        columns=columns,
+        crs=reference.system_of(path, name, stated, extent, named_crs),
         fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
-        encoding=encoding,
+        encoding=_encoding(path, driver, tags, encoding),
+        beside=_differ_in_case(properties, columns),
     )
+
+
+def _no_columns(table: Table) -> tuple[tuple[str, None], ...]:
+    return tuple((column.name, None) for column in table.columns)
+
+
+def _extent(collection: fiona.Collection) -> tuple[float, ...] | None:
+    """Return the extent that a header states; None if there is none, as in a layer without features."""
+    try:
+        extent: tuple[float, ...] = collection.bounds
+    except (FionaError, ValueError):
+        return None
+    return extent
 
 
 def _match_columns(
     path: Path, name: str, table: Table, properties: Sequence[str]
 ) -> tuple[tuple[str, str | None], ...]:
-    by_lower = {column.lower(): column for column in properties}
+    """Find the layer's name for each column: of the names in the catalog, the first that the layer has.
+
+    The exact name wins over one in other letters or with blanks around it; of several such, none can be chosen.
+    """
     matched: list[tuple[str, str | None]] = []
     for column in table.columns:
-        found = next((by_lower[source.lower()] for source in column.source if source.lower() in by_lower), None)
+        found = None
+        for source in column.source:
+            exact = [each for each in properties if each == source]
+            alike = exact or [each for each in properties if _folded(each) == _folded(source)]
+            if len(alike) > 1:
+                raise SchemaDrift(
+                    f"{name} in {path.name} has {len(alike)} columns that could be {source}: {', '.join(alike)}.",
+                    "Rename or remove all but one.",
+                )
+            if alike:
+                found = alike[0]
+                break
         if found is None and column.required:
             raise SchemaDrift(
                 f"{name} in {path.name} has no column {' or '.join(column.source)}.",
@@ -261,8 +333,36 @@ def _match_columns(
     return tuple(matched)
 
 
+def _folded(column: str) -> str:
+    return unicodedata.normalize("NFKC", column).strip().casefold()
+
+
+def _differ_in_case(properties: Sequence[str], columns: Sequence[tuple[str, str | None]]) -> tuple[str, ...]:
+    names = {name for _, name in columns if name}
+    lower = {name.lower() for name in names}
+    return tuple(sorted({each for each in properties if each.lower() in lower} - names))
+
+
+def _fields(path: Path, name: str) -> list[str]:
+    """Return the columns of a layer as GDAL has them: fiona leaves out lists, and one of two with the same name."""
+    import pyogrio
+
+    restrict_pyogrio()
+    return list(pyogrio.read_info(path, layer=name)["fields"])
+
+
+def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | None) -> str | None:
+    """Return the encoding of a layer's attributes, by Python's name; None in a format that is always UTF-8."""
+    if driver == "ESRI Shapefile":
+        return encodings.stated(tags) if named is None else encodings.codec_of(named)
+    if named is not None:
+        raise UsageError(f"--encoding is for shapefiles; the text of {path.name} is UTF-8.", "Leave it out.")
+    return None
+
+
 def _gpkg_connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{urllib.parse.quote(str(path))}?mode=ro&immutable=1", uri=True)
+    name = urllib.parse.quote(os.fsencode(path.absolute()))
+    return sqlite3.connect(f"file://{name}?mode=ro&immutable=1", uri=True)
 
 
 def _check_gpkg(path: Path) -> None:
@@ -310,12 +410,3 @@ def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     finally:
         connection.close()
     return rows[:, 0].copy(), rows[:, 1].copy()
-
-
-def _shapefile_sizes(path: Path) -> npt.NDArray[np.int64]:
-    """Return the record lengths in the index: 100 bytes of header, then pairs of offset and length in 16-bit words."""
-    index = next((file for file in (path.with_suffix(".shx"), path.with_suffix(".SHX")) if file.exists()), None)
-    if index is None:
-        return np.empty(0, np.int64)
-    words = np.fromfile(index, dtype=">i4", offset=100)
-    return words[1::2].astype(np.int64) * 2

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
+from ingest.sources import parts
+from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
 
 # The key "crs" of a GeoJSON in any spelling, and the values that it may have: GDAL would fetch one of type "link".
@@ -32,17 +34,17 @@ def check_format(path: Path) -> str:
     FormatUnknown
         When the content does not match the name.
     """
-    suffix = path.suffix.lower()
+    suffix, shown = parts.suffix_of(path), printable(path.name)
     with path.open("rb") as file:
         head = file.read(512)
         is_json = suffix in (".geojson", ".json")
         is_text = not is_json or _is_utf8(file)
         has_linked_crs = is_json and _has_linked_crs(file)
     if not is_text:
-        raise FormatUnknown(f"{path.name} is not UTF-8, which GeoJSON requires.", "Convert it, or download it again.")
+        raise FormatUnknown(f"{shown} is not UTF-8, which GeoJSON requires.", "Convert it, or download it again.")
     if has_linked_crs:
         raise FormatUnknown(
-            f"{path.name} links to its reference system, and links are not followed.",
+            f"{shown} links to its reference system, and links are not followed.",
             'Name it instead ("crs": {"type": "name", …}), or leave it out for WGS 84.',
         )
     if suffix == ".gpkg" and head.startswith(b"SQLite format 3\0"):
@@ -50,9 +52,11 @@ def check_format(path: Path) -> str:
     if suffix == ".shp" and head[:4] == b"\x00\x00\x27\x0a":
         return "ESRI Shapefile"
     if suffix in (".geojson", ".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        if not parts.is_geojson(path):
+            raise FormatUnknown(f"{shown} is JSON, but not GeoJSON.", "Give the GeoJSON itself.")
         return "GeoJSON"
     raise FormatUnknown(
-        f"{path.name} is not a GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
+        f"{shown} is not a GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
         "Give a .gpkg, .shp, .geojson, or a .zip or folder of them.",
     )
 

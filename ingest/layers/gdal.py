@@ -7,9 +7,19 @@ fiona and pyogrio each include a GDAL. Neither accepts a list of drivers for eve
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+from ingest.sources import parts
+
+# Surfaces of triangles, curves, and layers of any type with heights or measures: pyogrio refuses their layers, though
+# their features arrive as WKB like all others.
+FURTHER_TYPES = [
+    kind + dimensions
+    for kind, dimensions in itertools.product((0, *range(8, 18)), (0, 1000, 2000, 3000, 1 << 31, -(1 << 31)))
+]
 DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON"})
 
 
@@ -24,11 +34,23 @@ def only_our_drivers() -> Iterator[None]:
         yield
 
 
+def open_options(path: Path) -> dict[str, str]:
+    """Return GDAL's options for opening a file: a GeoPackage without locks, and without files of SQLite's beside it.
+
+    That is right for a file which does not change; whoever opens it checks its version afterwards. Otherwise, GDAL
+    would put a log beside a file that was last used with one, and could merge that of another program.
+    """
+    return {"IMMUTABLE": "YES"} if parts.suffix_of(path) == ".gpkg" else {}
+
+
 def restrict_pyogrio() -> None:
-    """Remove all drivers but `DRIVERS` from pyogrio's GDAL, in this process."""
+    """Remove all drivers but `DRIVERS` from pyogrio's GDAL, in this process; let it read layers of any type."""
     import pyogrio
+    from pyogrio._geometry import GEOMETRY_TYPES
     from pyogrio._ogr import _register_drivers
 
+    for kind in FURTHER_TYPES:
+        GEOMETRY_TYPES.setdefault(kind, "Unknown")
     others = set(pyogrio.list_drivers()) - DRIVERS
     if not others:
         return

@@ -11,23 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
+from ingest import sessions
 from ingest.errors import PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
-from ingest.settings import Settings
+from ingest.settings import Postgres, Settings
 
 INSUFFICIENT_PRIVILEGE = "42501"
+READ_ONLY = "25006"
 LOCK_NOT_AVAILABLE = "55P03"
 
 
 @cache
-def _postgres_engine(uri: str) -> sa.Engine:
+def _postgres_engine(where: Postgres) -> sa.Engine:
     engine = sa.create_engine(
-        sa.make_url(uri).set(drivername="postgresql+psycopg"),
+        "postgresql+psycopg://",
+        creator=lambda: sessions.connect(where, to_write=True),
         pool_size=1,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 10},
         hide_parameters=True,
     )
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
@@ -45,7 +47,7 @@ class Database:
         self.is_postgres = settings.postgres is not None
         self.place = settings.postgres.place if settings.postgres else str(settings.home / "ledger.sqlite")
         if settings.postgres:
-            self._engine = _postgres_engine(settings.postgres.uri())
+            self._engine = _postgres_engine(settings.postgres)
         else:
             settings.home.mkdir(parents=True, exist_ok=True)
             self._engine = sa.create_engine(
@@ -77,6 +79,13 @@ class Database:
                 f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
                 "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
                 "After an upgrade, the loader has to run the first command.",
+            ) from error
+        except InternalError as error:
+            if getattr(error.orig, "sqlstate", "") != READ_ONLY:
+                raise
+            raise TargetUnavailable(
+                f"The ledger at {self.place} is read-only: {str(error.orig).strip().splitlines()[0]}.",
+                "Is this a standby, or is default_transaction_read_only set for the role, the database or the server?",
             ) from error
         except OperationalError as error:
             reason = str(error.orig).strip().splitlines()[0]

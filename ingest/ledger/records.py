@@ -151,7 +151,11 @@ class Reading:
     batch_bytes : int
         Maximum size of the geometries of a batch, in bytes.
     encoding : str or None
-        Encoding of the attributes; None for the one that the file states.
+        Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
+    beside : tuple of str
+        Columns whose names differ from those of others only in case.
+    version : str or None
+        What `ingest.sources.parts.version` said of a file when it was planned; None if it is a copy that stays.
     """
 
     columns: tuple[tuple[str, str | None], ...]
@@ -159,12 +163,15 @@ class Reading:
     where: str | None
     batch_bytes: int
     encoding: str | None = None
+    beside: tuple[str, ...] = ()
+    version: str | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
         """Parse the JSON of `to_json`."""
         values = json.loads(text)
-        return cls(**{**values, "columns": tuple((raw, name) for raw, name in values["columns"])})
+        columns = tuple((raw, name) for raw, name in values["columns"])
+        return cls(**{**values, "columns": columns, "beside": tuple(values.get("beside", ()))})
 
     def to_json(self) -> str:
         """Return the reading as JSON."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ingest.errors import BuildFailed
-from ingest.settings import PROJECT_ROOT, Settings
+from ingest.settings import PROJECT_ROOT, Settings, dbt_environment
 
 
 def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
@@ -33,7 +33,7 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
     python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
     command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
     sys.stdout.flush()  # what was printed before comes first
-    with subprocess.Popen(command, cwd=root) as process:
+    with subprocess.Popen(command, cwd=root, env=dbt_environment(settings)) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

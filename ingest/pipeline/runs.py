@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
 from ingest import catalog, sinks
 from ingest.errors import RunFailed, SourceUnavailable, UsageError
+from ingest.layers import encodings
 from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
 from ingest.sources import mirrors
-from ingest.sources.address import Source
+from ingest.sources.address import Source, absolute
 
 RUN_ID = re.compile(r"\d{8}t\d{6}_[0-9a-f]{4}")
 
@@ -73,8 +75,9 @@ def requests(
     Raises
     ------
     UsageError
-        When a dataset, release or level does not exist, or options exclude each other.
+        When a dataset, release, level or encoding does not exist, or options exclude each other.
     """
+    encodings.check(encoding)
     made = []
     for name in names:
         dataset = catalog.get(name)
@@ -86,7 +89,7 @@ def requests(
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
         if dataset.is_hierarchy and levels and max(levels) >= len(dataset.tables):
             raise UsageError(f"{name} has no level {max(levels)}.", f"Levels: 0-{len(dataset.tables) - 1}.")
-        given = [(location,) for location in sources[name]]
+        given = [(absolute(location),) for location in sources[name]]
         found = given or catalog.addresses(dataset, release, countries=mine, variant=variant, oceans=oceans)
         made.append(
             Request(
@@ -133,6 +136,7 @@ def start(
     RunInProgress
         When another run of one of the datasets is in progress.
     """
+    requests = [replace(request, sources=tuple(map(absolute, request.sources))) for request in requests]
     settings, ledger = open_target(to_publish=True)
     sink = sinks.get(settings)
     consumer.queue_id(settings)
@@ -214,7 +218,7 @@ def resume(
     for each in run_ids:
         request = ledger.run(each).request
         if sources or signed_addresses.is_forgotten(each, request):
-            signed_addresses.supply_again(each, request, sources)
+            signed_addresses.supply_again(each, request, [absolute(source) for source in sources])
     _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
         reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])

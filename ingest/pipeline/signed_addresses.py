@@ -103,7 +103,8 @@ def supply_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
         given[source.public].pop(0) if given.get(source.public) else before
         for source, before in zip(noted, known, strict=True)
     ]
-    lacking = [Source.parse(source).public for source in full if source.partition("#")[0].endswith("?")]
+    parsed = [Source.parse(source) for source in full]
+    lacking = [each.public for each in parsed if each.has_query and each.location.partition("#")[0].endswith("?")]
     if lacking:
         raise UsageError(
             f"The queue has forgotten the query of {', '.join(lacking)}.",

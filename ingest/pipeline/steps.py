@@ -6,13 +6,14 @@ Each function is idempotent, and reads from the ledger what is left to do.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CountMismatch, SourceDamaged
+from ingest.errors import CountMismatch, IngestError, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
@@ -29,9 +30,8 @@ from ingest.ledger import (
 )
 from ingest.pipeline import publication, signed_addresses
 from ingest.settings import Settings
-from ingest.sources import mirrors
-from ingest.sources.address import Source
-from ingest.sources.cache import checksum
+from ingest.sources import mirrors, parts
+from ingest.sources.address import Source, printable
 
 
 def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
@@ -90,14 +90,15 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
     CountMismatch
         When the number of rows differs from the planned one.
     SourceDamaged
-        When the file cannot be read to the end of the slice.
+        When the file cannot be read to the end of the slice, or is not the version that was planned.
     """
     with ledger.renewing(claimed.run_id, slice_no=claimed.slice_no):
         request = claimed.request
         dataset = catalog.get(request.dataset)
         root = _root(settings, request, claimed.file)
+        path = _member(root, claimed.source_file)
         source = engines.SliceSource(
-            path=root if root.is_file() else root / claimed.source_file,
+            path=path,
             layer=claimed.source_layer,
             file_no=claimed.file_no,
             source_file=claimed.source_file,
@@ -108,11 +109,19 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             batch_bytes=claimed.reading.batch_bytes,
             is_validated=request.is_validated,
             encoding=claimed.reading.encoding,
+            beside=claimed.reading.beside,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
 
+        def check_version() -> None:
+            """Make sure that the file is still the one that was planned, so that a run never mixes two versions."""
+            planned = claimed.reading.version
+            if planned is not None and not parts.is_same(path, root, planned, claimed.file.checksum):
+                raise parts.changed(path)
+
         def on_loaded(rows: int) -> sa.Update:
+            check_version()
             if rows != claimed.rows_planned:
                 raise CountMismatch(
                     f"{_features(claimed)}: the file says {claimed.rows_planned:,} rows, {rows:,} arrived.",
@@ -120,6 +129,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                 )
             return ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)
 
+        check_version()
         try:
             with engines.get(request.engine).read(source) as batches:
                 table = dataset.table(claimed.level)
@@ -127,10 +137,13 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
                     staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
                 )
         except Exception as error:
+            check_version()
+            if faults and isinstance(faults[0], IngestError):
+                raise faults[0] from error
             if faults:  # reading failed, even if the sink raised another error because of that
                 raise SourceDamaged(
                     f"{_features(claimed)}, cannot be read: {faults[0]}.",
-                    "The file is damaged, or its text is not in the encoding that it declares (UTF-8 in a GeoPackage).",
+                    "The file is damaged; download it again.",
                 ) from error
             raise
 
@@ -142,11 +155,12 @@ def publish(settings: Settings, ledger: Ledger, run_id: str) -> publication.Outc
 
 
 def note_checksums(settings: Settings, ledger: Ledger, run_id: str) -> None:
-    """Compute the checksums of files that were fetched without one: after planning, or at the latest to publish."""
+    """Compute the checksums of files that are read where they are: after planning, or at the latest to publish."""
     request = ledger.run(run_id).request
     for file in ledger.files(run_id):
         if file.checksum is None:
-            ledger.note_checksum(file, checksum(_root(settings, request, file)))
+            source = Source.parse(request.sources[file.file_no])
+            ledger.note_checksum(file, sources.checksum(source, _root(settings, request, file)))
 
 
 def _features(claimed: ClaimedSlice) -> str:
@@ -163,7 +177,29 @@ def _root(settings: Settings, request: Request, file: File) -> Path:
     root = sources.at_hand(file.checksum, settings.home)
     if root is not None:
         return root
-    return sources.bring(_candidates(request, file, came_from=file.source), settings.home, file.checksum).path
+    candidates = [
+        source if source.is_remote else replace(source, sha256=None)  # verified when it was fetched
+        for source in _candidates(request, file, came_from=file.source)
+    ]
+    return sources.bring(candidates, settings.home, file.checksum).path
+
+
+def _member(root: Path, source_file: str) -> Path:
+    """Return a file of a source by its name in the loaded rows."""
+    path = root if root.is_file() else root / source_file
+    if path.exists() or root.is_file():
+        return path
+    return next((file for file in parts.members(root).files if _name(file, root) == source_file), path)
+
+
+def _name(path: Path, root: Path) -> str:
+    """Return the name of a file in the loaded rows, which is text in any case."""
+    return printable(path.name if root.is_file() else path.relative_to(root).as_posix())
+
+
+def _stays(root: Path, settings: Settings) -> bool:
+    """Return whether a source is a copy of this warehouse, of which no other version takes the place during a run."""
+    return any(root.is_relative_to(settings.home / folder) for folder in ("downloads", "unpacked"))
 
 
 def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File]) -> list[PlannedSlice]:
@@ -186,7 +222,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                 table_name=layer.table.name,
                 level=layer.table.level,
                 file_no=file.file_no,
-                source_file=layer.path.name if root.is_file() else layer.path.relative_to(root).as_posix(),
+                source_file=_name(layer.path, root),
                 source_layer=layer.name,
                 fid_from=part.fid_from,
                 fid_to=part.fid_to,
@@ -199,6 +235,8 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                     where=layer.where(part.fid_from, part.fid_to),
                     batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
                     encoding=layer.encoding,
+                    beside=layer.beside,
+                    version=None if _stays(root, settings) else layer.version,
                 ),
             )
         )
@@ -206,15 +244,13 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
 
 
 def _recording_faults(batches: pa.RecordBatchReader, faults: list[Exception]) -> pa.RecordBatchReader:
-    """Pass batches on, with their text verified, and record errors: these come from the source, not from the sink."""
+    """Pass batches on and record errors: these come from the source, not from the sink."""
 
-    def verified() -> Iterator[pa.RecordBatch]:
+    def recorded() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in batches:
-                batch.validate(full=True)  # GDAL does not check the encoding of text
-                yield batch
+            yield from batches
         except Exception as error:
             faults.append(error)
             raise
 
-    return pa.RecordBatchReader.from_batches(batches.schema, verified())
+    return pa.RecordBatchReader.from_batches(batches.schema, recorded())

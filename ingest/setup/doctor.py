@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 import redis
 
+from ingest import sessions
 from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings, has_given_secret
 
@@ -137,10 +138,10 @@ def _marts(faults_of_marts: Callable[[], Sequence[str]]) -> Check:
 def _postgres(where: Postgres) -> Generator[Check, None, bool]:
     """Check the database; return whether it answers."""
     try:
-        with psycopg.connect(where.uri(), connect_timeout=5) as connection:
+        with sessions.connect(where, to_write=True, timeout=5, any_encoding=True) as connection:
             yield Check("PostgreSQL answers", True, where.place)
-            yield from _database(connection, where)
-        return True
+            yield from _database(connection)
+            return sessions.encoding(connection) == sessions.ENCODING
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         yield Check(
@@ -152,7 +153,7 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
         return False
 
 
-def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check]:
+def _database(connection: psycopg.Connection) -> Iterator[Check]:
     def value(query: str) -> object:
         row = connection.execute(query).fetchone()  # type: ignore[arg-type]
         return row[0] if row else None
@@ -160,6 +161,8 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check
     version = int(str(value("select current_setting('server_version_num')")))
     shown = str(value("select current_setting('server_version')"))
     yield Check("PostgreSQL 13 or newer", version >= MIN_POSTGRES, shown, "Upgrade the server.")
+    found = sessions.encoding(connection)
+    yield Check("encoding that can hold every name", found == sessions.ENCODING, found, f"{sessions.HINT_UTF8}.")
     installed = value("select extversion from pg_extension where extname = 'postgis'")
     available = value("select default_version from pg_available_extensions where name = 'postgis'")
     yield Check(
@@ -170,6 +173,14 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check
         if available
         else "Install PostGIS on the server (Debian: postgresql-15-postgis-3), then create the extension.",
     )
+    place = sessions.postgis_schema(connection)
+    if place:
+        yield Check(
+            "permission to use PostGIS",
+            bool(connection.execute("select has_schema_privilege(%s, 'usage')", [place]).fetchone() == (True,)),
+            f"{connection.info.user} in schema {place}",
+            "Run as a superuser: python -m ingest init",
+        )
     # The loader may write to raw only. A single user for everything may create schemas, and write to existing ones.
     may_load = value(
         "select coalesce(bool_or(has_schema_privilege(oid, 'create')), "
@@ -178,7 +189,7 @@ def _database(connection: psycopg.Connection, where: Postgres) -> Iterator[Check
     yield Check(
         "permission to write to the schema raw",
         bool(may_load),
-        where.user,
+        connection.info.user,
         "Run `python -m ingest init` as a superuser or as the database's owner, then set PGUSER to the loader.",
     )
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
+from ingest import sessions
 from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
 from ingest.settings import Postgres, Settings
 
@@ -28,6 +29,7 @@ STAGING = "staging"
 MARTS = "marts"
 OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
+EXTENSIONS = "extensions"  # where PostGIS is put if there is no schema public
 LOOKUP = "marts_edition_"  # begins the name of the schema through which an edition's lookup functions read its tables
 OF_BUILDS = rf"^(staging|intermediate|marts)_(next|old_[0-9a-f]+)$|^{LOOKUP}[0-9a-f]+$"  # or left by a killed one
 MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one
@@ -119,8 +121,12 @@ class Catalogue:
         Whether the user is a superuser.
     memberships : frozenset of str
         Roles whose rights the user has.
-    has_postgis : bool
-        Whether the extension has been created.
+    postgis : str or None
+        The schema that PostGIS is in; None if the extension has not been created.
+    postgis_grants : frozenset
+        Grants on that schema.
+    has_public : bool
+        Whether there is a schema ``public``.
     database : str
         Name of the database.
     database_grants : frozenset
@@ -143,7 +149,9 @@ class Catalogue:
     database: str
     is_superuser: bool = True
     memberships: frozenset[str] = frozenset()
-    has_postgis: bool = False
+    postgis: str | None = None
+    postgis_grants: Grants = frozenset({(PUBLIC, "USAGE")})
+    has_public: bool = True
     database_grants: Grants = frozenset({(PUBLIC, "CONNECT")})
     everyone_creates: bool = False
     roles: dict[str, Role] = field(default_factory=dict)
@@ -288,7 +296,7 @@ def check_load(where: Postgres | None) -> None:
 def _connected(where: Postgres) -> Iterator[psycopg.Connection]:
     """Yield a connection, in a transaction that is committed at the end."""
     try:
-        with psycopg.connect(where.uri(), connect_timeout=10) as connection:
+        with sessions.connect(where, to_write=True) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise TargetUnavailable(
@@ -312,7 +320,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     """
     row = connection.execute(
         "select current_user::text, current_database()::text, rolsuper, "
-        "exists (select from pg_extension where extname = 'postgis'), "
+        "exists (select from pg_namespace where nspname = 'public'), "
         "exists (select from pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) acl "
         "where nspname = 'public' and acl.grantee = 0 and acl.privilege_type = 'CREATE') "
         "from pg_roles where rolname = current_user"
@@ -335,6 +343,11 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     in_database = connection.execute(
         f"select {grant} from pg_database "  # type: ignore[arg-type]  # noqa: S608
         f"{acl.format('''coalesce(datacl, acldefault('d', datdba))''')} where datname = current_database()"
+    ).fetchall()
+    postgis = sessions.postgis_schema(connection)
+    on_postgis = connection.execute(
+        f"select {grant} from pg_namespace {acl.format('nspacl')} where nspname = %s",  # type: ignore[arg-type]  # noqa: S608
+        [postgis or "public"],
     ).fetchall()
     in_schemas = connection.execute(
         f"select nspname::text, pg_get_userbyid(nspowner)::text, {grant} from pg_namespace "  # type: ignore[arg-type]  # noqa: S608
@@ -370,7 +383,9 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         user=row[0],
         database=row[1],
         is_superuser=row[2],
-        has_postgis=row[3],
+        postgis=postgis,
+        postgis_grants=frozenset(on_postgis),
+        has_public=row[3],
         everyone_creates=row[4],
         memberships=frozenset(name for name, _, _, is_member in found if is_member),
         database_grants=frozenset(in_database),
@@ -408,8 +423,13 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
     for name in roles:
         if name in found.roles and found.roles[name].is_superuser:
             raise UsageError(f"{name} is a superuser, whom no restriction binds.", "Choose another role.")
-    if not found.has_postgis:
-        yield sql.SQL("create extension {}").format(sql.Identifier("postgis"))
+    if found.postgis is None:
+        # The schema is named, because the path of the session holds none in which objects should be made.
+        if not found.has_public:
+            yield sql.SQL("create schema {}").format(sql.Identifier(EXTENSIONS))
+        yield sql.SQL("create extension {} schema {}").format(
+            sql.Identifier("postgis"), sql.Identifier("public" if found.has_public else EXTENSIONS)
+        )
     for name in roles:
         if name not in found.roles:
             yield sql.SQL("create role {} login").format(sql.Identifier(name))
@@ -423,6 +443,7 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
         yield sql.SQL("grant create on database {} to {}").format(
             sql.Identifier(found.database), sql.Identifier(roles.transformer)
         )
+    yield from _using_postgis(found, roles)
     inside = [*_ownership(found, roles), *_reading(found, roles)]
     # Without superuser rights, a user must be a member of a role to make it an owner or to grant rights that it owns.
     lent = [
@@ -435,6 +456,16 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
     yield from inside
     for name in lent:
         yield sql.SQL("revoke {} from {}").format(sql.Identifier(name), sql.Identifier(found.user))
+
+
+def _using_postgis(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    """Yield what lets the roles use PostGIS where it is in a schema of its own, as on hosted servers."""
+    place, grants = found.postgis, found.postgis_grants
+    if place is None:
+        place, grants = (EXTENSIONS, frozenset()) if not found.has_public else ("public", grants)
+    for name in roles:
+        if not {(PUBLIC, "USAGE"), (name, "USAGE")} & grants:
+            yield sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(place), sql.Identifier(name))
 
 
 def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:

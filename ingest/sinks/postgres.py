@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
+from ingest import sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
-from ingest.errors import DiskFull, IngestError, SliceTaken, TargetUnavailable
+from ingest.errors import DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 RAW = "raw"
 NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
+REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
 DISK_FULL = "53100"
 EMPTY = "empty"
 TYPES = {
@@ -41,7 +43,8 @@ STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.DeadlockDetected: "another session is using its tables",
     psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
 }
-TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, not ready, operator, system
+# connection, read-only, rollback, resources, not ready, operator, system
+TRANSIENT_STATES = ("08", "25006", "40", "53", "55", "57", "58")
 
 
 class PostgresSink:
@@ -91,7 +94,7 @@ class PostgresSink:
     ) -> int:
         """Load a slice and record it in the ledger, in one transaction; see `ingest.sinks.Sink`."""
         try:
-            with _session(self._where.uri()) as connection, closing(connection.cursor()) as cursor:
+            with _session(self._where) as connection, closing(connection.cursor()) as cursor:
                 rows = cursor.adbc_ingest(_run_table(staging.run_id, table), batches, mode="append", db_schema_name=RAW)
                 cursor.execute(_with_values(on_loaded(rows)))
                 if cursor.fetchone() is None:
@@ -166,45 +169,54 @@ class PostgresSink:
         return {run_id for name, _, run_id in parts if name in names and run_id != EMPTY}
 
     def _require_postgis(self, connection: psycopg.Connection) -> None:
-        if connection.execute("select 1 from pg_extension where extname = 'postgis'").fetchone() is None:
+        place = sessions.postgis_schema(connection)
+        if place is None:
             raise TargetUnavailable(
                 f"{self._where.place} has no PostGIS.", "Run once as a superuser: python -m ingest init"
+            )
+        if place in REPLACED:
+            raise TargetUnavailable(
+                f"{self._where.place} has PostGIS in the schema {place}, which every build replaces.",
+                "Create the extension in another schema.",
+            )
+        if connection.execute("select has_schema_privilege(%s, 'usage')", [place]).fetchone() != (True,):
+            raise PermissionMissing(
+                f"{self._where.place} may not use PostGIS, which is in the schema {place}.",
+                "Run as a superuser: python -m ingest init",
             )
 
     @contextmanager
     def _connect(self) -> Iterator[psycopg.Connection]:
         try:
-            with psycopg.connect(self._where.uri(), connect_timeout=10) as connection:
+            with sessions.connect(self._where, to_write=True) as connection:
                 yield connection
         except psycopg.Error as error:
             raise _database_error(self._where, error.sqlstate, str(error)) from error
 
 
-_sessions: dict[str, Any] = {}  # ADBC connections of this process, by address
+_sessions: dict[Postgres, Any] = {}  # ADBC connections of this process
 
 
 @contextmanager
-def _session(uri: str) -> Iterator[Any]:
+def _session(where: Postgres) -> Iterator[Any]:
     """Yield this process's session on a server; it is kept for the next slice unless an error occurs.
 
     A new session has to map every page of the server's shared memory again. With 4 GB of it, that costs the server as
     much as the rows of a slice.
     """
-    import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, so only workers import it
-
-    connection = _sessions.pop(uri, None)
+    connection = _sessions.pop(where, None)
     if connection is not None and not _is_usable(connection):
         with suppress(adbc_driver_manager.Error):
             connection.close()
         connection = None
-    connection = connection or adbc.connect(uri)
+    connection = connection or sessions.connect_adbc(where, to_write=True)
     try:
         yield connection
     except BaseException:
         with suppress(adbc_driver_manager.Error):
             connection.close()
         raise
-    _sessions[uri] = connection
+    _sessions[where] = connection
 
 
 def _is_usable(connection: Any) -> bool:

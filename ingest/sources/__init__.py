@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +59,20 @@ def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = N
         When the file is no longer the known version.
     ArchiveInvalid
         When the file is an archive that is damaged or unsafe, or that contains nothing readable.
+    SourceDamaged
+        When the file changes while it is read.
     """
-    from ingest.sources import archive, cache, mirrors  # they load libcurl, which only a fetch needs
+    from ingest.sources import archive, cache, mirrors, snapshot  # they load libcurl, which only a fetch needs
 
     source, fetched = mirrors.fetch_first(candidates, cache.downloads_in(home), known_sha256)
-    if known_sha256 is not None and fetched.sha256 != known_sha256:
+    if not source.is_remote and snapshot.is_needed(fetched.path):
+        path, sha256 = snapshot.take(fetched.path, home)
+        fetched = replace(fetched, sha256=sha256)
+    else:
+        path = archive.unpack(fetched, home)
+    if known_sha256 is not None and fetched.sha256 not in (known_sha256, None):
         raise CountMismatch(f"{source.public} changed while it was being loaded.", "Start the run again.")
-    return Brought(archive.unpack(fetched, home), source, fetched)
+    return Brought(path, source, fetched)
 
 
 def at_hand(sha256: str | None, home: Path) -> Path | None:
@@ -73,3 +80,26 @@ def at_hand(sha256: str | None, home: Path) -> Path | None:
     from ingest.sources import archive
 
     return archive.unpacked(sha256, home) if sha256 else None
+
+
+def checksum(source: Source, path: Path) -> str:
+    """Return the checksum of a local source, and compare it with the expected one once more.
+
+    Parameters
+    ----------
+    source : Source
+        Its address.
+    path : Path
+        The file or folder, after its layers were planned.
+
+    Raises
+    ------
+    ChecksumMismatch
+        When it does not have the expected checksum.
+    SourceDamaged
+        When it changes while it is read.
+    """
+    from ingest.sources import cache, parts
+
+    cache.verify(source, path)
+    return parts.checksum(path)

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import logging
 import re
 import urllib.parse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import filelock
 
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.sources import http
-from ingest.sources.address import Source
+from ingest.sources import http, parts
+from ingest.sources.address import Source, printable
 from ingest.sources.http import Validators
+
+log = logging.getLogger(__name__)
 
 NAME_CHARACTERS = 100  # of the end of a file's name; file systems take 255 bytes, with suffixes of ours
 
@@ -32,18 +35,21 @@ class Fetched:
     path : Path
         The file, or the folder.
     bytes : int
-        Size of the file, or of all files in the folder.
+        Size of the file, with its parts, or of all files in the folder that matter.
     sha256 : str or None
-        Checksum of the file, or of the names and checksums of the folder's files. None for a single local file
-        without an expected checksum: `checksum` computes it later.
+        Checksum of the file. None for a local file or folder that is read where it is: `parts.checksum` computes it
+        later.
     was_cached : bool
         Whether nothing had to be transferred.
+    stats : list of tuple, optional
+        What `parts.stats` said of a local file before its checksum was computed.
     """
 
     path: Path
     bytes: int
     sha256: str | None
     was_cached: bool
+    stats: Sequence[tuple[int, int, int]] | None = None
 
 
 def downloads_in(home: Path) -> Path:
@@ -57,8 +63,8 @@ def version_of(source: Source) -> str | None:
     Returns
     -------
     str or None
-        JSON of the paths, sizes and modification times of local files, or of the address, ETag, Last-Modified and size
-        of a remote file. None if a HEAD request yields neither ETag nor Last-Modified.
+        JSON of the paths, sizes and times of the local files that the source consists of, or of the address, ETag,
+        Last-Modified and size of a remote file. None if a HEAD request yields neither ETag nor Last-Modified.
 
     Raises
     ------
@@ -67,9 +73,10 @@ def version_of(source: Source) -> str | None:
     """
     if not source.is_remote:
         path = _local_path(source)
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        stats = [(str(file), file.stat()) for file in files if file.is_file()]
-        return json.dumps([[name, entry.st_size, entry.st_mtime_ns] for name, entry in stats])
+        files = parts.all_of(path)
+        return json.dumps(
+            [[str(path)], *([str(file), *stat] for file, stat in zip(files, parts.stats(files), strict=True))]
+        )
     validators = Validators()
     for attempt in http.retrying():
         with attempt:
@@ -113,12 +120,7 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
         When the file does not have the checksum in ``source.sha256``.
     """
     if not source.is_remote:
-        path = _local_path(source)
-        sha256 = known_sha256
-        if sha256 is None and (source.sha256 or path.is_dir() or is_zip(path)):
-            sha256 = checksum(path)
-            _verify(source, sha256)
-        return Fetched(path, _size(path), sha256, was_cached=True)
+        return _local(source, _local_path(source))
     name = PurePosixPath(urllib.parse.urlsplit(source.location).path).name or "download"
     folder = downloads / hashlib.sha256(source.location.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,37 +141,58 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
 
 
 def _local_path(source: Source) -> Path:
-    if "://" in source.location and not source.location.startswith("file://"):
+    path = source.path
+    if path is None:
         scheme = source.location.partition("://")[0]
         raise SourceUnavailable(f"{scheme}:// addresses are not supported.", "Give a path, or an http(s):// address.")
-    path = Path(urllib.parse.unquote(source.location.removeprefix("file://"))).absolute()
-    if not path.exists():
-        raise SourceUnavailable(f"There is no file {path}.", "Check the path given to --source.")
-    if not os.access(path, os.R_OK):
-        raise SourceUnavailable(f"This user may not read {path}.", "Check its permissions.")
+    path = path.absolute()
+    shown = printable(str(path))
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise SourceUnavailable(f"{shown} cannot be read: {error.strerror}.", "Check --source.") from error
+    if not is_there:
+        is_home = "~" in path.parts
+        hint = (
+            "Only a shell replaces ~ by the home folder: write $HOME."
+            if is_home
+            else "Check the path given to --source."
+        )
+        raise SourceUnavailable(f"There is no file {shown}.", hint)
+    if not path.is_file() and not path.is_dir():
+        raise SourceUnavailable(f"{shown} is neither a file nor a folder.", "Check the path given to --source.")
+    parts.check_readable(path)
     return path
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+def verify(source: Source, path: Path) -> None:
+    """Compare a local file or folder with the checksum that is expected of it, if there is one.
+
+    That of a file covers this file alone, as people compute it, and that of a folder everything that is read there.
+
+    Raises
+    ------
+    ChecksumMismatch
+        When it has another one.
+    """
+    if source.sha256:
+        _verify(source, parts.checksum_of_file(path) if path.is_file() else parts.checksum(path))
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
-
-
-def is_zip(path: Path) -> bool:
-    """Return whether a file has the suffix of a zip archive."""
-    return path.suffix.lower() == ".zip"
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and checksums of a folder's files."""
-    if path.is_dir():
-        lines = (f"{file.relative_to(path)} {checksum(file)}" for file in _files(path))
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _local(source: Source, path: Path) -> Fetched:
+    """Describe a local file or folder; an archive with its checksum."""
+    stats = parts.stats([path])
+    sha256 = None
+    if parts.is_zip(path):
+        sha256 = parts.checksum_of_file(path)
+        _verify(source, sha256)
+    else:
+        verify(source, path)
+    beside = ", ".join(printable(file.name) for file in parts.of(path)[1:])
+    if source.sha256 and path.is_file() and beside:
+        log.warning("The checksum given covers %s alone, and not %s.", printable(path.name), beside)
+    size = sum(size for size, *_ in parts.stats(parts.all_of(path)))
+    return Fetched(path, size, sha256, was_cached=True, stats=stats)
 
 
 def _verify(source: Source, sha256: str) -> None:
@@ -202,7 +225,7 @@ def _transfer(source: Source, path: Path) -> bool:
         if size > answer.bytes:
             part.unlink()
         raise SourceInterrupted(f"{source.public} announced {answer.bytes:,} bytes and sent {size:,}.")
-    answer.sha256 = checksum(part)
+    answer.sha256 = parts.checksum_of_file(part)
     part.rename(path)
     answer.keep(path)
     http.forget(part)

@@ -44,6 +44,8 @@ select
     staged.min_lat,
     staged.max_lon,
     staged.max_lat,
+    staged.west_lon,
+    staged.east_lon,
     lineage.child_count,
     lineage.is_leaf,
 

@@ -4,6 +4,7 @@
 -#}
 {% macro publish_edition(results) %}
     {% if is_building() %}
+        {% do own_session() %}{# dbt runs the text of a hook itself, not by `statement` #}
         {% set failed = results | selectattr('status', 'in', ['error', 'fail', 'runtime error', 'skipped',
             'partial success']) | list %}
         {% if failed %}

@@ -3,7 +3,7 @@
   or rolled back meanwhile. Everything else is as dbt has it.
 -#}
 {% macro source() %}
-    {% set relation = builtins.source(*varargs, **kwargs) %}
+    {% set relation = in_project(builtins.source(*varargs, **kwargs)) %}
     {% if not execute or relation.is_cte or not relation.schema %}
         {{ return(relation) }}
     {% elif varargs[0] in datasets() %}
@@ -12,6 +12,26 @@
         {{ return(beside(relation)) }}
     {% endif %}
     {{ return(relation) }}
+{% endmacro %}
+
+{#-
+  A source whose files are in a relative WAREHOUSE_HOME, from wherever dbt is called: like `ingest`, relative to the
+  project.
+-#}
+{% macro in_project(relation) %}
+    {{ return(adapter.dispatch('in_project')(relation)) }}
+{% endmacro %}
+
+{% macro default__in_project(relation) %}
+    {{ return(relation) }}
+{% endmacro %}
+
+{% macro duckdb__in_project(relation) %}
+    {% if not relation.external or relation.external.startswith("read_parquet('/") %}
+        {{ return(relation) }}
+    {% endif %}
+    {% set folder = (invocation_args_dict.get('project_dir') or '.') | string | replace("'", "''") %}
+    {{ return(relation.replace(external=relation.external.replace("('", "('" ~ folder ~ '/', 1))) }}
 {% endmacro %}
 
 {#- The table of a run behind the stable name of a source. -#}

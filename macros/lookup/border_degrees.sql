@@ -3,5 +3,5 @@
   less than any survey can tell.
 -#}
 {% macro border_degrees() %}
-    {{ return('1e-9') }}
+    {{ return('cast(1e-9 as double precision)') }}
 {% endmacro %}

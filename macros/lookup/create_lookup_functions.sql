@@ -23,6 +23,8 @@ declare
 begin
     create or replace function {{ functions }}.fold_name(name text)
     returns text language sql immutable strict parallel safe
+    set search_path from current
+    set standard_conforming_strings from current -- the text below has backslashes
     as $fold_name$
         select {{ fold_name('name') }}
     $fold_name$;

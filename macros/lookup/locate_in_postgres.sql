@@ -1,6 +1,9 @@
 {#-
   `locate` is written in PL/pgSQL, which plans each statement once per session; planning takes longer than running it.
   `locate_points` answers many points with a few joins, at a third of the cost per point.
+
+  Both keep the path of this session (see `own_session`): a caller need not have PostGIS on his own, and what others put
+  there is not called. The types of arguments are PostGIS' own, so that no other function fits them better.
 -#}
 {% macro locate_in_postgres(functions, tables) %}
     {% set answer %}
@@ -20,6 +23,7 @@
         {{ answer }}
     )
     language plpgsql stable parallel safe
+    set search_path from current
     as $locate$
     #variable_conflict use_column
     declare
@@ -101,6 +105,7 @@
         {{ answer }}
     )
     language sql stable parallel safe
+    set search_path from current
     as $locate_points$
     with
 

@@ -18,6 +18,7 @@ select
     type_english,
     vertex_count,
     area_km2,
+    area_km2_in_source,
     is_valid_in_source,
     invalid_reason
 from {{ ref('stg_gadm__adm_' ~ level) }}

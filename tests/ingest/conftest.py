@@ -21,6 +21,7 @@ from ingest.ledger import ClaimedSlice, Ledger, PlannedSlice, Reading, Request, 
 from ingest.pipeline import retries
 from ingest.settings import Settings
 from ingest.sinks.geoparquet import GeoParquetSink
+from ingest.sources.address import printable
 from tests.conftest import SHARED_DATA
 from tests.fixtures import boundaries
 
@@ -161,7 +162,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
         path=layer.path,
         layer=layer.name,
         file_no=0,
-        source_file=layer.path.name,
+        source_file=printable(layer.path.name),
         columns=layer.columns,
         missing_text=catalog.get(dataset).missing_text,
         crs=layer.crs,
@@ -169,6 +170,7 @@ def slice_of(layer: Layer, *, where: str | None = None, batch_rows: int = 8192, 
         batch_bytes=1 << 30,
         batch_rows=batch_rows,
         encoding=layer.encoding,
+        beside=layer.beside,
     )
 
 

@@ -177,7 +177,7 @@ def test_dbt_runs_in_the_project_on_the_target_of_the_load(
         *("-m", "dbt.cli.main", "build", "--project-dir", str(PROJECT_ROOT)),
         *("--profiles-dir", str(PROJECT_ROOT / "profiles"), "--target", "embedded"),
     ]
-    assert (folder, options) == (PROJECT_ROOT, {})  # the environment and the terminal are passed on
+    assert (folder, options) == (PROJECT_ROOT, {"env": None})  # the environment and the terminal are passed on
 
 
 @pytest.mark.slow

@@ -19,14 +19,17 @@ RELATIVE = 1e-12  # of a float; everything else is equal to the last byte
 RELATIVE_AREA = 1e-10  # the reference projects each vertex to metres, whose rounding a small unit feels
 
 
-def assert_same_rows(left: pa.Table, right: pa.Table) -> None:
+def assert_same_rows(left: pa.Table, right: pa.Table, area_tolerance: float = 1e-15) -> None:
     """Compare two tables row for row and say where they differ."""
     assert left.schema == right.schema
     for name in left.column_names:
-        tolerance = RELATIVE_AREA if name == "area_km2" else RELATIVE
+        is_area = name.startswith("area_km2")
+        tolerance, absolute = (RELATIVE_AREA, area_tolerance) if is_area else (RELATIVE, 1e-15)
         for row, (a, b) in enumerate(zip(left[name].to_pylist(), right[name].to_pylist(), strict=True)):
             is_close = (
-                isinstance(a, float) and isinstance(b, float) and math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-15)
+                isinstance(a, float)
+                and isinstance(b, float)
+                and math.isclose(a, b, rel_tol=tolerance, abs_tol=absolute)
             )
             assert a == b or is_close, f"{name} of row {row}: {a!r} and {b!r}"
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import fiona
+import pyarrow as pa
 import pyogrio
 import pytest
 
@@ -147,29 +150,51 @@ def test_a_geojson_that_names_its_reference_system_is_read(tmp_path: Path, crs: 
     assert (layer.row_count, layer.crs) == (1, None)
 
 
-@pytest.mark.parametrize("name", ["a!b", "a;b", "x.zip!"])
-def test_a_path_that_a_library_would_take_for_another_is_refused(
-    tmp_path: Path, gadm: catalog.Dataset, name: str
-) -> None:
-    folder = tmp_path / name
-    folder.mkdir()
-    geojson(folder / "gadm41_AAA_0.json", "")
-    with pytest.raises(FormatUnknown, match="Rename it"):
-        discover.layers(folder, gadm, gadm.release())
+ODD = [
+    "a?b",
+    "a?",
+    "a#b",
+    "a%20b",
+    "a b",
+    "a&b=c",
+    "ü'\"",
+    "$HOME",
+    "http:",
+    "a!b",
+    "a;b",
+    "x.zip!",
+    "a\nb",
+    "a|b",
+    " a ",
+    "-a",
+]
+ODD += ["a*b[1]", "東京", "a\\b", "~", os.fsdecode(b"latin\xe9")]
 
 
-@pytest.mark.parametrize("name", ["a?b", "a#b", "a%20b", "a b", "a&b=c", "ü'\"", "$HOME", "http:"])
-def test_any_other_path_is_only_a_path(tmp_path: Path, name: str) -> None:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GeoPackage, and one with shapefiles in it."""
+    folder, made = tmp_path_factory.mktemp("plain"), boundaries.levels({"AAA": 0})
+    boundaries.write_levels_gpkg(folder / "gadm.gpkg", made)
+    boundaries.write_shapefiles(folder / "shapes", made)
+    return folder
+
+
+@pytest.mark.parametrize("name", ODD, ids=ascii)
+def test_a_path_is_only_a_path(tmp_path: Path, plain: Path, name: str) -> None:
+    shutil.copytree(plain, tmp_path / name)
+    shutil.copy(plain / "gadm.gpkg", tmp_path / f"{name}.gpkg")
     folder = tmp_path / name
-    made = boundaries.levels({"AAA": 0})
-    source = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
-    folder.mkdir()
-    path = source.rename(folder / "gadm.gpkg")
-    layer = layers_of(path)[0]
-    fids, _ = discover.features(layer)
-    assert list(fids) == [1]
-    for engine in engines.ENGINES:
-        assert read(engine, slice_of(layer))["gid_0"].to_pylist() == ["AAA"]
+    for root, path in (
+        (folder / "gadm.gpkg", folder / "gadm.gpkg"),
+        (folder / "shapes", folder / "shapes" / "gadm41_AAA_0.shp"),
+        (tmp_path / f"{name}.gpkg", tmp_path / f"{name}.gpkg"),
+    ):
+        layer = layers_of(root)[0]
+        assert layer.path == path
+        assert len(discover.features(layer)[0]) == 1
+        with engines.open_features(slice_of(layer)) as (_, stream):
+            assert pa.RecordBatchReader.from_stream(stream).read_all()["GID_0"].to_pylist() == ["AAA"]
 
 
 def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Settings, tmp_path: Path) -> None:

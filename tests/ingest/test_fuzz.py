@@ -17,7 +17,7 @@ from ingest.engines import SliceSource
 from ingest.errors import FormatUnknown, IngestError
 from ingest.layers import discover
 from tests.fixtures import boundaries
-from tests.ingest.conftest import layers_of, read, slice_of
+from tests.ingest.conftest import layers_of, read
 
 # The same examples every time: a crash of GDAL would otherwise end some later, unrelated run of the suite.
 steady = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
@@ -99,21 +99,6 @@ def test_a_geopackage_whose_ids_are_no_numbers_is_refused(tmp_path: Path) -> Non
 
 
 @few
-@given(name=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40))
-def test_any_name_arrives_as_it_was_written_but_for_blanks_around_it(
-    tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
-    made = boundaries.levels({"AAA": 0})
-    made[0] = made[0].assign(COUNTRY=[name])
-    path = boundaries.write_levels_gpkg(tmp_path_factory.mktemp("name") / "gadm.gpkg", made)
-    source = slice_of(layers_of(path)[0])
-    found = [read(engine, source)["country"].to_pylist() for engine in ("sedonadb", "geopandas")]
-    blanks = " \t\n\r\f\v\u00a0\u2007\u202f\u3000\ufeff"
-    wanted = name.strip(blanks)
-    assert found == [[None if wanted in ("", "NA") else wanted]] * 2
-
-
-@few
 @given(
     name=st.text(
         st.characters(min_codepoint=33, max_codepoint=0x2FFF, exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20
@@ -133,5 +118,7 @@ def test_any_layer_and_column_name_is_only_a_name(tmp_path_factory: pytest.TempP
         path, fid = folder / "x.gpkg", discover.quote(discover._gpkg_columns(folder / "x.gpkg", written)[0])
         columns = (("country", f"c{name}"),)
         source = SliceSource(path, written, 0, path.name, columns, ("NA",), None, f"{fid} between 1 and 1", 8)
-        ours, theirs = (read(engine, source).drop_columns("area_km2") for engine in engines.ENGINES)  # nearly equal
+        ours, theirs = (
+            read(engine, source).drop_columns(["area_km2", "area_km2_in_source"]) for engine in engines.ENGINES
+        )  # nearly equal
         assert ours.equals(theirs)

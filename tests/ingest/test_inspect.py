@@ -9,14 +9,15 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow.dataset as ds
 import pytest
 import shapely
 
-from ingest import catalog
-from ingest.errors import CountMismatch, FormatUnknown, IngestError, LayerMissing, SchemaDrift
+from ingest import catalog, engines
+from ingest.errors import FormatUnknown, IngestError, LayerMissing, SchemaDrift
 from ingest.layers import discover
 from tests.fixtures import boundaries, quirks
-from tests.ingest.conftest import layers_of
+from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
 
 TWO_LEVELS = {"AAA": 2}
 
@@ -203,16 +204,6 @@ def test_no_feature_weighs_more_than_its_batch_is_made_for(tmp_path: Path, kind:
     assert discover.most_bytes(layer, int(sizes.max())) >= len(shapely.to_wkb(heavy))
 
 
-@pytest.mark.parametrize("damage", ["gone", "short"])
-def test_without_a_usable_index_the_size_of_a_shapefile_is_shared_out(tmp_path: Path, damage: str) -> None:
-    layer = layers_of(boundaries.write_shapefiles(tmp_path / "country", boundaries.levels({"AAA": 1})))[1]
-    index = layer.path.with_suffix(".shx")
-    index.unlink() if damage == "gone" else index.write_bytes(index.read_bytes()[:-8])
-    fids, sizes = discover.features(layer)
-    assert (len(fids), len(set(sizes.tolist()))) == (4, 1)
-    assert sizes.sum() == pytest.approx(layer.path.stat().st_size, abs=4)
-
-
 def test_features_of_a_geojson_share_its_size(tmp_path: Path) -> None:
     layer = layers_of(boundaries.write_geojson(tmp_path / "json", boundaries.levels({"AAA": 1})))[1]
     fids, sizes = discover.features(layer)
@@ -220,12 +211,16 @@ def test_features_of_a_geojson_share_its_size(tmp_path: Path) -> None:
     assert len(fids) == 4
 
 
-def test_a_geopackage_that_counts_itself_wrongly_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stated", [0, 2, 9, None])
+def test_what_a_geopackage_states_as_its_count_is_a_hint(tmp_path: Path, stated: int | None) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
     with sqlite3.connect(path) as connection:
-        connection.execute("update gpkg_ogr_contents set feature_count = 9 where table_name = 'ADM_1'")
-    with pytest.raises(CountMismatch, match="states 9 rows for layer ADM_1, but contains 4"):
-        discover.features(layers_of(path)[1])
+        connection.execute("update gpkg_ogr_contents set feature_count = ? where table_name = 'ADM_1'", (stated,))
+    layer = layers_of(path)[1]
+    fids, _ = discover.features(layer)
+    assert fids.tolist() == [1, 2, 3, 4]
+    for engine in engines.ENGINES:
+        assert read(engine, slice_of(layer, where=layer.where(1, 4))).num_rows == 4
 
 
 @pytest.mark.parametrize("kept", [100, 4096, 20_000, 60_000])
@@ -234,3 +229,21 @@ def test_a_truncated_geopackage_is_a_fault_of_its_own_kind(tmp_path: Path, kept:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(IngestError, match=r"gadm\.gpkg"):
         [discover.features(layer) for layer in layers_of(path).values()]
+
+
+def test_slices_of_sparse_feature_ids_hold_every_row_once(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    with sqlite3.connect(path) as connection:
+        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f'drop trigger "{name}"')
+        for old, new in ((1, -5), (2, 10**12), (3, 2**62), (4, 2**63 - 1)):
+            connection.execute("update ADM_1 set fid = ? where fid = ?", (new, old))
+    monkeypatch.setattr("ingest.layers.plan.slice_bytes", lambda _total: 1)
+    for engine in engines.ENGINES:
+        run_id = pipeline.run(path, engine=engine)
+        assert pipeline.state(run_id) == ("published", None)
+        assert len(pipeline.ledger.slices(run_id)) == 5
+        rows = ds.dataset(pipeline.lake / "gadm" / "current" / "gadm_adm_1").to_table()
+        assert sorted(rows["source_fid"].to_pylist()) == [-5, 10**12, 2**62, 2**63 - 1]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
+from decimal import Decimal
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -15,7 +18,7 @@ from admin_boundaries import points
 from admin_boundaries.duckdb_plugin import cut_polygon
 from admin_boundaries.edition import Edition
 from admin_boundaries.locate import COLUMNS, Row
-from ingest.errors import IngestError, MartsReplaced
+from ingest.errors import IngestError, MartsReplaced, SchemaDrift, SourceDamaged, UsageError
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
 
@@ -55,10 +58,10 @@ class Known:
         return []
 
 
-def located(source: Path, target: Path) -> Known:
+def located(source: Path, target: Path, *, overwrite: bool = False) -> Known:
     """Locate a file and return who was asked."""
     known = Known()
-    points.locate_file(known, source, target, lambda rows: None)  # type: ignore[arg-type]
+    points.locate_file(known, source, target, lambda rows: None, overwrite=overwrite)  # type: ignore[arg-type]
     return known
 
 
@@ -125,6 +128,14 @@ def test_no_rows_give_no_rows(tmp_path: Path) -> None:
         ("in.csv", b"lon,lat,tzid\n1,2,3\n", "out.csv", "already has columns tzid"),
         ("in.csv", b"lon,lat\n1,2,3\n", "out.csv", "line 2: 3 columns instead of 2"),
         ("in.csv", b"lon,lat,a\n1,2,\xff\n", "out.csv", "is not UTF-8"),
+        ("in.csv", b'lon,lat,a\n1,2,"b\n3,4,c\n', "out.csv", "is not a CSV file: unexpected end of data"),
+        ("in.csv", b"lon,lat,lon\n1,2,3\n", "out.csv", "has several columns for lon: 'lon', 'lon'"),
+        ("in.csv", b"LON,Lon,lat\n1,2,3\n", "out.csv", "has several columns for lon: 'LON', 'Lon'"),
+        ("in.csv", b"lon,lat,a,a\n1,2,3,4\n", "out.csv", "has several columns called a"),
+        ("in.csv", b"lon,y\n1,2\n", "out.csv", "has no columns lon and lat; it has: lon, y"),
+        ("in.csv", b"1.5,2\n3,4\n", "out.csv", "Its first line seems to be a point"),
+        ("in.csv", b"id;lon;lat\n1;1,5;1,5\n", "out.csv", "separated by semicolons"),
+        ("in.csv", b"lon\tlat\n1\t2\n", "out.csv", "separated by tabs"),
         ("in.csv", b"", "out.csv", "it has: none"),
         ("in.csv", b"lon,lat\n", "out.parquet", "is not in the format of"),
         ("in.csv", b"lon,lat\n", "in.csv", "is the input file itself"),
@@ -152,6 +163,177 @@ def test_other_geometry_and_other_systems_are_refused(tmp_path: Path) -> None:
             located(tmp_path / "in.parquet", tmp_path / "out.parquet")
 
 
+def statuses(path: Path) -> list[str]:
+    """Return the answers in a file."""
+    if path.suffix == ".csv":
+        return [row["located_status"] for row in csv.DictReader(path.open(encoding="utf-8", newline=""))]
+    return list(pq.read_table(path)["located_status"].to_pylist())
+
+
+def test_an_existing_file_is_replaced_only_on_request(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("lon,lat\n1,2\n")
+    target.write_text("precious")
+    with pytest.raises(UsageError, match=r"out\.csv already exists\. Use --overwrite to replace it"):
+        located(source, target)
+    assert target.read_text() == "precious"
+    located(source, target, overwrite=True)
+    assert statuses(target) == ["one unit"]
+
+
+def test_a_row_of_another_length_is_never_shifted(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("lon,lat,a,b\n1,2\n1\n1,2,3,4,,\n1,2,3,4\n")
+    located(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert statuses(tmp_path / "out.csv") == ["one unit", "bad coordinates", "one unit", "one unit"]
+    rows = list(csv.reader((tmp_path / "out.csv").open(newline="")))
+    assert [row[:4] for row in rows[1:]] == [["1", "2", "", ""], ["1", "", "", ""], *[["1", "2", "3", "4"]] * 2]
+    assert {len(row) for row in rows} == {4 + len(COLUMNS)}
+
+
+def test_a_field_may_be_wider_than_pythons_reader_allows_and_wide_rows_are_asked_in_smaller_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points, "BATCH_BYTES", 1_000_000)
+    outline, limit = "0 0," * 100_000, csv.field_size_limit()
+    (tmp_path / "in.csv").write_text("lon,lat,wkt\r\n" + f'1,2,"{outline}\r\nend"\r\n' * 5, newline="")
+    assert located(tmp_path / "in.csv", tmp_path / "out.csv").batches == [3, 2]
+    assert csv.field_size_limit() == limit
+    csv.field_size_limit(1 << 20)
+    try:
+        rows = list(csv.reader((tmp_path / "out.csv").open(newline="")))
+    finally:
+        csv.field_size_limit(limit)
+    assert [row[2] for row in rows[1:]] == [f"{outline}\r\nend"] * 5
+    pq.write_table(
+        pa.table({"lon": [1] * 30, "lat": [2] * 30, "wkt": ["ab" * n for n in range(99_970, 100_000)]}),
+        tmp_path / "in.parquet",
+        compression="none",
+        use_dictionary=False,
+    )
+    assert max(located(tmp_path / "in.parquet", tmp_path / "out.parquet").batches) < 10
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "abc", "1,5", "nan", "1_5", "0x1", "12°", "12 N", "1 5", "1e", "--1", "1.5.2"]
+)
+def test_a_text_that_is_not_one_number_is_not_taken_for_another(text: str) -> None:
+    assert np.isnan(points._degrees(text))
+
+
+@pytest.mark.parametrize(("text", "number"), [(" 1.5 ", 1.5), ("+2", 2), ("1e1", 10), ("−66.1", -66.1), ("007", 7)])
+def test_a_text_that_is_a_number_is_that_number(text: str, number: float) -> None:
+    assert points._degrees(text) == number
+
+
+NUMBERS: list[pa.Array] = [
+    *(pa.array([1, None, 2], kind) for kind in (pa.int8(), pa.int64(), pa.uint64(), pa.float16(), pa.float32())),
+    pa.array([Decimal("1.00"), None, Decimal("2.00")], pa.decimal128(9, 2)),
+    *(pa.array(["1", "", "2"], kind) for kind in (pa.string(), pa.large_string(), pa.binary())),
+    *(pa.array(["1", "abc", " 2 "]), pa.array(["1", None, "2"]).dictionary_encode()),
+    *(pa.array([1, None, 2]).dictionary_encode(), pa.array([1.0, float("nan"), 2.0])),
+]
+
+
+@pytest.mark.parametrize("column", NUMBERS, ids=lambda column: str(column.type))
+def test_numbers_of_any_type_are_numbers_and_everything_else_is_bad_coordinates(
+    tmp_path: Path, column: pa.Array
+) -> None:
+    asked: list[list[float]] = []
+
+    class Recorder(Known):
+        def locate_points(self, lons: points.Floats, lats: points.Floats) -> list[Row]:
+            asked.append(lons.tolist())
+            return super().locate_points(lons, lats)
+
+    pq.write_table(pa.table({"lon": column, "lat": column}), tmp_path / "in.parquet")
+    points.locate_file(Recorder(), tmp_path / "in.parquet", tmp_path / "out.parquet", lambda rows: None)  # type: ignore[arg-type]
+    assert statuses(tmp_path / "out.parquet") == ["one unit", "bad coordinates", "one unit"]
+    assert (asked[0][0], asked[0][2]) == (1, 2)
+    kept = pq.read_table(tmp_path / "out.parquet").select(["lon", "lat"])
+    assert (kept.schema, str(kept)) == (
+        pq.read_schema(tmp_path / "in.parquet"),
+        str(pq.read_table(tmp_path / "in.parquet")),
+    )
+
+
+def test_a_whole_number_that_is_no_coordinate_at_all_stops_nobody(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"lon": [1, 2**63 - 1], "lat": [1, 1]}), tmp_path / "in.parquet")
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert len(statuses(tmp_path / "out.parquet")) == 2
+
+
+def test_a_type_that_cannot_be_a_number_is_refused_by_name(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"lon": [True], "lat": [False]}), tmp_path / "in.parquet")
+    with pytest.raises(SchemaDrift, match="lon is of type bool"):
+        located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+
+BAD_FILES = [
+    ('"1,5","2,5"', "they have decimal commas"),
+    (",", "they are blank"),
+    ("abc,north", "they are not numbers"),
+    ("18.4,-166.1", "longitude and latitude seem to be swapped"),
+    ("293.9,18.4", "their longitudes go beyond 180"),
+    ("-7358000,2086000", "seem to be metres"),
+    ("inf,1", "they are not numbers"),
+    ("-200,95", "beyond the range of degrees"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), BAD_FILES)
+def test_a_file_whose_every_row_is_bad_says_why_and_nothing_is_written(tmp_path: Path, row: str, reason: str) -> None:
+    (tmp_path / "in.csv").write_text("lon,lat\n" + f"{row}\n" * 3)
+    with pytest.raises(SchemaDrift, match=reason) as caught:
+        located(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert (caught.value.exit_code, bool(caught.value.hint)) == (1, True)
+    assert "3 read" in str(caught.value)
+    assert not (tmp_path / "out.csv").exists()
+    (tmp_path / "in.csv").write_text("lon,lat\n" + f"{row}\n" * 3 + "1,2\n")
+    located(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert len(statuses(tmp_path / "out.csv")) == 4
+
+
+def test_a_geometry_of_points_comes_before_columns_and_other_geometry_does_not(tmp_path: Path) -> None:
+    columns = {"lon": ["", ""], "lat": ["", ""]}
+    for number, shapes in enumerate(
+        ([shapely.Point(1, 2), shapely.Point(3, 4, 5)], [shapely.Point(1, 2).buffer(1)] * 2)
+    ):
+        frame = gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326")
+        frame.to_parquet(tmp_path / f"in{number}.parquet")
+    located(tmp_path / "in0.parquet", tmp_path / "out0.parquet")
+    assert statuses(tmp_path / "out0.parquet") == ["one unit", "one unit"]
+    with pytest.raises(SchemaDrift, match="they are blank"):
+        located(tmp_path / "in1.parquet", tmp_path / "out1.parquet")
+
+
+@pytest.mark.parametrize("encoding", ["WKB", "geoarrow"])
+def test_points_may_be_of_any_encoding_and_without_a_reference_system_or_with_heights(
+    tmp_path: Path, encoding: str
+) -> None:
+    for crs in (None, "OGC:CRS84", "EPSG:4326", "EPSG:4979"):
+        frame = gpd.GeoDataFrame(geometry=[shapely.Point(1, 2), None], crs=crs)
+        frame.to_parquet(tmp_path / "in.parquet", geometry_encoding=encoding)
+        located(tmp_path / "in.parquet", tmp_path / "out.parquet", overwrite=True)
+        assert statuses(tmp_path / "out.parquet") == ["one unit", "bad coordinates"]
+
+
+def test_a_point_that_cannot_be_read_is_bad_coordinates(tmp_path: Path) -> None:
+    geo = {"version": "1.1.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "geometry_types": []}}}
+    table = pa.table({"g": [shapely.Point(1, 2).wkb, b"\x01\x02", shapely.LineString([(0, 0), (1, 1)]).wkb]})
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), tmp_path / "in.parquet")
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    assert statuses(tmp_path / "out.parquet") == ["one unit", "bad coordinates", "bad coordinates"]
+
+
+def test_a_parquet_file_that_breaks_off_is_said_to_be_damaged(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    pq.write_table(pa.table({"lon": rng.uniform(size=9999), "lat": rng.uniform(size=9999)}), tmp_path / "in.parquet")
+    whole = (tmp_path / "in.parquet").read_bytes()
+    (tmp_path / "in.parquet").write_bytes(whole[:4] + b"\xff" * 200 + whole[204:])
+    with pytest.raises(SourceDamaged, match="cannot be read to its end"):
+        located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+
 def test_a_polygon_is_cut_into_pieces_that_cover_it_and_do_not_overlap() -> None:
     angles = np.linspace(0, 2 * np.pi, 5000)
     radii = 1 + 0.3 * np.sin(40 * angles)
@@ -171,7 +353,7 @@ def test_a_small_polygon_is_one_piece_as_it_is() -> None:
 
 def test_a_name_with_brackets_leaves_no_draft_behind_when_writing_fails(tmp_path: Path) -> None:
     source, target = tmp_path / "in[1].csv", tmp_path / "out[1].csv"
-    source.write_text("lon,lat\n1,2\n1\n", encoding="utf-8")
+    source.write_text("lon,lat\n1,2\n1,2,3\n", encoding="utf-8")
     with pytest.raises(IngestError, match="line 3"):
         located(source, target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in[1].csv"]

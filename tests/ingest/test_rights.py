@@ -18,7 +18,7 @@ READS = {"raw": ("t", "USAGE"), "marts": ("r", "USAGE")}
 COMPLETE = Catalogue(
     user="admin",
     database="warehouse",
-    has_postgis=True,
+    postgis="public",
     database_grants=frozenset({(PUBLIC, "CONNECT"), ("t", "CREATE")}),
     roles=dict.fromkeys(ROLES, Role(may_login=True, is_superuser=False)),
     schemas={
@@ -35,7 +35,7 @@ def statements(found: Catalogue, names: Roles = ROLES, **changes: Any) -> list[s
 
 def test_an_empty_database_gets_everything() -> None:
     assert statements(NOTHING) == [
-        'create extension "postgis"',
+        'create extension "postgis" schema "public"',
         'create role "l" login',
         'create role "t" login',
         'create role "r" login',
@@ -51,6 +51,22 @@ def test_an_empty_database_gets_everything() -> None:
         'alter default privileges for role "t" in schema "marts" grant select on tables to "r"',
         'grant execute on all functions in schema "marts" to "r"',
         'alter default privileges for role "t" in schema "marts" grant execute on functions to "r"',
+    ]
+
+
+def test_every_role_may_use_postgis_in_a_schema_of_its_own() -> None:
+    grants = frozenset({("t", "USAGE"), ("somebody", "USAGE")})
+    assert statements(COMPLETE, postgis="extensions", postgis_grants=grants) == [
+        'grant usage on schema "extensions" to "l"',
+        'grant usage on schema "extensions" to "r"',
+    ]
+
+
+def test_without_a_schema_public_postgis_gets_one_that_every_role_may_use() -> None:
+    assert statements(COMPLETE, postgis=None, has_public=False, postgis_grants=frozenset()) == [
+        'create schema "extensions"',
+        'create extension "postgis" schema "extensions"',
+        *(f'grant usage on schema "extensions" to "{role}"' for role in ROLES),
     ]
 
 
@@ -116,7 +132,7 @@ def test_what_a_killed_build_has_left_is_handed_over_and_need_not_be_read() -> N
 
 
 def test_an_owner_who_is_no_superuser_is_a_member_of_the_roles_for_as_long_as_it_takes() -> None:
-    made = statements(NOTHING, is_superuser=False, has_postgis=True)
+    made = statements(NOTHING, is_superuser=False, postgis="public")
     assert made[4:6] == ['grant "l" to "admin"', 'grant "t" to "admin"']
     assert made[-2:] == ['revoke "l" from "admin"', 'revoke "t" from "admin"']
     assert statements(COMPLETE, is_superuser=False) == []

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from ingest import settings
 from ingest.errors import SettingsError
@@ -70,13 +71,89 @@ def test_no_password_and_no_secret_is_in_what_is_printed() -> None:
         assert "swordfish" not in text
 
 
-def test_names_with_marks_of_an_address_are_quoted_in_the_uri() -> None:
-    uri = settings.Postgres("/run/my pg", 5432, "a@b", "p:/?#w", "d/b").uri()
-    assert uri == "postgresql://a%40b:p%3A%2F%3F%23w@/d%2Fb?host=%2Frun%2Fmy+pg&port=5432"
+def test_libpq_reads_every_character_of_a_name_as_it_is() -> None:
+    odd = "a@b :/?#%20'\\+ é"
+    found = conninfo_to_dict(settings.Postgres(f"/run/{odd}", 5432, odd, odd, odd).conninfo())
+    assert (found["host"], found["port"]) == (f"/run/{odd}", "5432")
+    assert {found[name] for name in ("user", "password", "dbname")} == {odd}
 
 
-def test_an_empty_password_is_left_to_libpq() -> None:
-    assert settings.Postgres("h", 5432, "anna", "", "geo").uri().startswith("postgresql://anna@/geo")
+def test_what_is_empty_is_left_to_libpq() -> None:
+    found = conninfo_to_dict(settings.Postgres("h", 5432, "anna", "", "geo").conninfo())
+    assert sorted(found) == ["client_encoding", "dbname", "host", "port", "user"]
+
+
+def test_hosts_and_ports_may_be_lists() -> None:
+    found = settings.read_settings({**PG, "PGHOST": "a,::1,/run/pg", "PGPORT": "5432,,6543"}).postgres
+    assert found is not None
+    parameters = conninfo_to_dict(found.conninfo())
+    assert (parameters["host"], parameters["port"]) == ("a,::1,/run/pg", "5432,,6543")
+
+
+def test_an_address_without_a_host_is_its_own_host() -> None:
+    found = settings.read_settings({**PG, "PGHOSTADDR": "::1"}).postgres
+    assert found is not None
+    assert found.host == "::1"  # not localhost, for which a certificate or a line in .pgpass would be looked up
+
+
+def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "services").write_text(
+        "[geo]\nhost=db.example.org\nport=6543\nuser=a b\npassword=p w\nsslmode=require\n"
+    )
+    env = {**PG, "PGSERVICE": "geo", "PGSERVICEFILE": str(tmp_path / "services"), "PGDATABASE": "d", "PGHOST": "other"}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    found = settings.read_settings()
+    assert found.postgres is not None
+    assert (
+        conninfo_to_dict(found.postgres.conninfo()).items()
+        >= {
+            **{"service": "geo", "host": "db.example.org", "port": "6543", "user": "a b", "password": "p w"},
+            **{"dbname": "d", "sslmode": "require", "client_encoding": "UTF8"},
+        }.items()
+    )
+    assert found.postgres.place == "service geo"
+    given = settings.dbt_environment(found)
+    assert given is not None
+    assert given["PGSERVICE"] == ""
+    assert (
+        given.items()
+        >= {
+            **{
+                "PGHOST": "db.example.org",
+                "PGPORT": "6543",
+                "PGUSER": "a b",
+                "PGPASSWORD": "p w",
+                "PGSSLMODE": "require",
+            },
+            "PGDATABASE": "d",  # which the service does not say
+        }.items()
+    )
+
+
+def test_dbt_gets_its_environment_as_it_is_without_a_service() -> None:
+    assert settings.dbt_environment(settings.read_settings(PG)) is None
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"PGSERVICE": "geo"}, "PGHOST, because dbt cannot use the service that PGSERVICE names"),
+        ({"PGPORT": "5432,5433"}, "PGPORT with one port, because dbt takes no list of several"),
+    ],
+)
+def test_what_dbt_cannot_pass_on_is_refused_before_it_connects_to_anything_else(
+    env: dict[str, str], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        settings._profile_output(settings.PROJECT_ROOT / "profiles" / "profiles.yml", "postgres", env)
+
+
+def test_ports_that_are_all_the_same_are_one_port_for_dbt() -> None:
+    path = settings.PROJECT_ROOT / "profiles" / "profiles.yml"
+    assert settings._profile_output(path, "postgres", {"PGPORT": "6543,6543"})["port"] == "6543"
 
 
 def test_a_target_that_is_no_output_is_named_with_the_one_that_was_meant() -> None:

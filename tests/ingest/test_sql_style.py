@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
+from ingest import sessions
 from tests.conftest import ROOT
 
 LONGEST = 120
@@ -41,3 +43,10 @@ def test_no_unit_test_of_dbt_has_a_name_that_postgresql_cuts_off() -> None:
     ]
     assert len(names) >= 10
     assert [name for name in names if len(name) > LONGEST_NAME] == []
+
+
+def test_dbt_begins_with_the_settings_that_ingest_begins_with() -> None:
+    text = (ROOT / "macros" / "own_session.sql").read_text(encoding="utf-8")
+    wanted = {**sessions.SETTINGS, **sessions.SETTINGS_TO_WRITE}
+    del wanted["client_encoding"]  # psycopg2 has a function for it
+    assert dict(re.findall(r"\('(\w+)', '([^']+)'\)", text)) == wanted

@@ -9,6 +9,7 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ingest.errors import ArchiveInvalid
-from ingest.sources import archive
+from ingest.errors import ArchiveInvalid, SourceDamaged
+from ingest.sources import archive, parts
 from ingest.sources.cache import Fetched
 from ingest.sources.signatures import CHUNK_BYTES
 
@@ -54,6 +55,11 @@ def assert_refused(path: Path, tmp_path: Path, reason: str) -> None:
     assert [file for file in after if file.suffix != ".lock" and file.name != "unpacked"] == before
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder."""
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
 def test_only_what_can_be_read_is_unpacked_with_its_folders(tmp_path: Path) -> None:
     members = {
         "a/ADM.gpkg": b"1",
@@ -64,8 +70,99 @@ def test_only_what_can_be_read_is_unpacked_with_its_folders(tmp_path: Path) -> N
         "run.sh": b"6",
     }
     folder = unpack(zip_of(tmp_path / "gadm.zip", members), tmp_path)
-    found = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    assert found == {"a/ADM.gpkg": b"1", "b/x.SHP": b"2", "b/x.dbf": b"3"}
+    assert contents(folder) == {"a/ADM.gpkg": b"1", "b/x.SHP": b"2", "b/x.dbf": b"3"}
+
+
+def test_backslashes_separate_and_a_colon_is_a_character(tmp_path: Path) -> None:
+    members = {"a\\b\\x.shp": b"1", "a/12:30.gpkg": b"2", "notes 12:30.txt": b"3", "C:x.json": b"4", "b\\": b""}
+    folder = unpack(zip_of(tmp_path / "gadm.zip", members), tmp_path)
+    assert contents(folder) == {"a/b/x.shp": b"1", "a/12:30.gpkg": b"2", "C:x.json": b"4"}
+
+
+def test_of_members_with_one_path_the_last_wins(tmp_path: Path) -> None:
+    path = tmp_path / "gadm.zip"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as written:
+        warnings.simplefilter("ignore")
+        for name, content in (
+            ("a/x.dbf", b"1"),
+            ("a/x.shp", b"2"),
+            ("./a//x.dbf", b"3"),
+            ("a\\x.dbf", b"4"),
+        ):
+            written.writestr(name, content)
+    assert contents(unpack(path, tmp_path)) == {"a/x.dbf": b"4", "a/x.shp": b"2"}
+
+
+def test_what_is_passed_over_is_logged_once_for_each_kind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    bystanders = {f"__MACOSX/{number}/._x.shp": b"" for number in range(1000)}
+    bystanders |= {
+        "a/._x.gpkg": b"",
+        ".DS_Store": b"",
+        "Thumbs.db": b"",
+        "style.qml": b"",
+        "LICENCE": b"",
+        ".git/x.json": b"",
+    }
+    folder = unpack(zip_of(tmp_path / "gadm.zip", {"x.gpkg": b"1", **bystanders}), tmp_path)
+    assert contents(folder) == {"x.gpkg": b"1"}
+    lines = [line for line in caplog.messages if "passed over" in line]
+    assert len(lines) == 2
+    assert lines[0].endswith("__MACOSX/0/._x.shp, __MACOSX/1/._x.shp, __MACOSX/2/._x.shp and 1,000 more.")
+    assert lines[1] == "gadm.zip: passed over other files: Thumbs.db, style.qml, LICENCE."
+
+
+def test_a_bystander_may_be_a_link_or_encrypted(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("latest")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    assert contents(unpack(zip_of(tmp_path / "gadm.zip", {"x.gpkg": b"1", link: b"x.gpkg"}), tmp_path)) == {
+        "x.gpkg": b"1"
+    }
+
+
+def test_zips_in_a_zip_are_opened_and_those_in_them_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    innermost = zip_of(tmp_path / "innermost", {"x.gpkg": b"3"}).read_bytes()
+    inner = {"x.gpkg": b"2", "sub/y.shp": b"4", "deep.zip": innermost}
+    packed = zip_of(tmp_path / "inner", inner).read_bytes()
+    folder = unpack(zip_of(tmp_path / "gadm.zip", {"x.gpkg": b"1", "a/AAA.ZIP": packed, "._b.zip": b"x"}), tmp_path)
+    assert contents(folder) == {"x.gpkg": b"1", "a/AAA.ZIP/x.gpkg": b"2", "a/AAA.ZIP/sub/y.shp": b"4"}
+    assert "AAA.ZIP: passed over zip archives inside zip archives inside this one: deep.zip." in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("inner", "reason"),
+    [
+        ({"../evil.gpkg": b"1"}, "leads out of the archive"),
+        ({"a.gpkg": bytes(archive.UNPACK_RATIO * CHUNK_BYTES + 1)}, "zip bomb"),
+        ({"a.csv": b"1"}, "contains no GeoPackage"),
+        (None, "damaged"),
+    ],
+)
+def test_a_zip_in_a_zip_is_no_safer_than_the_outer_one(
+    tmp_path: Path, inner: dict[str, bytes] | None, reason: str
+) -> None:
+    packed = b"PK" if inner is None else zip_of(tmp_path / "inner", inner).read_bytes()
+    (tmp_path / "inner").unlink(missing_ok=True)
+    assert_refused(zip_of(tmp_path / "gadm.zip", {"inner.zip": packed}), tmp_path, reason)
+
+
+def test_a_zip_is_told_by_its_bytes_where_its_name_says_nothing(tmp_path: Path) -> None:
+    for name in ("download", "gadm.dat", "GADM.ZIP"):
+        path = zip_of(tmp_path / name, {"x.gpkg": name.encode()})
+        assert contents(unpack(path, tmp_path)) == {"x.gpkg": name.encode()}
+
+
+def test_a_zip_that_changes_while_it_is_read_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = zip_of(tmp_path / "gadm.zip", {"a.gpkg": b"1"})
+    before = replace(fetched(path), stats=parts.stats([path]))
+    zip_of(path, {"a.gpkg": b"2"})
+    with pytest.raises(SourceDamaged, match=r"gadm\.zip changed while it was being read"):
+        archive.unpack(before, tmp_path / "home")
+    assert before.sha256 is not None
+    assert archive.unpacked(before.sha256, tmp_path / "home") is None
 
 
 def test_an_archive_is_unpacked_once_per_checksum(tmp_path: Path) -> None:
@@ -100,9 +197,13 @@ def test_what_is_no_zip_by_name_is_left_where_it_is(tmp_path: Path) -> None:
         "a/../../evil.gpkg",
         "/etc/evil.gpkg",
         "..\\evil.gpkg",
-        "a\\b.gpkg",
+        "a\\..\\..\\evil.gpkg",
+        "a/..\\../evil.gpkg",
+        "\\evil.gpkg",
+        "\\\\host\\share\\evil.gpkg",
         "C:/evil.gpkg",
-        "a/C:evil.gpkg",
+        "c:\\evil.gpkg",
+        "._x/../../evil.txt",
         "../evil.txt",
     ],
 )
@@ -124,6 +225,16 @@ def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
     content[content.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(content)
     assert_refused(path, tmp_path, "encrypted")
+
+
+def test_a_compression_that_is_not_known_is_no_damage(tmp_path: Path) -> None:
+    content = bytearray(zip_of(tmp_path / "gadm.zip", {"a.gpkg": BYTES}).read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        content[content.index(mark) + offset] = 9  # Deflate64, as Windows uses it beyond two gigabytes
+    (tmp_path / "gadm.zip").write_bytes(content)
+    assert_refused(
+        tmp_path / "gadm.zip", tmp_path, "cannot be unpacked: .* not supported. Unpack it, and give the folder"
+    )
 
 
 def test_a_zip_bomb_is_refused(tmp_path: Path) -> None:
@@ -201,13 +312,12 @@ def test_an_empty_file_under_the_name_of_a_zip_is_told_as_such(tmp_path: Path) -
     assert_refused(path, tmp_path, "empty")
 
 
-def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path) -> None:
-    assert_refused(zip_of(tmp_path / "gadm.zip", {"a.csv": b"1", "b/": b""}), tmp_path, "contains no GeoPackage")
+@pytest.mark.parametrize("members", [{}, {"a.csv": b"1", "b/": b"", "metadata.json": b"{}", "x.shx": b"1"}])
+def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
+    assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, r"gadm\.zip contains no GeoPackage")
 
 
-@pytest.mark.parametrize(
-    "names", [("a.gpkg", "a.gpkg"), ("a.shp", "a.shp/b.shp"), (f"{'x' * 300}.gpkg",), (".", "a.gpkg/b.gpkg", "a.gpkg")]
-)
+@pytest.mark.parametrize("names", [("a.shp", "a.shp/b.shp"), (f"{'x' * 300}.gpkg",), (".", "a.gpkg/b.gpkg", "a.gpkg")])
 def test_members_that_cannot_stand_side_by_side_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = tmp_path / "gadm.zip"
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:

@@ -32,12 +32,13 @@ class Warehouse:
     env: dict[str, str]
     home: Path
     dsn: str | None = None
+    folder: Path = ROOT  # where the commands are typed
     _counter: list[int] = field(default_factory=lambda: [0])
 
     def run(self, *command: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run a command in the project's root and check how it ended."""
+        """Run a command, by default in the project's root, and check how it ended."""
         done = subprocess.run(
-            command, cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
         )
         logs = "".join(path.read_text() for path in sorted((self.home / "logs").glob("*.log"))) if expect == 0 else ""
         assert done.returncode == expect, (

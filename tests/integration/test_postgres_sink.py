@@ -85,7 +85,7 @@ def warehouse(new_warehouse: NewWarehouse) -> Iterator[Warehouse]:
     found = settings.read_settings(made.env)
     assert found.postgres is not None
     Ledger(found)._engine.dispose()
-    session = postgres._sessions.pop(found.postgres.uri(), None)
+    session = postgres._sessions.pop(found.postgres, None)
     if session is not None:
         session.close()
 

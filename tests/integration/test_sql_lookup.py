@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from shapely import Polygon, box
 
+from scripts import build_name_folding
+from scripts.build_name_folding import fold_name
 from tests.integration import invented
 from tests.integration.conftest import Warehouse
 from tests.integration.invented import Target, Unit
@@ -202,7 +207,21 @@ FOLDED = {
     "Αθήνα": "αθήνα",
     "東京都": "東京都",
     "กรุงเทพ": "กรุงเทพ",
-    "Éa 東": "éa 東",
+    "Éa 東": "ea 東",
+    # letters that only look different, and what cannot be seen
+    "ﬁnﬂand Ⅳ ½": "finfland iv 1 2",
+    "Ｆｕｌｌ－Ｗｉｄｔｈ（Ａ）": "full width a",
+    "ｶﾞﾌ": "ガフ",
+    "Kar\u200baj\u00ad \u200eX\ufe0f": "karaj x",
+    "a\u00a0b\u2009c\u3000d\u2028e": "a b c d e",
+    "a\u2010b\u2011c\u2013d\u2212e\u058af": "a b c d e f",
+    "Murang`a Ꞌa ′a": "muranga a a",
+    "Paral·lel": "parallel",
+    # capitals of any script
+    "ΟΔΟΣ Οδος": "οδοσ οδοσ",
+    "ԵՐԵՎԱՆ ᲗᲑᲘᲚᲘᲡᲘ ᎠᎡ 𐐀": "երեվան თბილისი ꭰꭱ 𐐨",
+    "ẞ ǅ ꙊҚ": "ss dz ꙋқ",
+    "Ɓauchi ɛ\u0301": "bauchi ɛ",
 }
 
 
@@ -211,6 +230,59 @@ def test_a_name_is_folded_to_what_people_type(both: Both, name: str, folded: str
     for text in (name, folded):  # what is folded stays as it is
         literal = text.replace("'", "''")
         assert [target.ask(f"select marts.fold_name('{literal}')") for target in both] == [[(folded,)]] * 2
+
+
+def folded(both: Both, texts: list[str]) -> list[list[tuple[str, str]]]:
+    """Fold texts on both targets."""
+    numbered = "select marts.fold_name(text) from unnest(cast({} as text[])) {} order by number"
+    postgres, embedded = (target.connection for target in both)
+    on_postgres = postgres.execute(numbered.format("%s", "with ordinality as texts (text, number)"), (texts,))
+    embedded.execute(
+        "create or replace temp table texts as select unnest($1) as text, unnest($2) as number",
+        [texts, list(range(len(texts)))],
+    )
+    on_duckdb = embedded.execute("select marts.fold_name(text) from texts order by number")
+    return [
+        [(text, found) for text, (found,) in zip(texts, asked.fetchall(), strict=True)]
+        for asked in (on_postgres, on_duckdb)
+    ]
+
+
+def test_every_letter_is_folded_as_python_does_on_both_targets(both: Both) -> None:
+    syllables = [(0x3400, 0x4DC0), (0x4E00, 0xA4D0), (0xAC00, 0xE000), (0x12000, 0x18D00), (0x1B000, 0x1B300)]
+    points = (point for point in range(1, 0x20000) if not any(first <= point < end for first, end in syllables))
+    letters = [*map(chr, points), *map(chr, range(0x2F800, 0x2FA20))]
+    by_python = [(letter, fold_name(letter)) for letter in letters]
+    assert folded(both, letters) == [by_python] * 2
+
+
+LETTERS = st.one_of(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+    st.characters(max_codepoint=0x5FF, exclude_characters="\0"),
+    st.characters(categories=["Mn", "Lu", "Lt", "Pd", "Zs", "Cf"]),
+)
+
+
+@example(["\u0378и\u0306", "и\u0306", "Ϊ\u0301", "ě\u0306\u0734\U000110ba", "i\u0bcd", "a\u200d\u0301я\u200d\u0308"])
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text(LETTERS, max_size=8), min_size=1, max_size=150))
+def test_any_text_is_folded_alike_on_both_targets_and_in_python(both: Both, texts: list[str]) -> None:
+    by_python = [(text, fold_name(text)) for text in texts]
+    assert folded(both, texts) == [by_python] * 2
+    assert [fold_name(found) for _, found in by_python] == [found for _, found in by_python]
+    assert [fold_name(unicodedata.normalize("NFD", text)) for text in texts if is_assigned(text)] == [
+        found for text, found in by_python if is_assigned(text)
+    ]
+
+
+def is_assigned(text: str) -> bool:
+    """Whether the version of Unicode that is used knows every letter."""
+    return all(unicodedata.category(letter) != "Cn" for letter in text)
+
+
+def test_the_tables_of_the_macro_are_those_of_the_script() -> None:
+    assert unicodedata.unidata_version == build_name_folding.UNICODE
+    assert build_name_folding.MACRO.read_text() == build_name_folding.macro()
 
 
 def test_null_stays_null(both: Both) -> None:

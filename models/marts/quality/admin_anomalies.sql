@@ -139,6 +139,23 @@ anomalies as (
     union all
 
     select
+        'repair_changed_area' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        cast(cast(area_km2_in_source as decimal(20, 3)) as text) || ' km² before the repair, '
+        || cast(cast(area_km2 as decimal(20, 3)) as text) || ' km² after it: ' || invalid_reason as detail,
+        null as action
+    from rows_of_the_files
+    where not is_valid_in_source
+        and abs(area_km2 - area_km2_in_source) > 0.001 * area_km2_in_source
+
+    union all
+
+    select
         'disputed_area' as anomaly_type,
         units.admin_level,
         units.gid,

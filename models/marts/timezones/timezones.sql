@@ -34,6 +34,8 @@ select
     zones.min_lat,
     zones.max_lon,
     zones.max_lat,
+    zones.west_lon,
+    zones.east_lon,
 
     ---------- origin
     zones.release,

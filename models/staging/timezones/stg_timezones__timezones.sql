@@ -19,7 +19,7 @@ renamed as (
         source_file,
         source_layer,
         source_fid,
-        {{ clean_text('tzid') }} as tzid,
+        {{ clean_text('tzid', missing=[]) }} as tzid,
 
         {{ staged_geometry_columns() }}
 

@@ -1,0 +1,141 @@
+"""Copy a GeoPackage together with its write-ahead log or rollback journal, and make one file of them.
+
+A program that has the file open, or was killed, leaves a part of its content in a second file. SQLite could read the
+pair where it is, but would write beside it, and every slice might see another state. Sources without such a file are
+read where they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import uuid
+from pathlib import Path
+
+import filelock
+
+from ingest.errors import DiskFull, SourceDamaged
+from ingest.sources import parts
+from ingest.sources.address import printable
+
+ATTEMPTS = 3  # at copying files that another program writes to
+EDITION = 2  # increase it when other files of an archive are kept, so that what is there is not taken for complete
+FREE_BYTES = 1 << 28  # must stay free on the disk
+
+
+def is_needed(path: Path) -> bool:
+    """Return whether a part of a GeoPackage of a file or folder stands in a second file."""
+    files = parts.members(path).files if path.is_dir() else [path]
+    return any(len(parts.of(file)) > 1 for file in files if parts.suffix_of(file) == ".gpkg")
+
+
+def folder_of(sha256: str, home: Path) -> Path:
+    """Return the folder for an unpacked archive or a snapshot, in the home of a warehouse."""
+    return home / "unpacked" / f"{sha256[:16]}-{EDITION}"
+
+
+def take(path: Path, home: Path) -> tuple[Path, str]:
+    """Copy a local file or folder, and merge each GeoPackage with its write-ahead log or journal.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder. It is not changed.
+    home : Path
+        Home of the warehouse, which holds the copies.
+
+    Returns
+    -------
+    (Path, str)
+        The folder with the copy, and the checksum of what was copied.
+
+    Raises
+    ------
+    SourceDamaged
+        When the files change whenever they are copied, or SQLite cannot merge them.
+    DiskFull
+        When the copy does not fit.
+    """
+    draft = home / "unpacked" / f"draft.{uuid.uuid4().hex}"
+    draft.mkdir(parents=True)
+    try:
+        _copy(path, draft)
+        checksum = parts.checksum(draft)
+        merge(draft)
+        kept = folder_of(checksum, home)
+        with filelock.FileLock(f"{kept}.lock"):
+            if not kept.is_dir():
+                draft.rename(kept)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return kept, checksum
+
+
+def merge(folder: Path) -> None:
+    """Merge every GeoPackage of a folder with its write-ahead log, or roll back what its journal says.
+
+    Raises
+    ------
+    SourceDamaged
+        When SQLite cannot do so.
+    """
+    for path in parts.members(folder).files:
+        if parts.suffix_of(path) == ".gpkg" and parts.pending(path):
+            try:
+                _merge(path)
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                raise SourceDamaged(
+                    f"{printable(path.name)} and the file with its latest changes do not fit together: {error}.",
+                    "Close the program that writes it, or remove the -wal or -journal if it is not of this file.",
+                ) from error
+
+
+def _merge(path: Path) -> None:
+    path.chmod(0o600)
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("pragma trusted_schema = off")
+        (mode,) = connection.execute("pragma journal_mode = delete").fetchone()
+        (found,) = connection.execute("pragma quick_check(1)").fetchone()
+        if mode != "delete" or found != "ok":
+            raise sqlite3.DatabaseError(found)
+    finally:
+        connection.close()
+    for suffix in (*parts.SQLITE_SUFFIXES, "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _copy(path: Path, draft: Path) -> None:
+    """Copy all files of a source in one state."""
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(draft)
+        draft.mkdir()
+        files = parts.all_of(path)
+        before = parts.stats(files)
+        needed, free = sum(size for size, *_ in before), shutil.disk_usage(draft).free
+        if needed > free - FREE_BYTES:
+            raise DiskFull(
+                f"{printable(path.name)} has to be copied: it needs {needed:,} bytes, and {draft.parent} has {free:,} "
+                "free.",
+                "Free some space, set WAREHOUSE_HOME to another disk, or close the program that has the file open.",
+            )
+        for file, target in _targets(path, draft).items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        if parts.all_of(path) == files and parts.stats(files) == before:
+            return
+    raise parts.changed(path)
+
+
+def _targets(path: Path, draft: Path) -> dict[Path, Path]:
+    """Return where each file goes; a log or journal beside the copy of its GeoPackage, also if that was a link."""
+    base = path if path.is_dir() else path.parent
+    targets = {}
+    for file in parts.members(path).files if path.is_dir() else [path]:
+        copy = draft / file.relative_to(base)
+        real = os.path.realpath(file)
+        for part in parts.of(file):
+            is_log = part != file and parts.suffix_of(file) == ".gpkg"
+            targets[part] = Path(f"{copy}{str(part).removeprefix(real)}") if is_log else copy.with_name(part.name)
+    return targets
