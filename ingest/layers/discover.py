@@ -9,6 +9,7 @@ import sqlite3
 import unicodedata
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from ingest.sources.address import printable
 
 log = logging.getLogger(__name__)
 
+COMPUTED = "(type = 'view' or sql like 'create virtual%')"  # in sqlite_master: rows that are not stored
 OTHER_SHAPEFILES = "shapefiles of other names"
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
 
@@ -234,6 +236,8 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
             others = [name for name in names if name not in levels]
             log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))
         for name, level in levels.items():
+            if driver == "GPKG":
+                _refuse_computed(lent, name)
             layer = _open(lent, name, driver, dataset.table(level), crs, encoding)
             yield replace(layer, path=path, version=version)
 
@@ -370,12 +374,36 @@ def _check_gpkg(path: Path) -> None:
     try:
         connection = _gpkg_connect(path)
         try:
-            for table in ("sqlite_master", "gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"):
+            connection.execute("select * from sqlite_master").fetchall()
+            _refuse_programs(path, connection)
+            for table in ("gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"):
                 connection.execute(f"select * from {table}").fetchall()  # noqa: S608
         finally:
             connection.close()
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise FormatUnknown(f"{path.name} is damaged: {error}.", "Download it again.") from error
+
+
+def _refuse_programs(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse metadata that are computed: a view is a program of the file's author, and may never end."""
+    query = f"select name from sqlite_master where lower(name) like 'gpkg\\_%' escape '\\' and {COMPUTED}"  # noqa: S608
+    computed = [name for (name,) in connection.execute(query)]
+    if computed:
+        raise FormatUnknown(
+            f"{path.name} is not a plain GeoPackage: {', '.join(computed)} is computed instead of stored.",
+            "Write it again, for example with ogr2ogr.",
+        )
+
+
+def _refuse_computed(path: Path, layer: str) -> None:
+    """Refuse a layer that is a view or a virtual table: nobody knows whether its rows end."""
+    with closing(_gpkg_connect(path)) as connection:
+        query = f"select 1 from sqlite_master where name = ? collate nocase and {COMPUTED}"  # noqa: S608
+        if connection.execute(query, (layer,)).fetchone():
+            raise SchemaDrift(
+                f"{layer} in {path.name} is a view, which may have rows without end.",
+                "Write its rows into a table, for example with ogr2ogr.",
+            )
 
 
 def _gpkg_columns(path: Path, table: str) -> tuple[str, str]:

@@ -73,6 +73,31 @@ def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
         discover.layers(path, gadm, gadm.release())
 
 
+ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r)"
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "message"),
+    [
+        ("gpkg_spatial_ref_sys", "was.*", "is not a plain GeoPackage: gpkg_spatial_ref_sys is computed"),
+        ("gpkg_contents", "was.*", "is not a plain GeoPackage: gpkg_contents is computed"),
+        ("ADM_0", "x as fid, geom, COUNTRY, GID_0", r"ADM_0 in gadm\.gpkg is a view"),
+    ],
+)
+def test_a_geopackage_that_computes_its_rows_is_refused_before_they_are_asked_for(
+    table: str, columns: str, message: str, tmp_path: Path, gadm: catalog.Dataset
+) -> None:
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f'drop trigger "{name}"')
+        connection.execute(f"alter table {table} rename to was")
+        connection.execute(f"create view {table} as {ENDLESS} select {columns} from was, r")
+        connection.commit()
+    with pytest.raises(IngestError, match=message):
+        discover.layers(path, gadm, gadm.release())
+
+
 def test_a_geojson_in_another_encoding_is_refused(whole: Path, tmp_path: Path, gadm: catalog.Dataset) -> None:
     content = (whole / "json" / "gadm41_AAA_0.json").read_bytes()
     (tmp_path / "gadm41_AAA_0.json").write_bytes(content.replace(b"Country", "Côté".encode("latin-1")))
