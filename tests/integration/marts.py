@@ -18,7 +18,7 @@ TABLES = (
     *(f"admin_level_{level}" for level in range(6)),
     *("admin_units", "admin_unit_ancestors", "timezones"),
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names"),
-    *("admin_level_counts", "country_level_counts", "admin_anomalies"),
+    *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
 )
 CUT = ("admin_leaf_parts", "timezone_parts")  # GEOS of two versions: where a line was cut, ends differ in the last bits
 DEGREES_TOLERANCE = 1e-12

@@ -127,11 +127,14 @@ def both(new_warehouse: NewWarehouse, tmp_path_factory: pytest.TempPathFactory) 
     """All of the files, one of them given twice, loaded and built on both targets."""
     folder = tmp_path_factory.mktemp("odd")
     layers = a_country_per_layer(folder)
+    zones = boundaries.write_timezones_zip(folder / "zones.zip")
     files = [layers, *over_the_date_line(folder), bad_geometry_among_good(folder), odd_names(folder), layers]
     on_postgres, embedded = new_warehouse(), new_warehouse()
     embedded.env["WAREHOUSE_TARGET"] = "embedded"
     for warehouse, engine in ((embedded, "sedonadb"), (on_postgres, "geopandas")):
-        warehouse.ingest("gadm", *(f"--source={file}" for file in files), "--engine", engine)
+        boundaries_twice = [f"--source=gadm={file}" for file in files]
+        zones_twice = [f"--source=timezones={zones}"] * 2
+        warehouse.ingest("gadm", "timezones", *boundaries_twice, *zones_twice, "--engine", engine)
         warehouse.dbt("build")
     return on_postgres, embedded
 
@@ -164,6 +167,13 @@ def test_every_row_is_a_unit_or_set_aside(both: tuple[Warehouse, Warehouse], uni
     assert {(row["gid"], row["file_no"]) for row in aside} == {
         (key, 5) for key in ("QAA", "QAA.1_1", "QAA.2_1", "QAB", "QAB.1_1", "QAB.2_1")
     }
+
+
+def test_a_zone_that_is_there_twice_counts_once(both: tuple[Warehouse, Warehouse]) -> None:
+    zones = {row["tzid"] for row in marts.rows(both[0], "timezones")}
+    aside = marts.rows(both[0], "timezones_set_aside")
+    assert len(zones) == 3
+    assert {(row["tzid"], row["file_no"], row["kept_file_no"]) for row in aside} == {(zone, 1, 0) for zone in zones}
 
 
 def test_what_crosses_the_date_line_is_cut_there(units: dict[str, marts.Row], asked: tuple[Marts, Marts]) -> None:

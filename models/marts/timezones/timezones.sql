@@ -8,6 +8,12 @@ zones as (
 
 ),
 
+set_aside as (
+
+    select * from {{ ref('timezones_set_aside') }}
+
+),
+
 offsets as (
 
     select * from {{ ref('timezone_offsets') }}
@@ -50,3 +56,6 @@ select
 from zones
 left join offsets
     on zones.tzid = offsets.tzid
+left join set_aside
+    on {{ is_same_row('zones', 'set_aside') }}
+where set_aside.source_fid is null
