@@ -136,7 +136,7 @@ def _restored(wkb: bytes | None, projection: Projection | None, *, is_validated:
 def _in_degrees(found: Polygons, parts: list[Rings], *, is_validated: bool) -> _Made:
     """Repair polygons in degrees, and put them on the globe."""
     laid, leaps = globe.in_degrees(parts)
-    notes = [*found.notes, *(["edge of more than 180°"] if leaps else [])]
+    notes = [*found.notes, *(["edge of more than 340°"] if leaps else [])]
     shapes = _polygons(laid)
     area = sum(measures.area(rings) for rings in parts)
     is_within = all(ring[:, 0].min() >= -180 and ring[:, 0].max() <= 180 for rings in laid for ring in rings)

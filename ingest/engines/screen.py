@@ -22,6 +22,7 @@ from ingest.engines.measures import Ints, Vertices
 POLYGON = np.frombuffer(bytes.fromhex("0103000000"), np.uint8)  # little-endian WKB headers in two dimensions
 MULTIPOLYGON = np.frombuffer(bytes.fromhex("0106000000"), np.uint8)
 MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")
+LEAP = 340  # degrees of longitude; a longer edge is a short one that was written across the date line
 FAR = 90  # degrees of longitude; an edge of a projection that turns further may pass by a pole on either side
 ROUNDING = 1e-9  # degrees by which a reference system may miss the date line or a pole
 
@@ -131,7 +132,7 @@ def _is_whole(wkb: pa.BinaryArray, vertices: Vertices) -> Flags:
     sizes = 9 + np.diff(_sums(4 + 16 * points.astype(np.int64))[polygon_ends])  # of each polygon in bytes
     starts, ends, content = _buffers(wkb)
     size_sums = _sums(sizes)[geometry_ends]
-    is_whole = (np.diff(geometry_ends) > 0) & (9 + np.diff(size_sums) == ends - starts)
+    is_whole = (np.diff(vertices.vertex_ends) > 0) & (9 + np.diff(size_sums) == ends - starts)
     if is_whole.all():
         part_starts = np.repeat(starts + 9 - size_sums[:-1], np.diff(geometry_ends)) + _sums(sizes)[:-1]
         is_good_part = (content[part_starts[:, None] + np.arange(len(POLYGON))] == POLYGON).all(axis=1)
@@ -162,7 +163,7 @@ def _is_on_globe(vertices: Vertices, found: dict[str, npt.NDArray[np.float64]], 
     if rounding:
         is_near: Flags = is_within & (east - west <= FAR)
         return is_near
-    for row in np.flatnonzero(is_within & (east - west > 180)):
+    for row in np.flatnonzero(is_within & (east - west > LEAP)):
         first, last = vertices.vertex_ends[row : row + 2]
         rings = vertices.polygon_ends[vertices.geometry_ends[row : row + 2]]
         is_within[row] = not has_leap(
@@ -174,7 +175,7 @@ def _is_on_globe(vertices: Vertices, found: dict[str, npt.NDArray[np.float64]], 
 
 
 def has_leap(longitudes: measures.Floats, latitudes: measures.Floats, ends: Ints) -> bool:
-    """Return whether an edge is longer than 180° of longitude: it means the shorter way, across the date line.
+    """Return whether an edge goes nearly round the globe: it means the shorter way, across the date line.
 
     Edges of 360° and along a pole are as long as they say: they close a shape that goes round the globe.
 
@@ -185,7 +186,7 @@ def has_leap(longitudes: measures.Floats, latitudes: measures.Floats, ends: Ints
     ends : numpy.ndarray
         Where a ring ends and the next begins.
     """
-    is_long = np.abs(np.diff(longitudes)) > 180
+    is_long = np.abs(np.diff(longitudes)) > LEAP
     is_long[ends - 1] = False
     at = np.flatnonzero(is_long)
     is_frame = np.abs(longitudes[at + 1] - longitudes[at]) >= 360

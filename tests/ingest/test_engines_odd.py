@@ -58,6 +58,16 @@ ODD: dict[str, tuple[bytes | None, float | None, str | None]] = {
     "hole of two points": (odd.polygon(SQUARE, [(1, 1), (2, 2), (1, 1)]), 32, "ring of too few points"),
     "hole without points": (odd.polygon(SQUARE, []), 32, "ring of too few points"),
     "no rings": (odd.polygon(), None, "empty geometry"),
+    "parts without rings": (
+        odd.collection(odd.polygon(), odd.polygon(), kind=odd.MULTIPOLYGON),
+        None,
+        "empty geometry",
+    ),
+    "a part without rings": (
+        odd.collection(odd.polygon(), odd.polygon(SQUARE), kind=odd.MULTIPOLYGON),
+        32,
+        None,
+    ),
     "ring without points": (odd.polygon([]), None, "empty geometry"),
     "not a number": (odd.polygon([(0, 0), (4, 0), (NAN, 8), (0, 8), (0, 0)]), None, "coordinates that are not numbers"),
     "all not numbers": (odd.polygon([(NAN, NAN)] * 5), None, "coordinates that are not numbers"),
