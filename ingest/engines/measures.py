@@ -197,7 +197,7 @@ def reduced(by: np.ufunc, values: Floats, ends: Ints) -> Floats:
     found = np.zeros(len(ends) - 1)
     is_filled = np.diff(ends) > 0
     if is_filled.any():
-        found[is_filled] = by.reduceat(values, ends[:-1][is_filled])
+        found[is_filled] = by.reduceat(values[: ends[-1]], ends[:-1][is_filled])  # the last range ends there, too
     return found
 
 

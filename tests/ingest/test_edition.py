@@ -227,7 +227,7 @@ def lookups(stale: Path, tmp_path: Path) -> list[list[str]]:
     (tmp_path / "in.csv").write_text("lon,lat\n1,2\n")
     return [
         ["locate", "1", "2"],
-        ["locate", "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")],
+        ["locate", "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv"), "--overwrite"],
         ["find", "land"],
         ["export", "admin_level_1", "--overwrite", "-o", str(tmp_path / "units.parquet")],
     ]

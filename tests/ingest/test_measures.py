@@ -91,5 +91,14 @@ def test_a_part_without_points_is_passed_over() -> None:
         assert last == pytest.approx(whole)
 
 
+def test_what_lies_over_the_date_line_is_measured_alone_whatever_comes_after_it() -> None:
+    islands = shapely.MultiPolygon([shapely.box(-180, 0, -170, 1), shapely.box(172, 0, 180, 1)])
+    elsewhere = shapely.MultiPolygon([shapely.box(-60, -20, -50, -10)])
+    (alone,) = zip(*measured(islands).values(), strict=True)
+    found = measured(elsewhere, islands, elsewhere)
+    assert (found["west_lon"][1], found["east_lon"][1]) == (172, -170)
+    assert tuple(values[1] for values in found.values()) == pytest.approx(alone)
+
+
 def test_no_rows_are_no_numbers() -> None:
     assert measured() == {name: [] for name in measures.MEASURED}

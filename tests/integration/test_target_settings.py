@@ -156,8 +156,9 @@ def test_the_doctor_and_a_second_init_find_nothing_to_do(strange: Warehouse) -> 
 
 
 def test_a_server_that_takes_no_writes_is_said_to_be_read_only(strange: Warehouse, file: Path) -> None:
-    standby = {**strange.env, "PGOPTIONS": "-c default_transaction_read_only=on"}
-    refusal = replace(strange, env=standby).ingest("gadm", "--force", "--source", str(file), expect=1).stderr
+    loader = as_role(strange, "loader")
+    standby = replace(loader, env={**loader.env, "PGOPTIONS": "-c default_transaction_read_only=on"})
+    refusal = standby.ingest("gadm", "--force", "--source", str(file), expect=1).stderr
     assert "is read-only: cannot execute" in " ".join(refusal.split())
 
 
