@@ -124,7 +124,6 @@ def new_warehouse(
             "INGEST_SECRET": "secret-of-the-tests",
             "DBT_TARGET_PATH": str(home / "target"),
             "DBT_LOG_PATH": str(home / "dbt-logs"),
-            "DBT_EXCLUDE_RESOURCE_TYPES": "unit_test",  # they do not depend on what is loaded; see `main_job`
             "PYTHONPATH": str(ROOT),
         }
         return Warehouse(env=env, home=home, dsn=admin + name)
@@ -168,7 +167,6 @@ def main_job(new_warehouse: NewWarehouse, world: World) -> Job:
     warehouse = new_warehouse()
     first = warehouse.ingest("gadm", "timezones", *world.options).stdout
     second = warehouse.ingest("gadm", "timezones", *world.options).stdout
-    del warehouse.env["DBT_EXCLUDE_RESOURCE_TYPES"]  # on DuckDB, test_sql_units.py runs them
     build = warehouse.dbt("build").stdout
     return Job(warehouse, first, second, build)
 
