@@ -242,11 +242,11 @@ def _jinja_text(text: str) -> str:
 def _wrapped(items: Iterable[str], indent: int = 8, width: int = 116) -> str:
     lines, line = [], " " * indent
     for item in items:
-        if len(line) + len(item) + 2 > width:
+        if len(line) + len(item) + 1 > width:
             lines.append(line.rstrip())
             line = " " * indent
-        line += item + ", "
-    return "\n".join([*lines, line.rstrip(", ")])
+        line += item + " "
+    return "\n".join([*lines, line.rstrip()])
 
 
 def _runs(found: dict[str, str]) -> tuple[list[str], list[str]]:
@@ -256,7 +256,7 @@ def _runs(found: dict[str, str]) -> tuple[list[str], list[str]]:
     for letter, small in found.items():
         point = ord(letter)
         if len(small) != 1:
-            others.append(f"[{point:#x}, {_jinja_text(small)}]")
+            others.append(f"{point:x}=" + "+".join(f"{ord(each):x}" for each in small))
             continue
         shift = ord(small) - point
         last = runs[-1] if runs else None
@@ -264,7 +264,7 @@ def _runs(found: dict[str, str]) -> tuple[list[str], list[str]]:
             last[1:3] = [point, point - last[1]]
         else:
             runs.append([point, point, 1, shift])
-    return [f"[{a:#x}, {b:#x}, {step}, {shift}]" for a, b, step, shift in runs], others
+    return [f"{a:x},{b:x},{step},{shift}" for a, b, step, shift in runs], others
 
 
 def macro() -> str:
@@ -273,7 +273,7 @@ def macro() -> str:
     marks = frozenset(_marks())
 
     def ranges(points: Iterable[int]) -> str:
-        return _wrapped(f"[{a:#x}, {b:#x}]" for a, b in _ranges(points))
+        return _wrapped(f"{a:x}-{b:x}" for a, b in _ranges(points))
 
     def exchange(found: dict[str, str]) -> str:
         ordered = sorted(found.items(), key=lambda item: not item[1])  # what has no partner is left out
@@ -310,48 +310,49 @@ def _jinja_lines(text: str) -> str:
 TEMPLATE = """\
 {#-
   The tables of `fold_name`, of Unicode @unicode@. Written by scripts/build_name_folding.py, which says why. Letters are
-  code points, since many cannot be seen.
+  code points in hexadecimal digits, since many cannot be seen. They are one text and not lists, which dbt would take
+  half a second to parse.
 -#}
 {% macro name_folding() -%}
     {%- set classes = {
-        'unassigned': [
+        'unassigned': '
 @unassigned@
-        ],
-        'left_out': [
+        ',
+        'left_out': '
 @left_out@
-        ],
-        'paired': [
+        ',
+        'paired': '
 @paired@
-        ],
-        'latin': [
+        ',
+        'latin': '
 @latin@
-        ],
-        'marks': [
+        ',
+        'marks': '
 @marks@
-        ],
-        'simple_latin': [
+        ',
+        'simple_latin': '
 @simple_latin@
-        ],
-        'between': [
+        ',
+        'between': '
 @between@
-        ],
-        'plain': [
+        ',
+        'plain': '
 @plain@
-        ],
-        'plain_case': [
+        ',
+        'plain_case': '
 @plain_case@
-        ],
-        'plain_marks': [
+        ',
+        'plain_marks': '
 @plain_marks@
-        ],
+        ',
     } -%}
-    {#- first, last, step, distance to the partner -#}
-    {%- set runs = [
+    {#- first, last, step, distance to the partner; and letters of which several stand in the place -#}
+    {%- set runs = '
 @runs@
-    ] -%}
-    {%- set letters = [
+    ' -%}
+    {%- set others = '
 @others@
-    ] -%}
+    ' -%}
     {%- set exchanges = {
         'ascii': [
 @ascii_letters@
@@ -363,9 +364,19 @@ TEMPLATE = """\
 @plain_letters@
         ],
     } -%}
-    {%- for first, last, step, distance in runs -%}
-        {%- for point in range(first, last + 1, step) -%}
-            {%- do letters.append([point, '%c' % (point + distance)]) -%}
+    {%- set letters = [] -%}
+    {%- for other in others.split() -%}
+        {%- set point, points = other.split('=') -%}
+        {%- set folded = [] -%}
+        {%- for each in points.split('+') -%}
+            {%- do folded.append('%c' % each | int(base=16)) -%}
+        {%- endfor -%}
+        {%- do letters.append([point | int(base=16), folded | join]) -%}
+    {%- endfor -%}
+    {%- for run in runs.split() -%}
+        {%- set first, last, step, distance = run.split(',') -%}
+        {%- for point in range(first | int(base=16), (last | int(base=16)) + 1, step | int) -%}
+            {%- do letters.append([point, '%c' % (point + (distance | int))]) -%}
         {%- endfor -%}
     {%- endfor -%}
     {%- set lines, members = [], [] -%}
@@ -379,7 +390,9 @@ TEMPLATE = """\
     } -%}
     {%- for name, ranges in classes.items() -%}
         {%- set parts = [] -%}
-        {%- for first, last in ranges -%}
+        {%- for range_of_points in ranges.split() -%}
+            {%- set first, last = range_of_points.split('-') -%}
+            {%- set first, last = first | int(base=16), last | int(base=16) -%}
             {%- do parts.append(('%c-%c' if first > 1 else '\\\\x%02x-%c') % (first, last)) -%}
         {%- endfor -%}
         {%- do folding.update({name: parts | join}) -%}

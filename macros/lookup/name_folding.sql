@@ -1,1311 +1,767 @@
 {#-
   The tables of `fold_name`, of Unicode 14.0.0. Written by scripts/build_name_folding.py, which says why. Letters are
-  code points, since many cannot be seen.
+  code points in hexadecimal digits, since many cannot be seen. They are one text and not lists, which dbt would take
+  half a second to parse.
 -#}
 {% macro name_folding() -%}
     {%- set classes = {
-        'unassigned': [
-        [0x378, 0x379], [0x380, 0x383], [0x38b, 0x38b], [0x38d, 0x38d], [0x3a2, 0x3a2], [0x530, 0x530],
-        [0x557, 0x558], [0x58b, 0x58c], [0x590, 0x590], [0x5c8, 0x5cf], [0x5eb, 0x5ee], [0x5f5, 0x5ff],
-        [0x70e, 0x70e], [0x74b, 0x74c], [0x7b2, 0x7bf], [0x7fb, 0x7fc], [0x82e, 0x82f], [0x83f, 0x83f],
-        [0x85c, 0x85d], [0x85f, 0x85f], [0x86b, 0x86f], [0x88f, 0x88f], [0x892, 0x897], [0x984, 0x984],
-        [0x98d, 0x98e], [0x991, 0x992], [0x9a9, 0x9a9], [0x9b1, 0x9b1], [0x9b3, 0x9b5], [0x9ba, 0x9bb],
-        [0x9c5, 0x9c6], [0x9c9, 0x9ca], [0x9cf, 0x9d6], [0x9d8, 0x9db], [0x9de, 0x9de], [0x9e4, 0x9e5],
-        [0x9ff, 0xa00], [0xa04, 0xa04], [0xa0b, 0xa0e], [0xa11, 0xa12], [0xa29, 0xa29], [0xa31, 0xa31],
-        [0xa34, 0xa34], [0xa37, 0xa37], [0xa3a, 0xa3b], [0xa3d, 0xa3d], [0xa43, 0xa46], [0xa49, 0xa4a],
-        [0xa4e, 0xa50], [0xa52, 0xa58], [0xa5d, 0xa5d], [0xa5f, 0xa65], [0xa77, 0xa80], [0xa84, 0xa84],
-        [0xa8e, 0xa8e], [0xa92, 0xa92], [0xaa9, 0xaa9], [0xab1, 0xab1], [0xab4, 0xab4], [0xaba, 0xabb],
-        [0xac6, 0xac6], [0xaca, 0xaca], [0xace, 0xacf], [0xad1, 0xadf], [0xae4, 0xae5], [0xaf2, 0xaf8],
-        [0xb00, 0xb00], [0xb04, 0xb04], [0xb0d, 0xb0e], [0xb11, 0xb12], [0xb29, 0xb29], [0xb31, 0xb31],
-        [0xb34, 0xb34], [0xb3a, 0xb3b], [0xb45, 0xb46], [0xb49, 0xb4a], [0xb4e, 0xb54], [0xb58, 0xb5b],
-        [0xb5e, 0xb5e], [0xb64, 0xb65], [0xb78, 0xb81], [0xb84, 0xb84], [0xb8b, 0xb8d], [0xb91, 0xb91],
-        [0xb96, 0xb98], [0xb9b, 0xb9b], [0xb9d, 0xb9d], [0xba0, 0xba2], [0xba5, 0xba7], [0xbab, 0xbad],
-        [0xbba, 0xbbd], [0xbc3, 0xbc5], [0xbc9, 0xbc9], [0xbce, 0xbcf], [0xbd1, 0xbd6], [0xbd8, 0xbe5],
-        [0xbfb, 0xbff], [0xc0d, 0xc0d], [0xc11, 0xc11], [0xc29, 0xc29], [0xc3a, 0xc3b], [0xc45, 0xc45],
-        [0xc49, 0xc49], [0xc4e, 0xc54], [0xc57, 0xc57], [0xc5b, 0xc5c], [0xc5e, 0xc5f], [0xc64, 0xc65],
-        [0xc70, 0xc76], [0xc8d, 0xc8d], [0xc91, 0xc91], [0xca9, 0xca9], [0xcb4, 0xcb4], [0xcba, 0xcbb],
-        [0xcc5, 0xcc5], [0xcc9, 0xcc9], [0xcce, 0xcd4], [0xcd7, 0xcdc], [0xcdf, 0xcdf], [0xce4, 0xce5],
-        [0xcf0, 0xcf0], [0xcf3, 0xcff], [0xd0d, 0xd0d], [0xd11, 0xd11], [0xd45, 0xd45], [0xd49, 0xd49],
-        [0xd50, 0xd53], [0xd64, 0xd65], [0xd80, 0xd80], [0xd84, 0xd84], [0xd97, 0xd99], [0xdb2, 0xdb2],
-        [0xdbc, 0xdbc], [0xdbe, 0xdbf], [0xdc7, 0xdc9], [0xdcb, 0xdce], [0xdd5, 0xdd5], [0xdd7, 0xdd7],
-        [0xde0, 0xde5], [0xdf0, 0xdf1], [0xdf5, 0xe00], [0xe3b, 0xe3e], [0xe5c, 0xe80], [0xe83, 0xe83],
-        [0xe85, 0xe85], [0xe8b, 0xe8b], [0xea4, 0xea4], [0xea6, 0xea6], [0xebe, 0xebf], [0xec5, 0xec5],
-        [0xec7, 0xec7], [0xece, 0xecf], [0xeda, 0xedb], [0xee0, 0xeff], [0xf48, 0xf48], [0xf6d, 0xf70],
-        [0xf98, 0xf98], [0xfbd, 0xfbd], [0xfcd, 0xfcd], [0xfdb, 0xfff], [0x10c6, 0x10c6], [0x10c8, 0x10cc],
-        [0x10ce, 0x10cf], [0x1249, 0x1249], [0x124e, 0x124f], [0x1257, 0x1257], [0x1259, 0x1259], [0x125e, 0x125f],
-        [0x1289, 0x1289], [0x128e, 0x128f], [0x12b1, 0x12b1], [0x12b6, 0x12b7], [0x12bf, 0x12bf], [0x12c1, 0x12c1],
-        [0x12c6, 0x12c7], [0x12d7, 0x12d7], [0x1311, 0x1311], [0x1316, 0x1317], [0x135b, 0x135c], [0x137d, 0x137f],
-        [0x139a, 0x139f], [0x13f6, 0x13f7], [0x13fe, 0x13ff], [0x169d, 0x169f], [0x16f9, 0x16ff], [0x1716, 0x171e],
-        [0x1737, 0x173f], [0x1754, 0x175f], [0x176d, 0x176d], [0x1771, 0x1771], [0x1774, 0x177f], [0x17de, 0x17df],
-        [0x17ea, 0x17ef], [0x17fa, 0x17ff], [0x181a, 0x181f], [0x1879, 0x187f], [0x18ab, 0x18af], [0x18f6, 0x18ff],
-        [0x191f, 0x191f], [0x192c, 0x192f], [0x193c, 0x193f], [0x1941, 0x1943], [0x196e, 0x196f], [0x1975, 0x197f],
-        [0x19ac, 0x19af], [0x19ca, 0x19cf], [0x19db, 0x19dd], [0x1a1c, 0x1a1d], [0x1a5f, 0x1a5f], [0x1a7d, 0x1a7e],
-        [0x1a8a, 0x1a8f], [0x1a9a, 0x1a9f], [0x1aae, 0x1aaf], [0x1acf, 0x1aff], [0x1b4d, 0x1b4f], [0x1b7f, 0x1b7f],
-        [0x1bf4, 0x1bfb], [0x1c38, 0x1c3a], [0x1c4a, 0x1c4c], [0x1c89, 0x1c8f], [0x1cbb, 0x1cbc], [0x1cc8, 0x1ccf],
-        [0x1cfb, 0x1cff], [0x1f16, 0x1f17], [0x1f1e, 0x1f1f], [0x1f46, 0x1f47], [0x1f4e, 0x1f4f], [0x1f58, 0x1f58],
-        [0x1f5a, 0x1f5a], [0x1f5c, 0x1f5c], [0x1f5e, 0x1f5e], [0x1f7e, 0x1f7f], [0x1fb5, 0x1fb5], [0x1fc5, 0x1fc5],
-        [0x1fd4, 0x1fd5], [0x1fdc, 0x1fdc], [0x1ff0, 0x1ff1], [0x1ff5, 0x1ff5], [0x1fff, 0x1fff], [0x2072, 0x2073],
-        [0x208f, 0x208f], [0x209d, 0x209f], [0x20c1, 0x20cf], [0x20f1, 0x20ff], [0x218c, 0x218f], [0x2427, 0x243f],
-        [0x244b, 0x245f], [0x2b74, 0x2b75], [0x2b96, 0x2b96], [0x2cf4, 0x2cf8], [0x2d26, 0x2d26], [0x2d28, 0x2d2c],
-        [0x2d2e, 0x2d2f], [0x2d68, 0x2d6e], [0x2d71, 0x2d7e], [0x2d97, 0x2d9f], [0x2da7, 0x2da7], [0x2daf, 0x2daf],
-        [0x2db7, 0x2db7], [0x2dbf, 0x2dbf], [0x2dc7, 0x2dc7], [0x2dcf, 0x2dcf], [0x2dd7, 0x2dd7], [0x2ddf, 0x2ddf],
-        [0x2e5e, 0x2e7f], [0x2e9a, 0x2e9a], [0x2ef4, 0x2eff], [0x2fd6, 0x2fef], [0x2ffc, 0x2fff], [0x3040, 0x3040],
-        [0x3097, 0x3098], [0x3100, 0x3104], [0x3130, 0x3130], [0x318f, 0x318f], [0x31e4, 0x31ef], [0x321f, 0x321f],
-        [0xa48d, 0xa48f], [0xa4c7, 0xa4cf], [0xa62c, 0xa63f], [0xa6f8, 0xa6ff], [0xa7cb, 0xa7cf], [0xa7d2, 0xa7d2],
-        [0xa7d4, 0xa7d4], [0xa7da, 0xa7f1], [0xa82d, 0xa82f], [0xa83a, 0xa83f], [0xa878, 0xa87f], [0xa8c6, 0xa8cd],
-        [0xa8da, 0xa8df], [0xa954, 0xa95e], [0xa97d, 0xa97f], [0xa9ce, 0xa9ce], [0xa9da, 0xa9dd], [0xa9ff, 0xa9ff],
-        [0xaa37, 0xaa3f], [0xaa4e, 0xaa4f], [0xaa5a, 0xaa5b], [0xaac3, 0xaada], [0xaaf7, 0xab00], [0xab07, 0xab08],
-        [0xab0f, 0xab10], [0xab17, 0xab1f], [0xab27, 0xab27], [0xab2f, 0xab2f], [0xab6c, 0xab6f], [0xabee, 0xabef],
-        [0xabfa, 0xabff], [0xd7a4, 0xd7af], [0xd7c7, 0xd7ca], [0xd7fc, 0xd7ff], [0xfa6e, 0xfa6f], [0xfada, 0xfaff],
-        [0xfb07, 0xfb12], [0xfb18, 0xfb1c], [0xfb37, 0xfb37], [0xfb3d, 0xfb3d], [0xfb3f, 0xfb3f], [0xfb42, 0xfb42],
-        [0xfb45, 0xfb45], [0xfbc3, 0xfbd2], [0xfd90, 0xfd91], [0xfdc8, 0xfdce], [0xfdd0, 0xfdef], [0xfe1a, 0xfe1f],
-        [0xfe53, 0xfe53], [0xfe67, 0xfe67], [0xfe6c, 0xfe6f], [0xfe75, 0xfe75], [0xfefd, 0xfefe], [0xff00, 0xff00],
-        [0xffbf, 0xffc1], [0xffc8, 0xffc9], [0xffd0, 0xffd1], [0xffd8, 0xffd9], [0xffdd, 0xffdf], [0xffe7, 0xffe7],
-        [0xffef, 0xffef], [0xfffe, 0xffff], [0x1000c, 0x1000c], [0x10027, 0x10027], [0x1003b, 0x1003b],
-        [0x1003e, 0x1003e], [0x1004e, 0x1004f], [0x1005e, 0x1007f], [0x100fb, 0x100ff], [0x10103, 0x10106],
-        [0x10134, 0x10136], [0x1018f, 0x1018f], [0x1019d, 0x1019f], [0x101a1, 0x101cf], [0x101fe, 0x1027f],
-        [0x1029d, 0x1029f], [0x102d1, 0x102df], [0x102fc, 0x102ff], [0x10324, 0x1032c], [0x1034b, 0x1034f],
-        [0x1037b, 0x1037f], [0x1039e, 0x1039e], [0x103c4, 0x103c7], [0x103d6, 0x103ff], [0x1049e, 0x1049f],
-        [0x104aa, 0x104af], [0x104d4, 0x104d7], [0x104fc, 0x104ff], [0x10528, 0x1052f], [0x10564, 0x1056e],
-        [0x1057b, 0x1057b], [0x1058b, 0x1058b], [0x10593, 0x10593], [0x10596, 0x10596], [0x105a2, 0x105a2],
-        [0x105b2, 0x105b2], [0x105ba, 0x105ba], [0x105bd, 0x105ff], [0x10737, 0x1073f], [0x10756, 0x1075f],
-        [0x10768, 0x1077f], [0x10786, 0x10786], [0x107b1, 0x107b1], [0x107bb, 0x107ff], [0x10806, 0x10807],
-        [0x10809, 0x10809], [0x10836, 0x10836], [0x10839, 0x1083b], [0x1083d, 0x1083e], [0x10856, 0x10856],
-        [0x1089f, 0x108a6], [0x108b0, 0x108df], [0x108f3, 0x108f3], [0x108f6, 0x108fa], [0x1091c, 0x1091e],
-        [0x1093a, 0x1093e], [0x10940, 0x1097f], [0x109b8, 0x109bb], [0x109d0, 0x109d1], [0x10a04, 0x10a04],
-        [0x10a07, 0x10a0b], [0x10a14, 0x10a14], [0x10a18, 0x10a18], [0x10a36, 0x10a37], [0x10a3b, 0x10a3e],
-        [0x10a49, 0x10a4f], [0x10a59, 0x10a5f], [0x10aa0, 0x10abf], [0x10ae7, 0x10aea], [0x10af7, 0x10aff],
-        [0x10b36, 0x10b38], [0x10b56, 0x10b57], [0x10b73, 0x10b77], [0x10b92, 0x10b98], [0x10b9d, 0x10ba8],
-        [0x10bb0, 0x10bff], [0x10c49, 0x10c7f], [0x10cb3, 0x10cbf], [0x10cf3, 0x10cf9], [0x10d28, 0x10d2f],
-        [0x10d3a, 0x10e5f], [0x10e7f, 0x10e7f], [0x10eaa, 0x10eaa], [0x10eae, 0x10eaf], [0x10eb2, 0x10eff],
-        [0x10f28, 0x10f2f], [0x10f5a, 0x10f6f], [0x10f8a, 0x10faf], [0x10fcc, 0x10fdf], [0x10ff7, 0x10fff],
-        [0x1104e, 0x11051], [0x11076, 0x1107e], [0x110c3, 0x110cc], [0x110ce, 0x110cf], [0x110e9, 0x110ef],
-        [0x110fa, 0x110ff], [0x11135, 0x11135], [0x11148, 0x1114f], [0x11177, 0x1117f], [0x111e0, 0x111e0],
-        [0x111f5, 0x111ff], [0x11212, 0x11212], [0x1123f, 0x1127f], [0x11287, 0x11287], [0x11289, 0x11289],
-        [0x1128e, 0x1128e], [0x1129e, 0x1129e], [0x112aa, 0x112af], [0x112eb, 0x112ef], [0x112fa, 0x112ff],
-        [0x11304, 0x11304], [0x1130d, 0x1130e], [0x11311, 0x11312], [0x11329, 0x11329], [0x11331, 0x11331],
-        [0x11334, 0x11334], [0x1133a, 0x1133a], [0x11345, 0x11346], [0x11349, 0x1134a], [0x1134e, 0x1134f],
-        [0x11351, 0x11356], [0x11358, 0x1135c], [0x11364, 0x11365], [0x1136d, 0x1136f], [0x11375, 0x113ff],
-        [0x1145c, 0x1145c], [0x11462, 0x1147f], [0x114c8, 0x114cf], [0x114da, 0x1157f], [0x115b6, 0x115b7],
-        [0x115de, 0x115ff], [0x11645, 0x1164f], [0x1165a, 0x1165f], [0x1166d, 0x1167f], [0x116ba, 0x116bf],
-        [0x116ca, 0x116ff], [0x1171b, 0x1171c], [0x1172c, 0x1172f], [0x11747, 0x117ff], [0x1183c, 0x1189f],
-        [0x118f3, 0x118fe], [0x11907, 0x11908], [0x1190a, 0x1190b], [0x11914, 0x11914], [0x11917, 0x11917],
-        [0x11936, 0x11936], [0x11939, 0x1193a], [0x11947, 0x1194f], [0x1195a, 0x1199f], [0x119a8, 0x119a9],
-        [0x119d8, 0x119d9], [0x119e5, 0x119ff], [0x11a48, 0x11a4f], [0x11aa3, 0x11aaf], [0x11af9, 0x11bff],
-        [0x11c09, 0x11c09], [0x11c37, 0x11c37], [0x11c46, 0x11c4f], [0x11c6d, 0x11c6f], [0x11c90, 0x11c91],
-        [0x11ca8, 0x11ca8], [0x11cb7, 0x11cff], [0x11d07, 0x11d07], [0x11d0a, 0x11d0a], [0x11d37, 0x11d39],
-        [0x11d3b, 0x11d3b], [0x11d3e, 0x11d3e], [0x11d48, 0x11d4f], [0x11d5a, 0x11d5f], [0x11d66, 0x11d66],
-        [0x11d69, 0x11d69], [0x11d8f, 0x11d8f], [0x11d92, 0x11d92], [0x11d99, 0x11d9f], [0x11daa, 0x11edf],
-        [0x11ef9, 0x11faf], [0x11fb1, 0x11fbf], [0x11ff2, 0x11ffe], [0x1239a, 0x123ff], [0x1246f, 0x1246f],
-        [0x12475, 0x1247f], [0x12544, 0x12f8f], [0x12ff3, 0x12fff], [0x1342f, 0x1342f], [0x13439, 0x143ff],
-        [0x14647, 0x167ff], [0x16a39, 0x16a3f], [0x16a5f, 0x16a5f], [0x16a6a, 0x16a6d], [0x16abf, 0x16abf],
-        [0x16aca, 0x16acf], [0x16aee, 0x16aef], [0x16af6, 0x16aff], [0x16b46, 0x16b4f], [0x16b5a, 0x16b5a],
-        [0x16b62, 0x16b62], [0x16b78, 0x16b7c], [0x16b90, 0x16e3f], [0x16e9b, 0x16eff], [0x16f4b, 0x16f4e],
-        [0x16f88, 0x16f8e], [0x16fa0, 0x16fdf], [0x16fe5, 0x16fef], [0x16ff2, 0x16fff], [0x187f8, 0x187ff],
-        [0x18cd6, 0x18cff], [0x18d09, 0x1afef], [0x1aff4, 0x1aff4], [0x1affc, 0x1affc], [0x1afff, 0x1afff],
-        [0x1b123, 0x1b14f], [0x1b153, 0x1b163], [0x1b168, 0x1b16f], [0x1b2fc, 0x1bbff], [0x1bc6b, 0x1bc6f],
-        [0x1bc7d, 0x1bc7f], [0x1bc89, 0x1bc8f], [0x1bc9a, 0x1bc9b], [0x1bca4, 0x1ceff], [0x1cf2e, 0x1cf2f],
-        [0x1cf47, 0x1cf4f], [0x1cfc4, 0x1cfff], [0x1d0f6, 0x1d0ff], [0x1d127, 0x1d128], [0x1d1eb, 0x1d1ff],
-        [0x1d246, 0x1d2df], [0x1d2f4, 0x1d2ff], [0x1d357, 0x1d35f], [0x1d379, 0x1d3ff], [0x1d455, 0x1d455],
-        [0x1d49d, 0x1d49d], [0x1d4a0, 0x1d4a1], [0x1d4a3, 0x1d4a4], [0x1d4a7, 0x1d4a8], [0x1d4ad, 0x1d4ad],
-        [0x1d4ba, 0x1d4ba], [0x1d4bc, 0x1d4bc], [0x1d4c4, 0x1d4c4], [0x1d506, 0x1d506], [0x1d50b, 0x1d50c],
-        [0x1d515, 0x1d515], [0x1d51d, 0x1d51d], [0x1d53a, 0x1d53a], [0x1d53f, 0x1d53f], [0x1d545, 0x1d545],
-        [0x1d547, 0x1d549], [0x1d551, 0x1d551], [0x1d6a6, 0x1d6a7], [0x1d7cc, 0x1d7cd], [0x1da8c, 0x1da9a],
-        [0x1daa0, 0x1daa0], [0x1dab0, 0x1deff], [0x1df1f, 0x1dfff], [0x1e007, 0x1e007], [0x1e019, 0x1e01a],
-        [0x1e022, 0x1e022], [0x1e025, 0x1e025], [0x1e02b, 0x1e0ff], [0x1e12d, 0x1e12f], [0x1e13e, 0x1e13f],
-        [0x1e14a, 0x1e14d], [0x1e150, 0x1e28f], [0x1e2af, 0x1e2bf], [0x1e2fa, 0x1e2fe], [0x1e300, 0x1e7df],
-        [0x1e7e7, 0x1e7e7], [0x1e7ec, 0x1e7ec], [0x1e7ef, 0x1e7ef], [0x1e7ff, 0x1e7ff], [0x1e8c5, 0x1e8c6],
-        [0x1e8d7, 0x1e8ff], [0x1e94c, 0x1e94f], [0x1e95a, 0x1e95d], [0x1e960, 0x1ec70], [0x1ecb5, 0x1ed00],
-        [0x1ed3e, 0x1edff], [0x1ee04, 0x1ee04], [0x1ee20, 0x1ee20], [0x1ee23, 0x1ee23], [0x1ee25, 0x1ee26],
-        [0x1ee28, 0x1ee28], [0x1ee33, 0x1ee33], [0x1ee38, 0x1ee38], [0x1ee3a, 0x1ee3a], [0x1ee3c, 0x1ee41],
-        [0x1ee43, 0x1ee46], [0x1ee48, 0x1ee48], [0x1ee4a, 0x1ee4a], [0x1ee4c, 0x1ee4c], [0x1ee50, 0x1ee50],
-        [0x1ee53, 0x1ee53], [0x1ee55, 0x1ee56], [0x1ee58, 0x1ee58], [0x1ee5a, 0x1ee5a], [0x1ee5c, 0x1ee5c],
-        [0x1ee5e, 0x1ee5e], [0x1ee60, 0x1ee60], [0x1ee63, 0x1ee63], [0x1ee65, 0x1ee66], [0x1ee6b, 0x1ee6b],
-        [0x1ee73, 0x1ee73], [0x1ee78, 0x1ee78], [0x1ee7d, 0x1ee7d], [0x1ee7f, 0x1ee7f], [0x1ee8a, 0x1ee8a],
-        [0x1ee9c, 0x1eea0], [0x1eea4, 0x1eea4], [0x1eeaa, 0x1eeaa], [0x1eebc, 0x1eeef], [0x1eef2, 0x1efff],
-        [0x1f02c, 0x1f02f], [0x1f094, 0x1f09f], [0x1f0af, 0x1f0b0], [0x1f0c0, 0x1f0c0], [0x1f0d0, 0x1f0d0],
-        [0x1f0f6, 0x1f0ff], [0x1f1ae, 0x1f1e5], [0x1f203, 0x1f20f], [0x1f23c, 0x1f23f], [0x1f249, 0x1f24f],
-        [0x1f252, 0x1f25f], [0x1f266, 0x1f2ff], [0x1f6d8, 0x1f6dc], [0x1f6ed, 0x1f6ef], [0x1f6fd, 0x1f6ff],
-        [0x1f774, 0x1f77f], [0x1f7d9, 0x1f7df], [0x1f7ec, 0x1f7ef], [0x1f7f1, 0x1f7ff], [0x1f80c, 0x1f80f],
-        [0x1f848, 0x1f84f], [0x1f85a, 0x1f85f], [0x1f888, 0x1f88f], [0x1f8ae, 0x1f8af], [0x1f8b2, 0x1f8ff],
-        [0x1fa54, 0x1fa5f], [0x1fa6e, 0x1fa6f], [0x1fa75, 0x1fa77], [0x1fa7d, 0x1fa7f], [0x1fa87, 0x1fa8f],
-        [0x1faad, 0x1faaf], [0x1fabb, 0x1fabf], [0x1fac6, 0x1facf], [0x1fada, 0x1fadf], [0x1fae8, 0x1faef],
-        [0x1faf7, 0x1faff], [0x1fb93, 0x1fb93], [0x1fbcb, 0x1fbef], [0x1fbfa, 0x1ffff], [0x2a6e0, 0x2a6ff],
-        [0x2b739, 0x2b73f], [0x2b81e, 0x2b81f], [0x2cea2, 0x2ceaf], [0x2ebe1, 0x2f7ff], [0x2fa1e, 0x2ffff],
-        [0x3134b, 0xdffff], [0xe1000, 0xeffff], [0xffffe, 0xfffff], [0x10fffe, 0x10ffff]
-        ],
-        'left_out': [
-        [0xa8, 0xa8], [0xab, 0xab], [0xad, 0xad], [0xaf, 0xaf], [0xb4, 0xb4], [0xb7, 0xb8], [0xbb, 0xbb],
-        [0x2b9, 0x2bf], [0x2c8, 0x2c8], [0x2ca, 0x2cb], [0x2d8, 0x2dd], [0x2ee, 0x2ee], [0x34f, 0x34f],
-        [0x374, 0x374], [0x37a, 0x37a], [0x384, 0x385], [0x387, 0x387], [0x55a, 0x55a], [0x5f3, 0x5f4],
-        [0x61c, 0x61c], [0x7f4, 0x7f5], [0x115f, 0x1160], [0x17b4, 0x17b5], [0x180b, 0x180f], [0x1fbd, 0x1fbd],
-        [0x1fbf, 0x1fc1], [0x1fcd, 0x1fcf], [0x1fdd, 0x1fdf], [0x1fed, 0x1fef], [0x1ffd, 0x1ffe], [0x200b, 0x200f],
-        [0x2017, 0x201f], [0x202a, 0x202e], [0x2032, 0x2037], [0x2039, 0x203a], [0x203e, 0x203e], [0x2057, 0x2057],
-        [0x2060, 0x206f], [0x275b, 0x275e], [0x301d, 0x301f], [0x3164, 0x3164], [0xa78b, 0xa78c], [0xfe00, 0xfe0f],
-        [0xfe61, 0xfe61], [0xfe68, 0xfe68], [0xfe6a, 0xfe6a], [0xfeff, 0xfeff], [0xff02, 0xff02], [0xff05, 0xff05],
-        [0xff07, 0xff07], [0xff0a, 0xff0a], [0xff3c, 0xff3c], [0xff40, 0xff40], [0xffa0, 0xffa0], [0xfff0, 0xfffb],
-        [0x1bca0, 0x1bca3], [0x1d173, 0x1d17a], [0xe0000, 0xe0fff]
-        ],
-        'paired': [
-        [0x85, 0x85], [0xa0, 0xa0], [0xaa, 0xaa], [0xb2, 0xb3], [0xb5, 0xb5], [0xb9, 0xba], [0xbc, 0xbe],
-        [0xc0, 0xd6], [0xd8, 0xf6], [0xf8, 0x137], [0x139, 0x14a], [0x14c, 0x184], [0x186, 0x18c], [0x18e, 0x194],
-        [0x196, 0x19a], [0x19c, 0x1a2], [0x1a4, 0x1a7], [0x1a9, 0x1a9], [0x1ab, 0x1b8], [0x1bc, 0x1bc],
-        [0x1c4, 0x1dc], [0x1de, 0x21c], [0x21e, 0x222], [0x224, 0x236], [0x23a, 0x241], [0x243, 0x24f],
-        [0x253, 0x253], [0x255, 0x257], [0x259, 0x259], [0x260, 0x260], [0x266, 0x266], [0x268, 0x268],
-        [0x26b, 0x26d], [0x271, 0x273], [0x27c, 0x27e], [0x282, 0x282], [0x288, 0x288], [0x28b, 0x28b],
-        [0x290, 0x291], [0x29d, 0x29d], [0x2a0, 0x2a0], [0x2b0, 0x2b8], [0x2e0, 0x2e4], [0x370, 0x370],
-        [0x372, 0x372], [0x376, 0x376], [0x37f, 0x37f], [0x386, 0x386], [0x388, 0x38a], [0x38c, 0x38c],
-        [0x38e, 0x38f], [0x391, 0x3a1], [0x3a3, 0x3ab], [0x3c2, 0x3c2], [0x3cf, 0x3d6], [0x3d8, 0x3d8],
-        [0x3da, 0x3da], [0x3dc, 0x3dc], [0x3de, 0x3de], [0x3e0, 0x3e0], [0x3e2, 0x3e2], [0x3e4, 0x3e4],
-        [0x3e6, 0x3e6], [0x3e8, 0x3e8], [0x3ea, 0x3ea], [0x3ec, 0x3ec], [0x3ee, 0x3ee], [0x3f0, 0x3f2],
-        [0x3f4, 0x3f5], [0x3f7, 0x3f7], [0x3f9, 0x3fa], [0x3fd, 0x42f], [0x460, 0x460], [0x462, 0x462],
-        [0x464, 0x464], [0x466, 0x466], [0x468, 0x468], [0x46a, 0x46a], [0x46c, 0x46c], [0x46e, 0x46e],
-        [0x470, 0x470], [0x472, 0x472], [0x474, 0x474], [0x476, 0x476], [0x478, 0x478], [0x47a, 0x47a],
-        [0x47c, 0x47c], [0x47e, 0x47e], [0x480, 0x480], [0x48a, 0x48a], [0x48c, 0x48c], [0x48e, 0x48e],
-        [0x490, 0x490], [0x492, 0x492], [0x494, 0x494], [0x496, 0x496], [0x498, 0x498], [0x49a, 0x49a],
-        [0x49c, 0x49c], [0x49e, 0x49e], [0x4a0, 0x4a0], [0x4a2, 0x4a2], [0x4a4, 0x4a4], [0x4a6, 0x4a6],
-        [0x4a8, 0x4a8], [0x4aa, 0x4aa], [0x4ac, 0x4ac], [0x4ae, 0x4ae], [0x4b0, 0x4b0], [0x4b2, 0x4b2],
-        [0x4b4, 0x4b4], [0x4b6, 0x4b6], [0x4b8, 0x4b8], [0x4ba, 0x4ba], [0x4bc, 0x4bc], [0x4be, 0x4be],
-        [0x4c0, 0x4c1], [0x4c3, 0x4c3], [0x4c5, 0x4c5], [0x4c7, 0x4c7], [0x4c9, 0x4c9], [0x4cb, 0x4cb],
-        [0x4cd, 0x4cd], [0x4d0, 0x4d0], [0x4d2, 0x4d2], [0x4d4, 0x4d4], [0x4d6, 0x4d6], [0x4d8, 0x4d8],
-        [0x4da, 0x4da], [0x4dc, 0x4dc], [0x4de, 0x4de], [0x4e0, 0x4e0], [0x4e2, 0x4e2], [0x4e4, 0x4e4],
-        [0x4e6, 0x4e6], [0x4e8, 0x4e8], [0x4ea, 0x4ea], [0x4ec, 0x4ec], [0x4ee, 0x4ee], [0x4f0, 0x4f0],
-        [0x4f2, 0x4f2], [0x4f4, 0x4f4], [0x4f6, 0x4f6], [0x4f8, 0x4f8], [0x4fa, 0x4fa], [0x4fc, 0x4fc],
-        [0x4fe, 0x4fe], [0x500, 0x500], [0x502, 0x502], [0x504, 0x504], [0x506, 0x506], [0x508, 0x508],
-        [0x50a, 0x50a], [0x50c, 0x50c], [0x50e, 0x50e], [0x510, 0x510], [0x512, 0x512], [0x514, 0x514],
-        [0x516, 0x516], [0x518, 0x518], [0x51a, 0x51a], [0x51c, 0x51c], [0x51e, 0x51e], [0x520, 0x520],
-        [0x522, 0x522], [0x524, 0x524], [0x526, 0x526], [0x528, 0x528], [0x52a, 0x52a], [0x52c, 0x52c],
-        [0x52e, 0x52e], [0x531, 0x556], [0x587, 0x587], [0x58a, 0x58a], [0x5be, 0x5be], [0x675, 0x678],
-        [0xe33, 0xe33], [0xeb3, 0xeb3], [0xedc, 0xedd], [0xf0c, 0xf0c], [0xf77, 0xf77], [0xf79, 0xf79],
-        [0x10a0, 0x10c5], [0x10c7, 0x10c7], [0x10cd, 0x10cd], [0x10fc, 0x10fc], [0x13a0, 0x13f5], [0x1400, 0x1400],
-        [0x1680, 0x1680], [0x1806, 0x1806], [0x1c90, 0x1cba], [0x1cbd, 0x1cbf], [0x1d2c, 0x1d2e], [0x1d30, 0x1d3a],
-        [0x1d3c, 0x1d4d], [0x1d4f, 0x1d6a], [0x1d6c, 0x1d76], [0x1d78, 0x1d78], [0x1d7d, 0x1d7d], [0x1d80, 0x1d8a],
-        [0x1d8c, 0x1d8f], [0x1d91, 0x1d92], [0x1d96, 0x1d96], [0x1d99, 0x1d99], [0x1d9b, 0x1dbf], [0x1e00, 0x1e9b],
-        [0x1e9e, 0x1e9e], [0x1ea0, 0x1efa], [0x1efc, 0x1efc], [0x1efe, 0x1eff], [0x1f08, 0x1f0f], [0x1f18, 0x1f1d],
-        [0x1f28, 0x1f2f], [0x1f38, 0x1f3f], [0x1f48, 0x1f4d], [0x1f59, 0x1f59], [0x1f5b, 0x1f5b], [0x1f5d, 0x1f5d],
-        [0x1f5f, 0x1f5f], [0x1f68, 0x1f6f], [0x1f88, 0x1f8f], [0x1f98, 0x1f9f], [0x1fa8, 0x1faf], [0x1fb8, 0x1fba],
-        [0x1fbc, 0x1fbc], [0x1fc8, 0x1fc8], [0x1fca, 0x1fca], [0x1fcc, 0x1fcc], [0x1fd8, 0x1fda], [0x1fe8, 0x1fea],
-        [0x1fec, 0x1fec], [0x1ff8, 0x1ff8], [0x1ffa, 0x1ffa], [0x1ffc, 0x1ffc], [0x2002, 0x200a], [0x2010, 0x2015],
-        [0x2024, 0x2026], [0x2028, 0x2029], [0x202f, 0x202f], [0x203c, 0x203c], [0x2043, 0x2044], [0x2047, 0x2049],
-        [0x2053, 0x2053], [0x205f, 0x205f], [0x2070, 0x2071], [0x2074, 0x208e], [0x2090, 0x209c], [0x20a8, 0x20a8],
-        [0x2100, 0x2103], [0x2105, 0x2107], [0x2109, 0x2113], [0x2115, 0x2116], [0x2119, 0x211d], [0x2120, 0x2122],
-        [0x2124, 0x2124], [0x2128, 0x2128], [0x212c, 0x212d], [0x212f, 0x2139], [0x213b, 0x2140], [0x2145, 0x2149],
-        [0x2150, 0x217f], [0x2183, 0x2183], [0x2189, 0x2189], [0x2212, 0x2212], [0x2215, 0x2215], [0x222c, 0x222d],
-        [0x222f, 0x2230], [0x2260, 0x2260], [0x226e, 0x226f], [0x2460, 0x24ea], [0x2a0c, 0x2a0c], [0x2a74, 0x2a76],
-        [0x2c00, 0x2c2f], [0x2c60, 0x2c75], [0x2c78, 0x2c78], [0x2c7a, 0x2c7a], [0x2c7c, 0x2c80], [0x2c82, 0x2c82],
-        [0x2c84, 0x2c84], [0x2c86, 0x2c86], [0x2c88, 0x2c88], [0x2c8a, 0x2c8a], [0x2c8c, 0x2c8c], [0x2c8e, 0x2c8e],
-        [0x2c90, 0x2c90], [0x2c92, 0x2c92], [0x2c94, 0x2c94], [0x2c96, 0x2c96], [0x2c98, 0x2c98], [0x2c9a, 0x2c9a],
-        [0x2c9c, 0x2c9c], [0x2c9e, 0x2c9e], [0x2ca0, 0x2ca0], [0x2ca2, 0x2ca2], [0x2ca4, 0x2ca4], [0x2ca6, 0x2ca6],
-        [0x2ca8, 0x2ca8], [0x2caa, 0x2caa], [0x2cac, 0x2cac], [0x2cae, 0x2cae], [0x2cb0, 0x2cb0], [0x2cb2, 0x2cb2],
-        [0x2cb4, 0x2cb4], [0x2cb6, 0x2cb6], [0x2cb8, 0x2cb8], [0x2cba, 0x2cba], [0x2cbc, 0x2cbc], [0x2cbe, 0x2cbe],
-        [0x2cc0, 0x2cc0], [0x2cc2, 0x2cc2], [0x2cc4, 0x2cc4], [0x2cc6, 0x2cc6], [0x2cc8, 0x2cc8], [0x2cca, 0x2cca],
-        [0x2ccc, 0x2ccc], [0x2cce, 0x2cce], [0x2cd0, 0x2cd0], [0x2cd2, 0x2cd2], [0x2cd4, 0x2cd4], [0x2cd6, 0x2cd6],
-        [0x2cd8, 0x2cd8], [0x2cda, 0x2cda], [0x2cdc, 0x2cdc], [0x2cde, 0x2cde], [0x2ce0, 0x2ce0], [0x2ce2, 0x2ce2],
-        [0x2ceb, 0x2ceb], [0x2ced, 0x2ced], [0x2cf2, 0x2cf2], [0x2d6f, 0x2d6f], [0x2e17, 0x2e17], [0x2e1a, 0x2e1a],
-        [0x2e3a, 0x2e3b], [0x2e40, 0x2e40], [0x2e5d, 0x2e5d], [0x2e9f, 0x2e9f], [0x2ef3, 0x2ef3], [0x2f00, 0x2fd5],
-        [0x3000, 0x3000], [0x301c, 0x301c], [0x3030, 0x3030], [0x3036, 0x3036], [0x3038, 0x303a], [0x309b, 0x309c],
-        [0x309f, 0x30a0], [0x30fb, 0x30fb], [0x30ff, 0x30ff], [0x3131, 0x3163], [0x3165, 0x318e], [0x3192, 0x319f],
-        [0x3200, 0x321e], [0x3220, 0x3247], [0x3250, 0x327e], [0x3280, 0x33ff], [0xa640, 0xa640], [0xa642, 0xa642],
-        [0xa644, 0xa644], [0xa646, 0xa646], [0xa648, 0xa648], [0xa64a, 0xa64a], [0xa64c, 0xa64c], [0xa64e, 0xa64e],
-        [0xa650, 0xa650], [0xa652, 0xa652], [0xa654, 0xa654], [0xa656, 0xa656], [0xa658, 0xa658], [0xa65a, 0xa65a],
-        [0xa65c, 0xa65c], [0xa65e, 0xa65e], [0xa660, 0xa660], [0xa662, 0xa662], [0xa664, 0xa664], [0xa666, 0xa666],
-        [0xa668, 0xa668], [0xa66a, 0xa66a], [0xa66c, 0xa66c], [0xa680, 0xa680], [0xa682, 0xa682], [0xa684, 0xa684],
-        [0xa686, 0xa686], [0xa688, 0xa688], [0xa68a, 0xa68a], [0xa68c, 0xa68c], [0xa68e, 0xa68e], [0xa690, 0xa690],
-        [0xa692, 0xa692], [0xa694, 0xa694], [0xa696, 0xa696], [0xa698, 0xa698], [0xa69a, 0xa69a], [0xa69c, 0xa69d],
-        [0xa722, 0xa722], [0xa724, 0xa724], [0xa726, 0xa726], [0xa728, 0xa728], [0xa72a, 0xa72a], [0xa72c, 0xa72c],
-        [0xa72e, 0xa72e], [0xa732, 0xa732], [0xa734, 0xa734], [0xa736, 0xa736], [0xa738, 0xa738], [0xa73a, 0xa73a],
-        [0xa73c, 0xa73c], [0xa73e, 0xa73e], [0xa740, 0xa746], [0xa748, 0xa74e], [0xa750, 0xa75a], [0xa75c, 0xa75c],
-        [0xa75e, 0xa760], [0xa762, 0xa762], [0xa764, 0xa764], [0xa766, 0xa766], [0xa768, 0xa768], [0xa76a, 0xa76a],
-        [0xa76c, 0xa76c], [0xa76e, 0xa76e], [0xa770, 0xa770], [0xa779, 0xa779], [0xa77b, 0xa77b], [0xa77d, 0xa77e],
-        [0xa780, 0xa780], [0xa782, 0xa782], [0xa784, 0xa784], [0xa786, 0xa786], [0xa78d, 0xa78e], [0xa790, 0xa79a],
-        [0xa79c, 0xa79c], [0xa79e, 0xa79e], [0xa7a0, 0xa7ae], [0xa7b0, 0xa7b4], [0xa7b6, 0xa7b6], [0xa7b8, 0xa7ba],
-        [0xa7bc, 0xa7bc], [0xa7be, 0xa7be], [0xa7c0, 0xa7c0], [0xa7c2, 0xa7c2], [0xa7c4, 0xa7ca], [0xa7d0, 0xa7d0],
-        [0xa7d6, 0xa7d6], [0xa7d8, 0xa7d8], [0xa7f2, 0xa7f5], [0xa7f8, 0xa7f9], [0xab34, 0xab34], [0xab37, 0xab3b],
-        [0xab49, 0xab49], [0xab4e, 0xab4e], [0xab52, 0xab52], [0xab56, 0xab5a], [0xab5c, 0xab5f], [0xab69, 0xab69],
-        [0xfb00, 0xfb06], [0xfb13, 0xfb17], [0xfb20, 0xfb29], [0xfb4f, 0xfbb1], [0xfbd3, 0xfd3d], [0xfd50, 0xfd8f],
-        [0xfd92, 0xfdc7], [0xfdf0, 0xfdfc], [0xfe10, 0xfe19], [0xfe30, 0xfe44], [0xfe47, 0xfe52], [0xfe54, 0xfe60],
-        [0xfe62, 0xfe66], [0xfe69, 0xfe69], [0xfe6b, 0xfe6b], [0xfe70, 0xfe72], [0xfe74, 0xfe74], [0xfe76, 0xfefc],
-        [0xff01, 0xff01], [0xff03, 0xff04], [0xff06, 0xff06], [0xff08, 0xff09], [0xff0b, 0xff3b], [0xff3d, 0xff3f],
-        [0xff41, 0xff9f], [0xffa1, 0xffbe], [0xffc2, 0xffc7], [0xffca, 0xffcf], [0xffd2, 0xffd7], [0xffda, 0xffdc],
-        [0xffe0, 0xffe6], [0xffe8, 0xffee], [0x10400, 0x10427], [0x104b0, 0x104d3], [0x10570, 0x1057a],
-        [0x1057c, 0x1058a], [0x1058c, 0x10592], [0x10594, 0x10595], [0x10781, 0x10785], [0x10787, 0x107b0],
-        [0x107b2, 0x107ba], [0x10c80, 0x10cb2], [0x10ead, 0x10ead], [0x118a0, 0x118bf], [0x16e40, 0x16e5f],
-        [0x1d400, 0x1d454], [0x1d456, 0x1d49c], [0x1d49e, 0x1d49f], [0x1d4a2, 0x1d4a2], [0x1d4a5, 0x1d4a6],
-        [0x1d4a9, 0x1d4ac], [0x1d4ae, 0x1d4b9], [0x1d4bb, 0x1d4bb], [0x1d4bd, 0x1d4c3], [0x1d4c5, 0x1d505],
-        [0x1d507, 0x1d50a], [0x1d50d, 0x1d514], [0x1d516, 0x1d51c], [0x1d51e, 0x1d539], [0x1d53b, 0x1d53e],
-        [0x1d540, 0x1d544], [0x1d546, 0x1d546], [0x1d54a, 0x1d550], [0x1d552, 0x1d6a5], [0x1d6a8, 0x1d7cb],
-        [0x1d7ce, 0x1d7ff], [0x1df09, 0x1df09], [0x1df11, 0x1df11], [0x1df13, 0x1df13], [0x1df16, 0x1df16],
-        [0x1df1a, 0x1df1b], [0x1df1d, 0x1df1e], [0x1e900, 0x1e921], [0x1ee00, 0x1ee03], [0x1ee05, 0x1ee1f],
-        [0x1ee21, 0x1ee22], [0x1ee24, 0x1ee24], [0x1ee27, 0x1ee27], [0x1ee29, 0x1ee32], [0x1ee34, 0x1ee37],
-        [0x1ee39, 0x1ee39], [0x1ee3b, 0x1ee3b], [0x1ee42, 0x1ee42], [0x1ee47, 0x1ee47], [0x1ee49, 0x1ee49],
-        [0x1ee4b, 0x1ee4b], [0x1ee4d, 0x1ee4f], [0x1ee51, 0x1ee52], [0x1ee54, 0x1ee54], [0x1ee57, 0x1ee57],
-        [0x1ee59, 0x1ee59], [0x1ee5b, 0x1ee5b], [0x1ee5d, 0x1ee5d], [0x1ee5f, 0x1ee5f], [0x1ee61, 0x1ee62],
-        [0x1ee64, 0x1ee64], [0x1ee67, 0x1ee6a], [0x1ee6c, 0x1ee72], [0x1ee74, 0x1ee77], [0x1ee79, 0x1ee7c],
-        [0x1ee7e, 0x1ee7e], [0x1ee80, 0x1ee89], [0x1ee8b, 0x1ee9b], [0x1eea1, 0x1eea3], [0x1eea5, 0x1eea9],
-        [0x1eeab, 0x1eebb], [0x1f100, 0x1f10a], [0x1f110, 0x1f12e], [0x1f130, 0x1f14f], [0x1f16a, 0x1f16c],
-        [0x1f190, 0x1f190], [0x1f200, 0x1f202], [0x1f210, 0x1f23b], [0x1f240, 0x1f248], [0x1f250, 0x1f251],
-        [0x1fbf0, 0x1fbf9]
-        ],
-        'latin': [
-        [0x61, 0x7a], [0x138, 0x138], [0x14b, 0x14b], [0x185, 0x185], [0x18d, 0x18d], [0x195, 0x195],
-        [0x19b, 0x19b], [0x1a3, 0x1a3], [0x1a8, 0x1a8], [0x1aa, 0x1aa], [0x1b9, 0x1bb], [0x1bd, 0x1c3],
-        [0x1dd, 0x1dd], [0x21d, 0x21d], [0x223, 0x223], [0x237, 0x239], [0x242, 0x242], [0x250, 0x252],
-        [0x254, 0x254], [0x258, 0x258], [0x25a, 0x25f], [0x261, 0x265], [0x267, 0x267], [0x269, 0x26a],
-        [0x26e, 0x270], [0x274, 0x27b], [0x27f, 0x281], [0x283, 0x287], [0x289, 0x28a], [0x28c, 0x28f],
-        [0x292, 0x29c], [0x29e, 0x29f], [0x2a1, 0x2af], [0x1d00, 0x1d25], [0x1d6b, 0x1d6b], [0x1d77, 0x1d77],
-        [0x1d79, 0x1d7c], [0x1d7e, 0x1d7f], [0x1d8b, 0x1d8b], [0x1d90, 0x1d90], [0x1d93, 0x1d95], [0x1d97, 0x1d98],
-        [0x1d9a, 0x1d9a], [0x1e9c, 0x1e9d], [0x1e9f, 0x1e9f], [0x1efb, 0x1efb], [0x1efd, 0x1efd], [0x2184, 0x2184],
-        [0x271d, 0x271d], [0x2c76, 0x2c77], [0x2c79, 0x2c79], [0x2c7b, 0x2c7b], [0xa723, 0xa723], [0xa725, 0xa725],
-        [0xa727, 0xa727], [0xa729, 0xa729], [0xa72b, 0xa72b], [0xa72d, 0xa72d], [0xa72f, 0xa731], [0xa733, 0xa733],
-        [0xa735, 0xa735], [0xa737, 0xa737], [0xa739, 0xa739], [0xa73b, 0xa73b], [0xa73d, 0xa73d], [0xa73f, 0xa73f],
-        [0xa747, 0xa747], [0xa74f, 0xa74f], [0xa75b, 0xa75b], [0xa75d, 0xa75d], [0xa761, 0xa761], [0xa763, 0xa763],
-        [0xa765, 0xa765], [0xa767, 0xa767], [0xa769, 0xa769], [0xa76b, 0xa76b], [0xa76d, 0xa76d], [0xa76f, 0xa76f],
-        [0xa771, 0xa778], [0xa77a, 0xa77a], [0xa77c, 0xa77c], [0xa77f, 0xa77f], [0xa781, 0xa781], [0xa783, 0xa783],
-        [0xa785, 0xa785], [0xa787, 0xa787], [0xa78f, 0xa78f], [0xa79b, 0xa79b], [0xa79d, 0xa79d], [0xa79f, 0xa79f],
-        [0xa7af, 0xa7af], [0xa7b5, 0xa7b5], [0xa7b7, 0xa7b7], [0xa7bb, 0xa7bb], [0xa7bd, 0xa7bd], [0xa7bf, 0xa7bf],
-        [0xa7c1, 0xa7c1], [0xa7c3, 0xa7c3], [0xa7d1, 0xa7d1], [0xa7d3, 0xa7d3], [0xa7d5, 0xa7d5], [0xa7d7, 0xa7d7],
-        [0xa7d9, 0xa7d9], [0xa7f6, 0xa7f7], [0xa7fa, 0xa7ff], [0xab30, 0xab33], [0xab35, 0xab36], [0xab3c, 0xab48],
-        [0xab4a, 0xab4d], [0xab4f, 0xab51], [0xab53, 0xab55], [0xab60, 0xab64], [0xab66, 0xab68],
-        [0x1df00, 0x1df08], [0x1df0a, 0x1df10], [0x1df12, 0x1df12], [0x1df14, 0x1df15], [0x1df17, 0x1df19],
-        [0x1df1c, 0x1df1c]
-        ],
-        'marks': [
-        [0x300, 0x34e], [0x350, 0x36f], [0x483, 0x487], [0x591, 0x5bd], [0x5bf, 0x5bf], [0x5c1, 0x5c2],
-        [0x5c4, 0x5c5], [0x5c7, 0x5c7], [0x610, 0x61a], [0x64b, 0x65f], [0x670, 0x670], [0x6d6, 0x6dc],
-        [0x6df, 0x6e4], [0x6e7, 0x6e8], [0x6ea, 0x6ed], [0x711, 0x711], [0x730, 0x74a], [0x7eb, 0x7f3],
-        [0x7fd, 0x7fd], [0x816, 0x819], [0x81b, 0x823], [0x825, 0x827], [0x829, 0x82d], [0x859, 0x85b],
-        [0x898, 0x89f], [0x8ca, 0x8e1], [0x8e3, 0x8ff], [0x93c, 0x93c], [0x94d, 0x94d], [0x951, 0x954],
-        [0x9bc, 0x9bc], [0x9cd, 0x9cd], [0x9fe, 0x9fe], [0xa3c, 0xa3c], [0xa4d, 0xa4d], [0xabc, 0xabc],
-        [0xacd, 0xacd], [0xb3c, 0xb3c], [0xb4d, 0xb4d], [0xbcd, 0xbcd], [0xc3c, 0xc3c], [0xc4d, 0xc4d],
-        [0xc55, 0xc56], [0xcbc, 0xcbc], [0xccd, 0xccd], [0xd3b, 0xd3c], [0xd4d, 0xd4d], [0xdca, 0xdca],
-        [0xe38, 0xe3a], [0xe48, 0xe4b], [0xeb8, 0xeba], [0xec8, 0xecb], [0xf18, 0xf19], [0xf35, 0xf35],
-        [0xf37, 0xf37], [0xf39, 0xf39], [0xf71, 0xf72], [0xf74, 0xf74], [0xf7a, 0xf7d], [0xf80, 0xf80],
-        [0xf82, 0xf84], [0xf86, 0xf87], [0xfc6, 0xfc6], [0x1037, 0x1037], [0x1039, 0x103a], [0x108d, 0x108d],
-        [0x135d, 0x135f], [0x1714, 0x1715], [0x1734, 0x1734], [0x17d2, 0x17d2], [0x17dd, 0x17dd], [0x18a9, 0x18a9],
-        [0x1939, 0x193b], [0x1a17, 0x1a18], [0x1a60, 0x1a60], [0x1a75, 0x1a7c], [0x1a7f, 0x1a7f], [0x1ab0, 0x1abd],
-        [0x1abf, 0x1ace], [0x1b34, 0x1b34], [0x1b44, 0x1b44], [0x1b6b, 0x1b73], [0x1baa, 0x1bab], [0x1be6, 0x1be6],
-        [0x1bf2, 0x1bf3], [0x1c37, 0x1c37], [0x1cd0, 0x1cd2], [0x1cd4, 0x1ce0], [0x1ce2, 0x1ce8], [0x1ced, 0x1ced],
-        [0x1cf4, 0x1cf4], [0x1cf8, 0x1cf9], [0x1dc0, 0x1dff], [0x20d0, 0x20dc], [0x20e1, 0x20e1], [0x20e5, 0x20f0],
-        [0x2cef, 0x2cf1], [0x2d7f, 0x2d7f], [0x2de0, 0x2dff], [0x302a, 0x302f], [0x3099, 0x309a], [0xa66f, 0xa66f],
-        [0xa674, 0xa67d], [0xa69e, 0xa69f], [0xa6f0, 0xa6f1], [0xa806, 0xa806], [0xa82c, 0xa82c], [0xa8c4, 0xa8c4],
-        [0xa8e0, 0xa8f1], [0xa92b, 0xa92d], [0xa953, 0xa953], [0xa9b3, 0xa9b3], [0xa9c0, 0xa9c0], [0xaab0, 0xaab0],
-        [0xaab2, 0xaab4], [0xaab7, 0xaab8], [0xaabe, 0xaabf], [0xaac1, 0xaac1], [0xaaf6, 0xaaf6], [0xabed, 0xabed],
-        [0xfb1e, 0xfb1e], [0xfe20, 0xfe2f], [0x101fd, 0x101fd], [0x102e0, 0x102e0], [0x10376, 0x1037a],
-        [0x10a0d, 0x10a0d], [0x10a0f, 0x10a0f], [0x10a38, 0x10a3a], [0x10a3f, 0x10a3f], [0x10ae5, 0x10ae6],
-        [0x10d24, 0x10d27], [0x10eab, 0x10eac], [0x10f46, 0x10f50], [0x10f82, 0x10f85], [0x11046, 0x11046],
-        [0x11070, 0x11070], [0x1107f, 0x1107f], [0x110b9, 0x110ba], [0x11100, 0x11102], [0x11133, 0x11134],
-        [0x11173, 0x11173], [0x111c0, 0x111c0], [0x111ca, 0x111ca], [0x11235, 0x11236], [0x112e9, 0x112ea],
-        [0x1133b, 0x1133c], [0x1134d, 0x1134d], [0x11366, 0x1136c], [0x11370, 0x11374], [0x11442, 0x11442],
-        [0x11446, 0x11446], [0x1145e, 0x1145e], [0x114c2, 0x114c3], [0x115bf, 0x115c0], [0x1163f, 0x1163f],
-        [0x116b6, 0x116b7], [0x1172b, 0x1172b], [0x11839, 0x1183a], [0x1193d, 0x1193e], [0x11943, 0x11943],
-        [0x119e0, 0x119e0], [0x11a34, 0x11a34], [0x11a47, 0x11a47], [0x11a99, 0x11a99], [0x11c3f, 0x11c3f],
-        [0x11d42, 0x11d42], [0x11d44, 0x11d45], [0x11d97, 0x11d97], [0x16af0, 0x16af4], [0x16b30, 0x16b36],
-        [0x16ff0, 0x16ff1], [0x1bc9e, 0x1bc9e], [0x1d165, 0x1d169], [0x1d16d, 0x1d172], [0x1d17b, 0x1d182],
-        [0x1d185, 0x1d18b], [0x1d1aa, 0x1d1ad], [0x1d242, 0x1d244], [0x1e000, 0x1e006], [0x1e008, 0x1e018],
-        [0x1e01b, 0x1e021], [0x1e023, 0x1e024], [0x1e026, 0x1e02a], [0x1e130, 0x1e136], [0x1e2ae, 0x1e2ae],
-        [0x1e2ec, 0x1e2ef], [0x1e8d0, 0x1e8d6], [0x1e944, 0x1e94a]
-        ],
-        'simple_latin': [
-        [0x1, 0x7f], [0xa0, 0xa0], [0xb4, 0xb4], [0xb7, 0xb7], [0xc0, 0xd6], [0xd8, 0xf6], [0xf8, 0x131],
-        [0x134, 0x13e], [0x141, 0x148], [0x14a, 0x17e], [0x181, 0x181], [0x185, 0x186], [0x18a, 0x18a],
-        [0x18d, 0x18d], [0x18f, 0x190], [0x195, 0x195], [0x197, 0x199], [0x19b, 0x19b], [0x1a0, 0x1a1],
-        [0x1a3, 0x1a3], [0x1a8, 0x1a8], [0x1aa, 0x1aa], [0x1af, 0x1b0], [0x1b9, 0x1bb], [0x1bd, 0x1c3],
-        [0x1cd, 0x1e3], [0x1e6, 0x1ed], [0x1ef, 0x1f0], [0x1f4, 0x1f5], [0x1f8, 0x21b], [0x21d, 0x21f],
-        [0x223, 0x223], [0x226, 0x233], [0x237, 0x239], [0x242, 0x242], [0x253, 0x253], [0x257, 0x257],
-        [0x259, 0x259], [0x268, 0x268], [0x2b9, 0x2bc], [0x2be, 0x2bf], [0x300, 0x343], [0x345, 0x34e],
-        [0x350, 0x36f], [0x1e00, 0x1e99], [0x1e9c, 0x1e9d], [0x1e9f, 0x1ef9], [0x1efb, 0x1efb], [0x1efd, 0x1efd],
-        [0x2010, 0x2014], [0x2018, 0x201a], [0x201c, 0x201e], [0x2032, 0x2032]
-        ],
-        'between': [
-        [0x1, 0x7f], [0xa0, 0xa0], [0xb4, 0xb4], [0xb7, 0xb7], [0x2b9, 0x2bc], [0x2be, 0x2bf], [0x2010, 0x2014],
-        [0x2018, 0x201a], [0x201c, 0x201e], [0x2032, 0x2032], [0x30fb, 0x30fb]
-        ],
-        'plain': [
-        [0x371, 0x371], [0x373, 0x373], [0x375, 0x375], [0x377, 0x377], [0x37b, 0x37d], [0x390, 0x3a1],
-        [0x3a3, 0x3a9], [0x3ac, 0x3ce], [0x3d7, 0x3d7], [0x3d9, 0x3d9], [0x3db, 0x3db], [0x3dd, 0x3dd],
-        [0x3df, 0x3df], [0x3e1, 0x3e1], [0x3e3, 0x3e3], [0x3e5, 0x3e5], [0x3e7, 0x3e7], [0x3e9, 0x3e9],
-        [0x3eb, 0x3eb], [0x3ed, 0x3ed], [0x3ef, 0x3ef], [0x3f3, 0x3f3], [0x3f6, 0x3f6], [0x3f8, 0x3f8],
-        [0x3fb, 0x3fc], [0x400, 0x45f], [0x490, 0x493], [0x5d0, 0x5ea], [0x5ef, 0x5f2], [0x600, 0x60f],
-        [0x61b, 0x61b], [0x61d, 0x64a], [0x660, 0x66f], [0x671, 0x674], [0x679, 0x6d5], [0x6dd, 0x6de],
-        [0x6e5, 0x6e6], [0x6e9, 0x6e9], [0x6ee, 0x6ff], [0x900, 0x93b], [0x93d, 0x94c], [0x94e, 0x950],
-        [0x955, 0x957], [0x960, 0x983], [0x985, 0x98c], [0x98f, 0x990], [0x993, 0x9a8], [0x9aa, 0x9b0],
-        [0x9b2, 0x9b2], [0x9b6, 0x9b9], [0x9bd, 0x9c4], [0x9c7, 0x9c8], [0x9cb, 0x9cc], [0x9ce, 0x9ce],
-        [0x9d7, 0x9d7], [0x9e0, 0x9e3], [0x9e6, 0x9fd], [0xa01, 0xa03], [0xa05, 0xa0a], [0xa0f, 0xa10],
-        [0xa13, 0xa28], [0xa2a, 0xa30], [0xa32, 0xa32], [0xa35, 0xa35], [0xa38, 0xa39], [0xa3e, 0xa42],
-        [0xa47, 0xa48], [0xa4b, 0xa4c], [0xa51, 0xa51], [0xa5c, 0xa5c], [0xa66, 0xa76], [0xa81, 0xa83],
-        [0xa85, 0xa8d], [0xa8f, 0xa91], [0xa93, 0xaa8], [0xaaa, 0xab0], [0xab2, 0xab3], [0xab5, 0xab9],
-        [0xabd, 0xac5], [0xac7, 0xac9], [0xacb, 0xacc], [0xad0, 0xad0], [0xae0, 0xae3], [0xae6, 0xaf1],
-        [0xaf9, 0xaff], [0xb01, 0xb03], [0xb05, 0xb0c], [0xb0f, 0xb10], [0xb13, 0xb28], [0xb2a, 0xb30],
-        [0xb32, 0xb33], [0xb35, 0xb39], [0xb3d, 0xb44], [0xb47, 0xb48], [0xb4b, 0xb4c], [0xb55, 0xb57],
-        [0xb5f, 0xb63], [0xb66, 0xb77], [0xb82, 0xb83], [0xb85, 0xb8a], [0xb8e, 0xb90], [0xb92, 0xb95],
-        [0xb99, 0xb9a], [0xb9c, 0xb9c], [0xb9e, 0xb9f], [0xba3, 0xba4], [0xba8, 0xbaa], [0xbae, 0xbb9],
-        [0xbbe, 0xbc2], [0xbc6, 0xbc8], [0xbca, 0xbcc], [0xbd0, 0xbd0], [0xbd7, 0xbd7], [0xbe6, 0xbfa],
-        [0xc00, 0xc0c], [0xc0e, 0xc10], [0xc12, 0xc28], [0xc2a, 0xc39], [0xc3d, 0xc44], [0xc46, 0xc48],
-        [0xc4a, 0xc4c], [0xc58, 0xc5a], [0xc5d, 0xc5d], [0xc60, 0xc63], [0xc66, 0xc6f], [0xc77, 0xc8c],
-        [0xc8e, 0xc90], [0xc92, 0xca8], [0xcaa, 0xcb3], [0xcb5, 0xcb9], [0xcbd, 0xcc4], [0xcc6, 0xcc8],
-        [0xcca, 0xccc], [0xcd5, 0xcd6], [0xcdd, 0xcde], [0xce0, 0xce3], [0xce6, 0xcef], [0xcf1, 0xcf2],
-        [0xd00, 0xd0c], [0xd0e, 0xd10], [0xd12, 0xd3a], [0xd3d, 0xd44], [0xd46, 0xd48], [0xd4a, 0xd4c],
-        [0xd4e, 0xd4f], [0xd54, 0xd63], [0xd66, 0xd7f], [0xd81, 0xd83], [0xd85, 0xd96], [0xd9a, 0xdb1],
-        [0xdb3, 0xdbb], [0xdbd, 0xdbd], [0xdc0, 0xdc6], [0xdcf, 0xdd4], [0xdd6, 0xdd6], [0xdd8, 0xddf],
-        [0xde6, 0xdef], [0xdf2, 0xdf4], [0xe01, 0xe32], [0xe34, 0xe37], [0xe3f, 0xe47], [0xe4c, 0xe5b],
-        [0xe81, 0xe82], [0xe84, 0xe84], [0xe86, 0xe8a], [0xe8c, 0xea3], [0xea5, 0xea5], [0xea7, 0xeb2],
-        [0xeb4, 0xeb7], [0xebb, 0xebd], [0xec0, 0xec4], [0xec6, 0xec6], [0xecc, 0xecd], [0xed0, 0xed9],
-        [0xede, 0xedf], [0x1000, 0x1036], [0x1038, 0x1038], [0x103b, 0x108c], [0x108e, 0x109f], [0x10d0, 0x10fb],
-        [0x10fd, 0x10ff], [0x1200, 0x1248], [0x124a, 0x124d], [0x1250, 0x1256], [0x1258, 0x1258], [0x125a, 0x125d],
-        [0x1260, 0x1288], [0x128a, 0x128d], [0x1290, 0x12b0], [0x12b2, 0x12b5], [0x12b8, 0x12be], [0x12c0, 0x12c0],
-        [0x12c2, 0x12c5], [0x12c8, 0x12d6], [0x12d8, 0x1310], [0x1312, 0x1315], [0x1318, 0x135a], [0x1360, 0x137c],
-        [0x1780, 0x17b3], [0x17b6, 0x17d1], [0x17d3, 0x17dc], [0x17e0, 0x17e9], [0x17f0, 0x17f9], [0x3005, 0x3007],
-        [0x3041, 0x3096], [0x309d, 0x309e], [0x30a1, 0x30fa], [0x30fc, 0x30fe], [0x3400, 0x4dbf], [0x4e00, 0x9fff],
-        [0xac00, 0xd7a3]
-        ],
-        'plain_case': [
-        [0x460, 0x482], [0x488, 0x48f], [0x494, 0x52f], [0x531, 0x556], [0x559, 0x559], [0x55b, 0x586],
-        [0x588, 0x589], [0x58d, 0x58f], [0x10a0, 0x10c5], [0x10c7, 0x10c7], [0x10cd, 0x10cd], [0x13a0, 0x13f5],
-        [0x13f8, 0x13fd], [0x1c80, 0x1c88], [0x1c90, 0x1cba], [0x1cbd, 0x1cbf], [0x2c00, 0x2c5f], [0x2d00, 0x2d25],
-        [0x2d27, 0x2d27], [0x2d2d, 0x2d2d], [0xa640, 0xa66e], [0xa670, 0xa673], [0xa67e, 0xa69b], [0xab70, 0xabbf]
-        ],
-        'plain_marks': [
-        [0x610, 0x61a], [0x64b, 0x65f], [0x670, 0x670], [0x6d6, 0x6dc], [0x6df, 0x6e4], [0x6e7, 0x6e8],
-        [0x6ea, 0x6ed], [0x93c, 0x93c], [0x94d, 0x94d], [0x951, 0x954], [0x9bc, 0x9bc], [0x9cd, 0x9cd],
-        [0x9fe, 0x9fe], [0xa3c, 0xa3c], [0xa4d, 0xa4d], [0xabc, 0xabc], [0xacd, 0xacd], [0xb3c, 0xb3c],
-        [0xb4d, 0xb4d], [0xbcd, 0xbcd], [0xc3c, 0xc3c], [0xc4d, 0xc4d], [0xc55, 0xc56], [0xcbc, 0xcbc],
-        [0xccd, 0xccd], [0xd3b, 0xd3c], [0xd4d, 0xd4d], [0xdca, 0xdca], [0xe38, 0xe3a], [0xe48, 0xe4b],
-        [0xeb8, 0xeba], [0xec8, 0xecb], [0x1037, 0x1037], [0x1039, 0x103a], [0x108d, 0x108d], [0x135d, 0x135f],
-        [0x17d2, 0x17d2], [0x17dd, 0x17dd], [0x3099, 0x309a]
-        ],
+        'unassigned': '
+        378-379 380-383 38b-38b 38d-38d 3a2-3a2 530-530 557-558 58b-58c 590-590 5c8-5cf 5eb-5ee 5f5-5ff 70e-70e
+        74b-74c 7b2-7bf 7fb-7fc 82e-82f 83f-83f 85c-85d 85f-85f 86b-86f 88f-88f 892-897 984-984 98d-98e 991-992
+        9a9-9a9 9b1-9b1 9b3-9b5 9ba-9bb 9c5-9c6 9c9-9ca 9cf-9d6 9d8-9db 9de-9de 9e4-9e5 9ff-a00 a04-a04 a0b-a0e
+        a11-a12 a29-a29 a31-a31 a34-a34 a37-a37 a3a-a3b a3d-a3d a43-a46 a49-a4a a4e-a50 a52-a58 a5d-a5d a5f-a65
+        a77-a80 a84-a84 a8e-a8e a92-a92 aa9-aa9 ab1-ab1 ab4-ab4 aba-abb ac6-ac6 aca-aca ace-acf ad1-adf ae4-ae5
+        af2-af8 b00-b00 b04-b04 b0d-b0e b11-b12 b29-b29 b31-b31 b34-b34 b3a-b3b b45-b46 b49-b4a b4e-b54 b58-b5b
+        b5e-b5e b64-b65 b78-b81 b84-b84 b8b-b8d b91-b91 b96-b98 b9b-b9b b9d-b9d ba0-ba2 ba5-ba7 bab-bad bba-bbd
+        bc3-bc5 bc9-bc9 bce-bcf bd1-bd6 bd8-be5 bfb-bff c0d-c0d c11-c11 c29-c29 c3a-c3b c45-c45 c49-c49 c4e-c54
+        c57-c57 c5b-c5c c5e-c5f c64-c65 c70-c76 c8d-c8d c91-c91 ca9-ca9 cb4-cb4 cba-cbb cc5-cc5 cc9-cc9 cce-cd4
+        cd7-cdc cdf-cdf ce4-ce5 cf0-cf0 cf3-cff d0d-d0d d11-d11 d45-d45 d49-d49 d50-d53 d64-d65 d80-d80 d84-d84
+        d97-d99 db2-db2 dbc-dbc dbe-dbf dc7-dc9 dcb-dce dd5-dd5 dd7-dd7 de0-de5 df0-df1 df5-e00 e3b-e3e e5c-e80
+        e83-e83 e85-e85 e8b-e8b ea4-ea4 ea6-ea6 ebe-ebf ec5-ec5 ec7-ec7 ece-ecf eda-edb ee0-eff f48-f48 f6d-f70
+        f98-f98 fbd-fbd fcd-fcd fdb-fff 10c6-10c6 10c8-10cc 10ce-10cf 1249-1249 124e-124f 1257-1257 1259-1259
+        125e-125f 1289-1289 128e-128f 12b1-12b1 12b6-12b7 12bf-12bf 12c1-12c1 12c6-12c7 12d7-12d7 1311-1311
+        1316-1317 135b-135c 137d-137f 139a-139f 13f6-13f7 13fe-13ff 169d-169f 16f9-16ff 1716-171e 1737-173f
+        1754-175f 176d-176d 1771-1771 1774-177f 17de-17df 17ea-17ef 17fa-17ff 181a-181f 1879-187f 18ab-18af
+        18f6-18ff 191f-191f 192c-192f 193c-193f 1941-1943 196e-196f 1975-197f 19ac-19af 19ca-19cf 19db-19dd
+        1a1c-1a1d 1a5f-1a5f 1a7d-1a7e 1a8a-1a8f 1a9a-1a9f 1aae-1aaf 1acf-1aff 1b4d-1b4f 1b7f-1b7f 1bf4-1bfb
+        1c38-1c3a 1c4a-1c4c 1c89-1c8f 1cbb-1cbc 1cc8-1ccf 1cfb-1cff 1f16-1f17 1f1e-1f1f 1f46-1f47 1f4e-1f4f
+        1f58-1f58 1f5a-1f5a 1f5c-1f5c 1f5e-1f5e 1f7e-1f7f 1fb5-1fb5 1fc5-1fc5 1fd4-1fd5 1fdc-1fdc 1ff0-1ff1
+        1ff5-1ff5 1fff-1fff 2072-2073 208f-208f 209d-209f 20c1-20cf 20f1-20ff 218c-218f 2427-243f 244b-245f
+        2b74-2b75 2b96-2b96 2cf4-2cf8 2d26-2d26 2d28-2d2c 2d2e-2d2f 2d68-2d6e 2d71-2d7e 2d97-2d9f 2da7-2da7
+        2daf-2daf 2db7-2db7 2dbf-2dbf 2dc7-2dc7 2dcf-2dcf 2dd7-2dd7 2ddf-2ddf 2e5e-2e7f 2e9a-2e9a 2ef4-2eff
+        2fd6-2fef 2ffc-2fff 3040-3040 3097-3098 3100-3104 3130-3130 318f-318f 31e4-31ef 321f-321f a48d-a48f
+        a4c7-a4cf a62c-a63f a6f8-a6ff a7cb-a7cf a7d2-a7d2 a7d4-a7d4 a7da-a7f1 a82d-a82f a83a-a83f a878-a87f
+        a8c6-a8cd a8da-a8df a954-a95e a97d-a97f a9ce-a9ce a9da-a9dd a9ff-a9ff aa37-aa3f aa4e-aa4f aa5a-aa5b
+        aac3-aada aaf7-ab00 ab07-ab08 ab0f-ab10 ab17-ab1f ab27-ab27 ab2f-ab2f ab6c-ab6f abee-abef abfa-abff
+        d7a4-d7af d7c7-d7ca d7fc-d7ff fa6e-fa6f fada-faff fb07-fb12 fb18-fb1c fb37-fb37 fb3d-fb3d fb3f-fb3f
+        fb42-fb42 fb45-fb45 fbc3-fbd2 fd90-fd91 fdc8-fdce fdd0-fdef fe1a-fe1f fe53-fe53 fe67-fe67 fe6c-fe6f
+        fe75-fe75 fefd-fefe ff00-ff00 ffbf-ffc1 ffc8-ffc9 ffd0-ffd1 ffd8-ffd9 ffdd-ffdf ffe7-ffe7 ffef-ffef
+        fffe-ffff 1000c-1000c 10027-10027 1003b-1003b 1003e-1003e 1004e-1004f 1005e-1007f 100fb-100ff 10103-10106
+        10134-10136 1018f-1018f 1019d-1019f 101a1-101cf 101fe-1027f 1029d-1029f 102d1-102df 102fc-102ff 10324-1032c
+        1034b-1034f 1037b-1037f 1039e-1039e 103c4-103c7 103d6-103ff 1049e-1049f 104aa-104af 104d4-104d7 104fc-104ff
+        10528-1052f 10564-1056e 1057b-1057b 1058b-1058b 10593-10593 10596-10596 105a2-105a2 105b2-105b2 105ba-105ba
+        105bd-105ff 10737-1073f 10756-1075f 10768-1077f 10786-10786 107b1-107b1 107bb-107ff 10806-10807 10809-10809
+        10836-10836 10839-1083b 1083d-1083e 10856-10856 1089f-108a6 108b0-108df 108f3-108f3 108f6-108fa 1091c-1091e
+        1093a-1093e 10940-1097f 109b8-109bb 109d0-109d1 10a04-10a04 10a07-10a0b 10a14-10a14 10a18-10a18 10a36-10a37
+        10a3b-10a3e 10a49-10a4f 10a59-10a5f 10aa0-10abf 10ae7-10aea 10af7-10aff 10b36-10b38 10b56-10b57 10b73-10b77
+        10b92-10b98 10b9d-10ba8 10bb0-10bff 10c49-10c7f 10cb3-10cbf 10cf3-10cf9 10d28-10d2f 10d3a-10e5f 10e7f-10e7f
+        10eaa-10eaa 10eae-10eaf 10eb2-10eff 10f28-10f2f 10f5a-10f6f 10f8a-10faf 10fcc-10fdf 10ff7-10fff 1104e-11051
+        11076-1107e 110c3-110cc 110ce-110cf 110e9-110ef 110fa-110ff 11135-11135 11148-1114f 11177-1117f 111e0-111e0
+        111f5-111ff 11212-11212 1123f-1127f 11287-11287 11289-11289 1128e-1128e 1129e-1129e 112aa-112af 112eb-112ef
+        112fa-112ff 11304-11304 1130d-1130e 11311-11312 11329-11329 11331-11331 11334-11334 1133a-1133a 11345-11346
+        11349-1134a 1134e-1134f 11351-11356 11358-1135c 11364-11365 1136d-1136f 11375-113ff 1145c-1145c 11462-1147f
+        114c8-114cf 114da-1157f 115b6-115b7 115de-115ff 11645-1164f 1165a-1165f 1166d-1167f 116ba-116bf 116ca-116ff
+        1171b-1171c 1172c-1172f 11747-117ff 1183c-1189f 118f3-118fe 11907-11908 1190a-1190b 11914-11914 11917-11917
+        11936-11936 11939-1193a 11947-1194f 1195a-1199f 119a8-119a9 119d8-119d9 119e5-119ff 11a48-11a4f 11aa3-11aaf
+        11af9-11bff 11c09-11c09 11c37-11c37 11c46-11c4f 11c6d-11c6f 11c90-11c91 11ca8-11ca8 11cb7-11cff 11d07-11d07
+        11d0a-11d0a 11d37-11d39 11d3b-11d3b 11d3e-11d3e 11d48-11d4f 11d5a-11d5f 11d66-11d66 11d69-11d69 11d8f-11d8f
+        11d92-11d92 11d99-11d9f 11daa-11edf 11ef9-11faf 11fb1-11fbf 11ff2-11ffe 1239a-123ff 1246f-1246f 12475-1247f
+        12544-12f8f 12ff3-12fff 1342f-1342f 13439-143ff 14647-167ff 16a39-16a3f 16a5f-16a5f 16a6a-16a6d 16abf-16abf
+        16aca-16acf 16aee-16aef 16af6-16aff 16b46-16b4f 16b5a-16b5a 16b62-16b62 16b78-16b7c 16b90-16e3f 16e9b-16eff
+        16f4b-16f4e 16f88-16f8e 16fa0-16fdf 16fe5-16fef 16ff2-16fff 187f8-187ff 18cd6-18cff 18d09-1afef 1aff4-1aff4
+        1affc-1affc 1afff-1afff 1b123-1b14f 1b153-1b163 1b168-1b16f 1b2fc-1bbff 1bc6b-1bc6f 1bc7d-1bc7f 1bc89-1bc8f
+        1bc9a-1bc9b 1bca4-1ceff 1cf2e-1cf2f 1cf47-1cf4f 1cfc4-1cfff 1d0f6-1d0ff 1d127-1d128 1d1eb-1d1ff 1d246-1d2df
+        1d2f4-1d2ff 1d357-1d35f 1d379-1d3ff 1d455-1d455 1d49d-1d49d 1d4a0-1d4a1 1d4a3-1d4a4 1d4a7-1d4a8 1d4ad-1d4ad
+        1d4ba-1d4ba 1d4bc-1d4bc 1d4c4-1d4c4 1d506-1d506 1d50b-1d50c 1d515-1d515 1d51d-1d51d 1d53a-1d53a 1d53f-1d53f
+        1d545-1d545 1d547-1d549 1d551-1d551 1d6a6-1d6a7 1d7cc-1d7cd 1da8c-1da9a 1daa0-1daa0 1dab0-1deff 1df1f-1dfff
+        1e007-1e007 1e019-1e01a 1e022-1e022 1e025-1e025 1e02b-1e0ff 1e12d-1e12f 1e13e-1e13f 1e14a-1e14d 1e150-1e28f
+        1e2af-1e2bf 1e2fa-1e2fe 1e300-1e7df 1e7e7-1e7e7 1e7ec-1e7ec 1e7ef-1e7ef 1e7ff-1e7ff 1e8c5-1e8c6 1e8d7-1e8ff
+        1e94c-1e94f 1e95a-1e95d 1e960-1ec70 1ecb5-1ed00 1ed3e-1edff 1ee04-1ee04 1ee20-1ee20 1ee23-1ee23 1ee25-1ee26
+        1ee28-1ee28 1ee33-1ee33 1ee38-1ee38 1ee3a-1ee3a 1ee3c-1ee41 1ee43-1ee46 1ee48-1ee48 1ee4a-1ee4a 1ee4c-1ee4c
+        1ee50-1ee50 1ee53-1ee53 1ee55-1ee56 1ee58-1ee58 1ee5a-1ee5a 1ee5c-1ee5c 1ee5e-1ee5e 1ee60-1ee60 1ee63-1ee63
+        1ee65-1ee66 1ee6b-1ee6b 1ee73-1ee73 1ee78-1ee78 1ee7d-1ee7d 1ee7f-1ee7f 1ee8a-1ee8a 1ee9c-1eea0 1eea4-1eea4
+        1eeaa-1eeaa 1eebc-1eeef 1eef2-1efff 1f02c-1f02f 1f094-1f09f 1f0af-1f0b0 1f0c0-1f0c0 1f0d0-1f0d0 1f0f6-1f0ff
+        1f1ae-1f1e5 1f203-1f20f 1f23c-1f23f 1f249-1f24f 1f252-1f25f 1f266-1f2ff 1f6d8-1f6dc 1f6ed-1f6ef 1f6fd-1f6ff
+        1f774-1f77f 1f7d9-1f7df 1f7ec-1f7ef 1f7f1-1f7ff 1f80c-1f80f 1f848-1f84f 1f85a-1f85f 1f888-1f88f 1f8ae-1f8af
+        1f8b2-1f8ff 1fa54-1fa5f 1fa6e-1fa6f 1fa75-1fa77 1fa7d-1fa7f 1fa87-1fa8f 1faad-1faaf 1fabb-1fabf 1fac6-1facf
+        1fada-1fadf 1fae8-1faef 1faf7-1faff 1fb93-1fb93 1fbcb-1fbef 1fbfa-1ffff 2a6e0-2a6ff 2b739-2b73f 2b81e-2b81f
+        2cea2-2ceaf 2ebe1-2f7ff 2fa1e-2ffff 3134b-dffff e1000-effff ffffe-fffff 10fffe-10ffff
+        ',
+        'left_out': '
+        a8-a8 ab-ab ad-ad af-af b4-b4 b7-b8 bb-bb 2b9-2bf 2c8-2c8 2ca-2cb 2d8-2dd 2ee-2ee 34f-34f 374-374 37a-37a
+        384-385 387-387 55a-55a 5f3-5f4 61c-61c 7f4-7f5 115f-1160 17b4-17b5 180b-180f 1fbd-1fbd 1fbf-1fc1 1fcd-1fcf
+        1fdd-1fdf 1fed-1fef 1ffd-1ffe 200b-200f 2017-201f 202a-202e 2032-2037 2039-203a 203e-203e 2057-2057
+        2060-206f 275b-275e 301d-301f 3164-3164 a78b-a78c fe00-fe0f fe61-fe61 fe68-fe68 fe6a-fe6a feff-feff
+        ff02-ff02 ff05-ff05 ff07-ff07 ff0a-ff0a ff3c-ff3c ff40-ff40 ffa0-ffa0 fff0-fffb 1bca0-1bca3 1d173-1d17a
+        e0000-e0fff
+        ',
+        'paired': '
+        85-85 a0-a0 aa-aa b2-b3 b5-b5 b9-ba bc-be c0-d6 d8-f6 f8-137 139-14a 14c-184 186-18c 18e-194 196-19a
+        19c-1a2 1a4-1a7 1a9-1a9 1ab-1b8 1bc-1bc 1c4-1dc 1de-21c 21e-222 224-236 23a-241 243-24f 253-253 255-257
+        259-259 260-260 266-266 268-268 26b-26d 271-273 27c-27e 282-282 288-288 28b-28b 290-291 29d-29d 2a0-2a0
+        2b0-2b8 2e0-2e4 370-370 372-372 376-376 37f-37f 386-386 388-38a 38c-38c 38e-38f 391-3a1 3a3-3ab 3c2-3c2
+        3cf-3d6 3d8-3d8 3da-3da 3dc-3dc 3de-3de 3e0-3e0 3e2-3e2 3e4-3e4 3e6-3e6 3e8-3e8 3ea-3ea 3ec-3ec 3ee-3ee
+        3f0-3f2 3f4-3f5 3f7-3f7 3f9-3fa 3fd-42f 460-460 462-462 464-464 466-466 468-468 46a-46a 46c-46c 46e-46e
+        470-470 472-472 474-474 476-476 478-478 47a-47a 47c-47c 47e-47e 480-480 48a-48a 48c-48c 48e-48e 490-490
+        492-492 494-494 496-496 498-498 49a-49a 49c-49c 49e-49e 4a0-4a0 4a2-4a2 4a4-4a4 4a6-4a6 4a8-4a8 4aa-4aa
+        4ac-4ac 4ae-4ae 4b0-4b0 4b2-4b2 4b4-4b4 4b6-4b6 4b8-4b8 4ba-4ba 4bc-4bc 4be-4be 4c0-4c1 4c3-4c3 4c5-4c5
+        4c7-4c7 4c9-4c9 4cb-4cb 4cd-4cd 4d0-4d0 4d2-4d2 4d4-4d4 4d6-4d6 4d8-4d8 4da-4da 4dc-4dc 4de-4de 4e0-4e0
+        4e2-4e2 4e4-4e4 4e6-4e6 4e8-4e8 4ea-4ea 4ec-4ec 4ee-4ee 4f0-4f0 4f2-4f2 4f4-4f4 4f6-4f6 4f8-4f8 4fa-4fa
+        4fc-4fc 4fe-4fe 500-500 502-502 504-504 506-506 508-508 50a-50a 50c-50c 50e-50e 510-510 512-512 514-514
+        516-516 518-518 51a-51a 51c-51c 51e-51e 520-520 522-522 524-524 526-526 528-528 52a-52a 52c-52c 52e-52e
+        531-556 587-587 58a-58a 5be-5be 675-678 e33-e33 eb3-eb3 edc-edd f0c-f0c f77-f77 f79-f79 10a0-10c5 10c7-10c7
+        10cd-10cd 10fc-10fc 13a0-13f5 1400-1400 1680-1680 1806-1806 1c90-1cba 1cbd-1cbf 1d2c-1d2e 1d30-1d3a
+        1d3c-1d4d 1d4f-1d6a 1d6c-1d76 1d78-1d78 1d7d-1d7d 1d80-1d8a 1d8c-1d8f 1d91-1d92 1d96-1d96 1d99-1d99
+        1d9b-1dbf 1e00-1e9b 1e9e-1e9e 1ea0-1efa 1efc-1efc 1efe-1eff 1f08-1f0f 1f18-1f1d 1f28-1f2f 1f38-1f3f
+        1f48-1f4d 1f59-1f59 1f5b-1f5b 1f5d-1f5d 1f5f-1f5f 1f68-1f6f 1f88-1f8f 1f98-1f9f 1fa8-1faf 1fb8-1fba
+        1fbc-1fbc 1fc8-1fc8 1fca-1fca 1fcc-1fcc 1fd8-1fda 1fe8-1fea 1fec-1fec 1ff8-1ff8 1ffa-1ffa 1ffc-1ffc
+        2002-200a 2010-2015 2024-2026 2028-2029 202f-202f 203c-203c 2043-2044 2047-2049 2053-2053 205f-205f
+        2070-2071 2074-208e 2090-209c 20a8-20a8 2100-2103 2105-2107 2109-2113 2115-2116 2119-211d 2120-2122
+        2124-2124 2128-2128 212c-212d 212f-2139 213b-2140 2145-2149 2150-217f 2183-2183 2189-2189 2212-2212
+        2215-2215 222c-222d 222f-2230 2260-2260 226e-226f 2460-24ea 2a0c-2a0c 2a74-2a76 2c00-2c2f 2c60-2c75
+        2c78-2c78 2c7a-2c7a 2c7c-2c80 2c82-2c82 2c84-2c84 2c86-2c86 2c88-2c88 2c8a-2c8a 2c8c-2c8c 2c8e-2c8e
+        2c90-2c90 2c92-2c92 2c94-2c94 2c96-2c96 2c98-2c98 2c9a-2c9a 2c9c-2c9c 2c9e-2c9e 2ca0-2ca0 2ca2-2ca2
+        2ca4-2ca4 2ca6-2ca6 2ca8-2ca8 2caa-2caa 2cac-2cac 2cae-2cae 2cb0-2cb0 2cb2-2cb2 2cb4-2cb4 2cb6-2cb6
+        2cb8-2cb8 2cba-2cba 2cbc-2cbc 2cbe-2cbe 2cc0-2cc0 2cc2-2cc2 2cc4-2cc4 2cc6-2cc6 2cc8-2cc8 2cca-2cca
+        2ccc-2ccc 2cce-2cce 2cd0-2cd0 2cd2-2cd2 2cd4-2cd4 2cd6-2cd6 2cd8-2cd8 2cda-2cda 2cdc-2cdc 2cde-2cde
+        2ce0-2ce0 2ce2-2ce2 2ceb-2ceb 2ced-2ced 2cf2-2cf2 2d6f-2d6f 2e17-2e17 2e1a-2e1a 2e3a-2e3b 2e40-2e40
+        2e5d-2e5d 2e9f-2e9f 2ef3-2ef3 2f00-2fd5 3000-3000 301c-301c 3030-3030 3036-3036 3038-303a 309b-309c
+        309f-30a0 30fb-30fb 30ff-30ff 3131-3163 3165-318e 3192-319f 3200-321e 3220-3247 3250-327e 3280-33ff
+        a640-a640 a642-a642 a644-a644 a646-a646 a648-a648 a64a-a64a a64c-a64c a64e-a64e a650-a650 a652-a652
+        a654-a654 a656-a656 a658-a658 a65a-a65a a65c-a65c a65e-a65e a660-a660 a662-a662 a664-a664 a666-a666
+        a668-a668 a66a-a66a a66c-a66c a680-a680 a682-a682 a684-a684 a686-a686 a688-a688 a68a-a68a a68c-a68c
+        a68e-a68e a690-a690 a692-a692 a694-a694 a696-a696 a698-a698 a69a-a69a a69c-a69d a722-a722 a724-a724
+        a726-a726 a728-a728 a72a-a72a a72c-a72c a72e-a72e a732-a732 a734-a734 a736-a736 a738-a738 a73a-a73a
+        a73c-a73c a73e-a73e a740-a746 a748-a74e a750-a75a a75c-a75c a75e-a760 a762-a762 a764-a764 a766-a766
+        a768-a768 a76a-a76a a76c-a76c a76e-a76e a770-a770 a779-a779 a77b-a77b a77d-a77e a780-a780 a782-a782
+        a784-a784 a786-a786 a78d-a78e a790-a79a a79c-a79c a79e-a79e a7a0-a7ae a7b0-a7b4 a7b6-a7b6 a7b8-a7ba
+        a7bc-a7bc a7be-a7be a7c0-a7c0 a7c2-a7c2 a7c4-a7ca a7d0-a7d0 a7d6-a7d6 a7d8-a7d8 a7f2-a7f5 a7f8-a7f9
+        ab34-ab34 ab37-ab3b ab49-ab49 ab4e-ab4e ab52-ab52 ab56-ab5a ab5c-ab5f ab69-ab69 fb00-fb06 fb13-fb17
+        fb20-fb29 fb4f-fbb1 fbd3-fd3d fd50-fd8f fd92-fdc7 fdf0-fdfc fe10-fe19 fe30-fe44 fe47-fe52 fe54-fe60
+        fe62-fe66 fe69-fe69 fe6b-fe6b fe70-fe72 fe74-fe74 fe76-fefc ff01-ff01 ff03-ff04 ff06-ff06 ff08-ff09
+        ff0b-ff3b ff3d-ff3f ff41-ff9f ffa1-ffbe ffc2-ffc7 ffca-ffcf ffd2-ffd7 ffda-ffdc ffe0-ffe6 ffe8-ffee
+        10400-10427 104b0-104d3 10570-1057a 1057c-1058a 1058c-10592 10594-10595 10781-10785 10787-107b0 107b2-107ba
+        10c80-10cb2 10ead-10ead 118a0-118bf 16e40-16e5f 1d400-1d454 1d456-1d49c 1d49e-1d49f 1d4a2-1d4a2 1d4a5-1d4a6
+        1d4a9-1d4ac 1d4ae-1d4b9 1d4bb-1d4bb 1d4bd-1d4c3 1d4c5-1d505 1d507-1d50a 1d50d-1d514 1d516-1d51c 1d51e-1d539
+        1d53b-1d53e 1d540-1d544 1d546-1d546 1d54a-1d550 1d552-1d6a5 1d6a8-1d7cb 1d7ce-1d7ff 1df09-1df09 1df11-1df11
+        1df13-1df13 1df16-1df16 1df1a-1df1b 1df1d-1df1e 1e900-1e921 1ee00-1ee03 1ee05-1ee1f 1ee21-1ee22 1ee24-1ee24
+        1ee27-1ee27 1ee29-1ee32 1ee34-1ee37 1ee39-1ee39 1ee3b-1ee3b 1ee42-1ee42 1ee47-1ee47 1ee49-1ee49 1ee4b-1ee4b
+        1ee4d-1ee4f 1ee51-1ee52 1ee54-1ee54 1ee57-1ee57 1ee59-1ee59 1ee5b-1ee5b 1ee5d-1ee5d 1ee5f-1ee5f 1ee61-1ee62
+        1ee64-1ee64 1ee67-1ee6a 1ee6c-1ee72 1ee74-1ee77 1ee79-1ee7c 1ee7e-1ee7e 1ee80-1ee89 1ee8b-1ee9b 1eea1-1eea3
+        1eea5-1eea9 1eeab-1eebb 1f100-1f10a 1f110-1f12e 1f130-1f14f 1f16a-1f16c 1f190-1f190 1f200-1f202 1f210-1f23b
+        1f240-1f248 1f250-1f251 1fbf0-1fbf9
+        ',
+        'latin': '
+        61-7a 138-138 14b-14b 185-185 18d-18d 195-195 19b-19b 1a3-1a3 1a8-1a8 1aa-1aa 1b9-1bb 1bd-1c3 1dd-1dd
+        21d-21d 223-223 237-239 242-242 250-252 254-254 258-258 25a-25f 261-265 267-267 269-26a 26e-270 274-27b
+        27f-281 283-287 289-28a 28c-28f 292-29c 29e-29f 2a1-2af 1d00-1d25 1d6b-1d6b 1d77-1d77 1d79-1d7c 1d7e-1d7f
+        1d8b-1d8b 1d90-1d90 1d93-1d95 1d97-1d98 1d9a-1d9a 1e9c-1e9d 1e9f-1e9f 1efb-1efb 1efd-1efd 2184-2184
+        271d-271d 2c76-2c77 2c79-2c79 2c7b-2c7b a723-a723 a725-a725 a727-a727 a729-a729 a72b-a72b a72d-a72d
+        a72f-a731 a733-a733 a735-a735 a737-a737 a739-a739 a73b-a73b a73d-a73d a73f-a73f a747-a747 a74f-a74f
+        a75b-a75b a75d-a75d a761-a761 a763-a763 a765-a765 a767-a767 a769-a769 a76b-a76b a76d-a76d a76f-a76f
+        a771-a778 a77a-a77a a77c-a77c a77f-a77f a781-a781 a783-a783 a785-a785 a787-a787 a78f-a78f a79b-a79b
+        a79d-a79d a79f-a79f a7af-a7af a7b5-a7b5 a7b7-a7b7 a7bb-a7bb a7bd-a7bd a7bf-a7bf a7c1-a7c1 a7c3-a7c3
+        a7d1-a7d1 a7d3-a7d3 a7d5-a7d5 a7d7-a7d7 a7d9-a7d9 a7f6-a7f7 a7fa-a7ff ab30-ab33 ab35-ab36 ab3c-ab48
+        ab4a-ab4d ab4f-ab51 ab53-ab55 ab60-ab64 ab66-ab68 1df00-1df08 1df0a-1df10 1df12-1df12 1df14-1df15
+        1df17-1df19 1df1c-1df1c
+        ',
+        'marks': '
+        300-34e 350-36f 483-487 591-5bd 5bf-5bf 5c1-5c2 5c4-5c5 5c7-5c7 610-61a 64b-65f 670-670 6d6-6dc 6df-6e4
+        6e7-6e8 6ea-6ed 711-711 730-74a 7eb-7f3 7fd-7fd 816-819 81b-823 825-827 829-82d 859-85b 898-89f 8ca-8e1
+        8e3-8ff 93c-93c 94d-94d 951-954 9bc-9bc 9cd-9cd 9fe-9fe a3c-a3c a4d-a4d abc-abc acd-acd b3c-b3c b4d-b4d
+        bcd-bcd c3c-c3c c4d-c4d c55-c56 cbc-cbc ccd-ccd d3b-d3c d4d-d4d dca-dca e38-e3a e48-e4b eb8-eba ec8-ecb
+        f18-f19 f35-f35 f37-f37 f39-f39 f71-f72 f74-f74 f7a-f7d f80-f80 f82-f84 f86-f87 fc6-fc6 1037-1037 1039-103a
+        108d-108d 135d-135f 1714-1715 1734-1734 17d2-17d2 17dd-17dd 18a9-18a9 1939-193b 1a17-1a18 1a60-1a60
+        1a75-1a7c 1a7f-1a7f 1ab0-1abd 1abf-1ace 1b34-1b34 1b44-1b44 1b6b-1b73 1baa-1bab 1be6-1be6 1bf2-1bf3
+        1c37-1c37 1cd0-1cd2 1cd4-1ce0 1ce2-1ce8 1ced-1ced 1cf4-1cf4 1cf8-1cf9 1dc0-1dff 20d0-20dc 20e1-20e1
+        20e5-20f0 2cef-2cf1 2d7f-2d7f 2de0-2dff 302a-302f 3099-309a a66f-a66f a674-a67d a69e-a69f a6f0-a6f1
+        a806-a806 a82c-a82c a8c4-a8c4 a8e0-a8f1 a92b-a92d a953-a953 a9b3-a9b3 a9c0-a9c0 aab0-aab0 aab2-aab4
+        aab7-aab8 aabe-aabf aac1-aac1 aaf6-aaf6 abed-abed fb1e-fb1e fe20-fe2f 101fd-101fd 102e0-102e0 10376-1037a
+        10a0d-10a0d 10a0f-10a0f 10a38-10a3a 10a3f-10a3f 10ae5-10ae6 10d24-10d27 10eab-10eac 10f46-10f50 10f82-10f85
+        11046-11046 11070-11070 1107f-1107f 110b9-110ba 11100-11102 11133-11134 11173-11173 111c0-111c0 111ca-111ca
+        11235-11236 112e9-112ea 1133b-1133c 1134d-1134d 11366-1136c 11370-11374 11442-11442 11446-11446 1145e-1145e
+        114c2-114c3 115bf-115c0 1163f-1163f 116b6-116b7 1172b-1172b 11839-1183a 1193d-1193e 11943-11943 119e0-119e0
+        11a34-11a34 11a47-11a47 11a99-11a99 11c3f-11c3f 11d42-11d42 11d44-11d45 11d97-11d97 16af0-16af4 16b30-16b36
+        16ff0-16ff1 1bc9e-1bc9e 1d165-1d169 1d16d-1d172 1d17b-1d182 1d185-1d18b 1d1aa-1d1ad 1d242-1d244 1e000-1e006
+        1e008-1e018 1e01b-1e021 1e023-1e024 1e026-1e02a 1e130-1e136 1e2ae-1e2ae 1e2ec-1e2ef 1e8d0-1e8d6 1e944-1e94a
+        ',
+        'simple_latin': '
+        1-7f a0-a0 b4-b4 b7-b7 c0-d6 d8-f6 f8-131 134-13e 141-148 14a-17e 181-181 185-186 18a-18a 18d-18d 18f-190
+        195-195 197-199 19b-19b 1a0-1a1 1a3-1a3 1a8-1a8 1aa-1aa 1af-1b0 1b9-1bb 1bd-1c3 1cd-1e3 1e6-1ed 1ef-1f0
+        1f4-1f5 1f8-21b 21d-21f 223-223 226-233 237-239 242-242 253-253 257-257 259-259 268-268 2b9-2bc 2be-2bf
+        300-343 345-34e 350-36f 1e00-1e99 1e9c-1e9d 1e9f-1ef9 1efb-1efb 1efd-1efd 2010-2014 2018-201a 201c-201e
+        2032-2032
+        ',
+        'between': '
+        1-7f a0-a0 b4-b4 b7-b7 2b9-2bc 2be-2bf 2010-2014 2018-201a 201c-201e 2032-2032 30fb-30fb
+        ',
+        'plain': '
+        371-371 373-373 375-375 377-377 37b-37d 390-3a1 3a3-3a9 3ac-3ce 3d7-3d7 3d9-3d9 3db-3db 3dd-3dd 3df-3df
+        3e1-3e1 3e3-3e3 3e5-3e5 3e7-3e7 3e9-3e9 3eb-3eb 3ed-3ed 3ef-3ef 3f3-3f3 3f6-3f6 3f8-3f8 3fb-3fc 400-45f
+        490-493 5d0-5ea 5ef-5f2 600-60f 61b-61b 61d-64a 660-66f 671-674 679-6d5 6dd-6de 6e5-6e6 6e9-6e9 6ee-6ff
+        900-93b 93d-94c 94e-950 955-957 960-983 985-98c 98f-990 993-9a8 9aa-9b0 9b2-9b2 9b6-9b9 9bd-9c4 9c7-9c8
+        9cb-9cc 9ce-9ce 9d7-9d7 9e0-9e3 9e6-9fd a01-a03 a05-a0a a0f-a10 a13-a28 a2a-a30 a32-a32 a35-a35 a38-a39
+        a3e-a42 a47-a48 a4b-a4c a51-a51 a5c-a5c a66-a76 a81-a83 a85-a8d a8f-a91 a93-aa8 aaa-ab0 ab2-ab3 ab5-ab9
+        abd-ac5 ac7-ac9 acb-acc ad0-ad0 ae0-ae3 ae6-af1 af9-aff b01-b03 b05-b0c b0f-b10 b13-b28 b2a-b30 b32-b33
+        b35-b39 b3d-b44 b47-b48 b4b-b4c b55-b57 b5f-b63 b66-b77 b82-b83 b85-b8a b8e-b90 b92-b95 b99-b9a b9c-b9c
+        b9e-b9f ba3-ba4 ba8-baa bae-bb9 bbe-bc2 bc6-bc8 bca-bcc bd0-bd0 bd7-bd7 be6-bfa c00-c0c c0e-c10 c12-c28
+        c2a-c39 c3d-c44 c46-c48 c4a-c4c c58-c5a c5d-c5d c60-c63 c66-c6f c77-c8c c8e-c90 c92-ca8 caa-cb3 cb5-cb9
+        cbd-cc4 cc6-cc8 cca-ccc cd5-cd6 cdd-cde ce0-ce3 ce6-cef cf1-cf2 d00-d0c d0e-d10 d12-d3a d3d-d44 d46-d48
+        d4a-d4c d4e-d4f d54-d63 d66-d7f d81-d83 d85-d96 d9a-db1 db3-dbb dbd-dbd dc0-dc6 dcf-dd4 dd6-dd6 dd8-ddf
+        de6-def df2-df4 e01-e32 e34-e37 e3f-e47 e4c-e5b e81-e82 e84-e84 e86-e8a e8c-ea3 ea5-ea5 ea7-eb2 eb4-eb7
+        ebb-ebd ec0-ec4 ec6-ec6 ecc-ecd ed0-ed9 ede-edf 1000-1036 1038-1038 103b-108c 108e-109f 10d0-10fb 10fd-10ff
+        1200-1248 124a-124d 1250-1256 1258-1258 125a-125d 1260-1288 128a-128d 1290-12b0 12b2-12b5 12b8-12be
+        12c0-12c0 12c2-12c5 12c8-12d6 12d8-1310 1312-1315 1318-135a 1360-137c 1780-17b3 17b6-17d1 17d3-17dc
+        17e0-17e9 17f0-17f9 3005-3007 3041-3096 309d-309e 30a1-30fa 30fc-30fe 3400-4dbf 4e00-9fff ac00-d7a3
+        ',
+        'plain_case': '
+        460-482 488-48f 494-52f 531-556 559-559 55b-586 588-589 58d-58f 10a0-10c5 10c7-10c7 10cd-10cd 13a0-13f5
+        13f8-13fd 1c80-1c88 1c90-1cba 1cbd-1cbf 2c00-2c5f 2d00-2d25 2d27-2d27 2d2d-2d2d a640-a66e a670-a673
+        a67e-a69b ab70-abbf
+        ',
+        'plain_marks': '
+        610-61a 64b-65f 670-670 6d6-6dc 6df-6e4 6e7-6e8 6ea-6ed 93c-93c 94d-94d 951-954 9bc-9bc 9cd-9cd 9fe-9fe
+        a3c-a3c a4d-a4d abc-abc acd-acd b3c-b3c b4d-b4d bcd-bcd c3c-c3c c4d-c4d c55-c56 cbc-cbc ccd-ccd d3b-d3c
+        d4d-d4d dca-dca e38-e3a e48-e4b eb8-eba ec8-ecb 1037-1037 1039-103a 108d-108d 135d-135f 17d2-17d2 17dd-17dd
+        3099-309a
+        ',
     } -%}
-    {#- first, last, step, distance to the partner -#}
-    {%- set runs = [
-        [0x85, 0x85, 1, -101], [0xa0, 0xa0, 1, -128], [0xaa, 0xaa, 1, -73], [0xb2, 0xb3, 1, -128],
-        [0xb5, 0xb5, 1, 775], [0xb9, 0xb9, 1, -136], [0xba, 0xba, 1, -75], [0xc0, 0xc0, 1, -95],
-        [0xc1, 0xc1, 1, -96], [0xc2, 0xc2, 1, -97], [0xc3, 0xc3, 1, -98], [0xc4, 0xc4, 1, -99],
-        [0xc5, 0xc7, 2, -100], [0xc8, 0xc8, 1, -99], [0xc9, 0xc9, 1, -100], [0xca, 0xca, 1, -101],
-        [0xcb, 0xcb, 1, -102], [0xcc, 0xcc, 1, -99], [0xcd, 0xcd, 1, -100], [0xce, 0xce, 1, -101],
-        [0xcf, 0xcf, 1, -102], [0xd0, 0xd0, 1, -108], [0xd1, 0xd2, 1, -99], [0xd3, 0xd3, 1, -100],
-        [0xd4, 0xd4, 1, -101], [0xd5, 0xd5, 1, -102], [0xd6, 0xd6, 1, -103], [0xd8, 0xd8, 1, -105],
-        [0xd9, 0xd9, 1, -100], [0xda, 0xda, 1, -101], [0xdb, 0xdb, 1, -102], [0xdc, 0xdc, 1, -103],
-        [0xdd, 0xdd, 1, -100], [0xe0, 0xe0, 1, -127], [0xe1, 0xe1, 1, -128], [0xe2, 0xe2, 1, -129],
-        [0xe3, 0xe3, 1, -130], [0xe4, 0xe4, 1, -131], [0xe5, 0xe7, 2, -132], [0xe8, 0xe8, 1, -131],
-        [0xe9, 0xe9, 1, -132], [0xea, 0xea, 1, -133], [0xeb, 0xeb, 1, -134], [0xec, 0xec, 1, -131],
-        [0xed, 0xed, 1, -132], [0xee, 0xee, 1, -133], [0xef, 0xef, 1, -134], [0xf0, 0xf0, 1, -140],
-        [0xf1, 0xf2, 1, -131], [0xf3, 0xf3, 1, -132], [0xf4, 0xf4, 1, -133], [0xf5, 0xf5, 1, -134],
-        [0xf6, 0xf6, 1, -135], [0xf8, 0xf8, 1, -137], [0xf9, 0xf9, 1, -132], [0xfa, 0xfa, 1, -133],
-        [0xfb, 0xfb, 1, -134], [0xfc, 0xfc, 1, -135], [0xfd, 0xfd, 1, -132], [0xff, 0xff, 1, -134],
-        [0x100, 0x100, 1, -159], [0x101, 0x101, 1, -160], [0x102, 0x102, 1, -161], [0x103, 0x103, 1, -162],
-        [0x104, 0x104, 1, -163], [0x105, 0x105, 1, -164], [0x106, 0x106, 1, -163], [0x107, 0x107, 1, -164],
-        [0x108, 0x108, 1, -165], [0x109, 0x109, 1, -166], [0x10a, 0x10a, 1, -167], [0x10b, 0x10b, 1, -168],
-        [0x10c, 0x10c, 1, -169], [0x10d, 0x10e, 1, -170], [0x10f, 0x10f, 1, -171], [0x110, 0x110, 1, -172],
-        [0x111, 0x112, 1, -173], [0x113, 0x113, 1, -174], [0x114, 0x114, 1, -175], [0x115, 0x115, 1, -176],
-        [0x116, 0x116, 1, -177], [0x117, 0x117, 1, -178], [0x118, 0x118, 1, -179], [0x119, 0x119, 1, -180],
-        [0x11a, 0x11a, 1, -181], [0x11b, 0x11b, 1, -182], [0x11c, 0x11c, 1, -181], [0x11d, 0x11d, 1, -182],
-        [0x11e, 0x11e, 1, -183], [0x11f, 0x11f, 1, -184], [0x120, 0x120, 1, -185], [0x121, 0x121, 1, -186],
-        [0x122, 0x122, 1, -187], [0x123, 0x124, 1, -188], [0x125, 0x125, 1, -189], [0x126, 0x126, 1, -190],
-        [0x127, 0x128, 1, -191], [0x129, 0x129, 1, -192], [0x12a, 0x12a, 1, -193], [0x12b, 0x12b, 1, -194],
-        [0x12c, 0x12c, 1, -195], [0x12d, 0x12d, 1, -196], [0x12e, 0x12e, 1, -197], [0x12f, 0x12f, 1, -198],
-        [0x130, 0x130, 1, -199], [0x131, 0x131, 1, -200], [0x134, 0x134, 1, -202], [0x135, 0x136, 1, -203],
-        [0x137, 0x137, 1, -204], [0x139, 0x139, 1, -205], [0x13a, 0x13a, 1, -206], [0x13b, 0x13b, 1, -207],
-        [0x13c, 0x13c, 1, -208], [0x13d, 0x13d, 1, -209], [0x13e, 0x13e, 1, -210], [0x13f, 0x13f, 1, -211],
-        [0x140, 0x140, 1, -212], [0x141, 0x141, 1, -213], [0x142, 0x142, 1, -214], [0x143, 0x143, 1, -213],
-        [0x144, 0x144, 1, -214], [0x145, 0x145, 1, -215], [0x146, 0x146, 1, -216], [0x147, 0x147, 1, -217],
-        [0x148, 0x148, 1, -218], [0x149, 0x149, 1, -219], [0x14a, 0x14a, 1, 1], [0x14c, 0x14c, 1, -221],
-        [0x14d, 0x14d, 1, -222], [0x14e, 0x14e, 1, -223], [0x14f, 0x14f, 1, -224], [0x150, 0x150, 1, -225],
-        [0x151, 0x151, 1, -226], [0x154, 0x154, 1, -226], [0x155, 0x155, 1, -227], [0x156, 0x156, 1, -228],
-        [0x157, 0x157, 1, -229], [0x158, 0x158, 1, -230], [0x159, 0x15a, 1, -231], [0x15b, 0x15b, 1, -232],
-        [0x15c, 0x15c, 1, -233], [0x15d, 0x15d, 1, -234], [0x15e, 0x15e, 1, -235], [0x15f, 0x15f, 1, -236],
-        [0x160, 0x160, 1, -237], [0x161, 0x162, 1, -238], [0x163, 0x163, 1, -239], [0x164, 0x164, 1, -240],
-        [0x165, 0x165, 1, -241], [0x166, 0x166, 1, -242], [0x167, 0x168, 1, -243], [0x169, 0x169, 1, -244],
-        [0x16a, 0x16a, 1, -245], [0x16b, 0x16b, 1, -246], [0x16c, 0x16c, 1, -247], [0x16d, 0x16d, 1, -248],
-        [0x16e, 0x16e, 1, -249], [0x16f, 0x16f, 1, -250], [0x170, 0x170, 1, -251], [0x171, 0x171, 1, -252],
-        [0x172, 0x172, 1, -253], [0x173, 0x173, 1, -254], [0x174, 0x174, 1, -253], [0x175, 0x175, 1, -254],
-        [0x176, 0x176, 1, -253], [0x177, 0x177, 1, -254], [0x178, 0x179, 1, -255], [0x17a, 0x17a, 1, -256],
-        [0x17b, 0x17b, 1, -257], [0x17c, 0x17c, 1, -258], [0x17d, 0x17d, 1, -259], [0x17e, 0x17e, 1, -260],
-        [0x17f, 0x17f, 1, -268], [0x180, 0x180, 1, -286], [0x181, 0x181, 1, -287], [0x182, 0x182, 1, -288],
-        [0x183, 0x183, 1, -289], [0x184, 0x184, 1, 1], [0x186, 0x186, 1, 206], [0x187, 0x187, 1, -292],
-        [0x188, 0x189, 1, -293], [0x18a, 0x18a, 1, -294], [0x18b, 0x18b, 1, -295], [0x18c, 0x18c, 1, -296],
-        [0x18e, 0x18e, 1, 79], [0x18f, 0x18f, 1, -298], [0x190, 0x190, 1, 203], [0x191, 0x191, 1, -299],
-        [0x192, 0x193, 1, -300], [0x194, 0x194, 1, 207], [0x196, 0x196, 1, 211], [0x197, 0x197, 1, -302],
-        [0x198, 0x198, 1, -301], [0x199, 0x19a, 1, -302], [0x19c, 0x19c, 1, 211], [0x19d, 0x19d, 1, -303],
-        [0x19e, 0x19e, 1, -304], [0x19f, 0x19f, 1, 214], [0x1a0, 0x1a0, 1, -305], [0x1a1, 0x1a1, 1, -306],
-        [0x1a2, 0x1a2, 1, 1], [0x1a4, 0x1a4, 1, -308], [0x1a5, 0x1a5, 1, -309], [0x1a6, 0x1a6, 1, 218],
-        [0x1a7, 0x1a7, 1, 1], [0x1a9, 0x1a9, 1, 218], [0x1ab, 0x1ab, 1, -311], [0x1ac, 0x1ac, 1, -312],
-        [0x1ad, 0x1ad, 1, -313], [0x1ae, 0x1af, 1, -314], [0x1b0, 0x1b0, 1, -315], [0x1b1, 0x1b1, 1, 217],
-        [0x1b2, 0x1b2, 1, -316], [0x1b3, 0x1b3, 1, -314], [0x1b4, 0x1b5, 1, -315], [0x1b6, 0x1b6, 1, -316],
-        [0x1b7, 0x1b7, 1, 219], [0x1b8, 0x1b8, 1, 1], [0x1bc, 0x1bc, 1, 1], [0x1cd, 0x1cd, 1, -364],
-        [0x1ce, 0x1ce, 1, -365], [0x1cf, 0x1cf, 1, -358], [0x1d0, 0x1d0, 1, -359], [0x1d1, 0x1d1, 1, -354],
-        [0x1d2, 0x1d2, 1, -355], [0x1d3, 0x1d3, 1, -350], [0x1d4, 0x1d4, 1, -351], [0x1d5, 0x1d5, 1, -352],
-        [0x1d6, 0x1d6, 1, -353], [0x1d7, 0x1d7, 1, -354], [0x1d8, 0x1d8, 1, -355], [0x1d9, 0x1d9, 1, -356],
-        [0x1da, 0x1da, 1, -357], [0x1db, 0x1db, 1, -358], [0x1dc, 0x1dc, 1, -359], [0x1de, 0x1de, 1, -381],
-        [0x1df, 0x1df, 1, -382], [0x1e0, 0x1e0, 1, -383], [0x1e1, 0x1e1, 1, -384], [0x1e4, 0x1e4, 1, -381],
-        [0x1e5, 0x1e5, 1, -382], [0x1e6, 0x1e6, 1, -383], [0x1e7, 0x1e7, 1, -384], [0x1e8, 0x1e8, 1, -381],
-        [0x1e9, 0x1e9, 1, -382], [0x1ea, 0x1ea, 1, -379], [0x1eb, 0x1eb, 1, -380], [0x1ec, 0x1ec, 1, -381],
-        [0x1ed, 0x1ed, 1, -382], [0x1ee, 0x1ee, 1, 164], [0x1ef, 0x1ef, 1, 163], [0x1f0, 0x1f0, 1, -390],
-        [0x1f4, 0x1f4, 1, -397], [0x1f5, 0x1f5, 1, -398], [0x1f6, 0x1f6, 1, -97], [0x1f7, 0x1f7, 1, -56],
-        [0x1f8, 0x1f8, 1, -394], [0x1f9, 0x1f9, 1, -395], [0x1fa, 0x1fa, 1, -409], [0x1fb, 0x1fb, 1, -410],
-        [0x1fe, 0x1fe, 1, -399], [0x1ff, 0x1ff, 1, -400], [0x200, 0x200, 1, -415], [0x201, 0x201, 1, -416],
-        [0x202, 0x202, 1, -417], [0x203, 0x203, 1, -418], [0x204, 0x204, 1, -415], [0x205, 0x205, 1, -416],
-        [0x206, 0x206, 1, -417], [0x207, 0x207, 1, -418], [0x208, 0x208, 1, -415], [0x209, 0x209, 1, -416],
-        [0x20a, 0x20a, 1, -417], [0x20b, 0x20b, 1, -418], [0x20c, 0x20c, 1, -413], [0x20d, 0x20d, 1, -414],
-        [0x20e, 0x20e, 1, -415], [0x20f, 0x20f, 1, -416], [0x210, 0x210, 1, -414], [0x211, 0x211, 1, -415],
-        [0x212, 0x212, 1, -416], [0x213, 0x213, 1, -417], [0x214, 0x214, 1, -415], [0x215, 0x215, 1, -416],
-        [0x216, 0x216, 1, -417], [0x217, 0x217, 1, -418], [0x218, 0x218, 1, -421], [0x219, 0x21a, 1, -422],
-        [0x21b, 0x21b, 1, -423], [0x21c, 0x21c, 1, 1], [0x21e, 0x21e, 1, -438], [0x21f, 0x21f, 1, -439],
-        [0x220, 0x220, 1, -434], [0x221, 0x221, 1, -445], [0x222, 0x222, 1, 1], [0x224, 0x224, 1, -426],
-        [0x225, 0x225, 1, -427], [0x226, 0x226, 1, -453], [0x227, 0x227, 1, -454], [0x228, 0x228, 1, -451],
-        [0x229, 0x229, 1, -452], [0x22a, 0x22a, 1, -443], [0x22b, 0x22b, 1, -444], [0x22c, 0x22c, 1, -445],
-        [0x22d, 0x22d, 1, -446], [0x22e, 0x22e, 1, -447], [0x22f, 0x22f, 1, -448], [0x230, 0x230, 1, -449],
-        [0x231, 0x231, 1, -450], [0x232, 0x232, 1, -441], [0x233, 0x233, 1, -442], [0x234, 0x234, 1, -456],
-        [0x235, 0x235, 1, -455], [0x236, 0x236, 1, -450], [0x23a, 0x23a, 1, -473], [0x23b, 0x23b, 1, -472],
-        [0x23c, 0x23c, 1, -473], [0x23d, 0x23d, 1, -465], [0x23e, 0x23e, 1, -458], [0x23f, 0x23f, 1, -460],
-        [0x240, 0x240, 1, -454], [0x241, 0x241, 1, 1], [0x243, 0x243, 1, -481], [0x244, 0x244, 1, 69],
-        [0x245, 0x245, 1, 71], [0x246, 0x246, 1, -481], [0x247, 0x247, 1, -482], [0x248, 0x248, 1, -478],
-        [0x249, 0x249, 1, -479], [0x24a, 0x24a, 1, -473], [0x24b, 0x24c, 1, -474], [0x24d, 0x24d, 1, -475],
-        [0x24e, 0x24e, 1, -469], [0x24f, 0x24f, 1, -470], [0x253, 0x253, 1, -497], [0x255, 0x256, 1, -498],
-        [0x257, 0x257, 1, -499], [0x259, 0x259, 1, -500], [0x260, 0x260, 1, -505], [0x266, 0x266, 1, -510],
-        [0x268, 0x268, 1, -511], [0x26b, 0x26b, 1, -511], [0x26c, 0x26c, 1, -512], [0x26d, 0x26d, 1, -513],
-        [0x271, 0x272, 1, -516], [0x273, 0x273, 1, -517], [0x27c, 0x27c, 1, -522], [0x27d, 0x27d, 1, -523],
-        [0x27e, 0x27e, 1, -524], [0x282, 0x282, 1, -527], [0x288, 0x288, 1, -532], [0x28b, 0x28b, 1, -533],
-        [0x290, 0x290, 1, -534], [0x291, 0x291, 1, -535], [0x29d, 0x29d, 1, -563], [0x2a0, 0x2a0, 1, -559],
-        [0x2b0, 0x2b0, 1, -584], [0x2b1, 0x2b1, 1, -585], [0x2b2, 0x2b2, 1, -584], [0x2b3, 0x2b3, 1, -577],
-        [0x2b4, 0x2b4, 1, -59], [0x2b5, 0x2b5, 1, -58], [0x2b6, 0x2b6, 1, -53], [0x2b7, 0x2b7, 1, -576],
-        [0x2b8, 0x2b8, 1, -575], [0x2e0, 0x2e0, 1, -125], [0x2e1, 0x2e1, 1, -629], [0x2e2, 0x2e2, 1, -623],
-        [0x2e3, 0x2e3, 1, -619], [0x2e4, 0x2e4, 1, -79], [0x370, 0x372, 2, 1], [0x376, 0x376, 1, 1],
-        [0x37f, 0x37f, 1, 116], [0x386, 0x386, 1, 38], [0x388, 0x38a, 1, 37], [0x38c, 0x38c, 1, 64],
-        [0x38e, 0x38f, 1, 63], [0x391, 0x3a1, 1, 32], [0x3a3, 0x3ab, 1, 32], [0x3c2, 0x3c2, 1, 1],
-        [0x3cf, 0x3cf, 1, 8], [0x3d0, 0x3d0, 1, -30], [0x3d1, 0x3d1, 1, -25], [0x3d2, 0x3d2, 1, -13],
-        [0x3d3, 0x3d3, 1, -6], [0x3d4, 0x3d4, 1, -9], [0x3d5, 0x3d5, 1, -15], [0x3d6, 0x3d6, 1, -22],
-        [0x3d8, 0x3ee, 2, 1], [0x3f0, 0x3f0, 1, -54], [0x3f1, 0x3f1, 1, -48], [0x3f2, 0x3f2, 1, -47],
-        [0x3f4, 0x3f4, 1, -60], [0x3f5, 0x3f5, 1, -64], [0x3f7, 0x3f7, 1, 1], [0x3f9, 0x3f9, 1, -54],
-        [0x3fa, 0x3fa, 1, 1], [0x3fd, 0x3ff, 1, -130], [0x400, 0x40f, 1, 80], [0x410, 0x42f, 1, 32],
-        [0x460, 0x480, 2, 1], [0x48a, 0x4be, 2, 1], [0x4c0, 0x4c0, 1, 15], [0x4c1, 0x4cd, 2, 1],
-        [0x4d0, 0x52e, 2, 1], [0x531, 0x556, 1, 48], [0x58a, 0x58a, 1, -1386], [0x5be, 0x5be, 1, -1438],
-        [0xf0c, 0xf0c, 1, -1], [0x10a0, 0x10c5, 1, 7264], [0x10c7, 0x10c7, 1, 7264], [0x10cd, 0x10cd, 1, 7264],
-        [0x10fc, 0x10fc, 1, -32], [0x13a0, 0x13ef, 1, 38864], [0x13f0, 0x13f5, 1, 8], [0x1400, 0x1400, 1, -5088],
-        [0x1680, 0x1680, 1, -5728], [0x1806, 0x1806, 1, -6118], [0x1c90, 0x1cba, 1, -3008],
-        [0x1cbd, 0x1cbf, 1, -3008], [0x1d2c, 0x1d2c, 1, -7371], [0x1d2e, 0x1d30, 2, -7372],
-        [0x1d31, 0x1d31, 1, -7372], [0x1d32, 0x1d32, 1, -6997], [0x1d33, 0x1d3a, 1, -7372],
-        [0x1d3c, 0x1d3c, 1, -7373], [0x1d3d, 0x1d3d, 1, -6938], [0x1d3e, 0x1d3e, 1, -7374],
-        [0x1d3f, 0x1d3f, 1, -7373], [0x1d40, 0x1d41, 1, -7372], [0x1d42, 0x1d42, 1, -7371],
-        [0x1d43, 0x1d43, 1, -7394], [0x1d44, 0x1d45, 1, -6900], [0x1d46, 0x1d46, 1, -68],
-        [0x1d47, 0x1d47, 1, -7397], [0x1d48, 0x1d49, 1, -7396], [0x1d4a, 0x1d4a, 1, -7397],
-        [0x1d4b, 0x1d4c, 1, -6896], [0x1d4d, 0x1d4d, 1, -7398], [0x1d4f, 0x1d4f, 1, -7396],
-        [0x1d50, 0x1d50, 1, -7395], [0x1d51, 0x1d51, 1, -7174], [0x1d52, 0x1d52, 1, -7395],
-        [0x1d53, 0x1d53, 1, -6911], [0x1d54, 0x1d55, 1, -62], [0x1d56, 0x1d56, 1, -7398],
-        [0x1d57, 0x1d58, 1, -7395], [0x1d59, 0x1d59, 1, -60], [0x1d5a, 0x1d5a, 1, -6891],
-        [0x1d5b, 0x1d5b, 1, -7397], [0x1d5c, 0x1d5c, 1, -55], [0x1d5d, 0x1d5f, 1, -6571],
-        [0x1d60, 0x1d61, 1, -6554], [0x1d62, 0x1d62, 1, -7417], [0x1d63, 0x1d63, 1, -7409],
-        [0x1d64, 0x1d65, 1, -7407], [0x1d66, 0x1d67, 1, -6580], [0x1d68, 0x1d68, 1, -6567],
-        [0x1d69, 0x1d6a, 1, -6563], [0x1d6c, 0x1d6c, 1, -7434], [0x1d6d, 0x1d6d, 1, -7433],
-        [0x1d6e, 0x1d6e, 1, -7432], [0x1d6f, 0x1d70, 1, -7426], [0x1d71, 0x1d71, 1, -7425],
-        [0x1d72, 0x1d72, 1, -7424], [0x1d73, 0x1d75, 1, -7425], [0x1d76, 0x1d76, 1, -7420],
-        [0x1d78, 0x1d78, 1, -6459], [0x1d7d, 0x1d7d, 1, -7437], [0x1d80, 0x1d80, 1, -7454],
-        [0x1d81, 0x1d81, 1, -7453], [0x1d82, 0x1d83, 1, -7452], [0x1d84, 0x1d87, 1, -7449],
-        [0x1d88, 0x1d88, 1, -7448], [0x1d89, 0x1d8a, 1, -7447], [0x1d8c, 0x1d8c, 1, -7446],
-        [0x1d8d, 0x1d8d, 1, -7445], [0x1d8e, 0x1d8e, 1, -7444], [0x1d8f, 0x1d8f, 1, -7470],
-        [0x1d91, 0x1d92, 1, -7469], [0x1d96, 0x1d96, 1, -7469], [0x1d99, 0x1d99, 1, -7460],
-        [0x1d9b, 0x1d9b, 1, -6985], [0x1d9c, 0x1d9c, 1, -7481], [0x1d9d, 0x1d9e, 1, -7482],
-        [0x1d9f, 0x1d9f, 1, -6979], [0x1da0, 0x1da0, 1, -7482], [0x1da1, 0x1da1, 1, -6978],
-        [0x1da2, 0x1da2, 1, -6977], [0x1da3, 0x1da3, 1, -6974], [0x1da4, 0x1da4, 1, -7483],
-        [0x1da5, 0x1da6, 1, -6972], [0x1da7, 0x1da7, 1, -44], [0x1da8, 0x1da8, 1, -7486],
-        [0x1da9, 0x1da9, 1, -7485], [0x1daa, 0x1daa, 1, -7486], [0x1dab, 0x1dab, 1, -6924],
-        [0x1dac, 0x1dac, 1, -7487], [0x1dad, 0x1dad, 1, -6973], [0x1dae, 0x1dae, 1, -7488],
-        [0x1daf, 0x1daf, 1, -7489], [0x1db0, 0x1db1, 1, -6972], [0x1db2, 0x1db2, 1, -6970],
-        [0x1db3, 0x1db3, 1, -7488], [0x1db4, 0x1db4, 1, -6961], [0x1db5, 0x1db5, 1, -7489],
-        [0x1db6, 0x1db7, 1, -6957], [0x1db8, 0x1db8, 1, -156], [0x1db9, 0x1db9, 1, -7491],
-        [0x1dba, 0x1dba, 1, -6958], [0x1dbb, 0x1dbb, 1, -7489], [0x1dbc, 0x1dbc, 1, -7490],
-        [0x1dbd, 0x1dbd, 1, -7491], [0x1dbe, 0x1dbe, 1, -6956], [0x1dbf, 0x1dbf, 1, -6663],
-        [0x1e00, 0x1e00, 1, -7583], [0x1e01, 0x1e02, 1, -7584], [0x1e03, 0x1e03, 1, -7585],
-        [0x1e04, 0x1e04, 1, -7586], [0x1e05, 0x1e05, 1, -7587], [0x1e06, 0x1e06, 1, -7588],
-        [0x1e07, 0x1e08, 1, -7589], [0x1e09, 0x1e0a, 1, -7590], [0x1e0b, 0x1e0b, 1, -7591],
-        [0x1e0c, 0x1e0c, 1, -7592], [0x1e0d, 0x1e0d, 1, -7593], [0x1e0e, 0x1e0e, 1, -7594],
-        [0x1e0f, 0x1e0f, 1, -7595], [0x1e10, 0x1e10, 1, -7596], [0x1e11, 0x1e11, 1, -7597],
-        [0x1e12, 0x1e12, 1, -7598], [0x1e13, 0x1e14, 1, -7599], [0x1e15, 0x1e15, 1, -7600],
-        [0x1e16, 0x1e16, 1, -7601], [0x1e17, 0x1e17, 1, -7602], [0x1e18, 0x1e18, 1, -7603],
-        [0x1e19, 0x1e19, 1, -7604], [0x1e1a, 0x1e1a, 1, -7605], [0x1e1b, 0x1e1b, 1, -7606],
-        [0x1e1c, 0x1e1c, 1, -7607], [0x1e1d, 0x1e1e, 1, -7608], [0x1e1f, 0x1e20, 1, -7609],
-        [0x1e21, 0x1e22, 1, -7610], [0x1e23, 0x1e23, 1, -7611], [0x1e24, 0x1e24, 1, -7612],
-        [0x1e25, 0x1e25, 1, -7613], [0x1e26, 0x1e26, 1, -7614], [0x1e27, 0x1e27, 1, -7615],
-        [0x1e28, 0x1e28, 1, -7616], [0x1e29, 0x1e29, 1, -7617], [0x1e2a, 0x1e2a, 1, -7618],
-        [0x1e2b, 0x1e2c, 1, -7619], [0x1e2d, 0x1e2d, 1, -7620], [0x1e2e, 0x1e2e, 1, -7621],
-        [0x1e2f, 0x1e2f, 1, -7622], [0x1e30, 0x1e30, 1, -7621], [0x1e31, 0x1e31, 1, -7622],
-        [0x1e32, 0x1e32, 1, -7623], [0x1e33, 0x1e33, 1, -7624], [0x1e34, 0x1e34, 1, -7625],
-        [0x1e35, 0x1e36, 1, -7626], [0x1e37, 0x1e37, 1, -7627], [0x1e38, 0x1e38, 1, -7628],
-        [0x1e39, 0x1e39, 1, -7629], [0x1e3a, 0x1e3a, 1, -7630], [0x1e3b, 0x1e3b, 1, -7631],
-        [0x1e3c, 0x1e3c, 1, -7632], [0x1e3d, 0x1e3e, 1, -7633], [0x1e3f, 0x1e3f, 1, -7634],
-        [0x1e40, 0x1e40, 1, -7635], [0x1e41, 0x1e41, 1, -7636], [0x1e42, 0x1e42, 1, -7637],
-        [0x1e43, 0x1e44, 1, -7638], [0x1e45, 0x1e45, 1, -7639], [0x1e46, 0x1e46, 1, -7640],
-        [0x1e47, 0x1e47, 1, -7641], [0x1e48, 0x1e48, 1, -7642], [0x1e49, 0x1e49, 1, -7643],
-        [0x1e4a, 0x1e4a, 1, -7644], [0x1e4b, 0x1e4c, 1, -7645], [0x1e4d, 0x1e4d, 1, -7646],
-        [0x1e4e, 0x1e4e, 1, -7647], [0x1e4f, 0x1e4f, 1, -7648], [0x1e50, 0x1e50, 1, -7649],
-        [0x1e51, 0x1e51, 1, -7650], [0x1e52, 0x1e52, 1, -7651], [0x1e53, 0x1e54, 1, -7652],
-        [0x1e55, 0x1e55, 1, -7653], [0x1e56, 0x1e56, 1, -7654], [0x1e57, 0x1e57, 1, -7655],
-        [0x1e58, 0x1e58, 1, -7654], [0x1e59, 0x1e59, 1, -7655], [0x1e5a, 0x1e5a, 1, -7656],
-        [0x1e5b, 0x1e5b, 1, -7657], [0x1e5c, 0x1e5c, 1, -7658], [0x1e5d, 0x1e5d, 1, -7659],
-        [0x1e5e, 0x1e5e, 1, -7660], [0x1e5f, 0x1e60, 1, -7661], [0x1e61, 0x1e61, 1, -7662],
-        [0x1e62, 0x1e62, 1, -7663], [0x1e63, 0x1e63, 1, -7664], [0x1e64, 0x1e64, 1, -7665],
-        [0x1e65, 0x1e65, 1, -7666], [0x1e66, 0x1e66, 1, -7667], [0x1e67, 0x1e67, 1, -7668],
-        [0x1e68, 0x1e68, 1, -7669], [0x1e69, 0x1e6a, 1, -7670], [0x1e6b, 0x1e6b, 1, -7671],
-        [0x1e6c, 0x1e6c, 1, -7672], [0x1e6d, 0x1e6d, 1, -7673], [0x1e6e, 0x1e6e, 1, -7674],
-        [0x1e6f, 0x1e6f, 1, -7675], [0x1e70, 0x1e70, 1, -7676], [0x1e71, 0x1e72, 1, -7677],
-        [0x1e73, 0x1e73, 1, -7678], [0x1e74, 0x1e74, 1, -7679], [0x1e75, 0x1e75, 1, -7680],
-        [0x1e76, 0x1e76, 1, -7681], [0x1e77, 0x1e77, 1, -7682], [0x1e78, 0x1e78, 1, -7683],
-        [0x1e79, 0x1e79, 1, -7684], [0x1e7a, 0x1e7a, 1, -7685], [0x1e7b, 0x1e7c, 1, -7686],
-        [0x1e7d, 0x1e7d, 1, -7687], [0x1e7e, 0x1e7e, 1, -7688], [0x1e7f, 0x1e80, 1, -7689],
-        [0x1e81, 0x1e81, 1, -7690], [0x1e82, 0x1e82, 1, -7691], [0x1e83, 0x1e83, 1, -7692],
-        [0x1e84, 0x1e84, 1, -7693], [0x1e85, 0x1e85, 1, -7694], [0x1e86, 0x1e86, 1, -7695],
-        [0x1e87, 0x1e87, 1, -7696], [0x1e88, 0x1e88, 1, -7697], [0x1e89, 0x1e8a, 1, -7698],
-        [0x1e8b, 0x1e8b, 1, -7699], [0x1e8c, 0x1e8c, 1, -7700], [0x1e8d, 0x1e8e, 1, -7701],
-        [0x1e8f, 0x1e90, 1, -7702], [0x1e91, 0x1e91, 1, -7703], [0x1e92, 0x1e92, 1, -7704],
-        [0x1e93, 0x1e93, 1, -7705], [0x1e94, 0x1e94, 1, -7706], [0x1e95, 0x1e95, 1, -7707],
-        [0x1e96, 0x1e96, 1, -7726], [0x1e97, 0x1e97, 1, -7715], [0x1e98, 0x1e98, 1, -7713],
-        [0x1e99, 0x1e99, 1, -7712], [0x1e9a, 0x1e9a, 1, -7737], [0x1e9b, 0x1e9b, 1, -7720],
-        [0x1ea0, 0x1ea0, 1, -7743], [0x1ea1, 0x1ea1, 1, -7744], [0x1ea2, 0x1ea2, 1, -7745],
-        [0x1ea3, 0x1ea3, 1, -7746], [0x1ea4, 0x1ea4, 1, -7747], [0x1ea5, 0x1ea5, 1, -7748],
-        [0x1ea6, 0x1ea6, 1, -7749], [0x1ea7, 0x1ea7, 1, -7750], [0x1ea8, 0x1ea8, 1, -7751],
-        [0x1ea9, 0x1ea9, 1, -7752], [0x1eaa, 0x1eaa, 1, -7753], [0x1eab, 0x1eab, 1, -7754],
-        [0x1eac, 0x1eac, 1, -7755], [0x1ead, 0x1ead, 1, -7756], [0x1eae, 0x1eae, 1, -7757],
-        [0x1eaf, 0x1eaf, 1, -7758], [0x1eb0, 0x1eb0, 1, -7759], [0x1eb1, 0x1eb1, 1, -7760],
-        [0x1eb2, 0x1eb2, 1, -7761], [0x1eb3, 0x1eb3, 1, -7762], [0x1eb4, 0x1eb4, 1, -7763],
-        [0x1eb5, 0x1eb5, 1, -7764], [0x1eb6, 0x1eb6, 1, -7765], [0x1eb7, 0x1eb7, 1, -7766],
-        [0x1eb8, 0x1eb8, 1, -7763], [0x1eb9, 0x1eb9, 1, -7764], [0x1eba, 0x1eba, 1, -7765],
-        [0x1ebb, 0x1ebb, 1, -7766], [0x1ebc, 0x1ebc, 1, -7767], [0x1ebd, 0x1ebd, 1, -7768],
-        [0x1ebe, 0x1ebe, 1, -7769], [0x1ebf, 0x1ebf, 1, -7770], [0x1ec0, 0x1ec0, 1, -7771],
-        [0x1ec1, 0x1ec1, 1, -7772], [0x1ec2, 0x1ec2, 1, -7773], [0x1ec3, 0x1ec3, 1, -7774],
-        [0x1ec4, 0x1ec4, 1, -7775], [0x1ec5, 0x1ec5, 1, -7776], [0x1ec6, 0x1ec6, 1, -7777],
-        [0x1ec7, 0x1ec7, 1, -7778], [0x1ec8, 0x1ec8, 1, -7775], [0x1ec9, 0x1ec9, 1, -7776],
-        [0x1eca, 0x1eca, 1, -7777], [0x1ecb, 0x1ecb, 1, -7778], [0x1ecc, 0x1ecc, 1, -7773],
-        [0x1ecd, 0x1ecd, 1, -7774], [0x1ece, 0x1ece, 1, -7775], [0x1ecf, 0x1ecf, 1, -7776],
-        [0x1ed0, 0x1ed0, 1, -7777], [0x1ed1, 0x1ed1, 1, -7778], [0x1ed2, 0x1ed2, 1, -7779],
-        [0x1ed3, 0x1ed3, 1, -7780], [0x1ed4, 0x1ed4, 1, -7781], [0x1ed5, 0x1ed5, 1, -7782],
-        [0x1ed6, 0x1ed6, 1, -7783], [0x1ed7, 0x1ed7, 1, -7784], [0x1ed8, 0x1ed8, 1, -7785],
-        [0x1ed9, 0x1ed9, 1, -7786], [0x1eda, 0x1eda, 1, -7787], [0x1edb, 0x1edb, 1, -7788],
-        [0x1edc, 0x1edc, 1, -7789], [0x1edd, 0x1edd, 1, -7790], [0x1ede, 0x1ede, 1, -7791],
-        [0x1edf, 0x1edf, 1, -7792], [0x1ee0, 0x1ee0, 1, -7793], [0x1ee1, 0x1ee1, 1, -7794],
-        [0x1ee2, 0x1ee2, 1, -7795], [0x1ee3, 0x1ee3, 1, -7796], [0x1ee4, 0x1ee4, 1, -7791],
-        [0x1ee5, 0x1ee5, 1, -7792], [0x1ee6, 0x1ee6, 1, -7793], [0x1ee7, 0x1ee7, 1, -7794],
-        [0x1ee8, 0x1ee8, 1, -7795], [0x1ee9, 0x1ee9, 1, -7796], [0x1eea, 0x1eea, 1, -7797],
-        [0x1eeb, 0x1eeb, 1, -7798], [0x1eec, 0x1eec, 1, -7799], [0x1eed, 0x1eed, 1, -7800],
-        [0x1eee, 0x1eee, 1, -7801], [0x1eef, 0x1eef, 1, -7802], [0x1ef0, 0x1ef0, 1, -7803],
-        [0x1ef1, 0x1ef1, 1, -7804], [0x1ef2, 0x1ef2, 1, -7801], [0x1ef3, 0x1ef3, 1, -7802],
-        [0x1ef4, 0x1ef4, 1, -7803], [0x1ef5, 0x1ef5, 1, -7804], [0x1ef6, 0x1ef6, 1, -7805],
-        [0x1ef7, 0x1ef7, 1, -7806], [0x1ef8, 0x1ef8, 1, -7807], [0x1ef9, 0x1ef9, 1, -7808], [0x1efa, 0x1efc, 2, 1],
-        [0x1efe, 0x1efe, 1, -7813], [0x1eff, 0x1eff, 1, -7814], [0x1f08, 0x1f0f, 1, -8], [0x1f18, 0x1f1d, 1, -8],
-        [0x1f28, 0x1f2f, 1, -8], [0x1f38, 0x1f3f, 1, -8], [0x1f48, 0x1f4d, 1, -8], [0x1f59, 0x1f5f, 2, -8],
-        [0x1f68, 0x1f6f, 1, -8], [0x1f88, 0x1f8f, 1, -8], [0x1f98, 0x1f9f, 1, -8], [0x1fa8, 0x1faf, 1, -8],
-        [0x1fb8, 0x1fb9, 1, -8], [0x1fba, 0x1fba, 1, -74], [0x1fbc, 0x1fbc, 1, -9], [0x1fc8, 0x1fca, 2, -86],
-        [0x1fcc, 0x1fcc, 1, -9], [0x1fd8, 0x1fd9, 1, -8], [0x1fda, 0x1fda, 1, -100], [0x1fe8, 0x1fe9, 1, -8],
-        [0x1fea, 0x1fea, 1, -112], [0x1fec, 0x1fec, 1, -7], [0x1ff8, 0x1ff8, 1, -128], [0x1ffa, 0x1ffa, 1, -126],
-        [0x1ffc, 0x1ffc, 1, -9], [0x2002, 0x2002, 1, -8162], [0x2003, 0x2003, 1, -8163],
-        [0x2004, 0x2004, 1, -8164], [0x2005, 0x2005, 1, -8165], [0x2006, 0x2006, 1, -8166],
-        [0x2007, 0x2007, 1, -8167], [0x2008, 0x2008, 1, -8168], [0x2009, 0x2009, 1, -8169],
-        [0x200a, 0x200a, 1, -8170], [0x2010, 0x2010, 1, -8176], [0x2011, 0x2011, 1, -8177],
-        [0x2012, 0x2012, 1, -8178], [0x2013, 0x2013, 1, -8179], [0x2014, 0x2014, 1, -8180],
-        [0x2015, 0x2015, 1, -8181], [0x2024, 0x2024, 1, -8196], [0x2028, 0x2028, 1, -8200],
-        [0x2029, 0x2029, 1, -8201], [0x202f, 0x202f, 1, -8207], [0x2043, 0x2043, 1, -8227],
-        [0x2044, 0x2044, 1, -8228], [0x2053, 0x2053, 1, -8243], [0x205f, 0x205f, 1, -8255],
-        [0x2070, 0x2070, 1, -8256], [0x2071, 0x2071, 1, -8200], [0x2074, 0x2079, 1, -8256],
-        [0x207a, 0x207a, 1, -8271], [0x207b, 0x207b, 1, -8283], [0x207c, 0x207c, 1, -8255],
-        [0x207d, 0x207d, 1, -8285], [0x207e, 0x207e, 1, -8286], [0x207f, 0x207f, 1, -8209],
-        [0x2080, 0x2089, 1, -8272], [0x208a, 0x208a, 1, -8287], [0x208b, 0x208b, 1, -8299],
-        [0x208c, 0x208c, 1, -8271], [0x208d, 0x208d, 1, -8301], [0x208e, 0x208e, 1, -8302],
-        [0x2090, 0x2090, 1, -8239], [0x2091, 0x2091, 1, -8236], [0x2092, 0x2092, 1, -8227],
-        [0x2093, 0x2093, 1, -8219], [0x2094, 0x2094, 1, -8239], [0x2095, 0x2095, 1, -8237],
-        [0x2096, 0x2099, 1, -8235], [0x209a, 0x209a, 1, -8234], [0x209b, 0x209c, 1, -8232],
-        [0x2102, 0x2102, 1, -8351], [0x2107, 0x2107, 1, -7852], [0x210a, 0x210b, 1, -8355],
-        [0x210c, 0x210c, 1, -8356], [0x210d, 0x210d, 1, -8357], [0x210e, 0x210e, 1, -8358],
-        [0x210f, 0x2110, 1, -8359], [0x2111, 0x2111, 1, -8360], [0x2112, 0x2112, 1, -8358],
-        [0x2113, 0x2115, 2, -8359], [0x2119, 0x211b, 1, -8361], [0x211c, 0x211c, 1, -8362],
-        [0x211d, 0x211d, 1, -8363], [0x2124, 0x2124, 1, -8362], [0x2128, 0x2128, 1, -8366],
-        [0x212c, 0x212d, 1, -8394], [0x212f, 0x212f, 1, -8394], [0x2130, 0x2131, 1, -8395],
-        [0x2132, 0x2132, 1, 28], [0x2133, 0x2133, 1, -8390], [0x2134, 0x2134, 1, -8389],
-        [0x2135, 0x2138, 1, -7013], [0x2139, 0x2139, 1, -8400], [0x213c, 0x213c, 1, -7548],
-        [0x213d, 0x213d, 1, -7562], [0x213e, 0x213e, 1, -7563], [0x213f, 0x213f, 1, -7551],
-        [0x2140, 0x2140, 1, 209], [0x2145, 0x2145, 1, -8417], [0x2146, 0x2147, 1, -8418],
-        [0x2148, 0x2149, 1, -8415], [0x2160, 0x2160, 1, -8439], [0x2164, 0x2164, 1, -8430],
-        [0x2169, 0x2169, 1, -8433], [0x216c, 0x216c, 1, -8448], [0x216d, 0x216e, 1, -8458],
-        [0x216f, 0x216f, 1, -8450], [0x2170, 0x2170, 1, -8455], [0x2174, 0x2174, 1, -8446],
-        [0x2179, 0x2179, 1, -8449], [0x217c, 0x217c, 1, -8464], [0x217d, 0x217e, 1, -8474],
-        [0x217f, 0x217f, 1, -8466], [0x2183, 0x2183, 1, 1], [0x2212, 0x2212, 1, -8690], [0x2215, 0x2215, 1, -8693],
-        [0x2260, 0x2260, 1, -8739], [0x226e, 0x226e, 1, -8754], [0x226f, 0x226f, 1, -8753],
-        [0x2460, 0x2468, 1, -9263], [0x24b6, 0x24cf, 1, -9301], [0x24d0, 0x24e9, 1, -9327],
-        [0x24ea, 0x24ea, 1, -9402], [0x2c00, 0x2c2f, 1, 48], [0x2c60, 0x2c60, 1, -11252],
-        [0x2c61, 0x2c61, 1, -11253], [0x2c62, 0x2c62, 1, -11254], [0x2c63, 0x2c63, 1, -11251],
-        [0x2c64, 0x2c64, 1, -11250], [0x2c65, 0x2c65, 1, -11268], [0x2c66, 0x2c66, 1, -11250],
-        [0x2c67, 0x2c67, 1, -11263], [0x2c68, 0x2c68, 1, -11264], [0x2c69, 0x2c69, 1, -11262],
-        [0x2c6a, 0x2c6a, 1, -11263], [0x2c6b, 0x2c6b, 1, -11249], [0x2c6c, 0x2c6c, 1, -11250],
-        [0x2c6d, 0x2c6d, 1, -10780], [0x2c6e, 0x2c6e, 1, -11265], [0x2c6f, 0x2c6f, 1, -10783],
-        [0x2c70, 0x2c70, 1, -10782], [0x2c71, 0x2c72, 1, -11259], [0x2c73, 0x2c73, 1, -11260],
-        [0x2c74, 0x2c74, 1, -11262], [0x2c75, 0x2c75, 1, 1], [0x2c78, 0x2c78, 1, -11283],
-        [0x2c7a, 0x2c7a, 1, -11275], [0x2c7c, 0x2c7c, 1, -11282], [0x2c7d, 0x2c7d, 1, -11271],
-        [0x2c7e, 0x2c7e, 1, -11275], [0x2c7f, 0x2c7f, 1, -11269], [0x2c80, 0x2ce2, 2, 1], [0x2ceb, 0x2ced, 2, 1],
-        [0x2cf2, 0x2cf2, 1, 1], [0x2d6f, 0x2d6f, 1, -14], [0x2e17, 0x2e17, 1, -11767], [0x2e1a, 0x2e1a, 1, -11770],
-        [0x2e3a, 0x2e3a, 1, -11802], [0x2e3b, 0x2e3b, 1, -11803], [0x2e40, 0x2e40, 1, -11808],
-        [0x2e5d, 0x2e5d, 1, -11837], [0x2e9f, 0x2e9f, 1, 15662], [0x2ef3, 0x2ef3, 1, 28844],
-        [0x2f00, 0x2f00, 1, 7936], [0x2f01, 0x2f01, 1, 7975], [0x2f02, 0x2f02, 1, 7988], [0x2f03, 0x2f03, 1, 7996],
-        [0x2f04, 0x2f04, 1, 8021], [0x2f05, 0x2f05, 1, 8064], [0x2f06, 0x2f06, 1, 8070], [0x2f07, 0x2f07, 1, 8089],
-        [0x2f08, 0x2f08, 1, 8114], [0x2f09, 0x2f09, 1, 8758], [0x2f0a, 0x2f0a, 1, 8795], [0x2f0b, 0x2f0b, 1, 8800],
-        [0x2f0c, 0x2f0c, 1, 8822], [0x2f0d, 0x2f0d, 1, 8841], [0x2f0e, 0x2f0e, 1, 8861], [0x2f0f, 0x2f0f, 1, 8913],
-        [0x2f10, 0x2f10, 1, 8933], [0x2f11, 0x2f11, 1, 8943], [0x2f12, 0x2f12, 1, 9097], [0x2f13, 0x2f13, 1, 9190],
-        [0x2f14, 0x2f14, 1, 9217], [0x2f15, 0x2f15, 1, 9221], [0x2f16, 0x2f16, 1, 9250], [0x2f17, 0x2f17, 1, 9258],
-        [0x2f18, 0x2f18, 1, 9284], [0x2f19, 0x2f19, 1, 9296], [0x2f1a, 0x2f1a, 1, 9320], [0x2f1b, 0x2f1b, 1, 9371],
-        [0x2f1c, 0x2f1c, 1, 9388], [0x2f1d, 0x2f1d, 1, 9414], [0x2f1e, 0x2f1e, 1, 10169],
-        [0x2f1f, 0x2f1f, 1, 10240], [0x2f20, 0x2f20, 1, 10699], [0x2f21, 0x2f21, 1, 10721],
-        [0x2f22, 0x2f22, 1, 10728], [0x2f23, 0x2f23, 1, 10738], [0x2f24, 0x2f24, 1, 10755],
-        [0x2f25, 0x2f25, 1, 10830], [0x2f26, 0x2f26, 1, 11306], [0x2f27, 0x2f27, 1, 11353],
-        [0x2f28, 0x2f28, 1, 11472], [0x2f29, 0x2f29, 1, 11494], [0x2f2a, 0x2f2a, 1, 11512],
-        [0x2f2b, 0x2f2b, 1, 11533], [0x2f2c, 0x2f2c, 1, 11586], [0x2f2d, 0x2f2d, 1, 11588],
-        [0x2f2e, 0x2f2e, 1, 11949], [0x2f2f, 0x2f2f, 1, 11958], [0x2f30, 0x2f30, 1, 11969],
-        [0x2f31, 0x2f31, 1, 11981], [0x2f32, 0x2f32, 1, 12096], [0x2f33, 0x2f33, 1, 12103],
-        [0x2f34, 0x2f34, 1, 12107], [0x2f35, 0x2f35, 1, 12223], [0x2f36, 0x2f36, 1, 12232],
-        [0x2f37, 0x2f37, 1, 12244], [0x2f38, 0x2f38, 1, 12251], [0x2f39, 0x2f39, 1, 12311],
-        [0x2f3a, 0x2f3a, 1, 12327], [0x2f3b, 0x2f3b, 1, 12344], [0x2f3c, 0x2f3c, 1, 12423],
-        [0x2f3d, 0x2f3d, 1, 13003], [0x2f3e, 0x2f3e, 1, 13048], [0x2f3f, 0x2f3f, 1, 13068],
-        [0x2f40, 0x2f40, 1, 13807], [0x2f41, 0x2f41, 1, 13811], [0x2f42, 0x2f42, 1, 13893],
-        [0x2f43, 0x2f43, 1, 13908], [0x2f44, 0x2f44, 1, 13920], [0x2f45, 0x2f45, 1, 13940],
-        [0x2f46, 0x2f46, 1, 13978], [0x2f47, 0x2f47, 1, 13982], [0x2f48, 0x2f48, 1, 14248],
-        [0x2f49, 0x2f49, 1, 14271], [0x2f4a, 0x2f4a, 1, 14302], [0x2f4b, 0x2f4b, 1, 15317],
-        [0x2f4c, 0x2f4c, 1, 15382], [0x2f4d, 0x2f4d, 1, 15404], [0x2f4e, 0x2f4e, 1, 15461],
-        [0x2f4f, 0x2f4f, 1, 15484], [0x2f50, 0x2f50, 1, 15492], [0x2f51, 0x2f51, 1, 15498],
-        [0x2f52, 0x2f52, 1, 15549], [0x2f53, 0x2f53, 1, 15553], [0x2f54, 0x2f54, 1, 15584],
-        [0x2f55, 0x2f55, 1, 16662], [0x2f56, 0x2f56, 1, 17108], [0x2f57, 0x2f57, 1, 17119],
-        [0x2f58, 0x2f58, 1, 17123], [0x2f59, 0x2f59, 1, 17126], [0x2f5a, 0x2f5a, 1, 17133],
-        [0x2f5b, 0x2f5b, 1, 17150], [0x2f5c, 0x2f5c, 1, 17151], [0x2f5d, 0x2f5d, 1, 17231],
-        [0x2f5e, 0x2f5e, 1, 17446], [0x2f5f, 0x2f5f, 1, 17450], [0x2f60, 0x2f60, 1, 17788],
-        [0x2f61, 0x2f61, 1, 17797], [0x2f62, 0x2f62, 1, 17846], [0x2f63, 0x2f63, 1, 17852],
-        [0x2f64, 0x2f64, 1, 17860], [0x2f65, 0x2f65, 1, 17867], [0x2f66, 0x2f66, 1, 17957],
-        [0x2f67, 0x2f67, 1, 17963], [0x2f68, 0x2f68, 1, 18190], [0x2f69, 0x2f69, 1, 18196],
-        [0x2f6a, 0x2f6a, 1, 18244], [0x2f6b, 0x2f6b, 1, 18260], [0x2f6c, 0x2f6c, 1, 18306],
-        [0x2f6d, 0x2f6d, 1, 18542], [0x2f6e, 0x2f6e, 1, 18548], [0x2f6f, 0x2f6f, 1, 18564],
-        [0x2f70, 0x2f70, 1, 18890], [0x2f71, 0x2f71, 1, 19015], [0x2f72, 0x2f72, 1, 19020],
-        [0x2f73, 0x2f73, 1, 19201], [0x2f74, 0x2f74, 1, 19287], [0x2f75, 0x2f75, 1, 19332],
-        [0x2f76, 0x2f76, 1, 19709], [0x2f77, 0x2f77, 1, 19841], [0x2f78, 0x2f78, 1, 20414],
-        [0x2f79, 0x2f79, 1, 20440], [0x2f7a, 0x2f7a, 1, 20496], [0x2f7b, 0x2f7b, 1, 20546],
-        [0x2f7c, 0x2f7c, 1, 20613], [0x2f7d, 0x2f7d, 1, 20623], [0x2f7e, 0x2f7e, 1, 20628],
-        [0x2f7f, 0x2f7f, 1, 20660], [0x2f80, 0x2f80, 1, 20735], [0x2f81, 0x2f81, 1, 20744],
-        [0x2f82, 0x2f82, 1, 21089], [0x2f83, 0x2f83, 1, 21095], [0x2f84, 0x2f84, 1, 21103],
-        [0x2f85, 0x2f85, 1, 21111], [0x2f86, 0x2f86, 1, 21126], [0x2f87, 0x2f87, 1, 21140],
-        [0x2f88, 0x2f88, 1, 21143], [0x2f89, 0x2f89, 1, 21221], [0x2f8a, 0x2f8a, 1, 21224],
-        [0x2f8b, 0x2f8b, 1, 21229], [0x2f8c, 0x2f8c, 1, 22209], [0x2f8d, 0x2f8d, 1, 22238],
-        [0x2f8e, 0x2f8e, 1, 22706], [0x2f8f, 0x2f8f, 1, 22717], [0x2f90, 0x2f90, 1, 22739],
-        [0x2f91, 0x2f91, 1, 23021], [0x2f92, 0x2f92, 1, 23033], [0x2f93, 0x2f93, 1, 23103],
-        [0x2f94, 0x2f94, 1, 23148], [0x2f95, 0x2f95, 1, 23714], [0x2f96, 0x2f96, 1, 23728],
-        [0x2f97, 0x2f97, 1, 23742], [0x2f98, 0x2f98, 1, 23776], [0x2f99, 0x2f99, 1, 23812],
-        [0x2f9a, 0x2f9a, 1, 24010], [0x2f9b, 0x2f9b, 1, 24021], [0x2f9c, 0x2f9c, 1, 24087],
-        [0x2f9d, 0x2f9d, 1, 24334], [0x2f9e, 0x2f9e, 1, 24364], [0x2f9f, 0x2f9f, 1, 24572],
-        [0x2fa0, 0x2fa0, 1, 24592], [0x2fa1, 0x2fa1, 1, 24596], [0x2fa2, 0x2fa2, 1, 24815],
-        [0x2fa3, 0x2fa3, 1, 24998], [0x2fa4, 0x2fa4, 1, 25122], [0x2fa5, 0x2fa5, 1, 25127],
-        [0x2fa6, 0x2fa6, 1, 25131], [0x2fa7, 0x2fa7, 1, 26064], [0x2fa8, 0x2fa8, 1, 26072],
-        [0x2fa9, 0x2fa9, 1, 26227], [0x2faa, 0x2faa, 1, 26380], [0x2fab, 0x2fab, 1, 26382],
-        [0x2fac, 0x2fac, 1, 26428], [0x2fad, 0x2fad, 1, 26532], [0x2fae, 0x2fae, 1, 26544],
-        [0x2faf, 0x2faf, 1, 26547], [0x2fb0, 0x2fb0, 1, 26553], [0x2fb1, 0x2fb1, 1, 26650],
-        [0x2fb2, 0x2fb2, 1, 26683], [0x2fb3, 0x2fb3, 1, 26688], [0x2fb4, 0x2fb4, 1, 26701],
-        [0x2fb5, 0x2fb5, 1, 26867], [0x2fb6, 0x2fb6, 1, 26917], [0x2fb7, 0x2fb7, 1, 26920],
-        [0x2fb8, 0x2fb8, 1, 27102], [0x2fb9, 0x2fb9, 1, 27104], [0x2fba, 0x2fba, 1, 27122],
-        [0x2fbb, 0x2fbb, 1, 27373], [0x2fbc, 0x2fbc, 1, 27420], [0x2fbd, 0x2fbd, 1, 27426],
-        [0x2fbe, 0x2fbe, 1, 27495], [0x2fbf, 0x2fbf, 1, 27504], [0x2fc0, 0x2fc0, 1, 27506],
-        [0x2fc1, 0x2fc1, 1, 27515], [0x2fc2, 0x2fc2, 1, 27544], [0x2fc3, 0x2fc3, 1, 27938],
-        [0x2fc4, 0x2fc4, 1, 28337], [0x2fc5, 0x2fc5, 1, 28346], [0x2fc6, 0x2fc6, 1, 28383],
-        [0x2fc7, 0x2fc7, 1, 28404], [0x2fc8, 0x2fc8, 1, 28411], [0x2fc9, 0x2fc9, 1, 28420],
-        [0x2fca, 0x2fca, 1, 28423], [0x2fcb, 0x2fcb, 1, 28462], [0x2fcc, 0x2fcc, 1, 28465],
-        [0x2fcd, 0x2fcd, 1, 28481], [0x2fce, 0x2fce, 1, 28485], [0x2fcf, 0x2fcf, 1, 28497],
-        [0x2fd0, 0x2fd0, 1, 28523], [0x2fd1, 0x2fd1, 1, 28537], [0x2fd2, 0x2fd2, 1, 28544],
-        [0x2fd3, 0x2fd3, 1, 28602], [0x2fd4, 0x2fd4, 1, 28616], [0x2fd5, 0x2fd5, 1, 28619],
-        [0x3000, 0x3000, 1, -12256], [0x301c, 0x301c, 1, -12284], [0x3030, 0x3030, 1, -12304],
-        [0x3036, 0x3036, 1, -36], [0x3038, 0x3038, 1, 8969], [0x3039, 0x303a, 1, 8971],
-        [0x30a0, 0x30a0, 1, -12416], [0x30fb, 0x30fb, 1, -12507], [0x3131, 0x3132, 1, -8241],
-        [0x3133, 0x3133, 1, -8073], [0x3134, 0x3134, 1, -8242], [0x3135, 0x3136, 1, -8073],
-        [0x3137, 0x3139, 1, -8244], [0x313a, 0x313f, 1, -8074], [0x3140, 0x3140, 1, -8230],
-        [0x3141, 0x3143, 1, -8251], [0x3144, 0x3144, 1, -8227], [0x3145, 0x314e, 1, -8252],
-        [0x314f, 0x3163, 1, -8174], [0x3165, 0x3166, 1, -8273], [0x3167, 0x3168, 1, -8096],
-        [0x3169, 0x3169, 1, -8093], [0x316a, 0x316a, 1, -8092], [0x316b, 0x316b, 1, -8088],
-        [0x316c, 0x316c, 1, -8085], [0x316d, 0x316d, 1, -8084], [0x316e, 0x316e, 1, -8274],
-        [0x316f, 0x316f, 1, -8082], [0x3170, 0x3170, 1, -8081], [0x3171, 0x3172, 1, -8276],
-        [0x3173, 0x3173, 1, -8275], [0x3174, 0x3175, 1, -8274], [0x3176, 0x3176, 1, -8271],
-        [0x3177, 0x3177, 1, -8270], [0x3178, 0x317c, 1, -8269], [0x317d, 0x317d, 1, -8267],
-        [0x317e, 0x317e, 1, -8264], [0x317f, 0x317f, 1, -8255], [0x3180, 0x3180, 1, -8249],
-        [0x3181, 0x3181, 1, -8245], [0x3182, 0x3183, 1, -8081], [0x3184, 0x3186, 1, -8237],
-        [0x3187, 0x3188, 1, -8195], [0x3189, 0x3189, 1, -8193], [0x318a, 0x318b, 1, -8185],
-        [0x318c, 0x318c, 1, -8184], [0x318d, 0x318d, 1, -8175], [0x318e, 0x318e, 1, -8173],
-        [0x3192, 0x3192, 1, 7278], [0x3193, 0x3193, 1, 7417], [0x3194, 0x3194, 1, 7285], [0x3195, 0x3195, 1, 9542],
-        [0x3196, 0x3196, 1, 7284], [0x3197, 0x3197, 1, 7318], [0x3198, 0x3198, 1, 7283],
-        [0x3199, 0x3199, 1, 17305], [0x319a, 0x319a, 1, 7359], [0x319b, 0x319b, 1, 7294],
-        [0x319c, 0x319c, 1, 7269], [0x319d, 0x319d, 1, 10124], [0x319e, 0x319e, 1, 9618],
-        [0x319f, 0x319f, 1, 7451], [0x3244, 0x3244, 1, 8971], [0x3245, 0x3245, 1, 11319],
-        [0x3246, 0x3246, 1, 13121], [0x3247, 0x3247, 1, 18760], [0x3260, 0x3260, 1, -8544],
-        [0x3261, 0x3262, 1, -8543], [0x3263, 0x3265, 1, -8542], [0x3266, 0x3266, 1, -8541],
-        [0x3267, 0x3268, 1, -8540], [0x3269, 0x326d, 1, -8539], [0x326e, 0x326e, 1, 31122],
-        [0x326f, 0x326f, 1, 32297], [0x3270, 0x3270, 1, 32884], [0x3271, 0x3271, 1, 34059],
-        [0x3272, 0x3272, 1, 34646], [0x3273, 0x3273, 1, 35233], [0x3274, 0x3274, 1, 36408],
-        [0x3275, 0x3275, 1, 37583], [0x3276, 0x3276, 1, 38170], [0x3277, 0x3277, 1, 39345],
-        [0x3278, 0x3278, 1, 39932], [0x3279, 0x3279, 1, 40519], [0x327a, 0x327a, 1, 41106],
-        [0x327b, 0x327b, 1, 41693], [0x327e, 0x327e, 1, 37938], [0x3280, 0x3280, 1, 7040],
-        [0x3281, 0x3281, 1, 7179], [0x3282, 0x3282, 1, 7047], [0x3283, 0x3283, 1, 9304], [0x3284, 0x3284, 1, 7184],
-        [0x3285, 0x3285, 1, 7912], [0x3286, 0x3286, 1, 7037], [0x3287, 0x3287, 1, 7908], [0x3288, 0x3288, 1, 7125],
-        [0x3289, 0x3289, 1, 8376], [0x328a, 0x328a, 1, 13438], [0x328b, 0x328b, 1, 15840],
-        [0x328c, 0x328c, 1, 14760], [0x328d, 0x328d, 1, 13467], [0x328e, 0x328e, 1, 24387],
-        [0x328f, 0x328f, 1, 9360], [0x3290, 0x3290, 1, 13141], [0x3291, 0x3291, 1, 13721],
-        [0x3292, 0x3292, 1, 13431], [0x3293, 0x3293, 1, 18091], [0x3294, 0x3294, 1, 8569],
-        [0x3295, 0x3295, 1, 16356], [0x3296, 0x3296, 1, 23051], [0x3297, 0x3297, 1, 18118],
-        [0x3298, 0x3298, 1, 8220], [0x3299, 0x3299, 1, 18239], [0x329a, 0x329a, 1, 17053],
-        [0x329b, 0x329b, 1, 9944], [0x329c, 0x329c, 1, 24013], [0x329d, 0x329d, 1, 7821],
-        [0x329e, 0x329e, 1, 8402], [0x329f, 0x329f, 1, 14921], [0x32a0, 0x32a0, 1, 25957],
-        [0x32a1, 0x32a1, 1, 7280], [0x32a2, 0x32a2, 1, 7927], [0x32a3, 0x32a3, 1, 14528],
-        [0x32a4, 0x32a4, 1, 7014], [0x32a5, 0x32a5, 1, 7048], [0x32a6, 0x32a6, 1, 7013],
-        [0x32a7, 0x32a7, 1, 11071], [0x32a8, 0x32a8, 1, 8523], [0x32a9, 0x32a9, 1, 8338],
-        [0x32aa, 0x32aa, 1, 10477], [0x32ab, 0x32ab, 1, 10427], [0x32ac, 0x32ac, 1, 17463],
-        [0x32ad, 0x32ad, 1, 7252], [0x32ae, 0x32ae, 1, 23065], [0x32af, 0x32af, 1, 8357],
-        [0x32b0, 0x32b0, 1, 9836], [0x32d0, 0x32d0, 1, -558], [0x32d1, 0x32d1, 1, -557], [0x32d2, 0x32d2, 1, -556],
-        [0x32d3, 0x32d3, 1, -555], [0x32d4, 0x32d5, 1, -554], [0x32d6, 0x32d6, 1, -553], [0x32d7, 0x32d7, 1, -552],
-        [0x32d8, 0x32d8, 1, -551], [0x32d9, 0x32d9, 1, -550], [0x32da, 0x32da, 1, -549], [0x32db, 0x32db, 1, -548],
-        [0x32dc, 0x32dc, 1, -547], [0x32dd, 0x32dd, 1, -546], [0x32de, 0x32de, 1, -545], [0x32df, 0x32df, 1, -544],
-        [0x32e0, 0x32e0, 1, -543], [0x32e1, 0x32e1, 1, -541], [0x32e2, 0x32e2, 1, -540], [0x32e3, 0x32e3, 1, -539],
-        [0x32e4, 0x32e9, 1, -538], [0x32ea, 0x32ea, 1, -536], [0x32eb, 0x32eb, 1, -534], [0x32ec, 0x32ec, 1, -532],
-        [0x32ed, 0x32ed, 1, -530], [0x32ee, 0x32f2, 1, -528], [0x32f3, 0x32f3, 1, -527], [0x32f4, 0x32f4, 1, -526],
-        [0x32f5, 0x32fa, 1, -525], [0x32fb, 0x32fe, 1, -524], [0xa640, 0xa66c, 2, 1], [0xa680, 0xa69a, 2, 1],
-        [0xa69c, 0xa69c, 1, -41554], [0xa69d, 0xa69d, 1, -41553], [0xa722, 0xa72e, 2, 1], [0xa732, 0xa73e, 2, 1],
-        [0xa740, 0xa740, 1, -42709], [0xa741, 0xa741, 1, -42710], [0xa742, 0xa742, 1, -42711],
-        [0xa743, 0xa743, 1, -42712], [0xa744, 0xa744, 1, -42713], [0xa745, 0xa745, 1, -42714],
-        [0xa746, 0xa746, 1, 1], [0xa748, 0xa748, 1, -42716], [0xa749, 0xa749, 1, -42717],
-        [0xa74a, 0xa74a, 1, -42715], [0xa74b, 0xa74b, 1, -42716], [0xa74c, 0xa74c, 1, -42717],
-        [0xa74d, 0xa74d, 1, -42718], [0xa74e, 0xa74e, 1, 1], [0xa750, 0xa750, 1, -42720],
-        [0xa751, 0xa751, 1, -42721], [0xa752, 0xa752, 1, -42722], [0xa753, 0xa753, 1, -42723],
-        [0xa754, 0xa754, 1, -42724], [0xa755, 0xa756, 1, -42725], [0xa757, 0xa757, 1, -42726],
-        [0xa758, 0xa758, 1, -42727], [0xa759, 0xa759, 1, -42728], [0xa75a, 0xa75c, 2, 1],
-        [0xa75e, 0xa75e, 1, -42728], [0xa75f, 0xa75f, 1, -42729], [0xa760, 0xa76e, 2, 1], [0xa770, 0xa770, 1, -1],
-        [0xa779, 0xa77b, 2, 1], [0xa77d, 0xa77d, 1, -35332], [0xa77e, 0xa786, 2, 1], [0xa78d, 0xa78d, 1, -42280],
-        [0xa78e, 0xa790, 2, -42786], [0xa791, 0xa791, 1, -42787], [0xa792, 0xa792, 1, -42799],
-        [0xa793, 0xa793, 1, -42800], [0xa794, 0xa794, 1, -42801], [0xa795, 0xa795, 1, -42797],
-        [0xa796, 0xa796, 1, -42804], [0xa797, 0xa797, 1, -42805], [0xa798, 0xa798, 1, -42802],
-        [0xa799, 0xa799, 1, -42803], [0xa79a, 0xa79e, 2, 1], [0xa7a0, 0xa7a0, 1, -42809],
-        [0xa7a1, 0xa7a1, 1, -42810], [0xa7a2, 0xa7a2, 1, -42807], [0xa7a3, 0xa7a3, 1, -42808],
-        [0xa7a4, 0xa7a4, 1, -42806], [0xa7a5, 0xa7a5, 1, -42807], [0xa7a6, 0xa7a6, 1, -42804],
-        [0xa7a7, 0xa7a8, 1, -42805], [0xa7a9, 0xa7a9, 1, -42806], [0xa7aa, 0xa7aa, 1, -42818],
-        [0xa7ab, 0xa7ab, 1, -42319], [0xa7ac, 0xa7ac, 1, -42315], [0xa7ad, 0xa7ad, 1, -42817],
-        [0xa7ae, 0xa7ae, 1, -42308], [0xa7b0, 0xa7b0, 1, -42258], [0xa7b1, 0xa7b1, 1, -42282],
-        [0xa7b2, 0xa7b2, 1, -42824], [0xa7b3, 0xa7b3, 1, 928], [0xa7b4, 0xa7b6, 2, 1], [0xa7b8, 0xa7b8, 1, -42819],
-        [0xa7b9, 0xa7b9, 1, -42820], [0xa7ba, 0xa7c2, 2, 1], [0xa7c4, 0xa7c4, 1, -42849],
-        [0xa7c5, 0xa7c5, 1, -42834], [0xa7c6, 0xa7c6, 1, -42828], [0xa7c7, 0xa7c7, 1, -42851],
-        [0xa7c8, 0xa7c8, 1, -42852], [0xa7c9, 0xa7c9, 1, -42838], [0xa7ca, 0xa7ca, 1, -42839],
-        [0xa7d0, 0xa7d0, 1, 1], [0xa7d6, 0xa7d8, 2, 1], [0xa7f2, 0xa7f2, 1, -42895], [0xa7f3, 0xa7f3, 1, -42893],
-        [0xa7f4, 0xa7f4, 1, -42883], [0xa7f5, 0xa7f5, 1, 1], [0xa7f8, 0xa7f8, 1, -42896],
-        [0xab34, 0xab34, 1, -43727], [0xab37, 0xab37, 1, -43723], [0xab38, 0xab38, 1, -43724],
-        [0xab39, 0xab3b, 1, -43725], [0xab49, 0xab49, 1, -43735], [0xab4e, 0xab4e, 1, -43737],
-        [0xab52, 0xab52, 1, -43741], [0xab56, 0xab56, 1, -43742], [0xab57, 0xab57, 1, -43743],
-        [0xab58, 0xab58, 1, -43744], [0xab59, 0xab5a, 1, -43745], [0xab5c, 0xab5c, 1, -1077],
-        [0xab5d, 0xab5d, 1, -43761], [0xab5e, 0xab5e, 1, -43762], [0xab5f, 0xab5f, 1, -43754],
-        [0xab69, 0xab69, 1, -43228], [0xfb20, 0xfb20, 1, -62782], [0xfb21, 0xfb21, 1, -62801],
-        [0xfb22, 0xfb23, 1, -62799], [0xfb24, 0xfb26, 1, -62793], [0xfb27, 0xfb27, 1, -62783],
-        [0xfb28, 0xfb28, 1, -62782], [0xfb29, 0xfb29, 1, -64254], [0xfb50, 0xfb50, 1, -62687],
-        [0xfb51, 0xfb51, 1, -62688], [0xfb52, 0xfb52, 1, -62679], [0xfb53, 0xfb53, 1, -62680],
-        [0xfb54, 0xfb54, 1, -62681], [0xfb55, 0xfb55, 1, -62682], [0xfb56, 0xfb56, 1, -62680],
-        [0xfb57, 0xfb57, 1, -62681], [0xfb58, 0xfb58, 1, -62682], [0xfb59, 0xfb59, 1, -62683],
-        [0xfb5a, 0xfb5a, 1, -62682], [0xfb5b, 0xfb5b, 1, -62683], [0xfb5c, 0xfb5c, 1, -62684],
-        [0xfb5d, 0xfb5d, 1, -62685], [0xfb5e, 0xfb5e, 1, -62692], [0xfb5f, 0xfb5f, 1, -62693],
-        [0xfb60, 0xfb60, 1, -62694], [0xfb61, 0xfb61, 1, -62695], [0xfb62, 0xfb62, 1, -62691],
-        [0xfb63, 0xfb63, 1, -62692], [0xfb64, 0xfb64, 1, -62693], [0xfb65, 0xfb65, 1, -62694],
-        [0xfb66, 0xfb66, 1, -62701], [0xfb67, 0xfb67, 1, -62702], [0xfb68, 0xfb68, 1, -62703],
-        [0xfb69, 0xfb69, 1, -62704], [0xfb6a, 0xfb6a, 1, -62662], [0xfb6b, 0xfb6b, 1, -62663],
-        [0xfb6c, 0xfb6c, 1, -62664], [0xfb6d, 0xfb6d, 1, -62665], [0xfb6e, 0xfb6e, 1, -62664],
-        [0xfb6f, 0xfb6f, 1, -62665], [0xfb70, 0xfb70, 1, -62666], [0xfb71, 0xfb71, 1, -62667],
-        [0xfb72, 0xfb72, 1, -62702], [0xfb73, 0xfb73, 1, -62703], [0xfb74, 0xfb74, 1, -62704],
-        [0xfb75, 0xfb75, 1, -62705], [0xfb76, 0xfb76, 1, -62707], [0xfb77, 0xfb77, 1, -62708],
-        [0xfb78, 0xfb78, 1, -62709], [0xfb79, 0xfb79, 1, -62710], [0xfb7a, 0xfb7a, 1, -62708],
-        [0xfb7b, 0xfb7b, 1, -62709], [0xfb7c, 0xfb7c, 1, -62710], [0xfb7d, 0xfb7e, 1, -62711],
-        [0xfb7f, 0xfb7f, 1, -62712], [0xfb80, 0xfb80, 1, -62713], [0xfb81, 0xfb81, 1, -62714],
-        [0xfb82, 0xfb82, 1, -62709], [0xfb83, 0xfb83, 1, -62710], [0xfb84, 0xfb84, 1, -62712],
-        [0xfb85, 0xfb85, 1, -62713], [0xfb86, 0xfb86, 1, -62712], [0xfb87, 0xfb87, 1, -62713],
-        [0xfb88, 0xfb88, 1, -62720], [0xfb89, 0xfb89, 1, -62721], [0xfb8a, 0xfb8a, 1, -62706],
-        [0xfb8b, 0xfb8b, 1, -62707], [0xfb8c, 0xfb8c, 1, -62715], [0xfb8d, 0xfb8d, 1, -62716],
-        [0xfb8e, 0xfb8e, 1, -62693], [0xfb8f, 0xfb8f, 1, -62694], [0xfb90, 0xfb90, 1, -62695],
-        [0xfb91, 0xfb91, 1, -62696], [0xfb92, 0xfb92, 1, -62691], [0xfb93, 0xfb93, 1, -62692],
-        [0xfb94, 0xfb94, 1, -62693], [0xfb95, 0xfb95, 1, -62694], [0xfb96, 0xfb96, 1, -62691],
-        [0xfb97, 0xfb97, 1, -62692], [0xfb98, 0xfb98, 1, -62693], [0xfb99, 0xfb99, 1, -62694],
-        [0xfb9a, 0xfb9a, 1, -62697], [0xfb9b, 0xfb9b, 1, -62698], [0xfb9c, 0xfb9c, 1, -62699],
-        [0xfb9d, 0xfb9d, 1, -62700], [0xfb9e, 0xfb9e, 1, -62692], [0xfb9f, 0xfba0, 1, -62693],
-        [0xfba1, 0xfba1, 1, -62694], [0xfba2, 0xfba2, 1, -62695], [0xfba3, 0xfba3, 1, -62696],
-        [0xfba4, 0xfba4, 1, -62692], [0xfba5, 0xfba6, 1, -62693], [0xfba7, 0xfba7, 1, -62694],
-        [0xfba8, 0xfba8, 1, -62695], [0xfba9, 0xfba9, 1, -62696], [0xfbaa, 0xfbaa, 1, -62700],
-        [0xfbab, 0xfbab, 1, -62701], [0xfbac, 0xfbac, 1, -62702], [0xfbad, 0xfbad, 1, -62703],
-        [0xfbae, 0xfbae, 1, -62684], [0xfbaf, 0xfbb0, 1, -62685], [0xfbb1, 0xfbb1, 1, -62686],
-        [0xfbd3, 0xfbd3, 1, -62758], [0xfbd4, 0xfbd4, 1, -62759], [0xfbd5, 0xfbd5, 1, -62760],
-        [0xfbd6, 0xfbd6, 1, -62761], [0xfbd7, 0xfbd7, 1, -62736], [0xfbd8, 0xfbd8, 1, -62737],
-        [0xfbd9, 0xfbd9, 1, -62739], [0xfbda, 0xfbda, 1, -62740], [0xfbdb, 0xfbdb, 1, -62739],
-        [0xfbdc, 0xfbdc, 1, -62740], [0xfbde, 0xfbde, 1, -62739], [0xfbdf, 0xfbdf, 1, -62740],
-        [0xfbe0, 0xfbe0, 1, -62747], [0xfbe1, 0xfbe1, 1, -62748], [0xfbe2, 0xfbe2, 1, -62745],
-        [0xfbe3, 0xfbe3, 1, -62746], [0xfbe4, 0xfbe4, 1, -62740], [0xfbe5, 0xfbe5, 1, -62741],
-        [0xfbe6, 0xfbe6, 1, -62742], [0xfbe7, 0xfbe7, 1, -62743], [0xfbe8, 0xfbe8, 1, -62879],
-        [0xfbe9, 0xfbe9, 1, -62880], [0xfbfc, 0xfbfc, 1, -62768], [0xfbfd, 0xfbfd, 1, -62769],
-        [0xfbfe, 0xfbfe, 1, -62770], [0xfbff, 0xfbff, 1, -62771], [0xfe10, 0xfe10, 1, -65008],
-        [0xfe11, 0xfe12, 1, -52752], [0xfe13, 0xfe13, 1, -65011], [0xfe14, 0xfe15, 1, -65012],
-        [0xfe16, 0xfe16, 1, -64983], [0xfe17, 0xfe18, 1, -52737], [0xfe31, 0xfe31, 1, -65041],
-        [0xfe32, 0xfe32, 1, -65042], [0xfe33, 0xfe33, 1, -65043], [0xfe34, 0xfe34, 1, -65044],
-        [0xfe35, 0xfe35, 1, -65045], [0xfe36, 0xfe36, 1, -65046], [0xfe37, 0xfe37, 1, -64956],
-        [0xfe38, 0xfe38, 1, -64955], [0xfe39, 0xfe3a, 1, -52773], [0xfe3b, 0xfe3c, 1, -52779],
-        [0xfe3d, 0xfe3e, 1, -52787], [0xfe3f, 0xfe40, 1, -52791], [0xfe41, 0xfe44, 1, -52789],
-        [0xfe47, 0xfe47, 1, -65004], [0xfe48, 0xfe48, 1, -65003], [0xfe4d, 0xfe4d, 1, -65069],
-        [0xfe4e, 0xfe4e, 1, -65070], [0xfe4f, 0xfe4f, 1, -65071], [0xfe50, 0xfe50, 1, -65072],
-        [0xfe51, 0xfe51, 1, -52816], [0xfe52, 0xfe52, 1, -65074], [0xfe54, 0xfe54, 1, -65076],
-        [0xfe55, 0xfe55, 1, -65077], [0xfe56, 0xfe56, 1, -65047], [0xfe57, 0xfe57, 1, -65078],
-        [0xfe58, 0xfe58, 1, -65080], [0xfe59, 0xfe59, 1, -65081], [0xfe5a, 0xfe5a, 1, -65082],
-        [0xfe5b, 0xfe5b, 1, -64992], [0xfe5c, 0xfe5c, 1, -64991], [0xfe5d, 0xfe5e, 1, -52809],
-        [0xfe5f, 0xfe5f, 1, -65084], [0xfe60, 0xfe60, 1, -65082], [0xfe62, 0xfe62, 1, -65079],
-        [0xfe63, 0xfe63, 1, -65091], [0xfe64, 0xfe64, 1, -65064], [0xfe65, 0xfe65, 1, -65063],
-        [0xfe66, 0xfe66, 1, -65065], [0xfe69, 0xfe69, 1, -65093], [0xfe6b, 0xfe6b, 1, -65067],
-        [0xfe80, 0xfe81, 1, -63583], [0xfe82, 0xfe83, 1, -63584], [0xfe84, 0xfe85, 1, -63585],
-        [0xfe86, 0xfe87, 1, -63586], [0xfe88, 0xfe89, 1, -63587], [0xfe8a, 0xfe8a, 1, -63588],
-        [0xfe8b, 0xfe8b, 1, -63589], [0xfe8c, 0xfe8d, 1, -63590], [0xfe8e, 0xfe8f, 1, -63591],
-        [0xfe90, 0xfe90, 1, -63592], [0xfe91, 0xfe91, 1, -63593], [0xfe92, 0xfe93, 1, -63594],
-        [0xfe94, 0xfe95, 1, -63595], [0xfe96, 0xfe96, 1, -63596], [0xfe97, 0xfe97, 1, -63597],
-        [0xfe98, 0xfe99, 1, -63598], [0xfe9a, 0xfe9a, 1, -63599], [0xfe9b, 0xfe9b, 1, -63600],
-        [0xfe9c, 0xfe9d, 1, -63601], [0xfe9e, 0xfe9e, 1, -63602], [0xfe9f, 0xfe9f, 1, -63603],
-        [0xfea0, 0xfea1, 1, -63604], [0xfea2, 0xfea2, 1, -63605], [0xfea3, 0xfea3, 1, -63606],
-        [0xfea4, 0xfea5, 1, -63607], [0xfea6, 0xfea6, 1, -63608], [0xfea7, 0xfea7, 1, -63609],
-        [0xfea8, 0xfea9, 1, -63610], [0xfeaa, 0xfeab, 1, -63611], [0xfeac, 0xfead, 1, -63612],
-        [0xfeae, 0xfeaf, 1, -63613], [0xfeb0, 0xfeb1, 1, -63614], [0xfeb2, 0xfeb2, 1, -63615],
-        [0xfeb3, 0xfeb3, 1, -63616], [0xfeb4, 0xfeb5, 1, -63617], [0xfeb6, 0xfeb6, 1, -63618],
-        [0xfeb7, 0xfeb7, 1, -63619], [0xfeb8, 0xfeb9, 1, -63620], [0xfeba, 0xfeba, 1, -63621],
-        [0xfebb, 0xfebb, 1, -63622], [0xfebc, 0xfebd, 1, -63623], [0xfebe, 0xfebe, 1, -63624],
-        [0xfebf, 0xfebf, 1, -63625], [0xfec0, 0xfec1, 1, -63626], [0xfec2, 0xfec2, 1, -63627],
-        [0xfec3, 0xfec3, 1, -63628], [0xfec4, 0xfec5, 1, -63629], [0xfec6, 0xfec6, 1, -63630],
-        [0xfec7, 0xfec7, 1, -63631], [0xfec8, 0xfec9, 1, -63632], [0xfeca, 0xfeca, 1, -63633],
-        [0xfecb, 0xfecb, 1, -63634], [0xfecc, 0xfecd, 1, -63635], [0xfece, 0xfece, 1, -63636],
-        [0xfecf, 0xfecf, 1, -63637], [0xfed0, 0xfed0, 1, -63638], [0xfed1, 0xfed1, 1, -63632],
-        [0xfed2, 0xfed2, 1, -63633], [0xfed3, 0xfed3, 1, -63634], [0xfed4, 0xfed5, 1, -63635],
-        [0xfed6, 0xfed6, 1, -63636], [0xfed7, 0xfed7, 1, -63637], [0xfed8, 0xfed9, 1, -63638],
-        [0xfeda, 0xfeda, 1, -63639], [0xfedb, 0xfedb, 1, -63640], [0xfedc, 0xfedd, 1, -63641],
-        [0xfede, 0xfede, 1, -63642], [0xfedf, 0xfedf, 1, -63643], [0xfee0, 0xfee1, 1, -63644],
-        [0xfee2, 0xfee2, 1, -63645], [0xfee3, 0xfee3, 1, -63646], [0xfee4, 0xfee5, 1, -63647],
-        [0xfee6, 0xfee6, 1, -63648], [0xfee7, 0xfee7, 1, -63649], [0xfee8, 0xfee9, 1, -63650],
-        [0xfeea, 0xfeea, 1, -63651], [0xfeeb, 0xfeeb, 1, -63652], [0xfeec, 0xfeed, 1, -63653],
-        [0xfeee, 0xfeef, 1, -63654], [0xfef0, 0xfef1, 1, -63655], [0xfef2, 0xfef2, 1, -63656],
-        [0xfef3, 0xfef3, 1, -63657], [0xfef4, 0xfef4, 1, -63658], [0xff01, 0xff03, 2, -65248],
-        [0xff04, 0xff06, 2, -65248], [0xff08, 0xff08, 1, -65256], [0xff09, 0xff09, 1, -65257],
-        [0xff0b, 0xff0b, 1, -65248], [0xff0c, 0xff0c, 1, -65260], [0xff0d, 0xff0d, 1, -65261],
-        [0xff0e, 0xff0e, 1, -65262], [0xff0f, 0xff0f, 1, -65263], [0xff10, 0xff19, 1, -65248],
-        [0xff1a, 0xff1a, 1, -65274], [0xff1b, 0xff1b, 1, -65275], [0xff1c, 0xff20, 1, -65248],
-        [0xff21, 0xff3a, 1, -65216], [0xff3b, 0xff3d, 2, -65248], [0xff3e, 0xff3e, 1, -65248],
-        [0xff3f, 0xff3f, 1, -65311], [0xff41, 0xff5e, 1, -65248], [0xff5f, 0xff60, 1, -54746],
-        [0xff61, 0xff61, 1, -53087], [0xff62, 0xff63, 1, -53078], [0xff64, 0xff64, 1, -53091],
-        [0xff65, 0xff65, 1, -65349], [0xff66, 0xff66, 1, -52852], [0xff67, 0xff67, 1, -52934],
-        [0xff68, 0xff68, 1, -52933], [0xff69, 0xff69, 1, -52932], [0xff6a, 0xff6a, 1, -52931],
-        [0xff6b, 0xff6b, 1, -52930], [0xff6c, 0xff6c, 1, -52873], [0xff6d, 0xff6d, 1, -52872],
-        [0xff6e, 0xff6e, 1, -52871], [0xff6f, 0xff6f, 1, -52908], [0xff70, 0xff70, 1, -52852],
-        [0xff71, 0xff71, 1, -52943], [0xff72, 0xff72, 1, -52942], [0xff73, 0xff73, 1, -52941],
-        [0xff74, 0xff74, 1, -52940], [0xff75, 0xff76, 1, -52939], [0xff77, 0xff77, 1, -52938],
-        [0xff78, 0xff78, 1, -52937], [0xff79, 0xff79, 1, -52936], [0xff7a, 0xff7a, 1, -52935],
-        [0xff7b, 0xff7b, 1, -52934], [0xff7c, 0xff7c, 1, -52933], [0xff7d, 0xff7d, 1, -52932],
-        [0xff7e, 0xff7e, 1, -52931], [0xff7f, 0xff7f, 1, -52930], [0xff80, 0xff80, 1, -52929],
-        [0xff81, 0xff81, 1, -52928], [0xff82, 0xff82, 1, -52926], [0xff83, 0xff83, 1, -52925],
-        [0xff84, 0xff84, 1, -52924], [0xff85, 0xff8a, 1, -52923], [0xff8b, 0xff8b, 1, -52921],
-        [0xff8c, 0xff8c, 1, -52919], [0xff8d, 0xff8d, 1, -52917], [0xff8e, 0xff8e, 1, -52915],
-        [0xff8f, 0xff93, 1, -52913], [0xff94, 0xff94, 1, -52912], [0xff95, 0xff95, 1, -52911],
-        [0xff96, 0xff9b, 1, -52910], [0xff9c, 0xff9c, 1, -52909], [0xff9d, 0xff9d, 1, -52906],
-        [0xff9e, 0xff9f, 1, -52997], [0xffa1, 0xffa2, 1, -61089], [0xffa3, 0xffa3, 1, -60921],
-        [0xffa4, 0xffa4, 1, -61090], [0xffa5, 0xffa6, 1, -60921], [0xffa7, 0xffa9, 1, -61092],
-        [0xffaa, 0xffaf, 1, -60922], [0xffb0, 0xffb0, 1, -61078], [0xffb1, 0xffb3, 1, -61099],
-        [0xffb4, 0xffb4, 1, -61075], [0xffb5, 0xffbe, 1, -61100], [0xffc2, 0xffc7, 1, -61025],
-        [0xffca, 0xffcf, 1, -61027], [0xffd2, 0xffd7, 1, -61029], [0xffda, 0xffdc, 1, -61031],
-        [0xffe0, 0xffe1, 1, -65342], [0xffe2, 0xffe2, 1, -65334], [0xffe4, 0xffe4, 1, -65342],
-        [0xffe5, 0xffe5, 1, -65344], [0xffe6, 0xffe6, 1, -57149], [0xffe8, 0xffe8, 1, -56038],
-        [0xffe9, 0xffec, 1, -56921], [0xffed, 0xffed, 1, -55885], [0xffee, 0xffee, 1, -55843],
-        [0x10400, 0x10427, 1, 40], [0x104b0, 0x104d3, 1, 40], [0x10570, 0x1057a, 1, 39], [0x1057c, 0x1058a, 1, 39],
-        [0x1058c, 0x10592, 1, 39], [0x10594, 0x10595, 1, 39], [0x10781, 0x10782, 1, -66737],
-        [0x10784, 0x10784, 1, -66795], [0x10785, 0x10785, 1, -67363], [0x10787, 0x10787, 1, -66788],
-        [0x10788, 0x10788, 1, -23586], [0x10789, 0x10789, 1, -66788], [0x1078a, 0x1078a, 1, -66790],
-        [0x1078b, 0x1078b, 1, -67367], [0x1078c, 0x1078c, 1, -67368], [0x1078d, 0x1078d, 1, -67369],
-        [0x1078e, 0x1078e, 1, -66870], [0x1078f, 0x1078f, 1, -66865], [0x10790, 0x10790, 1, -66791],
-        [0x10791, 0x10791, 1, -66861], [0x10792, 0x10792, 1, -66864], [0x10793, 0x10793, 1, -67372],
-        [0x10794, 0x10794, 1, -66809], [0x10795, 0x10795, 1, -67373], [0x10796, 0x10796, 1, -66810],
-        [0x10797, 0x10797, 1, -66864], [0x10798, 0x10798, 1, -66836], [0x10799, 0x1079a, 1, -66799],
-        [0x1079b, 0x1079b, 1, -67375], [0x1079c, 0x1079c, 1, 55144], [0x1079d, 0x1079d, 1, -67377],
-        [0x1079e, 0x1079e, 1, -66864], [0x1079f, 0x1079f, 1, 55142], [0x107a0, 0x107a0, 1, -66834],
-        [0x107a1, 0x107a1, 1, 55141], [0x107a2, 0x107a2, 1, -67379], [0x107a3, 0x107a4, 1, -66861],
-        [0x107a5, 0x107a5, 1, -67380], [0x107a6, 0x107a6, 1, -66860], [0x107a7, 0x107a7, 1, 55137],
-        [0x107a8, 0x107a8, 1, -67382], [0x107a9, 0x107a9, 1, -67383], [0x107aa, 0x107aa, 1, -66858],
-        [0x107ab, 0x107ab, 1, -66819], [0x107ac, 0x107ac, 1, -66822], [0x107ad, 0x107ad, 1, -23622],
-        [0x107ae, 0x107ae, 1, -66823], [0x107af, 0x107af, 1, -67387], [0x107b0, 0x107b0, 1, -67386],
-        [0x107b2, 0x107b2, 1, -66851], [0x107b3, 0x107b4, 1, -66834], [0x107b5, 0x107b5, 1, -66845],
-        [0x107b6, 0x107b8, 1, -67062], [0x107b9, 0x107b9, 1, 55121], [0x107ba, 0x107ba, 1, -67399],
-        [0x10c80, 0x10cb2, 1, 64], [0x10ead, 0x10ead, 1, -69261], [0x118a0, 0x118bf, 1, 32],
-        [0x16e40, 0x16e5f, 1, 32], [0x1d400, 0x1d419, 1, -119711], [0x1d41a, 0x1d433, 1, -119737],
-        [0x1d434, 0x1d44d, 1, -119763], [0x1d44e, 0x1d454, 1, -119789], [0x1d456, 0x1d467, 1, -119789],
-        [0x1d468, 0x1d481, 1, -119815], [0x1d482, 0x1d49b, 1, -119841], [0x1d49c, 0x1d49e, 2, -119867],
-        [0x1d49f, 0x1d49f, 1, -119867], [0x1d4a2, 0x1d4a2, 1, -119867], [0x1d4a5, 0x1d4a6, 1, -119867],
-        [0x1d4a9, 0x1d4ac, 1, -119867], [0x1d4ae, 0x1d4b5, 1, -119867], [0x1d4b6, 0x1d4b9, 1, -119893],
-        [0x1d4bb, 0x1d4bd, 2, -119893], [0x1d4be, 0x1d4c3, 1, -119893], [0x1d4c5, 0x1d4cf, 1, -119893],
-        [0x1d4d0, 0x1d4e9, 1, -119919], [0x1d4ea, 0x1d503, 1, -119945], [0x1d504, 0x1d505, 1, -119971],
-        [0x1d507, 0x1d50a, 1, -119971], [0x1d50d, 0x1d514, 1, -119971], [0x1d516, 0x1d51c, 1, -119971],
-        [0x1d51e, 0x1d537, 1, -119997], [0x1d538, 0x1d539, 1, -120023], [0x1d53b, 0x1d53e, 1, -120023],
-        [0x1d540, 0x1d544, 1, -120023], [0x1d546, 0x1d546, 1, -120023], [0x1d54a, 0x1d550, 1, -120023],
-        [0x1d552, 0x1d56b, 1, -120049], [0x1d56c, 0x1d585, 1, -120075], [0x1d586, 0x1d59f, 1, -120101],
-        [0x1d5a0, 0x1d5b9, 1, -120127], [0x1d5ba, 0x1d5d3, 1, -120153], [0x1d5d4, 0x1d5ed, 1, -120179],
-        [0x1d5ee, 0x1d607, 1, -120205], [0x1d608, 0x1d621, 1, -120231], [0x1d622, 0x1d63b, 1, -120257],
-        [0x1d63c, 0x1d655, 1, -120283], [0x1d656, 0x1d66f, 1, -120309], [0x1d670, 0x1d689, 1, -120335],
-        [0x1d68a, 0x1d6a3, 1, -120361], [0x1d6a4, 0x1d6a4, 1, -120379], [0x1d6a5, 0x1d6a5, 1, -119918],
-        [0x1d6a8, 0x1d6b8, 1, -119543], [0x1d6b9, 0x1d6b9, 1, -119553], [0x1d6ba, 0x1d6c0, 1, -119543],
-        [0x1d6c1, 0x1d6c1, 1, -111802], [0x1d6c2, 0x1d6d2, 1, -119569], [0x1d6d3, 0x1d6d3, 1, -119568],
-        [0x1d6d4, 0x1d6da, 1, -119569], [0x1d6db, 0x1d6db, 1, -111833], [0x1d6dc, 0x1d6dc, 1, -119591],
-        [0x1d6dd, 0x1d6dd, 1, -119589], [0x1d6de, 0x1d6de, 1, -119588], [0x1d6df, 0x1d6df, 1, -119577],
-        [0x1d6e0, 0x1d6e0, 1, -119583], [0x1d6e1, 0x1d6e1, 1, -119585], [0x1d6e2, 0x1d6f2, 1, -119601],
-        [0x1d6f3, 0x1d6f3, 1, -119611], [0x1d6f4, 0x1d6fa, 1, -119601], [0x1d6fb, 0x1d6fb, 1, -111860],
-        [0x1d6fc, 0x1d70c, 1, -119627], [0x1d70d, 0x1d70d, 1, -119626], [0x1d70e, 0x1d714, 1, -119627],
-        [0x1d715, 0x1d715, 1, -111891], [0x1d716, 0x1d716, 1, -119649], [0x1d717, 0x1d717, 1, -119647],
-        [0x1d718, 0x1d718, 1, -119646], [0x1d719, 0x1d719, 1, -119635], [0x1d71a, 0x1d71a, 1, -119641],
-        [0x1d71b, 0x1d71b, 1, -119643], [0x1d71c, 0x1d72c, 1, -119659], [0x1d72d, 0x1d72d, 1, -119669],
-        [0x1d72e, 0x1d734, 1, -119659], [0x1d735, 0x1d735, 1, -111918], [0x1d736, 0x1d746, 1, -119685],
-        [0x1d747, 0x1d747, 1, -119684], [0x1d748, 0x1d74e, 1, -119685], [0x1d74f, 0x1d74f, 1, -111949],
-        [0x1d750, 0x1d750, 1, -119707], [0x1d751, 0x1d751, 1, -119705], [0x1d752, 0x1d752, 1, -119704],
-        [0x1d753, 0x1d753, 1, -119693], [0x1d754, 0x1d754, 1, -119699], [0x1d755, 0x1d755, 1, -119701],
-        [0x1d756, 0x1d766, 1, -119717], [0x1d767, 0x1d767, 1, -119727], [0x1d768, 0x1d76e, 1, -119717],
-        [0x1d76f, 0x1d76f, 1, -111976], [0x1d770, 0x1d780, 1, -119743], [0x1d781, 0x1d781, 1, -119742],
-        [0x1d782, 0x1d788, 1, -119743], [0x1d789, 0x1d789, 1, -112007], [0x1d78a, 0x1d78a, 1, -119765],
-        [0x1d78b, 0x1d78b, 1, -119763], [0x1d78c, 0x1d78c, 1, -119762], [0x1d78d, 0x1d78d, 1, -119751],
-        [0x1d78e, 0x1d78e, 1, -119757], [0x1d78f, 0x1d78f, 1, -119759], [0x1d790, 0x1d7a0, 1, -119775],
-        [0x1d7a1, 0x1d7a1, 1, -119785], [0x1d7a2, 0x1d7a8, 1, -119775], [0x1d7a9, 0x1d7a9, 1, -112034],
-        [0x1d7aa, 0x1d7ba, 1, -119801], [0x1d7bb, 0x1d7bb, 1, -119800], [0x1d7bc, 0x1d7c2, 1, -119801],
-        [0x1d7c3, 0x1d7c3, 1, -112065], [0x1d7c4, 0x1d7c4, 1, -119823], [0x1d7c5, 0x1d7c5, 1, -119821],
-        [0x1d7c6, 0x1d7c6, 1, -119820], [0x1d7c7, 0x1d7c7, 1, -119809], [0x1d7c8, 0x1d7c8, 1, -119815],
-        [0x1d7c9, 0x1d7c9, 1, -119817], [0x1d7ca, 0x1d7ca, 1, -119789], [0x1d7cb, 0x1d7cb, 1, -119790],
-        [0x1d7ce, 0x1d7d7, 1, -120734], [0x1d7d8, 0x1d7e1, 1, -120744], [0x1d7e2, 0x1d7eb, 1, -120754],
-        [0x1d7ec, 0x1d7f5, 1, -120764], [0x1d7f6, 0x1d7ff, 1, -120774], [0x1df09, 0x1df09, 1, -122517],
-        [0x1df11, 0x1df11, 1, -122533], [0x1df13, 0x1df13, 1, -122535], [0x1df16, 0x1df16, 1, -122532],
-        [0x1df1a, 0x1df1a, 1, -122545], [0x1df1b, 0x1df1b, 1, -122540], [0x1df1d, 0x1df1d, 1, -122554],
-        [0x1df1e, 0x1df1e, 1, -122539], [0x1e900, 0x1e921, 1, 34], [0x1ee00, 0x1ee01, 1, -124889],
-        [0x1ee02, 0x1ee02, 1, -124886], [0x1ee03, 0x1ee03, 1, -124884], [0x1ee05, 0x1ee05, 1, -124861],
-        [0x1ee06, 0x1ee06, 1, -124884], [0x1ee07, 0x1ee07, 1, -124890], [0x1ee08, 0x1ee08, 1, -124881],
-        [0x1ee09, 0x1ee09, 1, -124863], [0x1ee0a, 0x1ee0d, 1, -124871], [0x1ee0e, 0x1ee0e, 1, -124891],
-        [0x1ee0f, 0x1ee0f, 1, -124886], [0x1ee10, 0x1ee10, 1, -124879], [0x1ee11, 0x1ee11, 1, -124892],
-        [0x1ee12, 0x1ee12, 1, -124880], [0x1ee13, 0x1ee13, 1, -124898], [0x1ee14, 0x1ee14, 1, -124896],
-        [0x1ee15, 0x1ee16, 1, -124907], [0x1ee17, 0x1ee17, 1, -124905], [0x1ee18, 0x1ee18, 1, -124904],
-        [0x1ee19, 0x1ee19, 1, -124899], [0x1ee1a, 0x1ee1a, 1, -124898], [0x1ee1b, 0x1ee1b, 1, -124897],
-        [0x1ee1c, 0x1ee1c, 1, -124846], [0x1ee1d, 0x1ee1d, 1, -124771], [0x1ee1e, 0x1ee1e, 1, -124797],
-        [0x1ee1f, 0x1ee1f, 1, -124848], [0x1ee21, 0x1ee21, 1, -124921], [0x1ee22, 0x1ee22, 1, -124918],
-        [0x1ee24, 0x1ee24, 1, -124893], [0x1ee27, 0x1ee27, 1, -124922], [0x1ee29, 0x1ee29, 1, -124895],
-        [0x1ee2a, 0x1ee2d, 1, -124903], [0x1ee2e, 0x1ee2e, 1, -124923], [0x1ee2f, 0x1ee2f, 1, -124918],
-        [0x1ee30, 0x1ee30, 1, -124911], [0x1ee31, 0x1ee31, 1, -124924], [0x1ee32, 0x1ee32, 1, -124912],
-        [0x1ee34, 0x1ee34, 1, -124928], [0x1ee35, 0x1ee36, 1, -124939], [0x1ee37, 0x1ee37, 1, -124937],
-        [0x1ee39, 0x1ee39, 1, -124931], [0x1ee3b, 0x1ee3b, 1, -124929], [0x1ee42, 0x1ee42, 1, -124950],
-        [0x1ee47, 0x1ee47, 1, -124954], [0x1ee49, 0x1ee49, 1, -124927], [0x1ee4b, 0x1ee4d, 2, -124935],
-        [0x1ee4e, 0x1ee4e, 1, -124955], [0x1ee4f, 0x1ee4f, 1, -124950], [0x1ee51, 0x1ee51, 1, -124956],
-        [0x1ee52, 0x1ee52, 1, -124944], [0x1ee54, 0x1ee54, 1, -124960], [0x1ee57, 0x1ee57, 1, -124969],
-        [0x1ee59, 0x1ee59, 1, -124963], [0x1ee5b, 0x1ee5b, 1, -124961], [0x1ee5d, 0x1ee5d, 1, -124835],
-        [0x1ee5f, 0x1ee5f, 1, -124912], [0x1ee61, 0x1ee61, 1, -124985], [0x1ee62, 0x1ee62, 1, -124982],
-        [0x1ee64, 0x1ee64, 1, -124957], [0x1ee67, 0x1ee67, 1, -124986], [0x1ee68, 0x1ee68, 1, -124977],
-        [0x1ee69, 0x1ee69, 1, -124959], [0x1ee6a, 0x1ee6c, 2, -124967], [0x1ee6d, 0x1ee6d, 1, -124967],
-        [0x1ee6e, 0x1ee6e, 1, -124987], [0x1ee6f, 0x1ee6f, 1, -124982], [0x1ee70, 0x1ee70, 1, -124975],
-        [0x1ee71, 0x1ee71, 1, -124988], [0x1ee72, 0x1ee72, 1, -124976], [0x1ee74, 0x1ee74, 1, -124992],
-        [0x1ee75, 0x1ee76, 1, -125003], [0x1ee77, 0x1ee77, 1, -125001], [0x1ee79, 0x1ee79, 1, -124995],
-        [0x1ee7a, 0x1ee7a, 1, -124994], [0x1ee7b, 0x1ee7b, 1, -124993], [0x1ee7c, 0x1ee7c, 1, -124942],
-        [0x1ee7e, 0x1ee7e, 1, -124893], [0x1ee80, 0x1ee81, 1, -125017], [0x1ee82, 0x1ee82, 1, -125014],
-        [0x1ee83, 0x1ee83, 1, -125012], [0x1ee84, 0x1ee85, 1, -124989], [0x1ee86, 0x1ee86, 1, -125012],
-        [0x1ee87, 0x1ee87, 1, -125018], [0x1ee88, 0x1ee88, 1, -125009], [0x1ee89, 0x1ee89, 1, -124991],
-        [0x1ee8b, 0x1ee8d, 1, -124999], [0x1ee8e, 0x1ee8e, 1, -125019], [0x1ee8f, 0x1ee8f, 1, -125014],
-        [0x1ee90, 0x1ee90, 1, -125007], [0x1ee91, 0x1ee91, 1, -125020], [0x1ee92, 0x1ee92, 1, -125008],
-        [0x1ee93, 0x1ee93, 1, -125026], [0x1ee94, 0x1ee94, 1, -125024], [0x1ee95, 0x1ee96, 1, -125035],
-        [0x1ee97, 0x1ee97, 1, -125033], [0x1ee98, 0x1ee98, 1, -125032], [0x1ee99, 0x1ee99, 1, -125027],
-        [0x1ee9a, 0x1ee9a, 1, -125026], [0x1ee9b, 0x1ee9b, 1, -125025], [0x1eea1, 0x1eea1, 1, -125049],
-        [0x1eea2, 0x1eea2, 1, -125046], [0x1eea3, 0x1eea3, 1, -125044], [0x1eea5, 0x1eea5, 1, -125021],
-        [0x1eea6, 0x1eea6, 1, -125044], [0x1eea7, 0x1eea7, 1, -125050], [0x1eea8, 0x1eea8, 1, -125041],
-        [0x1eea9, 0x1eea9, 1, -125023], [0x1eeab, 0x1eead, 1, -125031], [0x1eeae, 0x1eeae, 1, -125051],
-        [0x1eeaf, 0x1eeaf, 1, -125046], [0x1eeb0, 0x1eeb0, 1, -125039], [0x1eeb1, 0x1eeb1, 1, -125052],
-        [0x1eeb2, 0x1eeb2, 1, -125040], [0x1eeb3, 0x1eeb3, 1, -125058], [0x1eeb4, 0x1eeb4, 1, -125056],
-        [0x1eeb5, 0x1eeb6, 1, -125067], [0x1eeb7, 0x1eeb7, 1, -125065], [0x1eeb8, 0x1eeb8, 1, -125064],
-        [0x1eeb9, 0x1eeb9, 1, -125059], [0x1eeba, 0x1eeba, 1, -125058], [0x1eebb, 0x1eebb, 1, -125057],
-        [0x1f12b, 0x1f12b, 1, -127176], [0x1f12c, 0x1f12c, 1, -127162], [0x1f130, 0x1f149, 1, -127183],
-        [0x1f202, 0x1f202, 1, -115021], [0x1f210, 0x1f210, 1, -102341], [0x1f211, 0x1f211, 1, -104122],
-        [0x1f212, 0x1f212, 1, -106054], [0x1f213, 0x1f213, 1, -115020], [0x1f214, 0x1f214, 1, -107400],
-        [0x1f215, 0x1f215, 1, -104699], [0x1f216, 0x1f216, 1, -92211], [0x1f217, 0x1f217, 1, -104686],
-        [0x1f218, 0x1f218, 1, -107380], [0x1f219, 0x1f219, 1, -101369], [0x1f21a, 0x1f21a, 1, -98553],
-        [0x1f21b, 0x1f21b, 1, -101506], [0x1f21c, 0x1f21c, 1, -106447], [0x1f21d, 0x1f21d, 1, -103057],
-        [0x1f21e, 0x1f21e, 1, -106641], [0x1f21f, 0x1f21f, 1, -101487], [0x1f220, 0x1f220, 1, -106499],
-        [0x1f221, 0x1f221, 1, -95455], [0x1f222, 0x1f222, 1, -97539], [0x1f223, 0x1f223, 1, -91514],
-        [0x1f224, 0x1f224, 1, -104756], [0x1f225, 0x1f225, 1, -105964], [0x1f226, 0x1f226, 1, -99090],
-        [0x1f227, 0x1f227, 1, -102290], [0x1f228, 0x1f228, 1, -102099], [0x1f229, 0x1f229, 1, -107561],
-        [0x1f22a, 0x1f22a, 1, -107553], [0x1f22b, 0x1f22b, 1, -90593], [0x1f22c, 0x1f22c, 1, -103494],
-        [0x1f22d, 0x1f22d, 1, -107520], [0x1f22e, 0x1f22e, 1, -106043], [0x1f22f, 0x1f22f, 1, -102184],
-        [0x1f230, 0x1f230, 1, -91328], [0x1f231, 0x1f231, 1, -102366], [0x1f232, 0x1f232, 1, -96433],
-        [0x1f233, 0x1f233, 1, -96185], [0x1f234, 0x1f234, 1, -106028], [0x1f235, 0x1f235, 1, -99253],
-        [0x1f236, 0x1f236, 1, -101165], [0x1f237, 0x1f237, 1, -101167], [0x1f238, 0x1f238, 1, -97541],
-        [0x1f239, 0x1f239, 1, -106439], [0x1f23a, 0x1f23a, 1, -105604], [0x1f23b, 0x1f23b, 1, -90350],
-        [0x1f250, 0x1f250, 1, -103097], [0x1f251, 0x1f251, 1, -106082], [0x1fbf0, 0x1fbf9, 1, -129984]
-    ] -%}
-    {%- set letters = [
-        [0xbc, '1 4'], [0xbd, '1 2'], [0xbe, '3 4'], [0xc6, 'ae'], [0xde, 'th'], [0xdf, 'ss'], [0xe6, 'ae'],
-        [0xfe, 'th'], [0x132, 'ij'], [0x133, 'ij'], [0x152, 'oe'], [0x153, 'oe'], [0x1c4, 'dz'], [0x1c5, 'dz'],
-        [0x1c6, 'dz'], [0x1c7, 'lj'], [0x1c8, 'lj'], [0x1c9, 'lj'], [0x1ca, 'nj'], [0x1cb, 'nj'], [0x1cc, 'nj'],
-        [0x1e2, 'ae'], [0x1e3, 'ae'], [0x1f1, 'dz'], [0x1f2, 'dz'], [0x1f3, 'dz'], [0x1fc, 'ae'], [0x1fd, 'ae'],
-        [0x587, '\u0565\u0582'], [0x675, '\u0627\u0674'], [0x676, '\u0648\u0674'], [0x677, '\u06c7\u0674'],
-        [0x678, '\u064a\u0674'], [0xe33, '\u0e4d\u0e32'], [0xeb3, '\u0ecd\u0eb2'], [0xedc, '\u0eab\u0e99'],
-        [0xedd, '\u0eab\u0ea1'], [0xf77, '\u0fb2\u0f71\u0f80'], [0xf79, '\u0fb3\u0f71\u0f80'], [0x1d2d, 'ae'],
-        [0x1e9e, 'ss'], [0x2025, '  '], [0x2026, '   '], [0x203c, '!!'], [0x2047, '??'], [0x2048, '?!'],
-        [0x2049, '!?'], [0x20a8, 'rs'], [0x2100, 'a c'], [0x2101, 'a s'], [0x2103, '\u00b0c'], [0x2105, 'c o'],
-        [0x2106, 'c u'], [0x2109, '\u00b0f'], [0x2116, 'no'], [0x2120, 'sm'], [0x2121, 'tel'], [0x2122, 'tm'],
-        [0x213b, 'fax'], [0x2150, '1 7'], [0x2151, '1 9'], [0x2152, '1 10'], [0x2153, '1 3'], [0x2154, '2 3'],
-        [0x2155, '1 5'], [0x2156, '2 5'], [0x2157, '3 5'], [0x2158, '4 5'], [0x2159, '1 6'], [0x215a, '5 6'],
-        [0x215b, '1 8'], [0x215c, '3 8'], [0x215d, '5 8'], [0x215e, '7 8'], [0x215f, '1 '], [0x2161, 'ii'],
-        [0x2162, 'iii'], [0x2163, 'iv'], [0x2165, 'vi'], [0x2166, 'vii'], [0x2167, 'viii'], [0x2168, 'ix'],
-        [0x216a, 'xi'], [0x216b, 'xii'], [0x2171, 'ii'], [0x2172, 'iii'], [0x2173, 'iv'], [0x2175, 'vi'],
-        [0x2176, 'vii'], [0x2177, 'viii'], [0x2178, 'ix'], [0x217a, 'xi'], [0x217b, 'xii'], [0x2189, '0 3'],
-        [0x222c, '\u222b\u222b'], [0x222d, '\u222b\u222b\u222b'], [0x222f, '\u222e\u222e'],
-        [0x2230, '\u222e\u222e\u222e'], [0x2469, '10'], [0x246a, '11'], [0x246b, '12'], [0x246c, '13'],
-        [0x246d, '14'], [0x246e, '15'], [0x246f, '16'], [0x2470, '17'], [0x2471, '18'], [0x2472, '19'],
-        [0x2473, '20'], [0x2474, ' 1 '], [0x2475, ' 2 '], [0x2476, ' 3 '], [0x2477, ' 4 '], [0x2478, ' 5 '],
-        [0x2479, ' 6 '], [0x247a, ' 7 '], [0x247b, ' 8 '], [0x247c, ' 9 '], [0x247d, ' 10 '], [0x247e, ' 11 '],
-        [0x247f, ' 12 '], [0x2480, ' 13 '], [0x2481, ' 14 '], [0x2482, ' 15 '], [0x2483, ' 16 '], [0x2484, ' 17 '],
-        [0x2485, ' 18 '], [0x2486, ' 19 '], [0x2487, ' 20 '], [0x2488, '1 '], [0x2489, '2 '], [0x248a, '3 '],
-        [0x248b, '4 '], [0x248c, '5 '], [0x248d, '6 '], [0x248e, '7 '], [0x248f, '8 '], [0x2490, '9 '],
-        [0x2491, '10 '], [0x2492, '11 '], [0x2493, '12 '], [0x2494, '13 '], [0x2495, '14 '], [0x2496, '15 '],
-        [0x2497, '16 '], [0x2498, '17 '], [0x2499, '18 '], [0x249a, '19 '], [0x249b, '20 '], [0x249c, ' a '],
-        [0x249d, ' b '], [0x249e, ' c '], [0x249f, ' d '], [0x24a0, ' e '], [0x24a1, ' f '], [0x24a2, ' g '],
-        [0x24a3, ' h '], [0x24a4, ' i '], [0x24a5, ' j '], [0x24a6, ' k '], [0x24a7, ' l '], [0x24a8, ' m '],
-        [0x24a9, ' n '], [0x24aa, ' o '], [0x24ab, ' p '], [0x24ac, ' q '], [0x24ad, ' r '], [0x24ae, ' s '],
-        [0x24af, ' t '], [0x24b0, ' u '], [0x24b1, ' v '], [0x24b2, ' w '], [0x24b3, ' x '], [0x24b4, ' y '],
-        [0x24b5, ' z '], [0x2a0c, '\u222b\u222b\u222b\u222b'], [0x2a74, '  ='], [0x2a75, '=='], [0x2a76, '==='],
-        [0x309b, ' \u3099'], [0x309c, ' \u309a'], [0x309f, '\u3088\u308a'], [0x30ff, '\u30b3\u30c8'],
-        [0x3200, ' \u1100 '], [0x3201, ' \u1102 '], [0x3202, ' \u1103 '], [0x3203, ' \u1105 '],
-        [0x3204, ' \u1106 '], [0x3205, ' \u1107 '], [0x3206, ' \u1109 '], [0x3207, ' \u110b '],
-        [0x3208, ' \u110c '], [0x3209, ' \u110e '], [0x320a, ' \u110f '], [0x320b, ' \u1110 '],
-        [0x320c, ' \u1111 '], [0x320d, ' \u1112 '], [0x320e, ' \uac00 '], [0x320f, ' \ub098 '],
-        [0x3210, ' \ub2e4 '], [0x3211, ' \ub77c '], [0x3212, ' \ub9c8 '], [0x3213, ' \ubc14 '],
-        [0x3214, ' \uc0ac '], [0x3215, ' \uc544 '], [0x3216, ' \uc790 '], [0x3217, ' \ucc28 '],
-        [0x3218, ' \uce74 '], [0x3219, ' \ud0c0 '], [0x321a, ' \ud30c '], [0x321b, ' \ud558 '],
-        [0x321c, ' \uc8fc '], [0x321d, ' \uc624\uc804 '], [0x321e, ' \uc624\ud6c4 '], [0x3220, ' \u4e00 '],
-        [0x3221, ' \u4e8c '], [0x3222, ' \u4e09 '], [0x3223, ' \u56db '], [0x3224, ' \u4e94 '],
-        [0x3225, ' \u516d '], [0x3226, ' \u4e03 '], [0x3227, ' \u516b '], [0x3228, ' \u4e5d '],
-        [0x3229, ' \u5341 '], [0x322a, ' \u6708 '], [0x322b, ' \u706b '], [0x322c, ' \u6c34 '],
-        [0x322d, ' \u6728 '], [0x322e, ' \u91d1 '], [0x322f, ' \u571f '], [0x3230, ' \u65e5 '],
-        [0x3231, ' \u682a '], [0x3232, ' \u6709 '], [0x3233, ' \u793e '], [0x3234, ' \u540d '],
-        [0x3235, ' \u7279 '], [0x3236, ' \u8ca1 '], [0x3237, ' \u795d '], [0x3238, ' \u52b4 '],
-        [0x3239, ' \u4ee3 '], [0x323a, ' \u547c '], [0x323b, ' \u5b66 '], [0x323c, ' \u76e3 '],
-        [0x323d, ' \u4f01 '], [0x323e, ' \u8cc7 '], [0x323f, ' \u5354 '], [0x3240, ' \u796d '],
-        [0x3241, ' \u4f11 '], [0x3242, ' \u81ea '], [0x3243, ' \u81f3 '], [0x3250, 'pte'], [0x3251, '21'],
-        [0x3252, '22'], [0x3253, '23'], [0x3254, '24'], [0x3255, '25'], [0x3256, '26'], [0x3257, '27'],
-        [0x3258, '28'], [0x3259, '29'], [0x325a, '30'], [0x325b, '31'], [0x325c, '32'], [0x325d, '33'],
-        [0x325e, '34'], [0x325f, '35'], [0x327c, '\ucc38\uace0'], [0x327d, '\uc8fc\uc758'], [0x32b1, '36'],
-        [0x32b2, '37'], [0x32b3, '38'], [0x32b4, '39'], [0x32b5, '40'], [0x32b6, '41'], [0x32b7, '42'],
-        [0x32b8, '43'], [0x32b9, '44'], [0x32ba, '45'], [0x32bb, '46'], [0x32bc, '47'], [0x32bd, '48'],
-        [0x32be, '49'], [0x32bf, '50'], [0x32c0, '1\u6708'], [0x32c1, '2\u6708'], [0x32c2, '3\u6708'],
-        [0x32c3, '4\u6708'], [0x32c4, '5\u6708'], [0x32c5, '6\u6708'], [0x32c6, '7\u6708'], [0x32c7, '8\u6708'],
-        [0x32c8, '9\u6708'], [0x32c9, '10\u6708'], [0x32ca, '11\u6708'], [0x32cb, '12\u6708'], [0x32cc, 'hg'],
-        [0x32cd, 'erg'], [0x32ce, 'ev'], [0x32cf, 'ltd'], [0x32ff, '\u4ee4\u548c'],
-        [0x3300, '\u30a2\u30d1\u30fc\u30c8'], [0x3301, '\u30a2\u30eb\u30d5\u30a1'],
-        [0x3302, '\u30a2\u30f3\u30da\u30a2'], [0x3303, '\u30a2\u30fc\u30eb'], [0x3304, '\u30a4\u30cb\u30f3\u30b0'],
-        [0x3305, '\u30a4\u30f3\u30c1'], [0x3306, '\u30a6\u30a9\u30f3'], [0x3307, '\u30a8\u30b9\u30af\u30fc\u30c9'],
-        [0x3308, '\u30a8\u30fc\u30ab\u30fc'], [0x3309, '\u30aa\u30f3\u30b9'], [0x330a, '\u30aa\u30fc\u30e0'],
-        [0x330b, '\u30ab\u30a4\u30ea'], [0x330c, '\u30ab\u30e9\u30c3\u30c8'], [0x330d, '\u30ab\u30ed\u30ea\u30fc'],
-        [0x330e, '\u30ac\u30ed\u30f3'], [0x330f, '\u30ac\u30f3\u30de'], [0x3310, '\u30ae\u30ac'],
-        [0x3311, '\u30ae\u30cb\u30fc'], [0x3312, '\u30ad\u30e5\u30ea\u30fc'], [0x3313, '\u30ae\u30eb\u30c0\u30fc'],
-        [0x3314, '\u30ad\u30ed'], [0x3315, '\u30ad\u30ed\u30b0\u30e9\u30e0'],
-        [0x3316, '\u30ad\u30ed\u30e1\u30fc\u30c8\u30eb'], [0x3317, '\u30ad\u30ed\u30ef\u30c3\u30c8'],
-        [0x3318, '\u30b0\u30e9\u30e0'], [0x3319, '\u30b0\u30e9\u30e0\u30c8\u30f3'],
-        [0x331a, '\u30af\u30eb\u30bc\u30a4\u30ed'], [0x331b, '\u30af\u30ed\u30fc\u30cd'],
-        [0x331c, '\u30b1\u30fc\u30b9'], [0x331d, '\u30b3\u30eb\u30ca'], [0x331e, '\u30b3\u30fc\u30dd'],
-        [0x331f, '\u30b5\u30a4\u30af\u30eb'], [0x3320, '\u30b5\u30f3\u30c1\u30fc\u30e0'],
-        [0x3321, '\u30b7\u30ea\u30f3\u30b0'], [0x3322, '\u30bb\u30f3\u30c1'], [0x3323, '\u30bb\u30f3\u30c8'],
-        [0x3324, '\u30c0\u30fc\u30b9'], [0x3325, '\u30c7\u30b7'], [0x3326, '\u30c9\u30eb'],
-        [0x3327, '\u30c8\u30f3'], [0x3328, '\u30ca\u30ce'], [0x3329, '\u30ce\u30c3\u30c8'],
-        [0x332a, '\u30cf\u30a4\u30c4'], [0x332b, '\u30d1\u30fc\u30bb\u30f3\u30c8'], [0x332c, '\u30d1\u30fc\u30c4'],
-        [0x332d, '\u30d0\u30fc\u30ec\u30eb'], [0x332e, '\u30d4\u30a2\u30b9\u30c8\u30eb'],
-        [0x332f, '\u30d4\u30af\u30eb'], [0x3330, '\u30d4\u30b3'], [0x3331, '\u30d3\u30eb'],
-        [0x3332, '\u30d5\u30a1\u30e9\u30c3\u30c9'], [0x3333, '\u30d5\u30a3\u30fc\u30c8'],
-        [0x3334, '\u30d6\u30c3\u30b7\u30a7\u30eb'], [0x3335, '\u30d5\u30e9\u30f3'],
-        [0x3336, '\u30d8\u30af\u30bf\u30fc\u30eb'], [0x3337, '\u30da\u30bd'], [0x3338, '\u30da\u30cb\u30d2'],
-        [0x3339, '\u30d8\u30eb\u30c4'], [0x333a, '\u30da\u30f3\u30b9'], [0x333b, '\u30da\u30fc\u30b8'],
-        [0x333c, '\u30d9\u30fc\u30bf'], [0x333d, '\u30dd\u30a4\u30f3\u30c8'], [0x333e, '\u30dc\u30eb\u30c8'],
-        [0x333f, '\u30db\u30f3'], [0x3340, '\u30dd\u30f3\u30c9'], [0x3341, '\u30db\u30fc\u30eb'],
-        [0x3342, '\u30db\u30fc\u30f3'], [0x3343, '\u30de\u30a4\u30af\u30ed'], [0x3344, '\u30de\u30a4\u30eb'],
-        [0x3345, '\u30de\u30c3\u30cf'], [0x3346, '\u30de\u30eb\u30af'], [0x3347, '\u30de\u30f3\u30b7\u30e7\u30f3'],
-        [0x3348, '\u30df\u30af\u30ed\u30f3'], [0x3349, '\u30df\u30ea'], [0x334a, '\u30df\u30ea\u30d0\u30fc\u30eb'],
-        [0x334b, '\u30e1\u30ac'], [0x334c, '\u30e1\u30ac\u30c8\u30f3'], [0x334d, '\u30e1\u30fc\u30c8\u30eb'],
-        [0x334e, '\u30e4\u30fc\u30c9'], [0x334f, '\u30e4\u30fc\u30eb'], [0x3350, '\u30e6\u30a2\u30f3'],
-        [0x3351, '\u30ea\u30c3\u30c8\u30eb'], [0x3352, '\u30ea\u30e9'], [0x3353, '\u30eb\u30d4\u30fc'],
-        [0x3354, '\u30eb\u30fc\u30d6\u30eb'], [0x3355, '\u30ec\u30e0'], [0x3356, '\u30ec\u30f3\u30c8\u30b2\u30f3'],
-        [0x3357, '\u30ef\u30c3\u30c8'], [0x3358, '0\u70b9'], [0x3359, '1\u70b9'], [0x335a, '2\u70b9'],
-        [0x335b, '3\u70b9'], [0x335c, '4\u70b9'], [0x335d, '5\u70b9'], [0x335e, '6\u70b9'], [0x335f, '7\u70b9'],
-        [0x3360, '8\u70b9'], [0x3361, '9\u70b9'], [0x3362, '10\u70b9'], [0x3363, '11\u70b9'], [0x3364, '12\u70b9'],
-        [0x3365, '13\u70b9'], [0x3366, '14\u70b9'], [0x3367, '15\u70b9'], [0x3368, '16\u70b9'],
-        [0x3369, '17\u70b9'], [0x336a, '18\u70b9'], [0x336b, '19\u70b9'], [0x336c, '20\u70b9'],
-        [0x336d, '21\u70b9'], [0x336e, '22\u70b9'], [0x336f, '23\u70b9'], [0x3370, '24\u70b9'], [0x3371, 'hpa'],
-        [0x3372, 'da'], [0x3373, 'au'], [0x3374, 'bar'], [0x3375, 'ov'], [0x3376, 'pc'], [0x3377, 'dm'],
-        [0x3378, 'dm2'], [0x3379, 'dm3'], [0x337a, 'iu'], [0x337b, '\u5e73\u6210'], [0x337c, '\u662d\u548c'],
-        [0x337d, '\u5927\u6b63'], [0x337e, '\u660e\u6cbb'], [0x337f, '\u682a\u5f0f\u4f1a\u793e'], [0x3380, 'pa'],
-        [0x3381, 'na'], [0x3382, '\u03bca'], [0x3383, 'ma'], [0x3384, 'ka'], [0x3385, 'kb'], [0x3386, 'mb'],
-        [0x3387, 'gb'], [0x3388, 'cal'], [0x3389, 'kcal'], [0x338a, 'pf'], [0x338b, 'nf'], [0x338c, '\u03bcf'],
-        [0x338d, '\u03bcg'], [0x338e, 'mg'], [0x338f, 'kg'], [0x3390, 'hz'], [0x3391, 'khz'], [0x3392, 'mhz'],
-        [0x3393, 'ghz'], [0x3394, 'thz'], [0x3395, '\u03bcl'], [0x3396, 'ml'], [0x3397, 'dl'], [0x3398, 'kl'],
-        [0x3399, 'fm'], [0x339a, 'nm'], [0x339b, '\u03bcm'], [0x339c, 'mm'], [0x339d, 'cm'], [0x339e, 'km'],
-        [0x339f, 'mm2'], [0x33a0, 'cm2'], [0x33a1, 'm2'], [0x33a2, 'km2'], [0x33a3, 'mm3'], [0x33a4, 'cm3'],
-        [0x33a5, 'm3'], [0x33a6, 'km3'], [0x33a7, 'm s'], [0x33a8, 'm s2'], [0x33a9, 'pa'], [0x33aa, 'kpa'],
-        [0x33ab, 'mpa'], [0x33ac, 'gpa'], [0x33ad, 'rad'], [0x33ae, 'rad s'], [0x33af, 'rad s2'], [0x33b0, 'ps'],
-        [0x33b1, 'ns'], [0x33b2, '\u03bcs'], [0x33b3, 'ms'], [0x33b4, 'pv'], [0x33b5, 'nv'], [0x33b6, '\u03bcv'],
-        [0x33b7, 'mv'], [0x33b8, 'kv'], [0x33b9, 'mv'], [0x33ba, 'pw'], [0x33bb, 'nw'], [0x33bc, '\u03bcw'],
-        [0x33bd, 'mw'], [0x33be, 'kw'], [0x33bf, 'mw'], [0x33c0, 'k\u03c9'], [0x33c1, 'm\u03c9'], [0x33c2, 'a m '],
-        [0x33c3, 'bq'], [0x33c4, 'cc'], [0x33c5, 'cd'], [0x33c6, 'c kg'], [0x33c7, 'co '], [0x33c8, 'db'],
-        [0x33c9, 'gy'], [0x33ca, 'ha'], [0x33cb, 'hp'], [0x33cc, 'in'], [0x33cd, 'kk'], [0x33ce, 'km'],
-        [0x33cf, 'kt'], [0x33d0, 'lm'], [0x33d1, 'ln'], [0x33d2, 'log'], [0x33d3, 'lx'], [0x33d4, 'mb'],
-        [0x33d5, 'mil'], [0x33d6, 'mol'], [0x33d7, 'ph'], [0x33d8, 'p m '], [0x33d9, 'ppm'], [0x33da, 'pr'],
-        [0x33db, 'sr'], [0x33dc, 'sv'], [0x33dd, 'wb'], [0x33de, 'v m'], [0x33df, 'a m'], [0x33e0, '1\u65e5'],
-        [0x33e1, '2\u65e5'], [0x33e2, '3\u65e5'], [0x33e3, '4\u65e5'], [0x33e4, '5\u65e5'], [0x33e5, '6\u65e5'],
-        [0x33e6, '7\u65e5'], [0x33e7, '8\u65e5'], [0x33e8, '9\u65e5'], [0x33e9, '10\u65e5'], [0x33ea, '11\u65e5'],
-        [0x33eb, '12\u65e5'], [0x33ec, '13\u65e5'], [0x33ed, '14\u65e5'], [0x33ee, '15\u65e5'],
-        [0x33ef, '16\u65e5'], [0x33f0, '17\u65e5'], [0x33f1, '18\u65e5'], [0x33f2, '19\u65e5'],
-        [0x33f3, '20\u65e5'], [0x33f4, '21\u65e5'], [0x33f5, '22\u65e5'], [0x33f6, '23\u65e5'],
-        [0x33f7, '24\u65e5'], [0x33f8, '25\u65e5'], [0x33f9, '26\u65e5'], [0x33fa, '27\u65e5'],
-        [0x33fb, '28\u65e5'], [0x33fc, '29\u65e5'], [0x33fd, '30\u65e5'], [0x33fe, '31\u65e5'], [0x33ff, 'gal'],
-        [0xa7f9, 'oe'], [0xfb00, 'ff'], [0xfb01, 'fi'], [0xfb02, 'fl'], [0xfb03, 'ffi'], [0xfb04, 'ffl'],
-        [0xfb05, 'st'], [0xfb06, 'st'], [0xfb13, '\u0574\u0576'], [0xfb14, '\u0574\u0565'],
-        [0xfb15, '\u0574\u056b'], [0xfb16, '\u057e\u0576'], [0xfb17, '\u0574\u056d'], [0xfb4f, '\u05d0\u05dc'],
-        [0xfbdd, '\u06c7\u0674'], [0xfbea, '\u0626\u0627'], [0xfbeb, '\u0626\u0627'], [0xfbec, '\u0626\u06d5'],
-        [0xfbed, '\u0626\u06d5'], [0xfbee, '\u0626\u0648'], [0xfbef, '\u0626\u0648'], [0xfbf0, '\u0626\u06c7'],
-        [0xfbf1, '\u0626\u06c7'], [0xfbf2, '\u0626\u06c6'], [0xfbf3, '\u0626\u06c6'], [0xfbf4, '\u0626\u06c8'],
-        [0xfbf5, '\u0626\u06c8'], [0xfbf6, '\u0626\u06d0'], [0xfbf7, '\u0626\u06d0'], [0xfbf8, '\u0626\u06d0'],
-        [0xfbf9, '\u0626\u0649'], [0xfbfa, '\u0626\u0649'], [0xfbfb, '\u0626\u0649'], [0xfc00, '\u0626\u062c'],
-        [0xfc01, '\u0626\u062d'], [0xfc02, '\u0626\u0645'], [0xfc03, '\u0626\u0649'], [0xfc04, '\u0626\u064a'],
-        [0xfc05, '\u0628\u062c'], [0xfc06, '\u0628\u062d'], [0xfc07, '\u0628\u062e'], [0xfc08, '\u0628\u0645'],
-        [0xfc09, '\u0628\u0649'], [0xfc0a, '\u0628\u064a'], [0xfc0b, '\u062a\u062c'], [0xfc0c, '\u062a\u062d'],
-        [0xfc0d, '\u062a\u062e'], [0xfc0e, '\u062a\u0645'], [0xfc0f, '\u062a\u0649'], [0xfc10, '\u062a\u064a'],
-        [0xfc11, '\u062b\u062c'], [0xfc12, '\u062b\u0645'], [0xfc13, '\u062b\u0649'], [0xfc14, '\u062b\u064a'],
-        [0xfc15, '\u062c\u062d'], [0xfc16, '\u062c\u0645'], [0xfc17, '\u062d\u062c'], [0xfc18, '\u062d\u0645'],
-        [0xfc19, '\u062e\u062c'], [0xfc1a, '\u062e\u062d'], [0xfc1b, '\u062e\u0645'], [0xfc1c, '\u0633\u062c'],
-        [0xfc1d, '\u0633\u062d'], [0xfc1e, '\u0633\u062e'], [0xfc1f, '\u0633\u0645'], [0xfc20, '\u0635\u062d'],
-        [0xfc21, '\u0635\u0645'], [0xfc22, '\u0636\u062c'], [0xfc23, '\u0636\u062d'], [0xfc24, '\u0636\u062e'],
-        [0xfc25, '\u0636\u0645'], [0xfc26, '\u0637\u062d'], [0xfc27, '\u0637\u0645'], [0xfc28, '\u0638\u0645'],
-        [0xfc29, '\u0639\u062c'], [0xfc2a, '\u0639\u0645'], [0xfc2b, '\u063a\u062c'], [0xfc2c, '\u063a\u0645'],
-        [0xfc2d, '\u0641\u062c'], [0xfc2e, '\u0641\u062d'], [0xfc2f, '\u0641\u062e'], [0xfc30, '\u0641\u0645'],
-        [0xfc31, '\u0641\u0649'], [0xfc32, '\u0641\u064a'], [0xfc33, '\u0642\u062d'], [0xfc34, '\u0642\u0645'],
-        [0xfc35, '\u0642\u0649'], [0xfc36, '\u0642\u064a'], [0xfc37, '\u0643\u0627'], [0xfc38, '\u0643\u062c'],
-        [0xfc39, '\u0643\u062d'], [0xfc3a, '\u0643\u062e'], [0xfc3b, '\u0643\u0644'], [0xfc3c, '\u0643\u0645'],
-        [0xfc3d, '\u0643\u0649'], [0xfc3e, '\u0643\u064a'], [0xfc3f, '\u0644\u062c'], [0xfc40, '\u0644\u062d'],
-        [0xfc41, '\u0644\u062e'], [0xfc42, '\u0644\u0645'], [0xfc43, '\u0644\u0649'], [0xfc44, '\u0644\u064a'],
-        [0xfc45, '\u0645\u062c'], [0xfc46, '\u0645\u062d'], [0xfc47, '\u0645\u062e'], [0xfc48, '\u0645\u0645'],
-        [0xfc49, '\u0645\u0649'], [0xfc4a, '\u0645\u064a'], [0xfc4b, '\u0646\u062c'], [0xfc4c, '\u0646\u062d'],
-        [0xfc4d, '\u0646\u062e'], [0xfc4e, '\u0646\u0645'], [0xfc4f, '\u0646\u0649'], [0xfc50, '\u0646\u064a'],
-        [0xfc51, '\u0647\u062c'], [0xfc52, '\u0647\u0645'], [0xfc53, '\u0647\u0649'], [0xfc54, '\u0647\u064a'],
-        [0xfc55, '\u064a\u062c'], [0xfc56, '\u064a\u062d'], [0xfc57, '\u064a\u062e'], [0xfc58, '\u064a\u0645'],
-        [0xfc59, '\u064a\u0649'], [0xfc5a, '\u064a\u064a'], [0xfc5b, '\u0630\u0670'], [0xfc5c, '\u0631\u0670'],
-        [0xfc5d, '\u0649\u0670'], [0xfc5e, ' \u064c\u0651'], [0xfc5f, ' \u064d\u0651'], [0xfc60, ' \u064e\u0651'],
-        [0xfc61, ' \u064f\u0651'], [0xfc62, ' \u0650\u0651'], [0xfc63, ' \u0651\u0670'], [0xfc64, '\u0626\u0631'],
-        [0xfc65, '\u0626\u0632'], [0xfc66, '\u0626\u0645'], [0xfc67, '\u0626\u0646'], [0xfc68, '\u0626\u0649'],
-        [0xfc69, '\u0626\u064a'], [0xfc6a, '\u0628\u0631'], [0xfc6b, '\u0628\u0632'], [0xfc6c, '\u0628\u0645'],
-        [0xfc6d, '\u0628\u0646'], [0xfc6e, '\u0628\u0649'], [0xfc6f, '\u0628\u064a'], [0xfc70, '\u062a\u0631'],
-        [0xfc71, '\u062a\u0632'], [0xfc72, '\u062a\u0645'], [0xfc73, '\u062a\u0646'], [0xfc74, '\u062a\u0649'],
-        [0xfc75, '\u062a\u064a'], [0xfc76, '\u062b\u0631'], [0xfc77, '\u062b\u0632'], [0xfc78, '\u062b\u0645'],
-        [0xfc79, '\u062b\u0646'], [0xfc7a, '\u062b\u0649'], [0xfc7b, '\u062b\u064a'], [0xfc7c, '\u0641\u0649'],
-        [0xfc7d, '\u0641\u064a'], [0xfc7e, '\u0642\u0649'], [0xfc7f, '\u0642\u064a'], [0xfc80, '\u0643\u0627'],
-        [0xfc81, '\u0643\u0644'], [0xfc82, '\u0643\u0645'], [0xfc83, '\u0643\u0649'], [0xfc84, '\u0643\u064a'],
-        [0xfc85, '\u0644\u0645'], [0xfc86, '\u0644\u0649'], [0xfc87, '\u0644\u064a'], [0xfc88, '\u0645\u0627'],
-        [0xfc89, '\u0645\u0645'], [0xfc8a, '\u0646\u0631'], [0xfc8b, '\u0646\u0632'], [0xfc8c, '\u0646\u0645'],
-        [0xfc8d, '\u0646\u0646'], [0xfc8e, '\u0646\u0649'], [0xfc8f, '\u0646\u064a'], [0xfc90, '\u0649\u0670'],
-        [0xfc91, '\u064a\u0631'], [0xfc92, '\u064a\u0632'], [0xfc93, '\u064a\u0645'], [0xfc94, '\u064a\u0646'],
-        [0xfc95, '\u064a\u0649'], [0xfc96, '\u064a\u064a'], [0xfc97, '\u0626\u062c'], [0xfc98, '\u0626\u062d'],
-        [0xfc99, '\u0626\u062e'], [0xfc9a, '\u0626\u0645'], [0xfc9b, '\u0626\u0647'], [0xfc9c, '\u0628\u062c'],
-        [0xfc9d, '\u0628\u062d'], [0xfc9e, '\u0628\u062e'], [0xfc9f, '\u0628\u0645'], [0xfca0, '\u0628\u0647'],
-        [0xfca1, '\u062a\u062c'], [0xfca2, '\u062a\u062d'], [0xfca3, '\u062a\u062e'], [0xfca4, '\u062a\u0645'],
-        [0xfca5, '\u062a\u0647'], [0xfca6, '\u062b\u0645'], [0xfca7, '\u062c\u062d'], [0xfca8, '\u062c\u0645'],
-        [0xfca9, '\u062d\u062c'], [0xfcaa, '\u062d\u0645'], [0xfcab, '\u062e\u062c'], [0xfcac, '\u062e\u0645'],
-        [0xfcad, '\u0633\u062c'], [0xfcae, '\u0633\u062d'], [0xfcaf, '\u0633\u062e'], [0xfcb0, '\u0633\u0645'],
-        [0xfcb1, '\u0635\u062d'], [0xfcb2, '\u0635\u062e'], [0xfcb3, '\u0635\u0645'], [0xfcb4, '\u0636\u062c'],
-        [0xfcb5, '\u0636\u062d'], [0xfcb6, '\u0636\u062e'], [0xfcb7, '\u0636\u0645'], [0xfcb8, '\u0637\u062d'],
-        [0xfcb9, '\u0638\u0645'], [0xfcba, '\u0639\u062c'], [0xfcbb, '\u0639\u0645'], [0xfcbc, '\u063a\u062c'],
-        [0xfcbd, '\u063a\u0645'], [0xfcbe, '\u0641\u062c'], [0xfcbf, '\u0641\u062d'], [0xfcc0, '\u0641\u062e'],
-        [0xfcc1, '\u0641\u0645'], [0xfcc2, '\u0642\u062d'], [0xfcc3, '\u0642\u0645'], [0xfcc4, '\u0643\u062c'],
-        [0xfcc5, '\u0643\u062d'], [0xfcc6, '\u0643\u062e'], [0xfcc7, '\u0643\u0644'], [0xfcc8, '\u0643\u0645'],
-        [0xfcc9, '\u0644\u062c'], [0xfcca, '\u0644\u062d'], [0xfccb, '\u0644\u062e'], [0xfccc, '\u0644\u0645'],
-        [0xfccd, '\u0644\u0647'], [0xfcce, '\u0645\u062c'], [0xfccf, '\u0645\u062d'], [0xfcd0, '\u0645\u062e'],
-        [0xfcd1, '\u0645\u0645'], [0xfcd2, '\u0646\u062c'], [0xfcd3, '\u0646\u062d'], [0xfcd4, '\u0646\u062e'],
-        [0xfcd5, '\u0646\u0645'], [0xfcd6, '\u0646\u0647'], [0xfcd7, '\u0647\u062c'], [0xfcd8, '\u0647\u0645'],
-        [0xfcd9, '\u0647\u0670'], [0xfcda, '\u064a\u062c'], [0xfcdb, '\u064a\u062d'], [0xfcdc, '\u064a\u062e'],
-        [0xfcdd, '\u064a\u0645'], [0xfcde, '\u064a\u0647'], [0xfcdf, '\u0626\u0645'], [0xfce0, '\u0626\u0647'],
-        [0xfce1, '\u0628\u0645'], [0xfce2, '\u0628\u0647'], [0xfce3, '\u062a\u0645'], [0xfce4, '\u062a\u0647'],
-        [0xfce5, '\u062b\u0645'], [0xfce6, '\u062b\u0647'], [0xfce7, '\u0633\u0645'], [0xfce8, '\u0633\u0647'],
-        [0xfce9, '\u0634\u0645'], [0xfcea, '\u0634\u0647'], [0xfceb, '\u0643\u0644'], [0xfcec, '\u0643\u0645'],
-        [0xfced, '\u0644\u0645'], [0xfcee, '\u0646\u0645'], [0xfcef, '\u0646\u0647'], [0xfcf0, '\u064a\u0645'],
-        [0xfcf1, '\u064a\u0647'], [0xfcf2, '\u0640\u064e\u0651'], [0xfcf3, '\u0640\u064f\u0651'],
-        [0xfcf4, '\u0640\u0650\u0651'], [0xfcf5, '\u0637\u0649'], [0xfcf6, '\u0637\u064a'],
-        [0xfcf7, '\u0639\u0649'], [0xfcf8, '\u0639\u064a'], [0xfcf9, '\u063a\u0649'], [0xfcfa, '\u063a\u064a'],
-        [0xfcfb, '\u0633\u0649'], [0xfcfc, '\u0633\u064a'], [0xfcfd, '\u0634\u0649'], [0xfcfe, '\u0634\u064a'],
-        [0xfcff, '\u062d\u0649'], [0xfd00, '\u062d\u064a'], [0xfd01, '\u062c\u0649'], [0xfd02, '\u062c\u064a'],
-        [0xfd03, '\u062e\u0649'], [0xfd04, '\u062e\u064a'], [0xfd05, '\u0635\u0649'], [0xfd06, '\u0635\u064a'],
-        [0xfd07, '\u0636\u0649'], [0xfd08, '\u0636\u064a'], [0xfd09, '\u0634\u062c'], [0xfd0a, '\u0634\u062d'],
-        [0xfd0b, '\u0634\u062e'], [0xfd0c, '\u0634\u0645'], [0xfd0d, '\u0634\u0631'], [0xfd0e, '\u0633\u0631'],
-        [0xfd0f, '\u0635\u0631'], [0xfd10, '\u0636\u0631'], [0xfd11, '\u0637\u0649'], [0xfd12, '\u0637\u064a'],
-        [0xfd13, '\u0639\u0649'], [0xfd14, '\u0639\u064a'], [0xfd15, '\u063a\u0649'], [0xfd16, '\u063a\u064a'],
-        [0xfd17, '\u0633\u0649'], [0xfd18, '\u0633\u064a'], [0xfd19, '\u0634\u0649'], [0xfd1a, '\u0634\u064a'],
-        [0xfd1b, '\u062d\u0649'], [0xfd1c, '\u062d\u064a'], [0xfd1d, '\u062c\u0649'], [0xfd1e, '\u062c\u064a'],
-        [0xfd1f, '\u062e\u0649'], [0xfd20, '\u062e\u064a'], [0xfd21, '\u0635\u0649'], [0xfd22, '\u0635\u064a'],
-        [0xfd23, '\u0636\u0649'], [0xfd24, '\u0636\u064a'], [0xfd25, '\u0634\u062c'], [0xfd26, '\u0634\u062d'],
-        [0xfd27, '\u0634\u062e'], [0xfd28, '\u0634\u0645'], [0xfd29, '\u0634\u0631'], [0xfd2a, '\u0633\u0631'],
-        [0xfd2b, '\u0635\u0631'], [0xfd2c, '\u0636\u0631'], [0xfd2d, '\u0634\u062c'], [0xfd2e, '\u0634\u062d'],
-        [0xfd2f, '\u0634\u062e'], [0xfd30, '\u0634\u0645'], [0xfd31, '\u0633\u0647'], [0xfd32, '\u0634\u0647'],
-        [0xfd33, '\u0637\u0645'], [0xfd34, '\u0633\u062c'], [0xfd35, '\u0633\u062d'], [0xfd36, '\u0633\u062e'],
-        [0xfd37, '\u0634\u062c'], [0xfd38, '\u0634\u062d'], [0xfd39, '\u0634\u062e'], [0xfd3a, '\u0637\u0645'],
-        [0xfd3b, '\u0638\u0645'], [0xfd3c, '\u0627\u064b'], [0xfd3d, '\u0627\u064b'],
-        [0xfd50, '\u062a\u062c\u0645'], [0xfd51, '\u062a\u062d\u062c'], [0xfd52, '\u062a\u062d\u062c'],
-        [0xfd53, '\u062a\u062d\u0645'], [0xfd54, '\u062a\u062e\u0645'], [0xfd55, '\u062a\u0645\u062c'],
-        [0xfd56, '\u062a\u0645\u062d'], [0xfd57, '\u062a\u0645\u062e'], [0xfd58, '\u062c\u0645\u062d'],
-        [0xfd59, '\u062c\u0645\u062d'], [0xfd5a, '\u062d\u0645\u064a'], [0xfd5b, '\u062d\u0645\u0649'],
-        [0xfd5c, '\u0633\u062d\u062c'], [0xfd5d, '\u0633\u062c\u062d'], [0xfd5e, '\u0633\u062c\u0649'],
-        [0xfd5f, '\u0633\u0645\u062d'], [0xfd60, '\u0633\u0645\u062d'], [0xfd61, '\u0633\u0645\u062c'],
-        [0xfd62, '\u0633\u0645\u0645'], [0xfd63, '\u0633\u0645\u0645'], [0xfd64, '\u0635\u062d\u062d'],
-        [0xfd65, '\u0635\u062d\u062d'], [0xfd66, '\u0635\u0645\u0645'], [0xfd67, '\u0634\u062d\u0645'],
-        [0xfd68, '\u0634\u062d\u0645'], [0xfd69, '\u0634\u062c\u064a'], [0xfd6a, '\u0634\u0645\u062e'],
-        [0xfd6b, '\u0634\u0645\u062e'], [0xfd6c, '\u0634\u0645\u0645'], [0xfd6d, '\u0634\u0645\u0645'],
-        [0xfd6e, '\u0636\u062d\u0649'], [0xfd6f, '\u0636\u062e\u0645'], [0xfd70, '\u0636\u062e\u0645'],
-        [0xfd71, '\u0637\u0645\u062d'], [0xfd72, '\u0637\u0645\u062d'], [0xfd73, '\u0637\u0645\u0645'],
-        [0xfd74, '\u0637\u0645\u064a'], [0xfd75, '\u0639\u062c\u0645'], [0xfd76, '\u0639\u0645\u0645'],
-        [0xfd77, '\u0639\u0645\u0645'], [0xfd78, '\u0639\u0645\u0649'], [0xfd79, '\u063a\u0645\u0645'],
-        [0xfd7a, '\u063a\u0645\u064a'], [0xfd7b, '\u063a\u0645\u0649'], [0xfd7c, '\u0641\u062e\u0645'],
-        [0xfd7d, '\u0641\u062e\u0645'], [0xfd7e, '\u0642\u0645\u062d'], [0xfd7f, '\u0642\u0645\u0645'],
-        [0xfd80, '\u0644\u062d\u0645'], [0xfd81, '\u0644\u062d\u064a'], [0xfd82, '\u0644\u062d\u0649'],
-        [0xfd83, '\u0644\u062c\u062c'], [0xfd84, '\u0644\u062c\u062c'], [0xfd85, '\u0644\u062e\u0645'],
-        [0xfd86, '\u0644\u062e\u0645'], [0xfd87, '\u0644\u0645\u062d'], [0xfd88, '\u0644\u0645\u062d'],
-        [0xfd89, '\u0645\u062d\u062c'], [0xfd8a, '\u0645\u062d\u0645'], [0xfd8b, '\u0645\u062d\u064a'],
-        [0xfd8c, '\u0645\u062c\u062d'], [0xfd8d, '\u0645\u062c\u0645'], [0xfd8e, '\u0645\u062e\u062c'],
-        [0xfd8f, '\u0645\u062e\u0645'], [0xfd92, '\u0645\u062c\u062e'], [0xfd93, '\u0647\u0645\u062c'],
-        [0xfd94, '\u0647\u0645\u0645'], [0xfd95, '\u0646\u062d\u0645'], [0xfd96, '\u0646\u062d\u0649'],
-        [0xfd97, '\u0646\u062c\u0645'], [0xfd98, '\u0646\u062c\u0645'], [0xfd99, '\u0646\u062c\u0649'],
-        [0xfd9a, '\u0646\u0645\u064a'], [0xfd9b, '\u0646\u0645\u0649'], [0xfd9c, '\u064a\u0645\u0645'],
-        [0xfd9d, '\u064a\u0645\u0645'], [0xfd9e, '\u0628\u062e\u064a'], [0xfd9f, '\u062a\u062c\u064a'],
-        [0xfda0, '\u062a\u062c\u0649'], [0xfda1, '\u062a\u062e\u064a'], [0xfda2, '\u062a\u062e\u0649'],
-        [0xfda3, '\u062a\u0645\u064a'], [0xfda4, '\u062a\u0645\u0649'], [0xfda5, '\u062c\u0645\u064a'],
-        [0xfda6, '\u062c\u062d\u0649'], [0xfda7, '\u062c\u0645\u0649'], [0xfda8, '\u0633\u062e\u0649'],
-        [0xfda9, '\u0635\u062d\u064a'], [0xfdaa, '\u0634\u062d\u064a'], [0xfdab, '\u0636\u062d\u064a'],
-        [0xfdac, '\u0644\u062c\u064a'], [0xfdad, '\u0644\u0645\u064a'], [0xfdae, '\u064a\u062d\u064a'],
-        [0xfdaf, '\u064a\u062c\u064a'], [0xfdb0, '\u064a\u0645\u064a'], [0xfdb1, '\u0645\u0645\u064a'],
-        [0xfdb2, '\u0642\u0645\u064a'], [0xfdb3, '\u0646\u062d\u064a'], [0xfdb4, '\u0642\u0645\u062d'],
-        [0xfdb5, '\u0644\u062d\u0645'], [0xfdb6, '\u0639\u0645\u064a'], [0xfdb7, '\u0643\u0645\u064a'],
-        [0xfdb8, '\u0646\u062c\u062d'], [0xfdb9, '\u0645\u062e\u064a'], [0xfdba, '\u0644\u062c\u0645'],
-        [0xfdbb, '\u0643\u0645\u0645'], [0xfdbc, '\u0644\u062c\u0645'], [0xfdbd, '\u0646\u062c\u062d'],
-        [0xfdbe, '\u062c\u062d\u064a'], [0xfdbf, '\u062d\u062c\u064a'], [0xfdc0, '\u0645\u062c\u064a'],
-        [0xfdc1, '\u0641\u0645\u064a'], [0xfdc2, '\u0628\u062d\u064a'], [0xfdc3, '\u0643\u0645\u0645'],
-        [0xfdc4, '\u0639\u062c\u0645'], [0xfdc5, '\u0635\u0645\u0645'], [0xfdc6, '\u0633\u062e\u064a'],
-        [0xfdc7, '\u0646\u062c\u064a'], [0xfdf0, '\u0635\u0644\u06d2'], [0xfdf1, '\u0642\u0644\u06d2'],
-        [0xfdf2, '\u0627\u0644\u0644\u0647'], [0xfdf3, '\u0627\u0643\u0628\u0631'],
-        [0xfdf4, '\u0645\u062d\u0645\u062f'], [0xfdf5, '\u0635\u0644\u0639\u0645'],
-        [0xfdf6, '\u0631\u0633\u0648\u0644'], [0xfdf7, '\u0639\u0644\u064a\u0647'],
-        [0xfdf8, '\u0648\u0633\u0644\u0645'], [0xfdf9, '\u0635\u0644\u0649'],
-        [0xfdfa, '\u0635\u0644\u0649 \u0627\u0644\u0644\u0647 \u0639\u0644\u064a\u0647 \u0648\u0633\u0644\u0645'],
-        [0xfdfb, '\u062c\u0644 \u062c\u0644\u0627\u0644\u0647'], [0xfdfc, '\u0631\u06cc\u0627\u0644'],
-        [0xfe19, '   '], [0xfe30, '  '], [0xfe49, ' \u0305'], [0xfe4a, ' \u0305'], [0xfe4b, ' \u0305'],
-        [0xfe4c, ' \u0305'], [0xfe70, ' \u064b'], [0xfe71, '\u0640\u064b'], [0xfe72, ' \u064c'],
-        [0xfe74, ' \u064d'], [0xfe76, ' \u064e'], [0xfe77, '\u0640\u064e'], [0xfe78, ' \u064f'],
-        [0xfe79, '\u0640\u064f'], [0xfe7a, ' \u0650'], [0xfe7b, '\u0640\u0650'], [0xfe7c, ' \u0651'],
-        [0xfe7d, '\u0640\u0651'], [0xfe7e, ' \u0652'], [0xfe7f, '\u0640\u0652'], [0xfef5, '\u0644\u0622'],
-        [0xfef6, '\u0644\u0622'], [0xfef7, '\u0644\u0623'], [0xfef8, '\u0644\u0623'], [0xfef9, '\u0644\u0625'],
-        [0xfefa, '\u0644\u0625'], [0xfefb, '\u0644\u0627'], [0xfefc, '\u0644\u0627'], [0xffe3, ' \u0304'],
-        [0x10783, 'ae'], [0x1f100, '0 '], [0x1f101, '0 '], [0x1f102, '1 '], [0x1f103, '2 '], [0x1f104, '3 '],
-        [0x1f105, '4 '], [0x1f106, '5 '], [0x1f107, '6 '], [0x1f108, '7 '], [0x1f109, '8 '], [0x1f10a, '9 '],
-        [0x1f110, ' a '], [0x1f111, ' b '], [0x1f112, ' c '], [0x1f113, ' d '], [0x1f114, ' e '], [0x1f115, ' f '],
-        [0x1f116, ' g '], [0x1f117, ' h '], [0x1f118, ' i '], [0x1f119, ' j '], [0x1f11a, ' k '], [0x1f11b, ' l '],
-        [0x1f11c, ' m '], [0x1f11d, ' n '], [0x1f11e, ' o '], [0x1f11f, ' p '], [0x1f120, ' q '], [0x1f121, ' r '],
-        [0x1f122, ' s '], [0x1f123, ' t '], [0x1f124, ' u '], [0x1f125, ' v '], [0x1f126, ' w '], [0x1f127, ' x '],
-        [0x1f128, ' y '], [0x1f129, ' z '], [0x1f12a, '\u3014s\u3015'], [0x1f12d, 'cd'], [0x1f12e, 'wz'],
-        [0x1f14a, 'hv'], [0x1f14b, 'mv'], [0x1f14c, 'sd'], [0x1f14d, 'ss'], [0x1f14e, 'ppv'], [0x1f14f, 'wc'],
-        [0x1f16a, 'mc'], [0x1f16b, 'md'], [0x1f16c, 'mr'], [0x1f190, 'dj'], [0x1f200, '\u307b\u304b'],
-        [0x1f201, '\u30b3\u30b3'], [0x1f240, '\u3014\u672c\u3015'], [0x1f241, '\u3014\u4e09\u3015'],
-        [0x1f242, '\u3014\u4e8c\u3015'], [0x1f243, '\u3014\u5b89\u3015'], [0x1f244, '\u3014\u70b9\u3015'],
-        [0x1f245, '\u3014\u6253\u3015'], [0x1f246, '\u3014\u76d7\u3015'], [0x1f247, '\u3014\u52dd\u3015'],
-        [0x1f248, '\u3014\u6557\u3015']
-    ] -%}
+    {#- first, last, step, distance to the partner; and letters of which several stand in the place -#}
+    {%- set runs = '
+        85,85,1,-101 a0,a0,1,-128 aa,aa,1,-73 b2,b3,1,-128 b5,b5,1,775 b9,b9,1,-136 ba,ba,1,-75 c0,c0,1,-95
+        c1,c1,1,-96 c2,c2,1,-97 c3,c3,1,-98 c4,c4,1,-99 c5,c7,2,-100 c8,c8,1,-99 c9,c9,1,-100 ca,ca,1,-101
+        cb,cb,1,-102 cc,cc,1,-99 cd,cd,1,-100 ce,ce,1,-101 cf,cf,1,-102 d0,d0,1,-108 d1,d2,1,-99 d3,d3,1,-100
+        d4,d4,1,-101 d5,d5,1,-102 d6,d6,1,-103 d8,d8,1,-105 d9,d9,1,-100 da,da,1,-101 db,db,1,-102 dc,dc,1,-103
+        dd,dd,1,-100 e0,e0,1,-127 e1,e1,1,-128 e2,e2,1,-129 e3,e3,1,-130 e4,e4,1,-131 e5,e7,2,-132 e8,e8,1,-131
+        e9,e9,1,-132 ea,ea,1,-133 eb,eb,1,-134 ec,ec,1,-131 ed,ed,1,-132 ee,ee,1,-133 ef,ef,1,-134 f0,f0,1,-140
+        f1,f2,1,-131 f3,f3,1,-132 f4,f4,1,-133 f5,f5,1,-134 f6,f6,1,-135 f8,f8,1,-137 f9,f9,1,-132 fa,fa,1,-133
+        fb,fb,1,-134 fc,fc,1,-135 fd,fd,1,-132 ff,ff,1,-134 100,100,1,-159 101,101,1,-160 102,102,1,-161
+        103,103,1,-162 104,104,1,-163 105,105,1,-164 106,106,1,-163 107,107,1,-164 108,108,1,-165 109,109,1,-166
+        10a,10a,1,-167 10b,10b,1,-168 10c,10c,1,-169 10d,10e,1,-170 10f,10f,1,-171 110,110,1,-172 111,112,1,-173
+        113,113,1,-174 114,114,1,-175 115,115,1,-176 116,116,1,-177 117,117,1,-178 118,118,1,-179 119,119,1,-180
+        11a,11a,1,-181 11b,11b,1,-182 11c,11c,1,-181 11d,11d,1,-182 11e,11e,1,-183 11f,11f,1,-184 120,120,1,-185
+        121,121,1,-186 122,122,1,-187 123,124,1,-188 125,125,1,-189 126,126,1,-190 127,128,1,-191 129,129,1,-192
+        12a,12a,1,-193 12b,12b,1,-194 12c,12c,1,-195 12d,12d,1,-196 12e,12e,1,-197 12f,12f,1,-198 130,130,1,-199
+        131,131,1,-200 134,134,1,-202 135,136,1,-203 137,137,1,-204 139,139,1,-205 13a,13a,1,-206 13b,13b,1,-207
+        13c,13c,1,-208 13d,13d,1,-209 13e,13e,1,-210 13f,13f,1,-211 140,140,1,-212 141,141,1,-213 142,142,1,-214
+        143,143,1,-213 144,144,1,-214 145,145,1,-215 146,146,1,-216 147,147,1,-217 148,148,1,-218 149,149,1,-219
+        14a,14a,1,1 14c,14c,1,-221 14d,14d,1,-222 14e,14e,1,-223 14f,14f,1,-224 150,150,1,-225 151,151,1,-226
+        154,154,1,-226 155,155,1,-227 156,156,1,-228 157,157,1,-229 158,158,1,-230 159,15a,1,-231 15b,15b,1,-232
+        15c,15c,1,-233 15d,15d,1,-234 15e,15e,1,-235 15f,15f,1,-236 160,160,1,-237 161,162,1,-238 163,163,1,-239
+        164,164,1,-240 165,165,1,-241 166,166,1,-242 167,168,1,-243 169,169,1,-244 16a,16a,1,-245 16b,16b,1,-246
+        16c,16c,1,-247 16d,16d,1,-248 16e,16e,1,-249 16f,16f,1,-250 170,170,1,-251 171,171,1,-252 172,172,1,-253
+        173,173,1,-254 174,174,1,-253 175,175,1,-254 176,176,1,-253 177,177,1,-254 178,179,1,-255 17a,17a,1,-256
+        17b,17b,1,-257 17c,17c,1,-258 17d,17d,1,-259 17e,17e,1,-260 17f,17f,1,-268 180,180,1,-286 181,181,1,-287
+        182,182,1,-288 183,183,1,-289 184,184,1,1 186,186,1,206 187,187,1,-292 188,189,1,-293 18a,18a,1,-294
+        18b,18b,1,-295 18c,18c,1,-296 18e,18e,1,79 18f,18f,1,-298 190,190,1,203 191,191,1,-299 192,193,1,-300
+        194,194,1,207 196,196,1,211 197,197,1,-302 198,198,1,-301 199,19a,1,-302 19c,19c,1,211 19d,19d,1,-303
+        19e,19e,1,-304 19f,19f,1,214 1a0,1a0,1,-305 1a1,1a1,1,-306 1a2,1a2,1,1 1a4,1a4,1,-308 1a5,1a5,1,-309
+        1a6,1a6,1,218 1a7,1a7,1,1 1a9,1a9,1,218 1ab,1ab,1,-311 1ac,1ac,1,-312 1ad,1ad,1,-313 1ae,1af,1,-314
+        1b0,1b0,1,-315 1b1,1b1,1,217 1b2,1b2,1,-316 1b3,1b3,1,-314 1b4,1b5,1,-315 1b6,1b6,1,-316 1b7,1b7,1,219
+        1b8,1b8,1,1 1bc,1bc,1,1 1cd,1cd,1,-364 1ce,1ce,1,-365 1cf,1cf,1,-358 1d0,1d0,1,-359 1d1,1d1,1,-354
+        1d2,1d2,1,-355 1d3,1d3,1,-350 1d4,1d4,1,-351 1d5,1d5,1,-352 1d6,1d6,1,-353 1d7,1d7,1,-354 1d8,1d8,1,-355
+        1d9,1d9,1,-356 1da,1da,1,-357 1db,1db,1,-358 1dc,1dc,1,-359 1de,1de,1,-381 1df,1df,1,-382 1e0,1e0,1,-383
+        1e1,1e1,1,-384 1e4,1e4,1,-381 1e5,1e5,1,-382 1e6,1e6,1,-383 1e7,1e7,1,-384 1e8,1e8,1,-381 1e9,1e9,1,-382
+        1ea,1ea,1,-379 1eb,1eb,1,-380 1ec,1ec,1,-381 1ed,1ed,1,-382 1ee,1ee,1,164 1ef,1ef,1,163 1f0,1f0,1,-390
+        1f4,1f4,1,-397 1f5,1f5,1,-398 1f6,1f6,1,-97 1f7,1f7,1,-56 1f8,1f8,1,-394 1f9,1f9,1,-395 1fa,1fa,1,-409
+        1fb,1fb,1,-410 1fe,1fe,1,-399 1ff,1ff,1,-400 200,200,1,-415 201,201,1,-416 202,202,1,-417 203,203,1,-418
+        204,204,1,-415 205,205,1,-416 206,206,1,-417 207,207,1,-418 208,208,1,-415 209,209,1,-416 20a,20a,1,-417
+        20b,20b,1,-418 20c,20c,1,-413 20d,20d,1,-414 20e,20e,1,-415 20f,20f,1,-416 210,210,1,-414 211,211,1,-415
+        212,212,1,-416 213,213,1,-417 214,214,1,-415 215,215,1,-416 216,216,1,-417 217,217,1,-418 218,218,1,-421
+        219,21a,1,-422 21b,21b,1,-423 21c,21c,1,1 21e,21e,1,-438 21f,21f,1,-439 220,220,1,-434 221,221,1,-445
+        222,222,1,1 224,224,1,-426 225,225,1,-427 226,226,1,-453 227,227,1,-454 228,228,1,-451 229,229,1,-452
+        22a,22a,1,-443 22b,22b,1,-444 22c,22c,1,-445 22d,22d,1,-446 22e,22e,1,-447 22f,22f,1,-448 230,230,1,-449
+        231,231,1,-450 232,232,1,-441 233,233,1,-442 234,234,1,-456 235,235,1,-455 236,236,1,-450 23a,23a,1,-473
+        23b,23b,1,-472 23c,23c,1,-473 23d,23d,1,-465 23e,23e,1,-458 23f,23f,1,-460 240,240,1,-454 241,241,1,1
+        243,243,1,-481 244,244,1,69 245,245,1,71 246,246,1,-481 247,247,1,-482 248,248,1,-478 249,249,1,-479
+        24a,24a,1,-473 24b,24c,1,-474 24d,24d,1,-475 24e,24e,1,-469 24f,24f,1,-470 253,253,1,-497 255,256,1,-498
+        257,257,1,-499 259,259,1,-500 260,260,1,-505 266,266,1,-510 268,268,1,-511 26b,26b,1,-511 26c,26c,1,-512
+        26d,26d,1,-513 271,272,1,-516 273,273,1,-517 27c,27c,1,-522 27d,27d,1,-523 27e,27e,1,-524 282,282,1,-527
+        288,288,1,-532 28b,28b,1,-533 290,290,1,-534 291,291,1,-535 29d,29d,1,-563 2a0,2a0,1,-559 2b0,2b0,1,-584
+        2b1,2b1,1,-585 2b2,2b2,1,-584 2b3,2b3,1,-577 2b4,2b4,1,-59 2b5,2b5,1,-58 2b6,2b6,1,-53 2b7,2b7,1,-576
+        2b8,2b8,1,-575 2e0,2e0,1,-125 2e1,2e1,1,-629 2e2,2e2,1,-623 2e3,2e3,1,-619 2e4,2e4,1,-79 370,372,2,1
+        376,376,1,1 37f,37f,1,116 386,386,1,38 388,38a,1,37 38c,38c,1,64 38e,38f,1,63 391,3a1,1,32 3a3,3ab,1,32
+        3c2,3c2,1,1 3cf,3cf,1,8 3d0,3d0,1,-30 3d1,3d1,1,-25 3d2,3d2,1,-13 3d3,3d3,1,-6 3d4,3d4,1,-9 3d5,3d5,1,-15
+        3d6,3d6,1,-22 3d8,3ee,2,1 3f0,3f0,1,-54 3f1,3f1,1,-48 3f2,3f2,1,-47 3f4,3f4,1,-60 3f5,3f5,1,-64 3f7,3f7,1,1
+        3f9,3f9,1,-54 3fa,3fa,1,1 3fd,3ff,1,-130 400,40f,1,80 410,42f,1,32 460,480,2,1 48a,4be,2,1 4c0,4c0,1,15
+        4c1,4cd,2,1 4d0,52e,2,1 531,556,1,48 58a,58a,1,-1386 5be,5be,1,-1438 f0c,f0c,1,-1 10a0,10c5,1,7264
+        10c7,10c7,1,7264 10cd,10cd,1,7264 10fc,10fc,1,-32 13a0,13ef,1,38864 13f0,13f5,1,8 1400,1400,1,-5088
+        1680,1680,1,-5728 1806,1806,1,-6118 1c90,1cba,1,-3008 1cbd,1cbf,1,-3008 1d2c,1d2c,1,-7371 1d2e,1d30,2,-7372
+        1d31,1d31,1,-7372 1d32,1d32,1,-6997 1d33,1d3a,1,-7372 1d3c,1d3c,1,-7373 1d3d,1d3d,1,-6938 1d3e,1d3e,1,-7374
+        1d3f,1d3f,1,-7373 1d40,1d41,1,-7372 1d42,1d42,1,-7371 1d43,1d43,1,-7394 1d44,1d45,1,-6900 1d46,1d46,1,-68
+        1d47,1d47,1,-7397 1d48,1d49,1,-7396 1d4a,1d4a,1,-7397 1d4b,1d4c,1,-6896 1d4d,1d4d,1,-7398 1d4f,1d4f,1,-7396
+        1d50,1d50,1,-7395 1d51,1d51,1,-7174 1d52,1d52,1,-7395 1d53,1d53,1,-6911 1d54,1d55,1,-62 1d56,1d56,1,-7398
+        1d57,1d58,1,-7395 1d59,1d59,1,-60 1d5a,1d5a,1,-6891 1d5b,1d5b,1,-7397 1d5c,1d5c,1,-55 1d5d,1d5f,1,-6571
+        1d60,1d61,1,-6554 1d62,1d62,1,-7417 1d63,1d63,1,-7409 1d64,1d65,1,-7407 1d66,1d67,1,-6580 1d68,1d68,1,-6567
+        1d69,1d6a,1,-6563 1d6c,1d6c,1,-7434 1d6d,1d6d,1,-7433 1d6e,1d6e,1,-7432 1d6f,1d70,1,-7426 1d71,1d71,1,-7425
+        1d72,1d72,1,-7424 1d73,1d75,1,-7425 1d76,1d76,1,-7420 1d78,1d78,1,-6459 1d7d,1d7d,1,-7437 1d80,1d80,1,-7454
+        1d81,1d81,1,-7453 1d82,1d83,1,-7452 1d84,1d87,1,-7449 1d88,1d88,1,-7448 1d89,1d8a,1,-7447 1d8c,1d8c,1,-7446
+        1d8d,1d8d,1,-7445 1d8e,1d8e,1,-7444 1d8f,1d8f,1,-7470 1d91,1d92,1,-7469 1d96,1d96,1,-7469 1d99,1d99,1,-7460
+        1d9b,1d9b,1,-6985 1d9c,1d9c,1,-7481 1d9d,1d9e,1,-7482 1d9f,1d9f,1,-6979 1da0,1da0,1,-7482 1da1,1da1,1,-6978
+        1da2,1da2,1,-6977 1da3,1da3,1,-6974 1da4,1da4,1,-7483 1da5,1da6,1,-6972 1da7,1da7,1,-44 1da8,1da8,1,-7486
+        1da9,1da9,1,-7485 1daa,1daa,1,-7486 1dab,1dab,1,-6924 1dac,1dac,1,-7487 1dad,1dad,1,-6973 1dae,1dae,1,-7488
+        1daf,1daf,1,-7489 1db0,1db1,1,-6972 1db2,1db2,1,-6970 1db3,1db3,1,-7488 1db4,1db4,1,-6961 1db5,1db5,1,-7489
+        1db6,1db7,1,-6957 1db8,1db8,1,-156 1db9,1db9,1,-7491 1dba,1dba,1,-6958 1dbb,1dbb,1,-7489 1dbc,1dbc,1,-7490
+        1dbd,1dbd,1,-7491 1dbe,1dbe,1,-6956 1dbf,1dbf,1,-6663 1e00,1e00,1,-7583 1e01,1e02,1,-7584 1e03,1e03,1,-7585
+        1e04,1e04,1,-7586 1e05,1e05,1,-7587 1e06,1e06,1,-7588 1e07,1e08,1,-7589 1e09,1e0a,1,-7590 1e0b,1e0b,1,-7591
+        1e0c,1e0c,1,-7592 1e0d,1e0d,1,-7593 1e0e,1e0e,1,-7594 1e0f,1e0f,1,-7595 1e10,1e10,1,-7596 1e11,1e11,1,-7597
+        1e12,1e12,1,-7598 1e13,1e14,1,-7599 1e15,1e15,1,-7600 1e16,1e16,1,-7601 1e17,1e17,1,-7602 1e18,1e18,1,-7603
+        1e19,1e19,1,-7604 1e1a,1e1a,1,-7605 1e1b,1e1b,1,-7606 1e1c,1e1c,1,-7607 1e1d,1e1e,1,-7608 1e1f,1e20,1,-7609
+        1e21,1e22,1,-7610 1e23,1e23,1,-7611 1e24,1e24,1,-7612 1e25,1e25,1,-7613 1e26,1e26,1,-7614 1e27,1e27,1,-7615
+        1e28,1e28,1,-7616 1e29,1e29,1,-7617 1e2a,1e2a,1,-7618 1e2b,1e2c,1,-7619 1e2d,1e2d,1,-7620 1e2e,1e2e,1,-7621
+        1e2f,1e2f,1,-7622 1e30,1e30,1,-7621 1e31,1e31,1,-7622 1e32,1e32,1,-7623 1e33,1e33,1,-7624 1e34,1e34,1,-7625
+        1e35,1e36,1,-7626 1e37,1e37,1,-7627 1e38,1e38,1,-7628 1e39,1e39,1,-7629 1e3a,1e3a,1,-7630 1e3b,1e3b,1,-7631
+        1e3c,1e3c,1,-7632 1e3d,1e3e,1,-7633 1e3f,1e3f,1,-7634 1e40,1e40,1,-7635 1e41,1e41,1,-7636 1e42,1e42,1,-7637
+        1e43,1e44,1,-7638 1e45,1e45,1,-7639 1e46,1e46,1,-7640 1e47,1e47,1,-7641 1e48,1e48,1,-7642 1e49,1e49,1,-7643
+        1e4a,1e4a,1,-7644 1e4b,1e4c,1,-7645 1e4d,1e4d,1,-7646 1e4e,1e4e,1,-7647 1e4f,1e4f,1,-7648 1e50,1e50,1,-7649
+        1e51,1e51,1,-7650 1e52,1e52,1,-7651 1e53,1e54,1,-7652 1e55,1e55,1,-7653 1e56,1e56,1,-7654 1e57,1e57,1,-7655
+        1e58,1e58,1,-7654 1e59,1e59,1,-7655 1e5a,1e5a,1,-7656 1e5b,1e5b,1,-7657 1e5c,1e5c,1,-7658 1e5d,1e5d,1,-7659
+        1e5e,1e5e,1,-7660 1e5f,1e60,1,-7661 1e61,1e61,1,-7662 1e62,1e62,1,-7663 1e63,1e63,1,-7664 1e64,1e64,1,-7665
+        1e65,1e65,1,-7666 1e66,1e66,1,-7667 1e67,1e67,1,-7668 1e68,1e68,1,-7669 1e69,1e6a,1,-7670 1e6b,1e6b,1,-7671
+        1e6c,1e6c,1,-7672 1e6d,1e6d,1,-7673 1e6e,1e6e,1,-7674 1e6f,1e6f,1,-7675 1e70,1e70,1,-7676 1e71,1e72,1,-7677
+        1e73,1e73,1,-7678 1e74,1e74,1,-7679 1e75,1e75,1,-7680 1e76,1e76,1,-7681 1e77,1e77,1,-7682 1e78,1e78,1,-7683
+        1e79,1e79,1,-7684 1e7a,1e7a,1,-7685 1e7b,1e7c,1,-7686 1e7d,1e7d,1,-7687 1e7e,1e7e,1,-7688 1e7f,1e80,1,-7689
+        1e81,1e81,1,-7690 1e82,1e82,1,-7691 1e83,1e83,1,-7692 1e84,1e84,1,-7693 1e85,1e85,1,-7694 1e86,1e86,1,-7695
+        1e87,1e87,1,-7696 1e88,1e88,1,-7697 1e89,1e8a,1,-7698 1e8b,1e8b,1,-7699 1e8c,1e8c,1,-7700 1e8d,1e8e,1,-7701
+        1e8f,1e90,1,-7702 1e91,1e91,1,-7703 1e92,1e92,1,-7704 1e93,1e93,1,-7705 1e94,1e94,1,-7706 1e95,1e95,1,-7707
+        1e96,1e96,1,-7726 1e97,1e97,1,-7715 1e98,1e98,1,-7713 1e99,1e99,1,-7712 1e9a,1e9a,1,-7737 1e9b,1e9b,1,-7720
+        1ea0,1ea0,1,-7743 1ea1,1ea1,1,-7744 1ea2,1ea2,1,-7745 1ea3,1ea3,1,-7746 1ea4,1ea4,1,-7747 1ea5,1ea5,1,-7748
+        1ea6,1ea6,1,-7749 1ea7,1ea7,1,-7750 1ea8,1ea8,1,-7751 1ea9,1ea9,1,-7752 1eaa,1eaa,1,-7753 1eab,1eab,1,-7754
+        1eac,1eac,1,-7755 1ead,1ead,1,-7756 1eae,1eae,1,-7757 1eaf,1eaf,1,-7758 1eb0,1eb0,1,-7759 1eb1,1eb1,1,-7760
+        1eb2,1eb2,1,-7761 1eb3,1eb3,1,-7762 1eb4,1eb4,1,-7763 1eb5,1eb5,1,-7764 1eb6,1eb6,1,-7765 1eb7,1eb7,1,-7766
+        1eb8,1eb8,1,-7763 1eb9,1eb9,1,-7764 1eba,1eba,1,-7765 1ebb,1ebb,1,-7766 1ebc,1ebc,1,-7767 1ebd,1ebd,1,-7768
+        1ebe,1ebe,1,-7769 1ebf,1ebf,1,-7770 1ec0,1ec0,1,-7771 1ec1,1ec1,1,-7772 1ec2,1ec2,1,-7773 1ec3,1ec3,1,-7774
+        1ec4,1ec4,1,-7775 1ec5,1ec5,1,-7776 1ec6,1ec6,1,-7777 1ec7,1ec7,1,-7778 1ec8,1ec8,1,-7775 1ec9,1ec9,1,-7776
+        1eca,1eca,1,-7777 1ecb,1ecb,1,-7778 1ecc,1ecc,1,-7773 1ecd,1ecd,1,-7774 1ece,1ece,1,-7775 1ecf,1ecf,1,-7776
+        1ed0,1ed0,1,-7777 1ed1,1ed1,1,-7778 1ed2,1ed2,1,-7779 1ed3,1ed3,1,-7780 1ed4,1ed4,1,-7781 1ed5,1ed5,1,-7782
+        1ed6,1ed6,1,-7783 1ed7,1ed7,1,-7784 1ed8,1ed8,1,-7785 1ed9,1ed9,1,-7786 1eda,1eda,1,-7787 1edb,1edb,1,-7788
+        1edc,1edc,1,-7789 1edd,1edd,1,-7790 1ede,1ede,1,-7791 1edf,1edf,1,-7792 1ee0,1ee0,1,-7793 1ee1,1ee1,1,-7794
+        1ee2,1ee2,1,-7795 1ee3,1ee3,1,-7796 1ee4,1ee4,1,-7791 1ee5,1ee5,1,-7792 1ee6,1ee6,1,-7793 1ee7,1ee7,1,-7794
+        1ee8,1ee8,1,-7795 1ee9,1ee9,1,-7796 1eea,1eea,1,-7797 1eeb,1eeb,1,-7798 1eec,1eec,1,-7799 1eed,1eed,1,-7800
+        1eee,1eee,1,-7801 1eef,1eef,1,-7802 1ef0,1ef0,1,-7803 1ef1,1ef1,1,-7804 1ef2,1ef2,1,-7801 1ef3,1ef3,1,-7802
+        1ef4,1ef4,1,-7803 1ef5,1ef5,1,-7804 1ef6,1ef6,1,-7805 1ef7,1ef7,1,-7806 1ef8,1ef8,1,-7807 1ef9,1ef9,1,-7808
+        1efa,1efc,2,1 1efe,1efe,1,-7813 1eff,1eff,1,-7814 1f08,1f0f,1,-8 1f18,1f1d,1,-8 1f28,1f2f,1,-8
+        1f38,1f3f,1,-8 1f48,1f4d,1,-8 1f59,1f5f,2,-8 1f68,1f6f,1,-8 1f88,1f8f,1,-8 1f98,1f9f,1,-8 1fa8,1faf,1,-8
+        1fb8,1fb9,1,-8 1fba,1fba,1,-74 1fbc,1fbc,1,-9 1fc8,1fca,2,-86 1fcc,1fcc,1,-9 1fd8,1fd9,1,-8
+        1fda,1fda,1,-100 1fe8,1fe9,1,-8 1fea,1fea,1,-112 1fec,1fec,1,-7 1ff8,1ff8,1,-128 1ffa,1ffa,1,-126
+        1ffc,1ffc,1,-9 2002,2002,1,-8162 2003,2003,1,-8163 2004,2004,1,-8164 2005,2005,1,-8165 2006,2006,1,-8166
+        2007,2007,1,-8167 2008,2008,1,-8168 2009,2009,1,-8169 200a,200a,1,-8170 2010,2010,1,-8176 2011,2011,1,-8177
+        2012,2012,1,-8178 2013,2013,1,-8179 2014,2014,1,-8180 2015,2015,1,-8181 2024,2024,1,-8196 2028,2028,1,-8200
+        2029,2029,1,-8201 202f,202f,1,-8207 2043,2043,1,-8227 2044,2044,1,-8228 2053,2053,1,-8243 205f,205f,1,-8255
+        2070,2070,1,-8256 2071,2071,1,-8200 2074,2079,1,-8256 207a,207a,1,-8271 207b,207b,1,-8283 207c,207c,1,-8255
+        207d,207d,1,-8285 207e,207e,1,-8286 207f,207f,1,-8209 2080,2089,1,-8272 208a,208a,1,-8287 208b,208b,1,-8299
+        208c,208c,1,-8271 208d,208d,1,-8301 208e,208e,1,-8302 2090,2090,1,-8239 2091,2091,1,-8236 2092,2092,1,-8227
+        2093,2093,1,-8219 2094,2094,1,-8239 2095,2095,1,-8237 2096,2099,1,-8235 209a,209a,1,-8234 209b,209c,1,-8232
+        2102,2102,1,-8351 2107,2107,1,-7852 210a,210b,1,-8355 210c,210c,1,-8356 210d,210d,1,-8357 210e,210e,1,-8358
+        210f,2110,1,-8359 2111,2111,1,-8360 2112,2112,1,-8358 2113,2115,2,-8359 2119,211b,1,-8361 211c,211c,1,-8362
+        211d,211d,1,-8363 2124,2124,1,-8362 2128,2128,1,-8366 212c,212d,1,-8394 212f,212f,1,-8394 2130,2131,1,-8395
+        2132,2132,1,28 2133,2133,1,-8390 2134,2134,1,-8389 2135,2138,1,-7013 2139,2139,1,-8400 213c,213c,1,-7548
+        213d,213d,1,-7562 213e,213e,1,-7563 213f,213f,1,-7551 2140,2140,1,209 2145,2145,1,-8417 2146,2147,1,-8418
+        2148,2149,1,-8415 2160,2160,1,-8439 2164,2164,1,-8430 2169,2169,1,-8433 216c,216c,1,-8448 216d,216e,1,-8458
+        216f,216f,1,-8450 2170,2170,1,-8455 2174,2174,1,-8446 2179,2179,1,-8449 217c,217c,1,-8464 217d,217e,1,-8474
+        217f,217f,1,-8466 2183,2183,1,1 2212,2212,1,-8690 2215,2215,1,-8693 2260,2260,1,-8739 226e,226e,1,-8754
+        226f,226f,1,-8753 2460,2468,1,-9263 24b6,24cf,1,-9301 24d0,24e9,1,-9327 24ea,24ea,1,-9402 2c00,2c2f,1,48
+        2c60,2c60,1,-11252 2c61,2c61,1,-11253 2c62,2c62,1,-11254 2c63,2c63,1,-11251 2c64,2c64,1,-11250
+        2c65,2c65,1,-11268 2c66,2c66,1,-11250 2c67,2c67,1,-11263 2c68,2c68,1,-11264 2c69,2c69,1,-11262
+        2c6a,2c6a,1,-11263 2c6b,2c6b,1,-11249 2c6c,2c6c,1,-11250 2c6d,2c6d,1,-10780 2c6e,2c6e,1,-11265
+        2c6f,2c6f,1,-10783 2c70,2c70,1,-10782 2c71,2c72,1,-11259 2c73,2c73,1,-11260 2c74,2c74,1,-11262
+        2c75,2c75,1,1 2c78,2c78,1,-11283 2c7a,2c7a,1,-11275 2c7c,2c7c,1,-11282 2c7d,2c7d,1,-11271
+        2c7e,2c7e,1,-11275 2c7f,2c7f,1,-11269 2c80,2ce2,2,1 2ceb,2ced,2,1 2cf2,2cf2,1,1 2d6f,2d6f,1,-14
+        2e17,2e17,1,-11767 2e1a,2e1a,1,-11770 2e3a,2e3a,1,-11802 2e3b,2e3b,1,-11803 2e40,2e40,1,-11808
+        2e5d,2e5d,1,-11837 2e9f,2e9f,1,15662 2ef3,2ef3,1,28844 2f00,2f00,1,7936 2f01,2f01,1,7975 2f02,2f02,1,7988
+        2f03,2f03,1,7996 2f04,2f04,1,8021 2f05,2f05,1,8064 2f06,2f06,1,8070 2f07,2f07,1,8089 2f08,2f08,1,8114
+        2f09,2f09,1,8758 2f0a,2f0a,1,8795 2f0b,2f0b,1,8800 2f0c,2f0c,1,8822 2f0d,2f0d,1,8841 2f0e,2f0e,1,8861
+        2f0f,2f0f,1,8913 2f10,2f10,1,8933 2f11,2f11,1,8943 2f12,2f12,1,9097 2f13,2f13,1,9190 2f14,2f14,1,9217
+        2f15,2f15,1,9221 2f16,2f16,1,9250 2f17,2f17,1,9258 2f18,2f18,1,9284 2f19,2f19,1,9296 2f1a,2f1a,1,9320
+        2f1b,2f1b,1,9371 2f1c,2f1c,1,9388 2f1d,2f1d,1,9414 2f1e,2f1e,1,10169 2f1f,2f1f,1,10240 2f20,2f20,1,10699
+        2f21,2f21,1,10721 2f22,2f22,1,10728 2f23,2f23,1,10738 2f24,2f24,1,10755 2f25,2f25,1,10830 2f26,2f26,1,11306
+        2f27,2f27,1,11353 2f28,2f28,1,11472 2f29,2f29,1,11494 2f2a,2f2a,1,11512 2f2b,2f2b,1,11533 2f2c,2f2c,1,11586
+        2f2d,2f2d,1,11588 2f2e,2f2e,1,11949 2f2f,2f2f,1,11958 2f30,2f30,1,11969 2f31,2f31,1,11981 2f32,2f32,1,12096
+        2f33,2f33,1,12103 2f34,2f34,1,12107 2f35,2f35,1,12223 2f36,2f36,1,12232 2f37,2f37,1,12244 2f38,2f38,1,12251
+        2f39,2f39,1,12311 2f3a,2f3a,1,12327 2f3b,2f3b,1,12344 2f3c,2f3c,1,12423 2f3d,2f3d,1,13003 2f3e,2f3e,1,13048
+        2f3f,2f3f,1,13068 2f40,2f40,1,13807 2f41,2f41,1,13811 2f42,2f42,1,13893 2f43,2f43,1,13908 2f44,2f44,1,13920
+        2f45,2f45,1,13940 2f46,2f46,1,13978 2f47,2f47,1,13982 2f48,2f48,1,14248 2f49,2f49,1,14271 2f4a,2f4a,1,14302
+        2f4b,2f4b,1,15317 2f4c,2f4c,1,15382 2f4d,2f4d,1,15404 2f4e,2f4e,1,15461 2f4f,2f4f,1,15484 2f50,2f50,1,15492
+        2f51,2f51,1,15498 2f52,2f52,1,15549 2f53,2f53,1,15553 2f54,2f54,1,15584 2f55,2f55,1,16662 2f56,2f56,1,17108
+        2f57,2f57,1,17119 2f58,2f58,1,17123 2f59,2f59,1,17126 2f5a,2f5a,1,17133 2f5b,2f5b,1,17150 2f5c,2f5c,1,17151
+        2f5d,2f5d,1,17231 2f5e,2f5e,1,17446 2f5f,2f5f,1,17450 2f60,2f60,1,17788 2f61,2f61,1,17797 2f62,2f62,1,17846
+        2f63,2f63,1,17852 2f64,2f64,1,17860 2f65,2f65,1,17867 2f66,2f66,1,17957 2f67,2f67,1,17963 2f68,2f68,1,18190
+        2f69,2f69,1,18196 2f6a,2f6a,1,18244 2f6b,2f6b,1,18260 2f6c,2f6c,1,18306 2f6d,2f6d,1,18542 2f6e,2f6e,1,18548
+        2f6f,2f6f,1,18564 2f70,2f70,1,18890 2f71,2f71,1,19015 2f72,2f72,1,19020 2f73,2f73,1,19201 2f74,2f74,1,19287
+        2f75,2f75,1,19332 2f76,2f76,1,19709 2f77,2f77,1,19841 2f78,2f78,1,20414 2f79,2f79,1,20440 2f7a,2f7a,1,20496
+        2f7b,2f7b,1,20546 2f7c,2f7c,1,20613 2f7d,2f7d,1,20623 2f7e,2f7e,1,20628 2f7f,2f7f,1,20660 2f80,2f80,1,20735
+        2f81,2f81,1,20744 2f82,2f82,1,21089 2f83,2f83,1,21095 2f84,2f84,1,21103 2f85,2f85,1,21111 2f86,2f86,1,21126
+        2f87,2f87,1,21140 2f88,2f88,1,21143 2f89,2f89,1,21221 2f8a,2f8a,1,21224 2f8b,2f8b,1,21229 2f8c,2f8c,1,22209
+        2f8d,2f8d,1,22238 2f8e,2f8e,1,22706 2f8f,2f8f,1,22717 2f90,2f90,1,22739 2f91,2f91,1,23021 2f92,2f92,1,23033
+        2f93,2f93,1,23103 2f94,2f94,1,23148 2f95,2f95,1,23714 2f96,2f96,1,23728 2f97,2f97,1,23742 2f98,2f98,1,23776
+        2f99,2f99,1,23812 2f9a,2f9a,1,24010 2f9b,2f9b,1,24021 2f9c,2f9c,1,24087 2f9d,2f9d,1,24334 2f9e,2f9e,1,24364
+        2f9f,2f9f,1,24572 2fa0,2fa0,1,24592 2fa1,2fa1,1,24596 2fa2,2fa2,1,24815 2fa3,2fa3,1,24998 2fa4,2fa4,1,25122
+        2fa5,2fa5,1,25127 2fa6,2fa6,1,25131 2fa7,2fa7,1,26064 2fa8,2fa8,1,26072 2fa9,2fa9,1,26227 2faa,2faa,1,26380
+        2fab,2fab,1,26382 2fac,2fac,1,26428 2fad,2fad,1,26532 2fae,2fae,1,26544 2faf,2faf,1,26547 2fb0,2fb0,1,26553
+        2fb1,2fb1,1,26650 2fb2,2fb2,1,26683 2fb3,2fb3,1,26688 2fb4,2fb4,1,26701 2fb5,2fb5,1,26867 2fb6,2fb6,1,26917
+        2fb7,2fb7,1,26920 2fb8,2fb8,1,27102 2fb9,2fb9,1,27104 2fba,2fba,1,27122 2fbb,2fbb,1,27373 2fbc,2fbc,1,27420
+        2fbd,2fbd,1,27426 2fbe,2fbe,1,27495 2fbf,2fbf,1,27504 2fc0,2fc0,1,27506 2fc1,2fc1,1,27515 2fc2,2fc2,1,27544
+        2fc3,2fc3,1,27938 2fc4,2fc4,1,28337 2fc5,2fc5,1,28346 2fc6,2fc6,1,28383 2fc7,2fc7,1,28404 2fc8,2fc8,1,28411
+        2fc9,2fc9,1,28420 2fca,2fca,1,28423 2fcb,2fcb,1,28462 2fcc,2fcc,1,28465 2fcd,2fcd,1,28481 2fce,2fce,1,28485
+        2fcf,2fcf,1,28497 2fd0,2fd0,1,28523 2fd1,2fd1,1,28537 2fd2,2fd2,1,28544 2fd3,2fd3,1,28602 2fd4,2fd4,1,28616
+        2fd5,2fd5,1,28619 3000,3000,1,-12256 301c,301c,1,-12284 3030,3030,1,-12304 3036,3036,1,-36 3038,3038,1,8969
+        3039,303a,1,8971 30a0,30a0,1,-12416 30fb,30fb,1,-12507 3131,3132,1,-8241 3133,3133,1,-8073
+        3134,3134,1,-8242 3135,3136,1,-8073 3137,3139,1,-8244 313a,313f,1,-8074 3140,3140,1,-8230 3141,3143,1,-8251
+        3144,3144,1,-8227 3145,314e,1,-8252 314f,3163,1,-8174 3165,3166,1,-8273 3167,3168,1,-8096 3169,3169,1,-8093
+        316a,316a,1,-8092 316b,316b,1,-8088 316c,316c,1,-8085 316d,316d,1,-8084 316e,316e,1,-8274 316f,316f,1,-8082
+        3170,3170,1,-8081 3171,3172,1,-8276 3173,3173,1,-8275 3174,3175,1,-8274 3176,3176,1,-8271 3177,3177,1,-8270
+        3178,317c,1,-8269 317d,317d,1,-8267 317e,317e,1,-8264 317f,317f,1,-8255 3180,3180,1,-8249 3181,3181,1,-8245
+        3182,3183,1,-8081 3184,3186,1,-8237 3187,3188,1,-8195 3189,3189,1,-8193 318a,318b,1,-8185 318c,318c,1,-8184
+        318d,318d,1,-8175 318e,318e,1,-8173 3192,3192,1,7278 3193,3193,1,7417 3194,3194,1,7285 3195,3195,1,9542
+        3196,3196,1,7284 3197,3197,1,7318 3198,3198,1,7283 3199,3199,1,17305 319a,319a,1,7359 319b,319b,1,7294
+        319c,319c,1,7269 319d,319d,1,10124 319e,319e,1,9618 319f,319f,1,7451 3244,3244,1,8971 3245,3245,1,11319
+        3246,3246,1,13121 3247,3247,1,18760 3260,3260,1,-8544 3261,3262,1,-8543 3263,3265,1,-8542 3266,3266,1,-8541
+        3267,3268,1,-8540 3269,326d,1,-8539 326e,326e,1,31122 326f,326f,1,32297 3270,3270,1,32884 3271,3271,1,34059
+        3272,3272,1,34646 3273,3273,1,35233 3274,3274,1,36408 3275,3275,1,37583 3276,3276,1,38170 3277,3277,1,39345
+        3278,3278,1,39932 3279,3279,1,40519 327a,327a,1,41106 327b,327b,1,41693 327e,327e,1,37938 3280,3280,1,7040
+        3281,3281,1,7179 3282,3282,1,7047 3283,3283,1,9304 3284,3284,1,7184 3285,3285,1,7912 3286,3286,1,7037
+        3287,3287,1,7908 3288,3288,1,7125 3289,3289,1,8376 328a,328a,1,13438 328b,328b,1,15840 328c,328c,1,14760
+        328d,328d,1,13467 328e,328e,1,24387 328f,328f,1,9360 3290,3290,1,13141 3291,3291,1,13721 3292,3292,1,13431
+        3293,3293,1,18091 3294,3294,1,8569 3295,3295,1,16356 3296,3296,1,23051 3297,3297,1,18118 3298,3298,1,8220
+        3299,3299,1,18239 329a,329a,1,17053 329b,329b,1,9944 329c,329c,1,24013 329d,329d,1,7821 329e,329e,1,8402
+        329f,329f,1,14921 32a0,32a0,1,25957 32a1,32a1,1,7280 32a2,32a2,1,7927 32a3,32a3,1,14528 32a4,32a4,1,7014
+        32a5,32a5,1,7048 32a6,32a6,1,7013 32a7,32a7,1,11071 32a8,32a8,1,8523 32a9,32a9,1,8338 32aa,32aa,1,10477
+        32ab,32ab,1,10427 32ac,32ac,1,17463 32ad,32ad,1,7252 32ae,32ae,1,23065 32af,32af,1,8357 32b0,32b0,1,9836
+        32d0,32d0,1,-558 32d1,32d1,1,-557 32d2,32d2,1,-556 32d3,32d3,1,-555 32d4,32d5,1,-554 32d6,32d6,1,-553
+        32d7,32d7,1,-552 32d8,32d8,1,-551 32d9,32d9,1,-550 32da,32da,1,-549 32db,32db,1,-548 32dc,32dc,1,-547
+        32dd,32dd,1,-546 32de,32de,1,-545 32df,32df,1,-544 32e0,32e0,1,-543 32e1,32e1,1,-541 32e2,32e2,1,-540
+        32e3,32e3,1,-539 32e4,32e9,1,-538 32ea,32ea,1,-536 32eb,32eb,1,-534 32ec,32ec,1,-532 32ed,32ed,1,-530
+        32ee,32f2,1,-528 32f3,32f3,1,-527 32f4,32f4,1,-526 32f5,32fa,1,-525 32fb,32fe,1,-524 a640,a66c,2,1
+        a680,a69a,2,1 a69c,a69c,1,-41554 a69d,a69d,1,-41553 a722,a72e,2,1 a732,a73e,2,1 a740,a740,1,-42709
+        a741,a741,1,-42710 a742,a742,1,-42711 a743,a743,1,-42712 a744,a744,1,-42713 a745,a745,1,-42714
+        a746,a746,1,1 a748,a748,1,-42716 a749,a749,1,-42717 a74a,a74a,1,-42715 a74b,a74b,1,-42716
+        a74c,a74c,1,-42717 a74d,a74d,1,-42718 a74e,a74e,1,1 a750,a750,1,-42720 a751,a751,1,-42721
+        a752,a752,1,-42722 a753,a753,1,-42723 a754,a754,1,-42724 a755,a756,1,-42725 a757,a757,1,-42726
+        a758,a758,1,-42727 a759,a759,1,-42728 a75a,a75c,2,1 a75e,a75e,1,-42728 a75f,a75f,1,-42729 a760,a76e,2,1
+        a770,a770,1,-1 a779,a77b,2,1 a77d,a77d,1,-35332 a77e,a786,2,1 a78d,a78d,1,-42280 a78e,a790,2,-42786
+        a791,a791,1,-42787 a792,a792,1,-42799 a793,a793,1,-42800 a794,a794,1,-42801 a795,a795,1,-42797
+        a796,a796,1,-42804 a797,a797,1,-42805 a798,a798,1,-42802 a799,a799,1,-42803 a79a,a79e,2,1
+        a7a0,a7a0,1,-42809 a7a1,a7a1,1,-42810 a7a2,a7a2,1,-42807 a7a3,a7a3,1,-42808 a7a4,a7a4,1,-42806
+        a7a5,a7a5,1,-42807 a7a6,a7a6,1,-42804 a7a7,a7a8,1,-42805 a7a9,a7a9,1,-42806 a7aa,a7aa,1,-42818
+        a7ab,a7ab,1,-42319 a7ac,a7ac,1,-42315 a7ad,a7ad,1,-42817 a7ae,a7ae,1,-42308 a7b0,a7b0,1,-42258
+        a7b1,a7b1,1,-42282 a7b2,a7b2,1,-42824 a7b3,a7b3,1,928 a7b4,a7b6,2,1 a7b8,a7b8,1,-42819 a7b9,a7b9,1,-42820
+        a7ba,a7c2,2,1 a7c4,a7c4,1,-42849 a7c5,a7c5,1,-42834 a7c6,a7c6,1,-42828 a7c7,a7c7,1,-42851
+        a7c8,a7c8,1,-42852 a7c9,a7c9,1,-42838 a7ca,a7ca,1,-42839 a7d0,a7d0,1,1 a7d6,a7d8,2,1 a7f2,a7f2,1,-42895
+        a7f3,a7f3,1,-42893 a7f4,a7f4,1,-42883 a7f5,a7f5,1,1 a7f8,a7f8,1,-42896 ab34,ab34,1,-43727
+        ab37,ab37,1,-43723 ab38,ab38,1,-43724 ab39,ab3b,1,-43725 ab49,ab49,1,-43735 ab4e,ab4e,1,-43737
+        ab52,ab52,1,-43741 ab56,ab56,1,-43742 ab57,ab57,1,-43743 ab58,ab58,1,-43744 ab59,ab5a,1,-43745
+        ab5c,ab5c,1,-1077 ab5d,ab5d,1,-43761 ab5e,ab5e,1,-43762 ab5f,ab5f,1,-43754 ab69,ab69,1,-43228
+        fb20,fb20,1,-62782 fb21,fb21,1,-62801 fb22,fb23,1,-62799 fb24,fb26,1,-62793 fb27,fb27,1,-62783
+        fb28,fb28,1,-62782 fb29,fb29,1,-64254 fb50,fb50,1,-62687 fb51,fb51,1,-62688 fb52,fb52,1,-62679
+        fb53,fb53,1,-62680 fb54,fb54,1,-62681 fb55,fb55,1,-62682 fb56,fb56,1,-62680 fb57,fb57,1,-62681
+        fb58,fb58,1,-62682 fb59,fb59,1,-62683 fb5a,fb5a,1,-62682 fb5b,fb5b,1,-62683 fb5c,fb5c,1,-62684
+        fb5d,fb5d,1,-62685 fb5e,fb5e,1,-62692 fb5f,fb5f,1,-62693 fb60,fb60,1,-62694 fb61,fb61,1,-62695
+        fb62,fb62,1,-62691 fb63,fb63,1,-62692 fb64,fb64,1,-62693 fb65,fb65,1,-62694 fb66,fb66,1,-62701
+        fb67,fb67,1,-62702 fb68,fb68,1,-62703 fb69,fb69,1,-62704 fb6a,fb6a,1,-62662 fb6b,fb6b,1,-62663
+        fb6c,fb6c,1,-62664 fb6d,fb6d,1,-62665 fb6e,fb6e,1,-62664 fb6f,fb6f,1,-62665 fb70,fb70,1,-62666
+        fb71,fb71,1,-62667 fb72,fb72,1,-62702 fb73,fb73,1,-62703 fb74,fb74,1,-62704 fb75,fb75,1,-62705
+        fb76,fb76,1,-62707 fb77,fb77,1,-62708 fb78,fb78,1,-62709 fb79,fb79,1,-62710 fb7a,fb7a,1,-62708
+        fb7b,fb7b,1,-62709 fb7c,fb7c,1,-62710 fb7d,fb7e,1,-62711 fb7f,fb7f,1,-62712 fb80,fb80,1,-62713
+        fb81,fb81,1,-62714 fb82,fb82,1,-62709 fb83,fb83,1,-62710 fb84,fb84,1,-62712 fb85,fb85,1,-62713
+        fb86,fb86,1,-62712 fb87,fb87,1,-62713 fb88,fb88,1,-62720 fb89,fb89,1,-62721 fb8a,fb8a,1,-62706
+        fb8b,fb8b,1,-62707 fb8c,fb8c,1,-62715 fb8d,fb8d,1,-62716 fb8e,fb8e,1,-62693 fb8f,fb8f,1,-62694
+        fb90,fb90,1,-62695 fb91,fb91,1,-62696 fb92,fb92,1,-62691 fb93,fb93,1,-62692 fb94,fb94,1,-62693
+        fb95,fb95,1,-62694 fb96,fb96,1,-62691 fb97,fb97,1,-62692 fb98,fb98,1,-62693 fb99,fb99,1,-62694
+        fb9a,fb9a,1,-62697 fb9b,fb9b,1,-62698 fb9c,fb9c,1,-62699 fb9d,fb9d,1,-62700 fb9e,fb9e,1,-62692
+        fb9f,fba0,1,-62693 fba1,fba1,1,-62694 fba2,fba2,1,-62695 fba3,fba3,1,-62696 fba4,fba4,1,-62692
+        fba5,fba6,1,-62693 fba7,fba7,1,-62694 fba8,fba8,1,-62695 fba9,fba9,1,-62696 fbaa,fbaa,1,-62700
+        fbab,fbab,1,-62701 fbac,fbac,1,-62702 fbad,fbad,1,-62703 fbae,fbae,1,-62684 fbaf,fbb0,1,-62685
+        fbb1,fbb1,1,-62686 fbd3,fbd3,1,-62758 fbd4,fbd4,1,-62759 fbd5,fbd5,1,-62760 fbd6,fbd6,1,-62761
+        fbd7,fbd7,1,-62736 fbd8,fbd8,1,-62737 fbd9,fbd9,1,-62739 fbda,fbda,1,-62740 fbdb,fbdb,1,-62739
+        fbdc,fbdc,1,-62740 fbde,fbde,1,-62739 fbdf,fbdf,1,-62740 fbe0,fbe0,1,-62747 fbe1,fbe1,1,-62748
+        fbe2,fbe2,1,-62745 fbe3,fbe3,1,-62746 fbe4,fbe4,1,-62740 fbe5,fbe5,1,-62741 fbe6,fbe6,1,-62742
+        fbe7,fbe7,1,-62743 fbe8,fbe8,1,-62879 fbe9,fbe9,1,-62880 fbfc,fbfc,1,-62768 fbfd,fbfd,1,-62769
+        fbfe,fbfe,1,-62770 fbff,fbff,1,-62771 fe10,fe10,1,-65008 fe11,fe12,1,-52752 fe13,fe13,1,-65011
+        fe14,fe15,1,-65012 fe16,fe16,1,-64983 fe17,fe18,1,-52737 fe31,fe31,1,-65041 fe32,fe32,1,-65042
+        fe33,fe33,1,-65043 fe34,fe34,1,-65044 fe35,fe35,1,-65045 fe36,fe36,1,-65046 fe37,fe37,1,-64956
+        fe38,fe38,1,-64955 fe39,fe3a,1,-52773 fe3b,fe3c,1,-52779 fe3d,fe3e,1,-52787 fe3f,fe40,1,-52791
+        fe41,fe44,1,-52789 fe47,fe47,1,-65004 fe48,fe48,1,-65003 fe4d,fe4d,1,-65069 fe4e,fe4e,1,-65070
+        fe4f,fe4f,1,-65071 fe50,fe50,1,-65072 fe51,fe51,1,-52816 fe52,fe52,1,-65074 fe54,fe54,1,-65076
+        fe55,fe55,1,-65077 fe56,fe56,1,-65047 fe57,fe57,1,-65078 fe58,fe58,1,-65080 fe59,fe59,1,-65081
+        fe5a,fe5a,1,-65082 fe5b,fe5b,1,-64992 fe5c,fe5c,1,-64991 fe5d,fe5e,1,-52809 fe5f,fe5f,1,-65084
+        fe60,fe60,1,-65082 fe62,fe62,1,-65079 fe63,fe63,1,-65091 fe64,fe64,1,-65064 fe65,fe65,1,-65063
+        fe66,fe66,1,-65065 fe69,fe69,1,-65093 fe6b,fe6b,1,-65067 fe80,fe81,1,-63583 fe82,fe83,1,-63584
+        fe84,fe85,1,-63585 fe86,fe87,1,-63586 fe88,fe89,1,-63587 fe8a,fe8a,1,-63588 fe8b,fe8b,1,-63589
+        fe8c,fe8d,1,-63590 fe8e,fe8f,1,-63591 fe90,fe90,1,-63592 fe91,fe91,1,-63593 fe92,fe93,1,-63594
+        fe94,fe95,1,-63595 fe96,fe96,1,-63596 fe97,fe97,1,-63597 fe98,fe99,1,-63598 fe9a,fe9a,1,-63599
+        fe9b,fe9b,1,-63600 fe9c,fe9d,1,-63601 fe9e,fe9e,1,-63602 fe9f,fe9f,1,-63603 fea0,fea1,1,-63604
+        fea2,fea2,1,-63605 fea3,fea3,1,-63606 fea4,fea5,1,-63607 fea6,fea6,1,-63608 fea7,fea7,1,-63609
+        fea8,fea9,1,-63610 feaa,feab,1,-63611 feac,fead,1,-63612 feae,feaf,1,-63613 feb0,feb1,1,-63614
+        feb2,feb2,1,-63615 feb3,feb3,1,-63616 feb4,feb5,1,-63617 feb6,feb6,1,-63618 feb7,feb7,1,-63619
+        feb8,feb9,1,-63620 feba,feba,1,-63621 febb,febb,1,-63622 febc,febd,1,-63623 febe,febe,1,-63624
+        febf,febf,1,-63625 fec0,fec1,1,-63626 fec2,fec2,1,-63627 fec3,fec3,1,-63628 fec4,fec5,1,-63629
+        fec6,fec6,1,-63630 fec7,fec7,1,-63631 fec8,fec9,1,-63632 feca,feca,1,-63633 fecb,fecb,1,-63634
+        fecc,fecd,1,-63635 fece,fece,1,-63636 fecf,fecf,1,-63637 fed0,fed0,1,-63638 fed1,fed1,1,-63632
+        fed2,fed2,1,-63633 fed3,fed3,1,-63634 fed4,fed5,1,-63635 fed6,fed6,1,-63636 fed7,fed7,1,-63637
+        fed8,fed9,1,-63638 feda,feda,1,-63639 fedb,fedb,1,-63640 fedc,fedd,1,-63641 fede,fede,1,-63642
+        fedf,fedf,1,-63643 fee0,fee1,1,-63644 fee2,fee2,1,-63645 fee3,fee3,1,-63646 fee4,fee5,1,-63647
+        fee6,fee6,1,-63648 fee7,fee7,1,-63649 fee8,fee9,1,-63650 feea,feea,1,-63651 feeb,feeb,1,-63652
+        feec,feed,1,-63653 feee,feef,1,-63654 fef0,fef1,1,-63655 fef2,fef2,1,-63656 fef3,fef3,1,-63657
+        fef4,fef4,1,-63658 ff01,ff03,2,-65248 ff04,ff06,2,-65248 ff08,ff08,1,-65256 ff09,ff09,1,-65257
+        ff0b,ff0b,1,-65248 ff0c,ff0c,1,-65260 ff0d,ff0d,1,-65261 ff0e,ff0e,1,-65262 ff0f,ff0f,1,-65263
+        ff10,ff19,1,-65248 ff1a,ff1a,1,-65274 ff1b,ff1b,1,-65275 ff1c,ff20,1,-65248 ff21,ff3a,1,-65216
+        ff3b,ff3d,2,-65248 ff3e,ff3e,1,-65248 ff3f,ff3f,1,-65311 ff41,ff5e,1,-65248 ff5f,ff60,1,-54746
+        ff61,ff61,1,-53087 ff62,ff63,1,-53078 ff64,ff64,1,-53091 ff65,ff65,1,-65349 ff66,ff66,1,-52852
+        ff67,ff67,1,-52934 ff68,ff68,1,-52933 ff69,ff69,1,-52932 ff6a,ff6a,1,-52931 ff6b,ff6b,1,-52930
+        ff6c,ff6c,1,-52873 ff6d,ff6d,1,-52872 ff6e,ff6e,1,-52871 ff6f,ff6f,1,-52908 ff70,ff70,1,-52852
+        ff71,ff71,1,-52943 ff72,ff72,1,-52942 ff73,ff73,1,-52941 ff74,ff74,1,-52940 ff75,ff76,1,-52939
+        ff77,ff77,1,-52938 ff78,ff78,1,-52937 ff79,ff79,1,-52936 ff7a,ff7a,1,-52935 ff7b,ff7b,1,-52934
+        ff7c,ff7c,1,-52933 ff7d,ff7d,1,-52932 ff7e,ff7e,1,-52931 ff7f,ff7f,1,-52930 ff80,ff80,1,-52929
+        ff81,ff81,1,-52928 ff82,ff82,1,-52926 ff83,ff83,1,-52925 ff84,ff84,1,-52924 ff85,ff8a,1,-52923
+        ff8b,ff8b,1,-52921 ff8c,ff8c,1,-52919 ff8d,ff8d,1,-52917 ff8e,ff8e,1,-52915 ff8f,ff93,1,-52913
+        ff94,ff94,1,-52912 ff95,ff95,1,-52911 ff96,ff9b,1,-52910 ff9c,ff9c,1,-52909 ff9d,ff9d,1,-52906
+        ff9e,ff9f,1,-52997 ffa1,ffa2,1,-61089 ffa3,ffa3,1,-60921 ffa4,ffa4,1,-61090 ffa5,ffa6,1,-60921
+        ffa7,ffa9,1,-61092 ffaa,ffaf,1,-60922 ffb0,ffb0,1,-61078 ffb1,ffb3,1,-61099 ffb4,ffb4,1,-61075
+        ffb5,ffbe,1,-61100 ffc2,ffc7,1,-61025 ffca,ffcf,1,-61027 ffd2,ffd7,1,-61029 ffda,ffdc,1,-61031
+        ffe0,ffe1,1,-65342 ffe2,ffe2,1,-65334 ffe4,ffe4,1,-65342 ffe5,ffe5,1,-65344 ffe6,ffe6,1,-57149
+        ffe8,ffe8,1,-56038 ffe9,ffec,1,-56921 ffed,ffed,1,-55885 ffee,ffee,1,-55843 10400,10427,1,40
+        104b0,104d3,1,40 10570,1057a,1,39 1057c,1058a,1,39 1058c,10592,1,39 10594,10595,1,39 10781,10782,1,-66737
+        10784,10784,1,-66795 10785,10785,1,-67363 10787,10787,1,-66788 10788,10788,1,-23586 10789,10789,1,-66788
+        1078a,1078a,1,-66790 1078b,1078b,1,-67367 1078c,1078c,1,-67368 1078d,1078d,1,-67369 1078e,1078e,1,-66870
+        1078f,1078f,1,-66865 10790,10790,1,-66791 10791,10791,1,-66861 10792,10792,1,-66864 10793,10793,1,-67372
+        10794,10794,1,-66809 10795,10795,1,-67373 10796,10796,1,-66810 10797,10797,1,-66864 10798,10798,1,-66836
+        10799,1079a,1,-66799 1079b,1079b,1,-67375 1079c,1079c,1,55144 1079d,1079d,1,-67377 1079e,1079e,1,-66864
+        1079f,1079f,1,55142 107a0,107a0,1,-66834 107a1,107a1,1,55141 107a2,107a2,1,-67379 107a3,107a4,1,-66861
+        107a5,107a5,1,-67380 107a6,107a6,1,-66860 107a7,107a7,1,55137 107a8,107a8,1,-67382 107a9,107a9,1,-67383
+        107aa,107aa,1,-66858 107ab,107ab,1,-66819 107ac,107ac,1,-66822 107ad,107ad,1,-23622 107ae,107ae,1,-66823
+        107af,107af,1,-67387 107b0,107b0,1,-67386 107b2,107b2,1,-66851 107b3,107b4,1,-66834 107b5,107b5,1,-66845
+        107b6,107b8,1,-67062 107b9,107b9,1,55121 107ba,107ba,1,-67399 10c80,10cb2,1,64 10ead,10ead,1,-69261
+        118a0,118bf,1,32 16e40,16e5f,1,32 1d400,1d419,1,-119711 1d41a,1d433,1,-119737 1d434,1d44d,1,-119763
+        1d44e,1d454,1,-119789 1d456,1d467,1,-119789 1d468,1d481,1,-119815 1d482,1d49b,1,-119841
+        1d49c,1d49e,2,-119867 1d49f,1d49f,1,-119867 1d4a2,1d4a2,1,-119867 1d4a5,1d4a6,1,-119867
+        1d4a9,1d4ac,1,-119867 1d4ae,1d4b5,1,-119867 1d4b6,1d4b9,1,-119893 1d4bb,1d4bd,2,-119893
+        1d4be,1d4c3,1,-119893 1d4c5,1d4cf,1,-119893 1d4d0,1d4e9,1,-119919 1d4ea,1d503,1,-119945
+        1d504,1d505,1,-119971 1d507,1d50a,1,-119971 1d50d,1d514,1,-119971 1d516,1d51c,1,-119971
+        1d51e,1d537,1,-119997 1d538,1d539,1,-120023 1d53b,1d53e,1,-120023 1d540,1d544,1,-120023
+        1d546,1d546,1,-120023 1d54a,1d550,1,-120023 1d552,1d56b,1,-120049 1d56c,1d585,1,-120075
+        1d586,1d59f,1,-120101 1d5a0,1d5b9,1,-120127 1d5ba,1d5d3,1,-120153 1d5d4,1d5ed,1,-120179
+        1d5ee,1d607,1,-120205 1d608,1d621,1,-120231 1d622,1d63b,1,-120257 1d63c,1d655,1,-120283
+        1d656,1d66f,1,-120309 1d670,1d689,1,-120335 1d68a,1d6a3,1,-120361 1d6a4,1d6a4,1,-120379
+        1d6a5,1d6a5,1,-119918 1d6a8,1d6b8,1,-119543 1d6b9,1d6b9,1,-119553 1d6ba,1d6c0,1,-119543
+        1d6c1,1d6c1,1,-111802 1d6c2,1d6d2,1,-119569 1d6d3,1d6d3,1,-119568 1d6d4,1d6da,1,-119569
+        1d6db,1d6db,1,-111833 1d6dc,1d6dc,1,-119591 1d6dd,1d6dd,1,-119589 1d6de,1d6de,1,-119588
+        1d6df,1d6df,1,-119577 1d6e0,1d6e0,1,-119583 1d6e1,1d6e1,1,-119585 1d6e2,1d6f2,1,-119601
+        1d6f3,1d6f3,1,-119611 1d6f4,1d6fa,1,-119601 1d6fb,1d6fb,1,-111860 1d6fc,1d70c,1,-119627
+        1d70d,1d70d,1,-119626 1d70e,1d714,1,-119627 1d715,1d715,1,-111891 1d716,1d716,1,-119649
+        1d717,1d717,1,-119647 1d718,1d718,1,-119646 1d719,1d719,1,-119635 1d71a,1d71a,1,-119641
+        1d71b,1d71b,1,-119643 1d71c,1d72c,1,-119659 1d72d,1d72d,1,-119669 1d72e,1d734,1,-119659
+        1d735,1d735,1,-111918 1d736,1d746,1,-119685 1d747,1d747,1,-119684 1d748,1d74e,1,-119685
+        1d74f,1d74f,1,-111949 1d750,1d750,1,-119707 1d751,1d751,1,-119705 1d752,1d752,1,-119704
+        1d753,1d753,1,-119693 1d754,1d754,1,-119699 1d755,1d755,1,-119701 1d756,1d766,1,-119717
+        1d767,1d767,1,-119727 1d768,1d76e,1,-119717 1d76f,1d76f,1,-111976 1d770,1d780,1,-119743
+        1d781,1d781,1,-119742 1d782,1d788,1,-119743 1d789,1d789,1,-112007 1d78a,1d78a,1,-119765
+        1d78b,1d78b,1,-119763 1d78c,1d78c,1,-119762 1d78d,1d78d,1,-119751 1d78e,1d78e,1,-119757
+        1d78f,1d78f,1,-119759 1d790,1d7a0,1,-119775 1d7a1,1d7a1,1,-119785 1d7a2,1d7a8,1,-119775
+        1d7a9,1d7a9,1,-112034 1d7aa,1d7ba,1,-119801 1d7bb,1d7bb,1,-119800 1d7bc,1d7c2,1,-119801
+        1d7c3,1d7c3,1,-112065 1d7c4,1d7c4,1,-119823 1d7c5,1d7c5,1,-119821 1d7c6,1d7c6,1,-119820
+        1d7c7,1d7c7,1,-119809 1d7c8,1d7c8,1,-119815 1d7c9,1d7c9,1,-119817 1d7ca,1d7ca,1,-119789
+        1d7cb,1d7cb,1,-119790 1d7ce,1d7d7,1,-120734 1d7d8,1d7e1,1,-120744 1d7e2,1d7eb,1,-120754
+        1d7ec,1d7f5,1,-120764 1d7f6,1d7ff,1,-120774 1df09,1df09,1,-122517 1df11,1df11,1,-122533
+        1df13,1df13,1,-122535 1df16,1df16,1,-122532 1df1a,1df1a,1,-122545 1df1b,1df1b,1,-122540
+        1df1d,1df1d,1,-122554 1df1e,1df1e,1,-122539 1e900,1e921,1,34 1ee00,1ee01,1,-124889 1ee02,1ee02,1,-124886
+        1ee03,1ee03,1,-124884 1ee05,1ee05,1,-124861 1ee06,1ee06,1,-124884 1ee07,1ee07,1,-124890
+        1ee08,1ee08,1,-124881 1ee09,1ee09,1,-124863 1ee0a,1ee0d,1,-124871 1ee0e,1ee0e,1,-124891
+        1ee0f,1ee0f,1,-124886 1ee10,1ee10,1,-124879 1ee11,1ee11,1,-124892 1ee12,1ee12,1,-124880
+        1ee13,1ee13,1,-124898 1ee14,1ee14,1,-124896 1ee15,1ee16,1,-124907 1ee17,1ee17,1,-124905
+        1ee18,1ee18,1,-124904 1ee19,1ee19,1,-124899 1ee1a,1ee1a,1,-124898 1ee1b,1ee1b,1,-124897
+        1ee1c,1ee1c,1,-124846 1ee1d,1ee1d,1,-124771 1ee1e,1ee1e,1,-124797 1ee1f,1ee1f,1,-124848
+        1ee21,1ee21,1,-124921 1ee22,1ee22,1,-124918 1ee24,1ee24,1,-124893 1ee27,1ee27,1,-124922
+        1ee29,1ee29,1,-124895 1ee2a,1ee2d,1,-124903 1ee2e,1ee2e,1,-124923 1ee2f,1ee2f,1,-124918
+        1ee30,1ee30,1,-124911 1ee31,1ee31,1,-124924 1ee32,1ee32,1,-124912 1ee34,1ee34,1,-124928
+        1ee35,1ee36,1,-124939 1ee37,1ee37,1,-124937 1ee39,1ee39,1,-124931 1ee3b,1ee3b,1,-124929
+        1ee42,1ee42,1,-124950 1ee47,1ee47,1,-124954 1ee49,1ee49,1,-124927 1ee4b,1ee4d,2,-124935
+        1ee4e,1ee4e,1,-124955 1ee4f,1ee4f,1,-124950 1ee51,1ee51,1,-124956 1ee52,1ee52,1,-124944
+        1ee54,1ee54,1,-124960 1ee57,1ee57,1,-124969 1ee59,1ee59,1,-124963 1ee5b,1ee5b,1,-124961
+        1ee5d,1ee5d,1,-124835 1ee5f,1ee5f,1,-124912 1ee61,1ee61,1,-124985 1ee62,1ee62,1,-124982
+        1ee64,1ee64,1,-124957 1ee67,1ee67,1,-124986 1ee68,1ee68,1,-124977 1ee69,1ee69,1,-124959
+        1ee6a,1ee6c,2,-124967 1ee6d,1ee6d,1,-124967 1ee6e,1ee6e,1,-124987 1ee6f,1ee6f,1,-124982
+        1ee70,1ee70,1,-124975 1ee71,1ee71,1,-124988 1ee72,1ee72,1,-124976 1ee74,1ee74,1,-124992
+        1ee75,1ee76,1,-125003 1ee77,1ee77,1,-125001 1ee79,1ee79,1,-124995 1ee7a,1ee7a,1,-124994
+        1ee7b,1ee7b,1,-124993 1ee7c,1ee7c,1,-124942 1ee7e,1ee7e,1,-124893 1ee80,1ee81,1,-125017
+        1ee82,1ee82,1,-125014 1ee83,1ee83,1,-125012 1ee84,1ee85,1,-124989 1ee86,1ee86,1,-125012
+        1ee87,1ee87,1,-125018 1ee88,1ee88,1,-125009 1ee89,1ee89,1,-124991 1ee8b,1ee8d,1,-124999
+        1ee8e,1ee8e,1,-125019 1ee8f,1ee8f,1,-125014 1ee90,1ee90,1,-125007 1ee91,1ee91,1,-125020
+        1ee92,1ee92,1,-125008 1ee93,1ee93,1,-125026 1ee94,1ee94,1,-125024 1ee95,1ee96,1,-125035
+        1ee97,1ee97,1,-125033 1ee98,1ee98,1,-125032 1ee99,1ee99,1,-125027 1ee9a,1ee9a,1,-125026
+        1ee9b,1ee9b,1,-125025 1eea1,1eea1,1,-125049 1eea2,1eea2,1,-125046 1eea3,1eea3,1,-125044
+        1eea5,1eea5,1,-125021 1eea6,1eea6,1,-125044 1eea7,1eea7,1,-125050 1eea8,1eea8,1,-125041
+        1eea9,1eea9,1,-125023 1eeab,1eead,1,-125031 1eeae,1eeae,1,-125051 1eeaf,1eeaf,1,-125046
+        1eeb0,1eeb0,1,-125039 1eeb1,1eeb1,1,-125052 1eeb2,1eeb2,1,-125040 1eeb3,1eeb3,1,-125058
+        1eeb4,1eeb4,1,-125056 1eeb5,1eeb6,1,-125067 1eeb7,1eeb7,1,-125065 1eeb8,1eeb8,1,-125064
+        1eeb9,1eeb9,1,-125059 1eeba,1eeba,1,-125058 1eebb,1eebb,1,-125057 1f12b,1f12b,1,-127176
+        1f12c,1f12c,1,-127162 1f130,1f149,1,-127183 1f202,1f202,1,-115021 1f210,1f210,1,-102341
+        1f211,1f211,1,-104122 1f212,1f212,1,-106054 1f213,1f213,1,-115020 1f214,1f214,1,-107400
+        1f215,1f215,1,-104699 1f216,1f216,1,-92211 1f217,1f217,1,-104686 1f218,1f218,1,-107380
+        1f219,1f219,1,-101369 1f21a,1f21a,1,-98553 1f21b,1f21b,1,-101506 1f21c,1f21c,1,-106447
+        1f21d,1f21d,1,-103057 1f21e,1f21e,1,-106641 1f21f,1f21f,1,-101487 1f220,1f220,1,-106499
+        1f221,1f221,1,-95455 1f222,1f222,1,-97539 1f223,1f223,1,-91514 1f224,1f224,1,-104756 1f225,1f225,1,-105964
+        1f226,1f226,1,-99090 1f227,1f227,1,-102290 1f228,1f228,1,-102099 1f229,1f229,1,-107561
+        1f22a,1f22a,1,-107553 1f22b,1f22b,1,-90593 1f22c,1f22c,1,-103494 1f22d,1f22d,1,-107520
+        1f22e,1f22e,1,-106043 1f22f,1f22f,1,-102184 1f230,1f230,1,-91328 1f231,1f231,1,-102366 1f232,1f232,1,-96433
+        1f233,1f233,1,-96185 1f234,1f234,1,-106028 1f235,1f235,1,-99253 1f236,1f236,1,-101165 1f237,1f237,1,-101167
+        1f238,1f238,1,-97541 1f239,1f239,1,-106439 1f23a,1f23a,1,-105604 1f23b,1f23b,1,-90350 1f250,1f250,1,-103097
+        1f251,1f251,1,-106082 1fbf0,1fbf9,1,-129984
+    ' -%}
+    {%- set others = '
+        bc=31+20+34 bd=31+20+32 be=33+20+34 c6=61+65 de=74+68 df=73+73 e6=61+65 fe=74+68 132=69+6a 133=69+6a
+        152=6f+65 153=6f+65 1c4=64+7a 1c5=64+7a 1c6=64+7a 1c7=6c+6a 1c8=6c+6a 1c9=6c+6a 1ca=6e+6a 1cb=6e+6a
+        1cc=6e+6a 1e2=61+65 1e3=61+65 1f1=64+7a 1f2=64+7a 1f3=64+7a 1fc=61+65 1fd=61+65 587=565+582 675=627+674
+        676=648+674 677=6c7+674 678=64a+674 e33=e4d+e32 eb3=ecd+eb2 edc=eab+e99 edd=eab+ea1 f77=fb2+f71+f80
+        f79=fb3+f71+f80 1d2d=61+65 1e9e=73+73 2025=20+20 2026=20+20+20 203c=21+21 2047=3f+3f 2048=3f+21 2049=21+3f
+        20a8=72+73 2100=61+20+63 2101=61+20+73 2103=b0+63 2105=63+20+6f 2106=63+20+75 2109=b0+66 2116=6e+6f
+        2120=73+6d 2121=74+65+6c 2122=74+6d 213b=66+61+78 2150=31+20+37 2151=31+20+39 2152=31+20+31+30
+        2153=31+20+33 2154=32+20+33 2155=31+20+35 2156=32+20+35 2157=33+20+35 2158=34+20+35 2159=31+20+36
+        215a=35+20+36 215b=31+20+38 215c=33+20+38 215d=35+20+38 215e=37+20+38 215f=31+20 2161=69+69 2162=69+69+69
+        2163=69+76 2165=76+69 2166=76+69+69 2167=76+69+69+69 2168=69+78 216a=78+69 216b=78+69+69 2171=69+69
+        2172=69+69+69 2173=69+76 2175=76+69 2176=76+69+69 2177=76+69+69+69 2178=69+78 217a=78+69 217b=78+69+69
+        2189=30+20+33 222c=222b+222b 222d=222b+222b+222b 222f=222e+222e 2230=222e+222e+222e 2469=31+30 246a=31+31
+        246b=31+32 246c=31+33 246d=31+34 246e=31+35 246f=31+36 2470=31+37 2471=31+38 2472=31+39 2473=32+30
+        2474=20+31+20 2475=20+32+20 2476=20+33+20 2477=20+34+20 2478=20+35+20 2479=20+36+20 247a=20+37+20
+        247b=20+38+20 247c=20+39+20 247d=20+31+30+20 247e=20+31+31+20 247f=20+31+32+20 2480=20+31+33+20
+        2481=20+31+34+20 2482=20+31+35+20 2483=20+31+36+20 2484=20+31+37+20 2485=20+31+38+20 2486=20+31+39+20
+        2487=20+32+30+20 2488=31+20 2489=32+20 248a=33+20 248b=34+20 248c=35+20 248d=36+20 248e=37+20 248f=38+20
+        2490=39+20 2491=31+30+20 2492=31+31+20 2493=31+32+20 2494=31+33+20 2495=31+34+20 2496=31+35+20
+        2497=31+36+20 2498=31+37+20 2499=31+38+20 249a=31+39+20 249b=32+30+20 249c=20+61+20 249d=20+62+20
+        249e=20+63+20 249f=20+64+20 24a0=20+65+20 24a1=20+66+20 24a2=20+67+20 24a3=20+68+20 24a4=20+69+20
+        24a5=20+6a+20 24a6=20+6b+20 24a7=20+6c+20 24a8=20+6d+20 24a9=20+6e+20 24aa=20+6f+20 24ab=20+70+20
+        24ac=20+71+20 24ad=20+72+20 24ae=20+73+20 24af=20+74+20 24b0=20+75+20 24b1=20+76+20 24b2=20+77+20
+        24b3=20+78+20 24b4=20+79+20 24b5=20+7a+20 2a0c=222b+222b+222b+222b 2a74=20+20+3d 2a75=3d+3d 2a76=3d+3d+3d
+        309b=20+3099 309c=20+309a 309f=3088+308a 30ff=30b3+30c8 3200=20+1100+20 3201=20+1102+20 3202=20+1103+20
+        3203=20+1105+20 3204=20+1106+20 3205=20+1107+20 3206=20+1109+20 3207=20+110b+20 3208=20+110c+20
+        3209=20+110e+20 320a=20+110f+20 320b=20+1110+20 320c=20+1111+20 320d=20+1112+20 320e=20+ac00+20
+        320f=20+b098+20 3210=20+b2e4+20 3211=20+b77c+20 3212=20+b9c8+20 3213=20+bc14+20 3214=20+c0ac+20
+        3215=20+c544+20 3216=20+c790+20 3217=20+cc28+20 3218=20+ce74+20 3219=20+d0c0+20 321a=20+d30c+20
+        321b=20+d558+20 321c=20+c8fc+20 321d=20+c624+c804+20 321e=20+c624+d6c4+20 3220=20+4e00+20 3221=20+4e8c+20
+        3222=20+4e09+20 3223=20+56db+20 3224=20+4e94+20 3225=20+516d+20 3226=20+4e03+20 3227=20+516b+20
+        3228=20+4e5d+20 3229=20+5341+20 322a=20+6708+20 322b=20+706b+20 322c=20+6c34+20 322d=20+6728+20
+        322e=20+91d1+20 322f=20+571f+20 3230=20+65e5+20 3231=20+682a+20 3232=20+6709+20 3233=20+793e+20
+        3234=20+540d+20 3235=20+7279+20 3236=20+8ca1+20 3237=20+795d+20 3238=20+52b4+20 3239=20+4ee3+20
+        323a=20+547c+20 323b=20+5b66+20 323c=20+76e3+20 323d=20+4f01+20 323e=20+8cc7+20 323f=20+5354+20
+        3240=20+796d+20 3241=20+4f11+20 3242=20+81ea+20 3243=20+81f3+20 3250=70+74+65 3251=32+31 3252=32+32
+        3253=32+33 3254=32+34 3255=32+35 3256=32+36 3257=32+37 3258=32+38 3259=32+39 325a=33+30 325b=33+31
+        325c=33+32 325d=33+33 325e=33+34 325f=33+35 327c=cc38+ace0 327d=c8fc+c758 32b1=33+36 32b2=33+37 32b3=33+38
+        32b4=33+39 32b5=34+30 32b6=34+31 32b7=34+32 32b8=34+33 32b9=34+34 32ba=34+35 32bb=34+36 32bc=34+37
+        32bd=34+38 32be=34+39 32bf=35+30 32c0=31+6708 32c1=32+6708 32c2=33+6708 32c3=34+6708 32c4=35+6708
+        32c5=36+6708 32c6=37+6708 32c7=38+6708 32c8=39+6708 32c9=31+30+6708 32ca=31+31+6708 32cb=31+32+6708
+        32cc=68+67 32cd=65+72+67 32ce=65+76 32cf=6c+74+64 32ff=4ee4+548c 3300=30a2+30d1+30fc+30c8
+        3301=30a2+30eb+30d5+30a1 3302=30a2+30f3+30da+30a2 3303=30a2+30fc+30eb 3304=30a4+30cb+30f3+30b0
+        3305=30a4+30f3+30c1 3306=30a6+30a9+30f3 3307=30a8+30b9+30af+30fc+30c9 3308=30a8+30fc+30ab+30fc
+        3309=30aa+30f3+30b9 330a=30aa+30fc+30e0 330b=30ab+30a4+30ea 330c=30ab+30e9+30c3+30c8
+        330d=30ab+30ed+30ea+30fc 330e=30ac+30ed+30f3 330f=30ac+30f3+30de 3310=30ae+30ac 3311=30ae+30cb+30fc
+        3312=30ad+30e5+30ea+30fc 3313=30ae+30eb+30c0+30fc 3314=30ad+30ed 3315=30ad+30ed+30b0+30e9+30e0
+        3316=30ad+30ed+30e1+30fc+30c8+30eb 3317=30ad+30ed+30ef+30c3+30c8 3318=30b0+30e9+30e0
+        3319=30b0+30e9+30e0+30c8+30f3 331a=30af+30eb+30bc+30a4+30ed 331b=30af+30ed+30fc+30cd 331c=30b1+30fc+30b9
+        331d=30b3+30eb+30ca 331e=30b3+30fc+30dd 331f=30b5+30a4+30af+30eb 3320=30b5+30f3+30c1+30fc+30e0
+        3321=30b7+30ea+30f3+30b0 3322=30bb+30f3+30c1 3323=30bb+30f3+30c8 3324=30c0+30fc+30b9 3325=30c7+30b7
+        3326=30c9+30eb 3327=30c8+30f3 3328=30ca+30ce 3329=30ce+30c3+30c8 332a=30cf+30a4+30c4
+        332b=30d1+30fc+30bb+30f3+30c8 332c=30d1+30fc+30c4 332d=30d0+30fc+30ec+30eb 332e=30d4+30a2+30b9+30c8+30eb
+        332f=30d4+30af+30eb 3330=30d4+30b3 3331=30d3+30eb 3332=30d5+30a1+30e9+30c3+30c9 3333=30d5+30a3+30fc+30c8
+        3334=30d6+30c3+30b7+30a7+30eb 3335=30d5+30e9+30f3 3336=30d8+30af+30bf+30fc+30eb 3337=30da+30bd
+        3338=30da+30cb+30d2 3339=30d8+30eb+30c4 333a=30da+30f3+30b9 333b=30da+30fc+30b8 333c=30d9+30fc+30bf
+        333d=30dd+30a4+30f3+30c8 333e=30dc+30eb+30c8 333f=30db+30f3 3340=30dd+30f3+30c9 3341=30db+30fc+30eb
+        3342=30db+30fc+30f3 3343=30de+30a4+30af+30ed 3344=30de+30a4+30eb 3345=30de+30c3+30cf 3346=30de+30eb+30af
+        3347=30de+30f3+30b7+30e7+30f3 3348=30df+30af+30ed+30f3 3349=30df+30ea 334a=30df+30ea+30d0+30fc+30eb
+        334b=30e1+30ac 334c=30e1+30ac+30c8+30f3 334d=30e1+30fc+30c8+30eb 334e=30e4+30fc+30c9 334f=30e4+30fc+30eb
+        3350=30e6+30a2+30f3 3351=30ea+30c3+30c8+30eb 3352=30ea+30e9 3353=30eb+30d4+30fc 3354=30eb+30fc+30d6+30eb
+        3355=30ec+30e0 3356=30ec+30f3+30c8+30b2+30f3 3357=30ef+30c3+30c8 3358=30+70b9 3359=31+70b9 335a=32+70b9
+        335b=33+70b9 335c=34+70b9 335d=35+70b9 335e=36+70b9 335f=37+70b9 3360=38+70b9 3361=39+70b9 3362=31+30+70b9
+        3363=31+31+70b9 3364=31+32+70b9 3365=31+33+70b9 3366=31+34+70b9 3367=31+35+70b9 3368=31+36+70b9
+        3369=31+37+70b9 336a=31+38+70b9 336b=31+39+70b9 336c=32+30+70b9 336d=32+31+70b9 336e=32+32+70b9
+        336f=32+33+70b9 3370=32+34+70b9 3371=68+70+61 3372=64+61 3373=61+75 3374=62+61+72 3375=6f+76 3376=70+63
+        3377=64+6d 3378=64+6d+32 3379=64+6d+33 337a=69+75 337b=5e73+6210 337c=662d+548c 337d=5927+6b63
+        337e=660e+6cbb 337f=682a+5f0f+4f1a+793e 3380=70+61 3381=6e+61 3382=3bc+61 3383=6d+61 3384=6b+61 3385=6b+62
+        3386=6d+62 3387=67+62 3388=63+61+6c 3389=6b+63+61+6c 338a=70+66 338b=6e+66 338c=3bc+66 338d=3bc+67
+        338e=6d+67 338f=6b+67 3390=68+7a 3391=6b+68+7a 3392=6d+68+7a 3393=67+68+7a 3394=74+68+7a 3395=3bc+6c
+        3396=6d+6c 3397=64+6c 3398=6b+6c 3399=66+6d 339a=6e+6d 339b=3bc+6d 339c=6d+6d 339d=63+6d 339e=6b+6d
+        339f=6d+6d+32 33a0=63+6d+32 33a1=6d+32 33a2=6b+6d+32 33a3=6d+6d+33 33a4=63+6d+33 33a5=6d+33 33a6=6b+6d+33
+        33a7=6d+20+73 33a8=6d+20+73+32 33a9=70+61 33aa=6b+70+61 33ab=6d+70+61 33ac=67+70+61 33ad=72+61+64
+        33ae=72+61+64+20+73 33af=72+61+64+20+73+32 33b0=70+73 33b1=6e+73 33b2=3bc+73 33b3=6d+73 33b4=70+76
+        33b5=6e+76 33b6=3bc+76 33b7=6d+76 33b8=6b+76 33b9=6d+76 33ba=70+77 33bb=6e+77 33bc=3bc+77 33bd=6d+77
+        33be=6b+77 33bf=6d+77 33c0=6b+3c9 33c1=6d+3c9 33c2=61+20+6d+20 33c3=62+71 33c4=63+63 33c5=63+64
+        33c6=63+20+6b+67 33c7=63+6f+20 33c8=64+62 33c9=67+79 33ca=68+61 33cb=68+70 33cc=69+6e 33cd=6b+6b 33ce=6b+6d
+        33cf=6b+74 33d0=6c+6d 33d1=6c+6e 33d2=6c+6f+67 33d3=6c+78 33d4=6d+62 33d5=6d+69+6c 33d6=6d+6f+6c 33d7=70+68
+        33d8=70+20+6d+20 33d9=70+70+6d 33da=70+72 33db=73+72 33dc=73+76 33dd=77+62 33de=76+20+6d 33df=61+20+6d
+        33e0=31+65e5 33e1=32+65e5 33e2=33+65e5 33e3=34+65e5 33e4=35+65e5 33e5=36+65e5 33e6=37+65e5 33e7=38+65e5
+        33e8=39+65e5 33e9=31+30+65e5 33ea=31+31+65e5 33eb=31+32+65e5 33ec=31+33+65e5 33ed=31+34+65e5
+        33ee=31+35+65e5 33ef=31+36+65e5 33f0=31+37+65e5 33f1=31+38+65e5 33f2=31+39+65e5 33f3=32+30+65e5
+        33f4=32+31+65e5 33f5=32+32+65e5 33f6=32+33+65e5 33f7=32+34+65e5 33f8=32+35+65e5 33f9=32+36+65e5
+        33fa=32+37+65e5 33fb=32+38+65e5 33fc=32+39+65e5 33fd=33+30+65e5 33fe=33+31+65e5 33ff=67+61+6c a7f9=6f+65
+        fb00=66+66 fb01=66+69 fb02=66+6c fb03=66+66+69 fb04=66+66+6c fb05=73+74 fb06=73+74 fb13=574+576
+        fb14=574+565 fb15=574+56b fb16=57e+576 fb17=574+56d fb4f=5d0+5dc fbdd=6c7+674 fbea=626+627 fbeb=626+627
+        fbec=626+6d5 fbed=626+6d5 fbee=626+648 fbef=626+648 fbf0=626+6c7 fbf1=626+6c7 fbf2=626+6c6 fbf3=626+6c6
+        fbf4=626+6c8 fbf5=626+6c8 fbf6=626+6d0 fbf7=626+6d0 fbf8=626+6d0 fbf9=626+649 fbfa=626+649 fbfb=626+649
+        fc00=626+62c fc01=626+62d fc02=626+645 fc03=626+649 fc04=626+64a fc05=628+62c fc06=628+62d fc07=628+62e
+        fc08=628+645 fc09=628+649 fc0a=628+64a fc0b=62a+62c fc0c=62a+62d fc0d=62a+62e fc0e=62a+645 fc0f=62a+649
+        fc10=62a+64a fc11=62b+62c fc12=62b+645 fc13=62b+649 fc14=62b+64a fc15=62c+62d fc16=62c+645 fc17=62d+62c
+        fc18=62d+645 fc19=62e+62c fc1a=62e+62d fc1b=62e+645 fc1c=633+62c fc1d=633+62d fc1e=633+62e fc1f=633+645
+        fc20=635+62d fc21=635+645 fc22=636+62c fc23=636+62d fc24=636+62e fc25=636+645 fc26=637+62d fc27=637+645
+        fc28=638+645 fc29=639+62c fc2a=639+645 fc2b=63a+62c fc2c=63a+645 fc2d=641+62c fc2e=641+62d fc2f=641+62e
+        fc30=641+645 fc31=641+649 fc32=641+64a fc33=642+62d fc34=642+645 fc35=642+649 fc36=642+64a fc37=643+627
+        fc38=643+62c fc39=643+62d fc3a=643+62e fc3b=643+644 fc3c=643+645 fc3d=643+649 fc3e=643+64a fc3f=644+62c
+        fc40=644+62d fc41=644+62e fc42=644+645 fc43=644+649 fc44=644+64a fc45=645+62c fc46=645+62d fc47=645+62e
+        fc48=645+645 fc49=645+649 fc4a=645+64a fc4b=646+62c fc4c=646+62d fc4d=646+62e fc4e=646+645 fc4f=646+649
+        fc50=646+64a fc51=647+62c fc52=647+645 fc53=647+649 fc54=647+64a fc55=64a+62c fc56=64a+62d fc57=64a+62e
+        fc58=64a+645 fc59=64a+649 fc5a=64a+64a fc5b=630+670 fc5c=631+670 fc5d=649+670 fc5e=20+64c+651
+        fc5f=20+64d+651 fc60=20+64e+651 fc61=20+64f+651 fc62=20+650+651 fc63=20+651+670 fc64=626+631 fc65=626+632
+        fc66=626+645 fc67=626+646 fc68=626+649 fc69=626+64a fc6a=628+631 fc6b=628+632 fc6c=628+645 fc6d=628+646
+        fc6e=628+649 fc6f=628+64a fc70=62a+631 fc71=62a+632 fc72=62a+645 fc73=62a+646 fc74=62a+649 fc75=62a+64a
+        fc76=62b+631 fc77=62b+632 fc78=62b+645 fc79=62b+646 fc7a=62b+649 fc7b=62b+64a fc7c=641+649 fc7d=641+64a
+        fc7e=642+649 fc7f=642+64a fc80=643+627 fc81=643+644 fc82=643+645 fc83=643+649 fc84=643+64a fc85=644+645
+        fc86=644+649 fc87=644+64a fc88=645+627 fc89=645+645 fc8a=646+631 fc8b=646+632 fc8c=646+645 fc8d=646+646
+        fc8e=646+649 fc8f=646+64a fc90=649+670 fc91=64a+631 fc92=64a+632 fc93=64a+645 fc94=64a+646 fc95=64a+649
+        fc96=64a+64a fc97=626+62c fc98=626+62d fc99=626+62e fc9a=626+645 fc9b=626+647 fc9c=628+62c fc9d=628+62d
+        fc9e=628+62e fc9f=628+645 fca0=628+647 fca1=62a+62c fca2=62a+62d fca3=62a+62e fca4=62a+645 fca5=62a+647
+        fca6=62b+645 fca7=62c+62d fca8=62c+645 fca9=62d+62c fcaa=62d+645 fcab=62e+62c fcac=62e+645 fcad=633+62c
+        fcae=633+62d fcaf=633+62e fcb0=633+645 fcb1=635+62d fcb2=635+62e fcb3=635+645 fcb4=636+62c fcb5=636+62d
+        fcb6=636+62e fcb7=636+645 fcb8=637+62d fcb9=638+645 fcba=639+62c fcbb=639+645 fcbc=63a+62c fcbd=63a+645
+        fcbe=641+62c fcbf=641+62d fcc0=641+62e fcc1=641+645 fcc2=642+62d fcc3=642+645 fcc4=643+62c fcc5=643+62d
+        fcc6=643+62e fcc7=643+644 fcc8=643+645 fcc9=644+62c fcca=644+62d fccb=644+62e fccc=644+645 fccd=644+647
+        fcce=645+62c fccf=645+62d fcd0=645+62e fcd1=645+645 fcd2=646+62c fcd3=646+62d fcd4=646+62e fcd5=646+645
+        fcd6=646+647 fcd7=647+62c fcd8=647+645 fcd9=647+670 fcda=64a+62c fcdb=64a+62d fcdc=64a+62e fcdd=64a+645
+        fcde=64a+647 fcdf=626+645 fce0=626+647 fce1=628+645 fce2=628+647 fce3=62a+645 fce4=62a+647 fce5=62b+645
+        fce6=62b+647 fce7=633+645 fce8=633+647 fce9=634+645 fcea=634+647 fceb=643+644 fcec=643+645 fced=644+645
+        fcee=646+645 fcef=646+647 fcf0=64a+645 fcf1=64a+647 fcf2=640+64e+651 fcf3=640+64f+651 fcf4=640+650+651
+        fcf5=637+649 fcf6=637+64a fcf7=639+649 fcf8=639+64a fcf9=63a+649 fcfa=63a+64a fcfb=633+649 fcfc=633+64a
+        fcfd=634+649 fcfe=634+64a fcff=62d+649 fd00=62d+64a fd01=62c+649 fd02=62c+64a fd03=62e+649 fd04=62e+64a
+        fd05=635+649 fd06=635+64a fd07=636+649 fd08=636+64a fd09=634+62c fd0a=634+62d fd0b=634+62e fd0c=634+645
+        fd0d=634+631 fd0e=633+631 fd0f=635+631 fd10=636+631 fd11=637+649 fd12=637+64a fd13=639+649 fd14=639+64a
+        fd15=63a+649 fd16=63a+64a fd17=633+649 fd18=633+64a fd19=634+649 fd1a=634+64a fd1b=62d+649 fd1c=62d+64a
+        fd1d=62c+649 fd1e=62c+64a fd1f=62e+649 fd20=62e+64a fd21=635+649 fd22=635+64a fd23=636+649 fd24=636+64a
+        fd25=634+62c fd26=634+62d fd27=634+62e fd28=634+645 fd29=634+631 fd2a=633+631 fd2b=635+631 fd2c=636+631
+        fd2d=634+62c fd2e=634+62d fd2f=634+62e fd30=634+645 fd31=633+647 fd32=634+647 fd33=637+645 fd34=633+62c
+        fd35=633+62d fd36=633+62e fd37=634+62c fd38=634+62d fd39=634+62e fd3a=637+645 fd3b=638+645 fd3c=627+64b
+        fd3d=627+64b fd50=62a+62c+645 fd51=62a+62d+62c fd52=62a+62d+62c fd53=62a+62d+645 fd54=62a+62e+645
+        fd55=62a+645+62c fd56=62a+645+62d fd57=62a+645+62e fd58=62c+645+62d fd59=62c+645+62d fd5a=62d+645+64a
+        fd5b=62d+645+649 fd5c=633+62d+62c fd5d=633+62c+62d fd5e=633+62c+649 fd5f=633+645+62d fd60=633+645+62d
+        fd61=633+645+62c fd62=633+645+645 fd63=633+645+645 fd64=635+62d+62d fd65=635+62d+62d fd66=635+645+645
+        fd67=634+62d+645 fd68=634+62d+645 fd69=634+62c+64a fd6a=634+645+62e fd6b=634+645+62e fd6c=634+645+645
+        fd6d=634+645+645 fd6e=636+62d+649 fd6f=636+62e+645 fd70=636+62e+645 fd71=637+645+62d fd72=637+645+62d
+        fd73=637+645+645 fd74=637+645+64a fd75=639+62c+645 fd76=639+645+645 fd77=639+645+645 fd78=639+645+649
+        fd79=63a+645+645 fd7a=63a+645+64a fd7b=63a+645+649 fd7c=641+62e+645 fd7d=641+62e+645 fd7e=642+645+62d
+        fd7f=642+645+645 fd80=644+62d+645 fd81=644+62d+64a fd82=644+62d+649 fd83=644+62c+62c fd84=644+62c+62c
+        fd85=644+62e+645 fd86=644+62e+645 fd87=644+645+62d fd88=644+645+62d fd89=645+62d+62c fd8a=645+62d+645
+        fd8b=645+62d+64a fd8c=645+62c+62d fd8d=645+62c+645 fd8e=645+62e+62c fd8f=645+62e+645 fd92=645+62c+62e
+        fd93=647+645+62c fd94=647+645+645 fd95=646+62d+645 fd96=646+62d+649 fd97=646+62c+645 fd98=646+62c+645
+        fd99=646+62c+649 fd9a=646+645+64a fd9b=646+645+649 fd9c=64a+645+645 fd9d=64a+645+645 fd9e=628+62e+64a
+        fd9f=62a+62c+64a fda0=62a+62c+649 fda1=62a+62e+64a fda2=62a+62e+649 fda3=62a+645+64a fda4=62a+645+649
+        fda5=62c+645+64a fda6=62c+62d+649 fda7=62c+645+649 fda8=633+62e+649 fda9=635+62d+64a fdaa=634+62d+64a
+        fdab=636+62d+64a fdac=644+62c+64a fdad=644+645+64a fdae=64a+62d+64a fdaf=64a+62c+64a fdb0=64a+645+64a
+        fdb1=645+645+64a fdb2=642+645+64a fdb3=646+62d+64a fdb4=642+645+62d fdb5=644+62d+645 fdb6=639+645+64a
+        fdb7=643+645+64a fdb8=646+62c+62d fdb9=645+62e+64a fdba=644+62c+645 fdbb=643+645+645 fdbc=644+62c+645
+        fdbd=646+62c+62d fdbe=62c+62d+64a fdbf=62d+62c+64a fdc0=645+62c+64a fdc1=641+645+64a fdc2=628+62d+64a
+        fdc3=643+645+645 fdc4=639+62c+645 fdc5=635+645+645 fdc6=633+62e+64a fdc7=646+62c+64a fdf0=635+644+6d2
+        fdf1=642+644+6d2 fdf2=627+644+644+647 fdf3=627+643+628+631 fdf4=645+62d+645+62f fdf5=635+644+639+645
+        fdf6=631+633+648+644 fdf7=639+644+64a+647 fdf8=648+633+644+645 fdf9=635+644+649
+        fdfa=635+644+649+20+627+644+644+647+20+639+644+64a+647+20+648+633+644+645
+        fdfb=62c+644+20+62c+644+627+644+647 fdfc=631+6cc+627+644 fe19=20+20+20 fe30=20+20 fe49=20+305 fe4a=20+305
+        fe4b=20+305 fe4c=20+305 fe70=20+64b fe71=640+64b fe72=20+64c fe74=20+64d fe76=20+64e fe77=640+64e
+        fe78=20+64f fe79=640+64f fe7a=20+650 fe7b=640+650 fe7c=20+651 fe7d=640+651 fe7e=20+652 fe7f=640+652
+        fef5=644+622 fef6=644+622 fef7=644+623 fef8=644+623 fef9=644+625 fefa=644+625 fefb=644+627 fefc=644+627
+        ffe3=20+304 10783=61+65 1f100=30+20 1f101=30+20 1f102=31+20 1f103=32+20 1f104=33+20 1f105=34+20 1f106=35+20
+        1f107=36+20 1f108=37+20 1f109=38+20 1f10a=39+20 1f110=20+61+20 1f111=20+62+20 1f112=20+63+20 1f113=20+64+20
+        1f114=20+65+20 1f115=20+66+20 1f116=20+67+20 1f117=20+68+20 1f118=20+69+20 1f119=20+6a+20 1f11a=20+6b+20
+        1f11b=20+6c+20 1f11c=20+6d+20 1f11d=20+6e+20 1f11e=20+6f+20 1f11f=20+70+20 1f120=20+71+20 1f121=20+72+20
+        1f122=20+73+20 1f123=20+74+20 1f124=20+75+20 1f125=20+76+20 1f126=20+77+20 1f127=20+78+20 1f128=20+79+20
+        1f129=20+7a+20 1f12a=3014+73+3015 1f12d=63+64 1f12e=77+7a 1f14a=68+76 1f14b=6d+76 1f14c=73+64 1f14d=73+73
+        1f14e=70+70+76 1f14f=77+63 1f16a=6d+63 1f16b=6d+64 1f16c=6d+72 1f190=64+6a 1f200=307b+304b 1f201=30b3+30b3
+        1f240=3014+672c+3015 1f241=3014+4e09+3015 1f242=3014+4e8c+3015 1f243=3014+5b89+3015 1f244=3014+70b9+3015
+        1f245=3014+6253+3015 1f246=3014+76d7+3015 1f247=3014+52dd+3015 1f248=3014+6557+3015
+    ' -%}
     {%- set exchanges = {
         'ascii': [
             '\u0009\u000a\u000b\u000c\u000d(),-./:;_"%'
@@ -1340,9 +796,19 @@
             ~ '       '
         ],
     } -%}
-    {%- for first, last, step, distance in runs -%}
-        {%- for point in range(first, last + 1, step) -%}
-            {%- do letters.append([point, '%c' % (point + distance)]) -%}
+    {%- set letters = [] -%}
+    {%- for other in others.split() -%}
+        {%- set point, points = other.split('=') -%}
+        {%- set folded = [] -%}
+        {%- for each in points.split('+') -%}
+            {%- do folded.append('%c' % each | int(base=16)) -%}
+        {%- endfor -%}
+        {%- do letters.append([point | int(base=16), folded | join]) -%}
+    {%- endfor -%}
+    {%- for run in runs.split() -%}
+        {%- set first, last, step, distance = run.split(',') -%}
+        {%- for point in range(first | int(base=16), (last | int(base=16)) + 1, step | int) -%}
+            {%- do letters.append([point, '%c' % (point + (distance | int))]) -%}
         {%- endfor -%}
     {%- endfor -%}
     {%- set lines, members = [], [] -%}
@@ -1356,7 +822,9 @@
     } -%}
     {%- for name, ranges in classes.items() -%}
         {%- set parts = [] -%}
-        {%- for first, last in ranges -%}
+        {%- for range_of_points in ranges.split() -%}
+            {%- set first, last = range_of_points.split('-') -%}
+            {%- set first, last = first | int(base=16), last | int(base=16) -%}
             {%- do parts.append(('%c-%c' if first > 1 else '\\x%02x-%c') % (first, last)) -%}
         {%- endfor -%}
         {%- do folding.update({name: parts | join}) -%}
