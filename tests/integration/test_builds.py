@@ -199,13 +199,17 @@ def end(building: subprocess.Popen[str], expect: int = 0) -> str:
     return printed
 
 
-@pytest.mark.parametrize("moment", ["START sql view model staging.stg_gadm__adm_0", "marts.admin_units "])
+@pytest.mark.parametrize(
+    "moment", ["START sql view model staging.stg_gadm__adm_0", "int_admin_units__deduplicated", "marts.admin_units "]
+)
 def test_a_build_reads_the_run_that_it_began_with_whatever_is_published(place: Place, moment: str) -> None:
     building = place.build()
     wait_for(building, moment)
     place.warehouse.ingest("rollback", "gadm")
     end(building)
     assert place.editions() == {"B"}
+    place.dbt("build", *QUICK)
+    assert place.editions() == {"A"}
 
 
 @pytest.mark.parametrize(

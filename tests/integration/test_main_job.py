@@ -268,7 +268,7 @@ def test_the_small_files_of_a_country_load_and_build(
     warehouse = new_warehouse()
     warehouse.ingest("gadm", "--source", str(country_files[kind]))
     loaded = warehouse.one("select rows_loaded from raw.ingest_runs where state = 'published'")
-    warehouse.dbt("build", "--exclude-resource-type", "unit_test")  # `main_job` runs them
+    warehouse.dbt("build")
     assert loaded > 0
     assert warehouse.one("select count(*) from marts.admin_units") == loaded
     orphans = warehouse.one("select count(*) from marts.admin_units where admin_level > 0 and parent_gid is null")
