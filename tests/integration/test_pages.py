@@ -55,6 +55,7 @@ def opened(browser: Browser, address: str, width: str) -> Iterator[Page]:
     page.on("request", lambda request: elsewhere.append(request.url) if here not in request.url[:60] else None)
     page.goto(address)
     yield page
+    page.wait_for_load_state()  # a page that was just opened has no width of its own before its style sheet is there
     assert page.evaluate("document.documentElement.scrollWidth") <= wide, "the page is wider than its window"
     complaints = [each for each in complaints if "/events" not in each]  # streams end with their page
     page.close()
