@@ -412,6 +412,11 @@ class Ledger(Database):
             .returning(slices.c.slice_no)
         )
 
+    @staticmethod
+    def stored(loaded: sa.Update, *, size: int, sha256: str) -> sa.Update:
+        """Return the statement of `loaded` that also records the file that holds the rows of the slice."""
+        return loaded.values(stored_bytes=size, stored_sha256=sha256)
+
     def release(self, claimed: ClaimedSlice, error: Exception, *, will_retry: bool) -> None:
         """Release a slice after a failed attempt to load it: to be retried, or as failed."""
         query = slices.update().where(
@@ -522,7 +527,8 @@ class Ledger(Database):
             attempts = connection.execute(sa.select(sa.func.max(slices.c.attempts)).where(*of_table)).scalar() or 0
             if attempts >= MAX_ATTEMPTS:
                 return False
-            values = {"state": SliceState.QUEUED, "rows_loaded": None, "rows_read": None, "finished_at": None}
+            facts = ("rows_loaded", "rows_read", "stored_bytes", "stored_sha256", "finished_at")
+            values = {"state": SliceState.QUEUED, **dict.fromkeys(facts)}
             connection.execute(slices.update().where(*of_table).values(**values))
             back = runs.update().where(runs.c.run_id == run_id, runs.c.state == RunState.PUBLISHING)
             connection.execute(back.values(state=RunState.LOADING, lease_until=None))

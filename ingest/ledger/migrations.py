@@ -73,6 +73,14 @@ STEPS = (
         "publications can be kept",
         ("alter table {raw}ingest_runs add column is_kept boolean not null default false",),
     ),
+    Step(
+        7,
+        "slices say how large the file of their rows is, and its checksum",
+        (
+            "alter table {raw}ingest_slices add column stored_bytes bigint",
+            "alter table {raw}ingest_slices add column stored_sha256 text",
+        ),
+    ),
 )
 
 

@@ -317,12 +317,21 @@ class PlannedSlice(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(_Part, _FromRow):
-    """A slice of a run."""
+    """A slice of a run.
+
+    Attributes
+    ----------
+    stored_bytes, stored_sha256 : int, str or None
+        Size and checksum of the file in the lake that holds its rows; None on PostgreSQL, and for a slice of an older
+        version.
+    """
 
     run_id: str
     slice_no: int
     rows_read: int | None
     rows_loaded: int | None
+    stored_bytes: int | None
+    stored_sha256: str | None
     state: SliceState
     worker: str | None
     lease_until: datetime | None

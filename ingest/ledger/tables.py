@@ -128,6 +128,8 @@ slices = sa.Table(
     sa.Column("rows_read", sa.BigInteger),
     sa.Column("rows_loaded", sa.BigInteger),
     sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("stored_bytes", sa.BigInteger),
+    sa.Column("stored_sha256", sa.Text),
     sa.Column("engine", sa.Text, nullable=False),
     sa.Column("spec", sa.Text, nullable=False),
     sa.Column("state", State(SliceState), nullable=False),

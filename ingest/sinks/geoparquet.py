@@ -31,6 +31,7 @@ from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger import Ledger
 from ingest.settings import Settings
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
+from ingest.sources import parts
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,10 @@ class GeoParquetSink:
                     constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
                     writer.write_table(pa.Table.from_arrays([*constants, *group.columns], schema=wanted))
                     rows += len(group)
+            sha256 = parts.checksum_of_file(draft)
             with Ledger(self._settings).transaction() as connection:
-                if connection.execute(on_loaded(rows)).first() is None:
+                loaded = Ledger.stored(on_loaded(rows), size=draft.stat().st_size, sha256=sha256)
+                if connection.execute(loaded).first() is None:
                     raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
                 draft.replace(path)  # before the commit: every slice recorded as loaded has its file
         return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -95,6 +96,16 @@ def test_what_is_written_can_be_read_by_geopandas(
     assert set(frame["release"]) == {"4.1"}
     assert shapely.area(frame.geometry.to_numpy()).tolist()[:3] == [16.0] * 3
     assert frame.geometry[3] is None
+
+
+def test_a_loaded_slice_is_recorded_with_size_and_checksum_of_its_file(
+    ledger: Ledger, sink: GeoParquetSink, staging: Staging, level_1: Path, settings: Settings
+) -> None:
+    write(ledger, sink, staging, level_1)
+    content = (folder(settings, staging) / "slice-0000.parquet").read_bytes()
+    loaded, other, *_ = ledger.slices(staging.run_id)
+    assert (loaded.stored_bytes, loaded.stored_sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert (other.stored_bytes, other.stored_sha256) == (None, None)
 
 
 def test_what_is_written_can_be_read_by_duckdb_as_geometry(

@@ -18,7 +18,7 @@ from ingest.ledger.migrations import STEPS, Step
 from ingest.settings import Settings
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.sqlite.sql"
-ADDED = ("ingest_version", "is_private", "shown_at", "stage_attempts", "is_kept")
+ADDED = ("ingest_version", "is_private", "shown_at", "stage_attempts", "is_kept", "stored_bytes", "stored_sha256")
 BREAKS = Step(STEPS[-1].number + 1, "breaks half way", ("alter table {raw}ingest_runs add column x text", "no SQL"))
 
 
