@@ -74,6 +74,10 @@ class FormatUnknown(IngestError):
     """A file is not in a supported format."""
 
 
+class CopyDamaged(IngestError):
+    """A downloaded or unpacked file was changed while it was read: the next attempt makes it again."""
+
+
 class LayerMissing(IngestError):
     """The source lacks a requested layer."""
 

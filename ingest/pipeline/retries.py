@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-from ingest.errors import SourceInterrupted, TargetUnavailable
+from ingest.errors import CopyDamaged, SourceInterrupted, TargetUnavailable
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ POLICIES: dict[type[Exception], Policy] = {
     TargetUnavailable: Policy(retries=8, seconds=1, longest=20),
     # the download has already made five attempts at each address: the outage is a longer one
     SourceInterrupted: Policy(retries=2, seconds=15, longest=30),
+    # what was changed is made again before the next attempt
+    CopyDamaged: Policy(retries=3, seconds=0.1, longest=2),
 }
 RETRIES = max(policy.retries for policy in POLICIES.values())
 

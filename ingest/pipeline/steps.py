@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CountMismatch, IngestError, SourceDamaged
+from ingest.errors import CopyDamaged, CountMismatch, IngestError, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
@@ -75,7 +75,13 @@ def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File])
     """Cut the layers of a run into slices, largest first, and create its staging tables."""
     dataset = catalog.get(run.dataset)
     with ledger.renewing(run.run_id):
-        planned = _planned(settings, run.request, dataset, files)
+        roots = [_root(settings, run.request, file) for file in files]
+        try:
+            planned = _planned(settings, run.request, dataset, files, roots)
+        finally:
+            for root in roots:
+                if sources.is_copy(root, settings.home) and not sources.is_intact(root):
+                    raise _changed_copy(root)
         sinks.get(settings).prepare(sinks.Staging.of(run), dataset.tables)
     return planned
 
@@ -95,8 +101,9 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
     with ledger.renewing(claimed.run_id, slice_no=claimed.slice_no):
         request = claimed.request
         dataset = catalog.get(request.dataset)
-        root = _root(settings, request, claimed.file)
+        root = _root(settings, request, claimed.file, claimed.source_file)
         path = _member(root, claimed.source_file)
+        at_first = parts.version(path)
         source = engines.SliceSource(
             path=path,
             layer=claimed.source_layer,
@@ -117,6 +124,8 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         def check_version() -> None:
             """Make sure that the file is still the one that was planned, so that a run never mixes two versions."""
             planned = claimed.reading.version
+            if planned is None and not (sources.is_intact(root, path) and parts.version(path) == at_first):
+                raise _changed_copy(path)
             if planned is not None and not parts.is_same(path, root, planned, claimed.file.checksum):
                 raise parts.changed(path)
 
@@ -172,11 +181,24 @@ def _candidates(request: Request, file: File, came_from: str | None = None) -> l
     return mirrors.candidates(first, request.mirrors, file.file_no, came_from)
 
 
-def _root(settings: Settings, request: Request, file: File) -> Path:
-    """Return the local file or folder of a source. If another host fetched it, fetch it to this one first."""
-    root = sources.at_hand(file.checksum, settings.home)
-    if root is not None:
-        return root
+def _changed_copy(path: Path) -> CopyDamaged:
+    """Return the error for a downloaded or unpacked file of which no single version was read."""
+    return CopyDamaged(
+        f"{printable(str(path))} was changed while it was being read.",
+        "It is fetched or unpacked again. Whoever writes there should stop.",
+    )
+
+
+def _root(settings: Settings, request: Request, file: File, member: str | None = None) -> Path:
+    """Return the local file or folder of a source.
+
+    If another host fetched it, or the copy on this one is damaged, it is fetched and unpacked first. With ``member``,
+    only that file of an unpacked folder is looked at.
+    """
+    for part in [member, None] if member else [None]:
+        root = sources.at_hand(file.checksum, settings.home, part)
+        if root is not None:
+            return root
     candidates = [
         source if source.is_remote else replace(source, sha256=None)  # verified when it was fetched
         for source in _candidates(request, file, came_from=file.source)
@@ -197,17 +219,14 @@ def _name(path: Path, root: Path) -> str:
     return printable(path.name if root.is_file() else path.relative_to(root).as_posix())
 
 
-def _stays(root: Path, settings: Settings) -> bool:
-    """Return whether a source is a copy of this warehouse, of which no other version takes the place during a run."""
-    return any(root.is_relative_to(settings.home / folder) for folder in ("downloads", "unpacked"))
-
-
-def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File]) -> list[PlannedSlice]:
+def _planned(
+    settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File], roots: list[Path]
+) -> list[PlannedSlice]:
     """Return the slices of a run, the largest first."""
     release = dataset.release(request.release)
     found = [
         (layer, file, root)
-        for file, root in [(file, _root(settings, request, file)) for file in files]
+        for file, root in zip(files, roots, strict=True)
         for layer in discover.layers(root, dataset, release, crs=request.crs, encoding=request.encoding)
     ]
     names = ", ".join(request.public_sources)
@@ -236,7 +255,7 @@ def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, fil
                     batch_bytes=BATCH_BYTES + discover.most_bytes(layer, part.heaviest),
                     encoding=layer.encoding,
                     beside=layer.beside,
-                    version=None if _stays(root, settings) else layer.version,
+                    version=None if sources.is_copy(root, settings.home) else layer.version,
                 ),
             )
         )

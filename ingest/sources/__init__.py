@@ -75,11 +75,26 @@ def bring(candidates: Sequence[Source], home: Path, known_sha256: str | None = N
     return Brought(path, source, fetched)
 
 
-def at_hand(sha256: str | None, home: Path) -> Path | None:
-    """Return the folder that an archive was unpacked into on this host, or None if it was not."""
+def at_hand(sha256: str | None, home: Path, member: str | None = None) -> Path | None:
+    """Return the folder that an archive was unpacked into on this host; None if it was not, or is not intact.
+
+    With ``member``, only this file in the folder is looked at.
+    """
     from ingest.sources import archive
 
-    return archive.unpacked(sha256, home) if sha256 else None
+    return archive.unpacked(sha256, home, member) if sha256 else None
+
+
+def is_copy(path: Path, home: Path) -> bool:
+    """Return whether a file or folder is a copy in the warehouse, which no other version takes the place of."""
+    return any(path.is_relative_to(home / folder) for folder in ("downloads", "unpacked"))
+
+
+def is_intact(root: Path, member: Path | None = None) -> bool:
+    """Return whether a copy in the warehouse, or a file of it, is what was downloaded or unpacked."""
+    from ingest.sources import seal
+
+    return seal.is_intact(root, member)
 
 
 def checksum(source: Source, path: Path) -> str:

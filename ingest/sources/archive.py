@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ArchiveInvalid
-from ingest.sources import parts, snapshot
+from ingest.sources import parts, seal, snapshot
 from ingest.sources.address import printable
 from ingest.sources.cache import Fetched, downloads_in
 from ingest.sources.http import forget
@@ -71,8 +71,10 @@ def unpack(fetched: Fetched, home: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
         log.info("%s is unpacked in %s.", printable(path.name), folder)
-        if folder.is_dir():
+        if seal.is_intact(folder):
             return folder
+        if folder.exists():
+            log.warning("%s is not what was unpacked: it is unpacked again.", folder)
         draft = folder.with_suffix(f".{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
         try:
@@ -80,7 +82,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
             snapshot.merge(draft)
             if fetched.stats is not None and parts.stats([path]) != fetched.stats:
                 raise parts.changed(path)
-            draft.rename(folder)
+            seal.install(draft, folder)
         except ArchiveInvalid:
             if path.is_relative_to(downloads_in(home)):
                 forget(path)
@@ -90,10 +92,13 @@ def unpack(fetched: Fetched, home: Path) -> Path:
     return folder
 
 
-def unpacked(sha256: str, home: Path) -> Path | None:
-    """Return the folder that an archive was unpacked into on this host, or None if it was not."""
+def unpacked(sha256: str, home: Path, member: str | None = None) -> Path | None:
+    """Return the folder that an archive was unpacked into on this host; None if it was not, or is not intact.
+
+    With ``member``, only this file in the folder is looked at.
+    """
     folder = snapshot.folder_of(sha256, home)
-    return folder if folder.is_dir() else None
+    return folder if seal.is_intact(folder, folder / member if member else None) else None
 
 
 def _extract(path: Path, folder: Path) -> None:

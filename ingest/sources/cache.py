@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.sources import http, parts
+from ingest.sources import http, parts, seal
 from ingest.sources.address import Source, printable
 from ingest.sources.http import Validators
 
@@ -126,7 +126,8 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[-NAME_CHARACTERS:]
     with filelock.FileLock(f"{path}.lock"):
-        if known_sha256 and path.exists() and Validators.of(path).sha256 == known_sha256:
+        _clear(path)
+        if known_sha256 and Validators.of(path).sha256 == known_sha256 and _is_intact(path):
             return Fetched(path, path.stat().st_size, known_sha256, was_cached=True)
         for attempt in http.retrying():
             with attempt:
@@ -138,6 +139,21 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
             http.forget(path)
             raise
         return Fetched(path, path.stat().st_size, validators.sha256, was_cached)
+
+
+def _clear(path: Path) -> None:
+    """Remove what another program has put in the place of a cached file, or beside it as if it were a part."""
+    for folder in (path, Path(f"{path}.part"), Path(f"{path}.json")):
+        if folder.is_dir():
+            seal.remove(folder)
+    for part in parts.of(path)[1:]:
+        seal.remove(part)
+
+
+def _is_intact(path: Path) -> bool:
+    """Return whether a cached file is there, with the bytes that were downloaded."""
+    sha256 = Validators.of(path).sha256
+    return bool(sha256) and not seal.differing({path: sha256}, seal.beside(path), path)
 
 
 def _local_path(source: Source) -> Path:
@@ -206,7 +222,10 @@ def _verify(source: Source, sha256: str) -> None:
 def _transfer(source: Source, path: Path) -> bool:
     """Download ``path``, or the missing rest of it; return True if the cached file is still current."""
     kept, part = Validators.of(path), Path(f"{path}.part")
-    if path.exists() and kept.sha256 and (kept.etag or kept.last_modified):
+    is_there = path.exists() and kept.sha256
+    if is_there and not _is_intact(path):
+        log.warning("%s is not what was downloaded: it is downloaded again.", printable(str(path)))
+    elif is_there and (kept.etag or kept.last_modified):
         answer = Validators()
         if http.request(source, answer, known=kept) == 304:
             return True
@@ -225,8 +244,10 @@ def _transfer(source: Source, path: Path) -> bool:
         if size > answer.bytes:
             part.unlink()
         raise SourceInterrupted(f"{source.public} announced {answer.bytes:,} bytes and sent {size:,}.")
-    answer.sha256 = parts.checksum_of_file(part)
+    http.forget(path)  # so that no crash leaves it beside another file
+    seal.sync(part)
     part.rename(path)
+    answer.sha256 = seal.put(path)[path.name]
     answer.keep(path)
     http.forget(part)
     return False

@@ -42,7 +42,7 @@ class Validators:
         """Return the validators stored next to a file; empty ones if they are missing or damaged."""
         try:
             return cls(**json.loads(_beside(path).read_text(encoding="utf-8")))
-        except (FileNotFoundError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):
             return cls()
 
     def keep(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import filelock
 
 from ingest.errors import DiskFull, SourceDamaged
-from ingest.sources import parts
+from ingest.sources import parts, seal
 from ingest.sources.address import printable
 
 ATTEMPTS = 3  # at copying files that another program writes to
@@ -65,8 +65,8 @@ def take(path: Path, home: Path) -> tuple[Path, str]:
         merge(draft)
         kept = folder_of(checksum, home)
         with filelock.FileLock(f"{kept}.lock"):
-            if not kept.is_dir():
-                draft.rename(kept)
+            if not seal.is_intact(kept):
+                seal.install(draft, kept)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return kept, checksum

@@ -167,10 +167,10 @@ def test_a_zip_that_changes_while_it_is_read_leaves_nothing_behind(tmp_path: Pat
 
 def test_an_archive_is_unpacked_once_per_checksum(tmp_path: Path) -> None:
     first = unpack(zip_of(tmp_path / "one.zip", {"a.gpkg": b"1"}), tmp_path)
-    (first / "a.gpkg").write_bytes(b"still here")
+    inode = (first / "a.gpkg").stat().st_ino
     shutil.copy(tmp_path / "one.zip", tmp_path / "same.zip")
     assert unpack(tmp_path / "same.zip", tmp_path) == first
-    assert (first / "a.gpkg").read_bytes() == b"still here"
+    assert (first / "a.gpkg").stat().st_ino == inode
     assert unpack(zip_of(tmp_path / "two.zip", {"a.gpkg": b"2"}), tmp_path) != first
 
 
