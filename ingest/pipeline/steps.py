@@ -103,7 +103,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         dataset = catalog.get(request.dataset)
         root = _root(settings, request, claimed.file, claimed.source_file)
         path = _member(root, claimed.source_file)
-        at_first = parts.version(path)
+        at_first = parts.version(path) if claimed.reading.version is None else None
         source = engines.SliceSource(
             path=path,
             layer=claimed.source_layer,

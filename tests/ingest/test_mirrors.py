@@ -136,26 +136,19 @@ def test_another_host_brings_the_file_from_where_it_came_from(
     pipeline: Pipeline, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
-    plan = pipeline.steps.discover.layers
+    create_slices = Ledger.create_slices
 
-    def on_another_host(*arguments: Any, **options: Any) -> object:
-        found = plan(*arguments, **options)
+    def on_another_host(*arguments: Any) -> bool:
         shutil.rmtree(cache.downloads_in(settings.home))
-        return found
+        return create_slices(*arguments)
 
     with serving(path.read_bytes()) as publisher, serving(path.read_bytes()) as mirror:
         publisher.next_answers = [answers.status(404)]
-        monkeypatch.setattr(pipeline.steps.discover, "features", _on_a_copy(pipeline.steps.discover.features, tmp_path))
-        monkeypatch.setattr(pipeline.steps.discover, "layers", on_another_host)
+        monkeypatch.setattr(Ledger, "create_slices", on_another_host)
         run_id = pipeline.run(publisher.url("gadm.gpkg"), mirrors=((mirror.url("gadm.gpkg"),),))
         assert pipeline.state(run_id) == ("published", None)
         assert len(publisher.asked) == 1
         assert len(mirror.downloads()) == 2
-
-
-def _on_a_copy(features: Callable[..., object], folder: Path) -> Callable[..., object]:
-    """Read the features of a layer from the file as it was written, wherever its download has gone."""
-    return lambda layer: features(replace(layer, path=folder / "gadm.gpkg"))
 
 
 def test_every_mirror_of_the_catalog_is_the_same_file_elsewhere() -> None:

@@ -37,7 +37,7 @@ def attempts(error: Exception) -> int:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_a_fault_that_may_pass_is_tried_again(kind: type[errors.IngestError]) -> None:
-    expected = {errors.TargetUnavailable: 9, errors.SourceInterrupted: 3}
+    expected = {errors.TargetUnavailable: 9, errors.SourceInterrupted: 3, errors.CopyDamaged: 4}
     assert attempts(kind("It broke.")) == expected.get(kind, 1)
 
 

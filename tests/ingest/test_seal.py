@@ -201,7 +201,8 @@ def gadm_zip(tmp_path: Path) -> Path:
 def test_a_copy_that_is_changed_while_a_slice_is_read_is_made_again_and_the_slice_read_again(
     pipeline: Pipeline, gadm_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, changed = GeoParquetSink.write, []
+    write = GeoParquetSink.write
+    changed: list[str] = []
 
     def change_first(self: GeoParquetSink, *arguments: Any) -> int:
         if not changed:
@@ -222,7 +223,8 @@ def test_a_copy_that_is_changed_while_a_slice_is_read_is_made_again_and_the_slic
 def test_a_copy_that_is_changed_while_layers_are_planned_is_made_again(
     pipeline: Pipeline, gadm_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layers, cut = pipeline.steps.discover.layers, []
+    layers = pipeline.steps.discover.layers
+    cut: list[Path] = []
 
     def cut_first(root: Path, *arguments: Any, **options: Any) -> Any:
         if not cut:
