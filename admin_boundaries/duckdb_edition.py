@@ -8,11 +8,17 @@ build starts from an empty file, so that no space is lost from one build to the 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 from dbt_common.exceptions import DbtRuntimeError
 
 ALIAS = "warehouse"
@@ -91,7 +97,10 @@ class Edition:
             connection.execute(f"attach {_text(self.warehouse)} as {alias} (read_only)")
         except duckdb.IOException as error:
             if "lock" not in str(error):
-                raise
+                reason = str(error).splitlines()[0].rstrip(".!")
+                raise DbtRuntimeError(
+                    f"{self.warehouse} cannot be read: {reason}. Move it to another place: `dbt build` makes a new one."
+                ) from error
             raise DbtRuntimeError(
                 f"Another program has {self.warehouse} open for writing: {str(error).splitlines()[0]}. "
                 "Close it there, or open it read-only, then build again."
@@ -110,6 +119,18 @@ class Edition:
             return os.path.samestat(os.fstat(descriptor), folder.stat())
         except FileNotFoundError:
             return False
+
+    def damage_of_run(self, dataset: str, run_id: str) -> str:
+        """Return what is wrong with the files of a run, by the copy of the ledger, and what to do; empty if nothing is.
+
+        Every byte is read: a build may take minutes, and this takes seconds.
+        """
+        lake = self.warehouse.parent / "raw"
+        try:
+            found = _damage(lake / dataset / "runs" / run_id, lake / "ledger", run_id)
+        except (OSError, pa.ArrowException) as error:
+            return f"The copy of the ledger cannot be read: {error}. Run `python -m ingest doctor --repair`."
+        return found and f"Run {run_id} of {dataset} is damaged: {found}. Load it again: python -m ingest {dataset}"
 
     def publish(self) -> str:
         """Put the detached file in the place of the published one.
@@ -132,6 +153,31 @@ class Edition:
     @staticmethod
     def _journal(file: Path) -> Path:
         return file.with_name(f"{file.name}.wal")
+
+
+def _damage(folder: Path, ledger: Path, run_id: str) -> str:
+    """Return what is wrong with the first file that is not what was loaded."""
+    runs = pq.read_table(ledger / "ingest_runs.parquet", filters=[("run_id", "=", run_id)]).to_pylist()
+    if not folder.is_dir():
+        return f"{folder} is gone" if any(run["state"] == "published" for run in runs) else ""
+    loaded = [("run_id", "=", run_id), ("state", "=", "loaded")]
+    slices = pq.read_table(ledger / "ingest_slices.parquet", filters=loaded).to_pylist()
+    with ThreadPoolExecutor() as pool:
+        return next(filter(None, pool.map(partial(_damage_of_slice, folder), slices)), "")
+
+
+def _damage_of_slice(folder: Path, part: dict[str, Any]) -> str:
+    path = folder / part["table_name"] / f"slice-{part['slice_no']:04}.parquet"
+    try:
+        size = path.stat().st_size
+        if part.get("stored_bytes") not in (None, size) or not path.is_file():  # to open a pipe would wait for ever
+            return f"{path} has {size:,} bytes instead of {part['stored_bytes']:,}"
+        with path.open("rb") as file:
+            sha256 = part.get("stored_sha256")  # an older version recorded none
+            is_right = sha256 is None or hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return "" if is_right else f"{path} is not what was loaded"
 
 
 _locks: dict[Path, int] = {}  # held by this process, until it publishes or ends

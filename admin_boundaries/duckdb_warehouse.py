@@ -112,7 +112,13 @@ class DuckdbWarehouse:
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
-        return self._connection.execute(query, list(parameters)).fetchall()
+        try:
+            return self._connection.execute(query, list(parameters)).fetchall()
+        except duckdb.Error as error:
+            if str(self._runs) not in str(error):
+                raise
+            reason = f"The copy of the ledger cannot be read: {first_line(error)}."
+            raise TargetUnavailable(reason, "Run `python -m ingest doctor --repair`.") from error
 
     def reader(
         self, mart: Mart, columns: Sequence[str], where: str = "true", parameters: Sequence[Any] = ()

@@ -363,6 +363,19 @@ def abandon(run_id: str) -> None:
 
 
 @cli.command()
+@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")
+def prune(is_dry: bool) -> None:
+    """Remove tables, downloads and unpacked files that no kept publication and no run in progress needs."""
+    from ingest import sinks
+    from ingest.pipeline import prune as pruning
+    from ingest.pipeline import runs
+
+    settings, ledger = runs.open_target()
+    freed = pruning.prune(settings, ledger, sinks.get(settings), console.say, is_dry=is_dry)
+    console.say(f"{freed:,} bytes {'would be' if is_dry else 'are'} freed.")
+
+
+@cli.command()
 @click.option(
     "--loader",
     default="boundaries_loader",
@@ -584,11 +597,15 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 
 
 @cli.command()
-def doctor() -> None:
-    """Check what the target needs, and say how to fix what is missing."""
+@click.option(
+    "--repair", "is_repaired", is_flag=True, help="Restore what can be derived from the rest: links, views, the queue."
+)
+def doctor(is_repaired: bool) -> None:
+    """Check what the target needs and what has been damaged, and say how to fix it."""
     from admin_boundaries import duckdb_spatial, edition
     from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
+    from ingest.pipeline import damage
     from ingest.setup import doctor as checks
 
     current = settings.read_settings()
@@ -598,7 +615,8 @@ def doctor() -> None:
             return edition.faults(warehouse.editions())
 
     console.say(f"target: {current.target}")
-    checks.require(list(checks.examine(current, duckdb_spatial.version, faults_of_marts)), console.check)
+    damaged = damage.examine(current, is_repaired=is_repaired)
+    checks.require([*damaged, *checks.examine(current, duckdb_spatial.version, faults_of_marts)], console.check)
 
 
 def main() -> None:

@@ -46,6 +46,14 @@ class TargetUnavailable(IngestError):
     """The database or the queue does not answer, or lacks something that is needed."""
 
 
+class LedgerDamaged(IngestError):
+    """The file of the ledger is damaged."""
+
+
+class QueueDamaged(IngestError):
+    """The file of the queue is damaged."""
+
+
 class DiskFull(IngestError):
     """The disk that rows are written to is full."""
 

@@ -1,5 +1,6 @@
 """The ledger: the runs that were requested, the state of each file and slice, and the run that readers see."""
 
+from ingest.ledger.database import is_damage
 from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
     ClaimedFile,
@@ -32,5 +33,6 @@ __all__ = [
     "RunState",
     "Slice",
     "SliceState",
+    "is_damage",
     "worker_name",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,16 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, ProgrammingError
 
 from ingest import sessions
-from ingest.errors import PermissionMissing, TargetUnavailable
+from ingest.errors import IngestError, LedgerDamaged, PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings
 
 INSUFFICIENT_PRIVILEGE = "42501"
 READ_ONLY = "25006"
 LOCK_NOT_AVAILABLE = "55P03"
+DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Return whether SQLite found a file damaged, or that it holds no database."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return (code is not None and code & 0xFF in DAMAGE_CODES) or "decode to UTF-8" in str(error)
 
 
 @cache
@@ -66,40 +74,74 @@ class Database:
         ------
         TargetUnavailable
             When the database does not answer.
+        LedgerDamaged
+            When the file of the embedded target is damaged.
         PermissionMissing
             When the database user lacks a permission that the block needs.
         """
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except ProgrammingError as error:
-            if getattr(error.orig, "sqlstate", "") != INSUFFICIENT_PRIVILEGE:
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            fault = self._fault(error)
+            if fault is None:
                 raise
-            raise PermissionMissing(
-                f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
+            raise fault from error
+
+    def _fault(self, error: DatabaseError | sqlite3.DatabaseError) -> IngestError | None:
+        """Return what an error of the driver means; None if nobody expects it."""
+        driver = error.orig if isinstance(error, DatabaseError) else error
+        state, reason = getattr(driver, "sqlstate", ""), (str(driver).strip().splitlines() or [""])[0]
+        is_folder = not self.is_postgres and Path(self.place).is_dir()
+        if is_folder or is_damage(driver):
+            return self.damaged("it is a folder" if is_folder else reason)
+        if isinstance(error, ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
+            return PermissionMissing(
+                f"{self.place}: {reason}.",
                 "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
                 "After an upgrade, the loader has to run the first command.",
-            ) from error
-        except InternalError as error:
-            if getattr(error.orig, "sqlstate", "") != READ_ONLY:
-                raise
-            raise TargetUnavailable(
-                f"The ledger at {self.place} is read-only: {str(error.orig).strip().splitlines()[0]}.",
+            )
+        if isinstance(error, InternalError) and state == READ_ONLY:
+            return TargetUnavailable(
+                f"The ledger at {self.place} is read-only: {reason}.",
                 "Is this a standby, or is default_transaction_read_only set for the role, the database or the server?",
-            ) from error
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            if getattr(error.orig, "sqlstate", "") == LOCK_NOT_AVAILABLE:
-                raise TargetUnavailable(
-                    f"The ledger at {self.place} is locked by another session: {reason}.",
-                    "Wait until `dbt build` or whoever reads it in a transaction has finished, then try again.",
-                ) from error
-            raise TargetUnavailable(
+            )
+        if isinstance(error, OperationalError) and state == LOCK_NOT_AVAILABLE:
+            return TargetUnavailable(
+                f"The ledger at {self.place} is locked by another session: {reason}.",
+                "Wait until `dbt build` or whoever reads it in a transaction has finished, then try again.",
+            )
+        if isinstance(error, (OperationalError, sqlite3.OperationalError)):
+            return TargetUnavailable(
                 f"The ledger at {self.place} does not answer: {reason}",
                 "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
                 if self.is_postgres
                 else "Is WAREHOUSE_HOME on a writable disk?",
-            ) from error
+            )
+        return None
+
+    def damaged(self, reason: str) -> LedgerDamaged:
+        """Return the error for a file that is no ledger any more."""
+        return LedgerDamaged(
+            f"The ledger {self.place} is damaged: {reason}.",
+            f"Restore it from a backup. Without one, move it and {Path(self.place).parent / 'raw'} to another place, "
+            "and load again; the marts stay as they are until the next build.",
+        )
+
+    def check(self, how: str = "quick_check") -> None:
+        """Let SQLite check the whole file; a server does that itself.
+
+        Raises
+        ------
+        LedgerDamaged
+            When the file is damaged anywhere, even where nothing would be read now.
+        """
+        if self.is_postgres:
+            return
+        with self.transaction() as connection:
+            found: str = connection.exec_driver_sql(f"pragma {how}(1)").scalar_one()
+        if found != "ok":
+            raise self.damaged(found.strip().splitlines()[-1])
 
     def is_gone(self) -> bool:
         """Whether the file of the ledger does not exist any more; never known of a server."""

@@ -109,11 +109,48 @@ class Ledger(Database):
         ------
         LedgerTooNew
             When a newer version of the package has changed the ledger.
+        LedgerDamaged
+            When the file of the embedded target is damaged, or is empty or gone although there is published data.
         """
         if not self.is_postgres:
+            self.check_is_there()
             Path(self.place).touch(mode=0o600)
+            self.check()
         for step in migrations.bring_up_to_date(self):
             log.info("The ledger at %s was upgraded to step %s: %s.", self.place, step.number, step.what)
+
+    def exists(self) -> bool:
+        """Return whether there is a ledger, without creating one."""
+        if not self.is_postgres:
+            return not self.is_gone()
+        with self.transaction() as connection:
+            return sa.inspect(connection).has_table(runs.name, schema=runs.schema)
+
+    def is_current(self) -> bool:
+        """Return whether the ledger has the shape of this version.
+
+        Raises
+        ------
+        LedgerTooNew
+            When a newer version of the package has changed it.
+        """
+        return migrations.is_current(self)
+
+    def check_is_there(self) -> None:
+        """Make sure that no new ledger takes the place of one that was lost.
+
+        Raises
+        ------
+        LedgerDamaged
+            When the file of the embedded target is empty or gone, although runs are published.
+        """
+        file = Path(self.place)
+        if self.is_postgres or (file.exists() and (file.is_dir() or file.stat().st_size > 0)):
+            return
+        links = [link for link in (file.parent / "raw").glob("*/current") if link.is_symlink()]
+        shown = [f"{link.parent.name} {link.readlink().name}" for link in links if link.readlink().name != "empty"]
+        if shown and not Path(f"{file}-wal").exists():
+            raise self.damaged(f"it is {'empty' if file.exists() else 'gone'}, but published are {', '.join(shown)}")
 
     def create_run(
         self,
@@ -212,6 +249,15 @@ class Ledger(Database):
         published = runs.c.run_id == run_id, runs.c.state.in_(PUBLICATIONS)
         with self.transaction() as connection:
             return connection.execute(runs.update().where(*published).values(is_kept=is_kept)).rowcount == 1
+
+    def publications(self, dataset: str) -> list[Run]:
+        """Return the run of a dataset that readers see, and those that they saw before."""
+        return self._runs(runs.select().where(runs.c.dataset == dataset, runs.c.state.in_(PUBLICATIONS)))
+
+    def known_runs(self, dataset: str) -> set[str]:
+        """Return the ids of all runs of a dataset."""
+        with self.transaction() as connection:
+            return set(connection.execute(sa.select(runs.c.run_id).where(runs.c.dataset == dataset)).scalars())
 
     def failed_runs(self, dataset: str) -> list[Run]:
         """Return the runs of a dataset that ended without being published."""
@@ -551,6 +597,12 @@ class Ledger(Database):
             ).rowcount
             == 1
         )
+
+    @staticmethod
+    def hold_published(connection: sa.Connection, run_id: str) -> bool:
+        """Keep others from publishing until the end of the transaction. Return False if it is another run by now."""
+        is_published = runs.c.run_id == run_id, runs.c.state == RunState.PUBLISHED
+        return connection.execute(runs.update().where(*is_published).values(state=RunState.PUBLISHED)).rowcount == 1
 
     def swap_published(self, connection: sa.Connection, current: Run, previous: Run) -> bool:
         """Record that readers see ``previous`` instead of ``current``.

@@ -104,9 +104,8 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
     LedgerTooNew
         When a newer version of the package has changed the ledger.
     """
-    with database.transaction() as connection:
-        if _last_step(database, connection, steps) == steps[-1].number:
-            return []
+    if is_current(database, steps):
+        return []
     with database.transaction() as connection:
         if database.is_postgres:
             connection.exec_driver_sql(
@@ -129,6 +128,18 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
             values = {"step": step.number, "what": step.what, "applied_at": moment, "ingest_version": __version__}
             connection.execute(migrations.insert().values(**values))
     return missing if last else []
+
+
+def is_current(database: Database, steps: Sequence[Step] = STEPS) -> bool:
+    """Return whether all steps were applied to a ledger.
+
+    Raises
+    ------
+    LedgerTooNew
+        When a newer version of the package has changed it.
+    """
+    with database.transaction() as connection:
+        return _last_step(database, connection, steps) == steps[-1].number
 
 
 def _last_step(database: Database, connection: sa.Connection, steps: Sequence[Step]) -> int:

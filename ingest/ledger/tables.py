@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ingest.errors import LedgerDamaged
 from ingest.ledger.records import FileState, RunState, SliceState
 
 RAW = "raw"
@@ -52,8 +53,11 @@ class State(sa.types.TypeDecorator[enum.StrEnum]):
         return None if value is None else str(self.states(value))
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> enum.StrEnum | None:
-        """Return the member of the enum."""
-        return None if value is None else self.states(value)
+        """Return the member of the enum; no version ever wrote another text."""
+        try:
+            return None if value is None else self.states(value)
+        except ValueError as error:
+            raise LedgerDamaged(f"The ledger is damaged: {error}.", "See `python -m ingest doctor`.") from error
 
 
 metadata = sa.MetaData(schema=RAW)

@@ -26,7 +26,7 @@ from huey.consumer import Consumer as HueyConsumer
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
-from ingest.errors import IngestError, TargetUnavailable
+from ingest.errors import IngestError, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, tasks
 from ingest.pipeline.queue import huey
@@ -185,6 +185,9 @@ def _beat(
                 tasks.recover(ledger)
                 if until_ended and all(ledger.run(run_id).state.has_ended for run_id in until_ended):
                     stop = signal.SIGINT
+        except (LedgerDamaged, QueueDamaged) as error:
+            log.error("The consumer ends. %s", error)
+            stop = signal.SIGTERM
         except (IngestError, RedisError, HueyException) as error:
             log.warning("A heartbeat could not be sent: %s", error)
         except Exception:

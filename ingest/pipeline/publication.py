@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from ingest import catalog
 from ingest.catalog import Table
@@ -73,10 +74,11 @@ def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> O
         )
     loaded = ledger.counts(run.run_id)
     sink.finish(staging, tables)
+    damage = sink.damage(staging, tables, slices)
     with ledger.transaction() as connection:
         # Count in the publishing transaction: if the server crashes after the count, the transaction is lost as well.
         held = {table: sink.count(staging, table, connection) for table in tables}
-        lost = [table for table in tables if held[table] != loaded.get(table.name, 0)]
+        lost = [table for table in tables if table.name in damage or held[table] != loaded.get(table.name, 0)]
         if not lost:
             if not ledger.publish(connection, run, checksum=checksum, rows_loaded=sum(loaded.values())):
                 connection.rollback()
@@ -155,10 +157,97 @@ def rollback(ledger: Ledger, sink: Sink, dataset: str, run_id: str | None = None
 
 
 def lost_tables(ledger: Ledger, sink: Sink, run: Run) -> list[str]:
-    """Return the staging tables of a run that do not hold as many rows as were loaded into them."""
+    """Return the staging tables of a run that do not hold what was loaded into them."""
+    return [table for table, _ in _lost(ledger, sink, run)]
+
+
+def _lost(ledger: Ledger, sink: Sink, run: Run) -> list[tuple[str, str]]:
+    """Return the staging tables that `lost_tables` names, each with what is wrong."""
     staging, loaded = Staging.of(run), ledger.counts(run.run_id)
     tables = catalog.get(run.dataset).tables
-    return [table.name for table in tables if sink.count(staging, table) != loaded.get(table.name, 0)]
+    found = sink.damage(staging, tables, ledger.slices(run.run_id))
+    for table in tables:
+        if table.name not in found and (held := sink.count(staging, table)) != (rows := loaded.get(table.name, 0)):
+            found[table.name] = f"{table.name} holds {held:,} rows instead of {rows:,}"
+    return sorted(found.items())
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something that readers of a dataset find damaged.
+
+    Attributes
+    ----------
+    text : str
+        What is wrong.
+    is_derived : bool
+        Whether `restore` can restore it; otherwise the dataset has to be loaded again.
+    """
+
+    text: str
+    is_derived: bool
+
+
+def damage(ledger: Ledger, sink: Sink, dataset: str) -> list[Damage]:
+    """Return what is damaged of the published run of a dataset: lost rows, or names that show something else."""
+    run = ledger.published_run(dataset)
+    if run is None:
+        return []
+    found = [Damage(f"{dataset}: {what}.", is_derived=False) for _, what in _lost(ledger, sink, run)]
+    shown = sink.shown_runs(dataset, catalog.get(dataset).tables)
+    if shown != {run.run_id}:
+        others = ", ".join(sorted(name or "nothing" for name in shown)) or "nothing"
+        text = f"{dataset}: readers find {others} instead of run {run.run_id}."
+        found.append(Damage(text, is_derived=not found))
+    return found
+
+
+def damaged_earlier(ledger: Ledger, sink: Sink, dataset: str) -> list[tuple[Run, list[str]]]:
+    """Return the earlier publications whose tables are stored, and have lost rows, with these tables."""
+    stored = sink.stored_runs(dataset, catalog.get(dataset).tables)
+    runs = [run for run in ledger.superseded_runs(dataset, beyond=0) if run.run_id in stored]
+    return [(run, lost) for run in runs if (lost := lost_tables(ledger, sink, run))]
+
+
+def restore(ledger: Ledger, sink: Sink, report: Callable[[str], object]) -> set[str]:
+    """Let readers of all datasets find the published runs again, or empty tables where nothing is published.
+
+    Parameters
+    ----------
+    ledger, sink
+        Ledger and sink of the target.
+    report : callable
+        Takes a sentence for everything that is or was damaged.
+
+    Returns
+    -------
+    set of str
+        The datasets whose published run has lost rows, so that they have to be loaded again.
+    """
+    damaged = set()
+    for name, dataset in catalog.datasets().items():
+        for each in damage(ledger, sink, name):
+            if not each.is_derived:
+                damaged.add(name)
+                report(f"{each.text} {name} has to be loaded again.")
+            elif _show_again(ledger, sink, name):
+                report(f"{each.text} They find it again.")
+        sink.ensure_published(name, dataset.tables)
+    return damaged
+
+
+def _show_again(ledger: Ledger, sink: Sink, dataset: str) -> bool:
+    """Point the stable names at the published run. Return False if another process has just published one."""
+    run, tables = ledger.published_run(dataset), catalog.get(dataset).tables
+    if run is None:
+        return False
+    with ledger.transaction() as connection:
+        if not ledger.hold_published(connection, run.run_id) or sink.shown_runs(dataset, tables) == {run.run_id}:
+            return False
+        if not run.is_of_older_shape:
+            sink.prepare(Staging.of(run), tables)  # a table into which nothing was loaded may be missing
+        sink.publish(connection, Staging.of(run), tables)
+    return True
 
 
 def keep(ledger: Ledger, sink: Sink, run_id: str, *, is_kept: bool) -> None:
@@ -182,10 +271,15 @@ def drop(ledger: Ledger, sink: Sink, run_id: str) -> None:
     sink.drop(staging, catalog.get(staging.dataset).tables)
 
 
+def superfluous(ledger: Ledger, dataset: str) -> list[Run]:
+    """Return the earlier publications that are not kept, and the failed runs, whether or not anything is stored."""
+    return [*ledger.superseded_runs(dataset, beyond=KEPT_PUBLICATIONS - 1), *ledger.failed_runs(dataset)]
+
+
 def _drop_old(ledger: Ledger, sink: Sink, dataset: str) -> None:
     """Drop what is stored of earlier publications and of failed runs, including what was kept the last time."""
     tables = catalog.get(dataset).tables
     stored = sink.stored_runs(dataset, tables)
-    for run in [*ledger.superseded_runs(dataset, beyond=KEPT_PUBLICATIONS - 1), *ledger.failed_runs(dataset)]:
+    for run in superfluous(ledger, dataset):
         if run.run_id in stored:
             sink.drop(Staging.of(run), tables)

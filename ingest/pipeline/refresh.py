@@ -11,17 +11,17 @@ from __future__ import annotations
 import enum
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pycurl
 from huey import crontab
 
-from ingest import catalog
+from ingest import catalog, sinks
 from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
 from ingest.ledger import Ledger, Request, Run
-from ingest.pipeline import alerts
+from ingest.pipeline import alerts, publication
 from ingest.pipeline.queue import huey
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
@@ -70,13 +70,15 @@ class Finding:
     newest: str | None = None
 
 
-def check(ledger: Ledger) -> list[Finding]:
+def check(ledger: Ledger, damaged: Collection[str] = ()) -> list[Finding]:
     """Check the publishers of all datasets for changed files and new releases. Nothing is loaded.
 
     Parameters
     ----------
     ledger : Ledger
         Ledger of the target.
+    damaged : collection of str
+        Datasets that have lost rows, so that an unchanged file is to be loaded again.
 
     Returns
     -------
@@ -91,7 +93,7 @@ def check(ledger: Ledger) -> list[Finding]:
         elif published.scope == "custom":
             found.append(_skipped(dataset.name, "loaded with --source, which is not checked"))
         else:
-            found += _check_dataset(dataset, published)
+            found += _check_dataset(dataset, published, is_damaged=dataset.name in damaged)
     return found
 
 
@@ -194,7 +196,7 @@ def refresh_published() -> None:
     """Check the publishers and enqueue runs for what is new. Of several consumers at once, only one gets the run."""
     settings = read_settings()
     ledger = Ledger(settings)
-    findings = check(ledger)
+    findings = check(ledger, publication.restore(ledger, sinks.get(settings), log.warning))
     for finding in findings:
         level = logging.WARNING if finding.verdict is Verdict.UNREACHABLE else logging.INFO
         log.log(level, "refresh: %s", finding.text)
@@ -205,12 +207,16 @@ def refresh_published() -> None:
         submit(ledger, run_id)
 
 
-def _check_dataset(dataset: catalog.Dataset, published: Run) -> list[Finding]:
+def _check_dataset(dataset: catalog.Dataset, published: Run, *, is_damaged: bool) -> list[Finding]:
     request = published.request
     newer = _check_newer_release(dataset, request)
     if any(finding.request for finding in newer):
         return newer
-    return [*newer, _check_published_release(request, published)]
+    found = _check_published_release(request, published)
+    if is_damaged and found.verdict in (Verdict.UNCHANGED, Verdict.SKIPPED):
+        text = f"{request.dataset} {request.release}: run {published.run_id} has lost rows, and is loaded again."
+        found = Finding(request.dataset, Verdict.CHANGED, text, request)
+    return [*newer, found]
 
 
 def _check_published_release(request: Request, published: Run) -> Finding:

@@ -141,18 +141,11 @@ def start(
     sink = sinks.get(settings)
     consumer.queue_id(settings)
     identities = {request.dataset: _identity(settings, request) for request in requests}
-    for name, dataset in catalog.datasets().items():
-        sink.ensure_published(name, dataset.tables)
+    damaged = publication.restore(ledger, sink, reporter.say)
     started, unchanged = [], []
     for request in requests:
         identity, published = identities[request.dataset], ledger.published_run(request.dataset)
-        if (
-            not force
-            and published
-            and identity
-            and identity == published.identity
-            and not publication.lost_tables(ledger, sink, published)
-        ):
+        if not force and published and identity and identity == published.identity and request.dataset not in damaged:
             ledger.note_unchanged(request, identity)
             reporter.say(f"{request.dataset} {request.release}: unchanged since run {published.run_id}, nothing to do.")
             unchanged.append(published)
@@ -271,7 +264,8 @@ def refresh_published(reporter: Reporter, *, workers: int) -> None:
     """
     settings, ledger = open_target(to_publish=True)
     consumer.queue_id(settings)
-    findings = refresh.check(ledger)
+    damaged = publication.restore(ledger, sinks.get(settings), reporter.say)
+    findings = refresh.check(ledger, damaged)
     for finding in findings:
         reporter.say(finding.text)
     run_ids, waiting = refresh.create_runs(settings, ledger, findings)

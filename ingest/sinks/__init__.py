@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest.catalog import Table
-from ingest.ledger import Run
+from ingest.ledger import Run, Slice
 from ingest.settings import Settings
 
 OnLoaded = Callable[[int], sa.Update]
@@ -76,6 +76,26 @@ class Sink(Protocol):
         """
         ...
 
+    def damage(self, staging: Staging, tables: Sequence[Table], slices: Sequence[Slice]) -> dict[str, str]:
+        """Return what is wrong with the files of a run, by the name of the table; nothing where a server keeps them.
+
+        Parameters
+        ----------
+        staging, tables
+            The run.
+        slices : sequence of Slice
+            Its slices as the ledger has them.
+        """
+        ...
+
+    def shown_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the runs that the stable names show: one, unless some names are missing or differ."""
+        ...
+
+    def fault_of_ledger(self) -> str:
+        """Return what is wrong with the copy of the ledger that dbt reads; empty where dbt reads the ledger itself."""
+        ...
+
     def clear(self, staging: Staging, table: Table) -> None:
         """Empty a run's staging table, so that its slices can be loaded again."""
         ...
@@ -93,6 +113,10 @@ class Sink(Protocol):
 
         A run that is kept is only logged: nothing waits for its readers, and the next retention tries again.
         """
+        ...
+
+    def size(self, staging: Staging, tables: Sequence[Table]) -> int:
+        """Return the bytes that the staging tables of a run take."""
         ...
 
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:

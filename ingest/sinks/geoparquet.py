@@ -15,7 +15,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,14 +29,15 @@ import sqlalchemy as sa
 from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
-from ingest.ledger import Ledger
+from ingest.ledger import Ledger, RunState, Slice, SliceState
 from ingest.settings import Settings
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
-from ingest.sources import parts
+from ingest.sources import parts, seal
 
 log = logging.getLogger(__name__)
 
 ROW_GROUP_BYTES = 16 << 20
+COLUMNS = "columns.parquet"
 DROPPED = ".dropped-"  # begins the name of a run's folder while its files are removed
 GEO = {
     "version": "1.1.0",
@@ -53,8 +55,7 @@ class GeoParquetSink:
     def ensure_published(self, dataset: str, tables: Sequence[Table]) -> None:
         """Publish an empty run if none is published yet, and copy the ledger for dbt; see `ingest.sinks.Sink`."""
         empty = Staging(run_id="empty", dataset=dataset, release="")
-        link = self._link(dataset)
-        if not link.exists() or link.readlink().name == empty.run_id:
+        if self.shown_runs(dataset, tables) <= {empty.run_id}:
             self.prepare(empty, tables)  # also again: an older version may have made it, with other columns
             self._point(empty)
         with Ledger(self._settings).transaction() as connection:
@@ -65,7 +66,7 @@ class GeoParquetSink:
         for table in tables:
             folder = self._folder(staging, table)
             folder.mkdir(parents=True, exist_ok=True)
-            with _replacing(folder / "columns.parquet") as draft:
+            with _replacing(folder / COLUMNS) as draft:
                 pq.write_table(_file_schema(table).empty_table(), draft)
 
     def write(
@@ -86,20 +87,78 @@ class GeoParquetSink:
                 loaded = Ledger.stored(on_loaded(rows), size=draft.stat().st_size, sha256=sha256)
                 if connection.execute(loaded).first() is None:
                     raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
+                seal.sync(draft)
                 draft.replace(path)  # before the commit: every slice recorded as loaded has its file
+                seal.sync(path.parent)
         return rows
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
         """Return the number of rows in a run's files; see `ingest.sinks.Sink`."""
-        return sum(pq.read_metadata(file).num_rows for file in self._folder(staging, table).glob("*.parquet"))
+        return sum(_rows(file) or 0 for file in self._folder(staging, table).glob("*.parquet"))
+
+    def damage(self, staging: Staging, tables: Sequence[Table], slices: Sequence[Slice]) -> dict[str, str]:
+        """Compare the files of a run with what the ledger recorded; see `ingest.sinks.Sink`.
+
+        A file is read again only if it has been touched since the last time that it was right.
+        """
+        found: dict[str, str] = {}
+        unread: dict[Path, str] = {}
+        loaded: set[Path] = set()
+        names = {table.name for table in tables}
+        for part in slices:
+            if part.state != SliceState.LOADED or part.table_name not in names:
+                continue
+            path = self._run(staging) / part.table_name / f"slice-{part.slice_no:04}.parquet"
+            if fault := _fault(path, part):
+                found.setdefault(part.table_name, fault)
+            elif part.stored_sha256:
+                unread[path] = part.stored_sha256
+            loaded.add(path)
+        for table in tables:
+            columns = self._folder(staging, table) / COLUMNS
+            for path in sorted(columns.parent.glob("*.parquet")):
+                if path != columns and path not in loaded:
+                    found.setdefault(table.name, f"{path} was not loaded by this run")
+            if columns.exists() and _rows(columns):
+                found.setdefault(table.name, f"{columns} holds rows")
+        for path in seal.differing(unread, seal.beside(self._run(staging) / "slices"), self._run(staging)):
+            found.setdefault(path.parent.name, f"{path} is not what was loaded")
+        return found
+
+    def shown_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the run that the link leads to; see `ingest.sinks.Sink`."""
+        link = self._link(dataset)
+        if not link.is_symlink() or not all(any((link / table.name).glob("*.parquet")) for table in tables):
+            return set()
+        name = link.readlink().name
+        return {name if link.resolve() == self._run(Staging(name, dataset, "")).resolve() else str(link.readlink())}
+
+    def fault_of_ledger(self) -> str:
+        """Compare what the copy of the ledger says of the published runs; see `ingest.sinks.Sink`."""
+        published: set[str] = set()
+        with Ledger(self._settings).transaction() as connection:
+            for name, _, rows in Ledger.public_tables(connection):  # the runs come first
+                path = self._settings.lake / "ledger" / f"{name}.parquet"
+                published |= {row["run_id"] for row in rows if row["state"] == RunState.PUBLISHED}
+                if not published:
+                    return ""
+                try:
+                    copied = pq.read_table(path).to_pylist()
+                except (OSError, pa.ArrowException) as error:
+                    return f"{path} cannot be read: {str(error).splitlines()[0].rstrip('.')}."
+                now, then = ([row for row in each if row["run_id"] in published] for each in (rows, copied))
+                if [_facts(row) for row in now] != [_facts(row) for row in then]:
+                    return f"{path} is not what the ledger says of the published runs."
+        return ""
 
     def clear(self, staging: Staging, table: Table) -> None:
         """Remove the slices of a staging table; see `ingest.sinks.Sink`."""
         for file in self._folder(staging, table).glob("slice-*.parquet"):
-            file.unlink()
+            seal.remove(file)
 
     def finish(self, staging: Staging, tables: Sequence[Table]) -> None:
-        """Do nothing: the files are ready to be read."""
+        """Make sure that a table without slices has its columns; see `ingest.sinks.Sink`."""
+        self.prepare(staging, tables)
 
     def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
         """Replace the link, within the ledger's transaction; see `ingest.sinks.Sink`."""
@@ -126,6 +185,10 @@ class GeoParquetSink:
             return
         shutil.rmtree(renamed, ignore_errors=True)
 
+    def size(self, staging: Staging, tables: Sequence[Table]) -> int:
+        """Add up the sizes of the files; see `ingest.sinks.Sink`."""
+        return seal.size(self._run(staging))
+
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
         """Return the runs that have a folder; see `ingest.sinks.Sink`."""
         return {folder.name for folder in (self._settings.lake / dataset / "runs").glob("[!.]*")}
@@ -140,8 +203,12 @@ class GeoParquetSink:
         return self._settings.lake / dataset / "current"
 
     def _point(self, staging: Staging) -> None:
-        with _replacing(self._link(staging.dataset)) as draft:
+        link = self._link(staging.dataset)
+        if link.is_dir() and not link.is_symlink():  # as copied by a program that follows links
+            shutil.rmtree(link.rename(link.parent / "runs" / f"{DROPPED}{uuid.uuid4().hex}"), ignore_errors=True)
+        with _replacing(link) as draft:
             draft.symlink_to(Path("runs") / staging.run_id, target_is_directory=True)
+        seal.sync(link.parent)
 
     def _export(self, connection: sa.Connection) -> None:
         """Write the copy of the ledger that dbt reads."""
@@ -204,6 +271,32 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
         yield draft
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what does not change of a row of the ledger once its run is published."""
+    names = ("run_id", "slice_no", "dataset", "release", "variant", "scope", "rows_loaded", "stored_sha256")
+    state = {"state": str(row["state"])} if "dataset" in row else {}
+    return {name: row[name] for name in names if name in row} | state
+
+
+def _rows(file: Path) -> int | None:
+    """Return the number of rows that a file states at its end; None if it is no whole Parquet file."""
+    try:
+        return int(pq.read_metadata(file).num_rows) if file.is_file() else None
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _fault(path: Path, part: Slice) -> str | None:
+    """Return what is wrong with the file of a slice, as far as it shows without reading it."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if part.stored_bytes is None:  # an older version recorded its rows only
+        return None if _rows(path) == part.rows_loaded else f"{path} does not hold {part.rows_loaded:,} rows"
+    return None if size == part.stored_bytes else f"{path} has {size:,} bytes instead of {part.stored_bytes:,}"
 
 
 def _file_schema(table: Table) -> pa.Schema:

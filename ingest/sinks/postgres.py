@@ -18,6 +18,7 @@ from ingest import sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
 from ingest.errors import DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
+from ingest.ledger import Slice
 from ingest.settings import Postgres
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
@@ -119,6 +120,30 @@ class PostgresSink:
         counted = connection.execute(sql.SQL("select count(*) from {}").format(_name(staging.run_id, table)))
         return int(counted.fetchone()[0])
 
+    def damage(self, staging: Staging, tables: Sequence[Table], slices: Sequence[Slice]) -> dict[str, str]:
+        """Return nothing: the server keeps its files itself; see `ingest.sinks.Sink`."""
+        return {}
+
+    def shown_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
+        """Return the runs whose tables the views read, and "" for a view that is missing; see `ingest.sinks.Sink`."""
+        query = (
+            "select distinct read.relname::text from pg_rewrite "
+            "join pg_depend on pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.objid = pg_rewrite.oid "
+            "join pg_class as read on pg_depend.refclassid = 'pg_class'::regclass and read.oid = pg_depend.refobjid "
+            "where pg_rewrite.ev_class = to_regclass(%s) and read.oid <> pg_rewrite.ev_class"
+        )
+        shown = set()
+        with self._connect() as connection:
+            for table in tables:
+                read = [row[0] for row in connection.execute(query, [f'{RAW}."{table.name}"'])]
+                found = {name.removeprefix(f"{table.name}__") if "__" in name else name for name in read} or {""}
+                shown |= found if _shown_columns(connection, table) == _names(table) else {""}
+        return shown
+
+    def fault_of_ledger(self) -> str:
+        """Return nothing: dbt reads the ledger itself; see `ingest.sinks.Sink`."""
+        return ""
+
     def clear(self, staging: Staging, table: Table) -> None:
         """Empty a staging table; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
@@ -159,6 +184,16 @@ class PostgresSink:
                         connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
             except tuple(STILL_READ) as error:
                 log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, STILL_READ[type(error)])
+
+    def size(self, staging: Staging, tables: Sequence[Table]) -> int:
+        """Add up the sizes of the tables with all that belongs to them; see `ingest.sinks.Sink`."""
+        names = [f'{RAW}."{_run_table(staging.run_id, table)}"' for table in tables]
+        query = (
+            "select coalesce(sum(pg_total_relation_size(to_regclass(name))), 0)::bigint from unnest(%s::text[]) as name"
+        )
+        with self._connect() as connection:
+            row = connection.execute(query, [names]).fetchone()
+        return int(row[0]) if row else 0
 
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
         """Return the runs that have tables; see `ingest.sinks.Sink`."""

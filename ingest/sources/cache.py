@@ -127,7 +127,7 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
     path = folder / re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[-NAME_CHARACTERS:]
     with filelock.FileLock(f"{path}.lock"):
         _clear(path)
-        if known_sha256 and Validators.of(path).sha256 == known_sha256 and _is_intact(path):
+        if known_sha256 and Validators.of(path).sha256 == known_sha256 and is_intact(path):
             return Fetched(path, path.stat().st_size, known_sha256, was_cached=True)
         for attempt in http.retrying():
             with attempt:
@@ -150,7 +150,7 @@ def _clear(path: Path) -> None:
         seal.remove(part)
 
 
-def _is_intact(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Return whether a cached file is there, with the bytes that were downloaded."""
     sha256 = Validators.of(path).sha256
     return bool(sha256) and not seal.differing({path: sha256}, seal.beside(path), path)
@@ -223,7 +223,7 @@ def _transfer(source: Source, path: Path) -> bool:
     """Download ``path``, or the missing rest of it; return True if the cached file is still current."""
     kept, part = Validators.of(path), Path(f"{path}.part")
     is_there = path.exists() and kept.sha256
-    if is_there and not _is_intact(path):
+    if is_there and not is_intact(path):
         log.warning("%s is not what was downloaded: it is downloaded again.", printable(str(path)))
     elif is_there and (kept.etag or kept.last_modified):
         answer = Validators()

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISDIR
 
 from ingest.errors import SourceUnavailable
 from ingest.sources import parts
@@ -150,6 +151,24 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file or a folder on the disk."""
+    return sum(stat.st_size for stat in _stats(path))
+
+
+def newest(path: Path) -> float:
+    """Return when a file, or one in a folder, was written to last."""
+    return max((stat.st_mtime for stat in _stats(path)), default=0.0)
+
+
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    for file in (path, *path.rglob("*")) if path.is_dir() and not path.is_symlink() else (path,):
+        with suppress(FileNotFoundError):
+            stat = file.lstat()
+            if not S_ISDIR(stat.st_mode):
+                yield stat
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -57,7 +57,7 @@ def take(path: Path, home: Path) -> tuple[Path, str]:
     DiskFull
         When the copy does not fit.
     """
-    draft = home / "unpacked" / f"draft.{uuid.uuid4().hex}"
+    draft = home / "unpacked" / f"draft-{uuid.uuid4().hex}.{os.getpid()}"
     draft.mkdir(parents=True)
     try:
         _copy(path, draft)

@@ -91,8 +91,8 @@ comment on column {{ meta }}.{{ column.name }} is
 {% endmacro %}
 
 {#-
-  SQL that fails where a run that this build reads is gone, and, on DuckDB, keeps retention away from all pinned runs as
-  long as the build lasts. PostgreSQL does not drop a table that a view reads.
+  SQL that fails where a run that this build reads is gone or, on DuckDB, is no longer what was loaded, and there keeps
+  retention away from all pinned runs as long as the build lasts. PostgreSQL does not drop a table that a view reads.
 -#}
 {% macro hold_runs() %}
     {% set read = [] %}
@@ -112,10 +112,16 @@ comment on column {{ meta }}.{{ column.name }} is
 
 {% macro duckdb__hold_runs(read) %}
 select case
-    when not hold_run(dataset, coalesce(run_id, 'empty')) and list_contains({{ read }}, dataset)
-        then error('{{ run_is_gone() }}')
+    when damage <> '' then error(damage)
+    when not is_held and list_contains({{ read }}, dataset) then error('{{ run_is_gone() }}')
 end
-from marts.marts_meta;
+from (
+    select
+        dataset,
+        hold_run(dataset, coalesce(run_id, 'empty')) as is_held,
+        case when list_contains({{ read }}, dataset) then damage_of_run(dataset, run_id) else '' end as damage
+    from marts.marts_meta
+) as held;
 {% endmacro %}
 
 {% macro postgres__hold_runs(read) %}

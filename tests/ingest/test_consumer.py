@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ingest.errors import TargetUnavailable
+from ingest.errors import LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, Request, worker_name
 from ingest.ledger import ledger as runs
 from ingest.pipeline import consumer, tasks
@@ -95,6 +95,18 @@ def test_a_consumer_of_a_command_ends_when_its_ledger_stays_away(
     assert told == [signal.SIGTERM]
     beat(settings, ledger)
     assert told == [signal.SIGTERM]  # a consumer that a supervisor started waits for the server
+
+
+@pytest.mark.parametrize("error", [LedgerDamaged("It is cut."), QueueDamaged("It is cut.")])
+def test_a_consumer_whose_ledger_or_queue_is_damaged_ends(
+    error: Exception, settings: Settings, ledger: Ledger, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: object, **_options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ledger, "heartbeat", fails)
+    beat(settings, ledger)
+    assert told == [signal.SIGTERM]
 
 
 def test_a_consumer_whose_ledger_was_removed_ends_and_makes_no_new_one(

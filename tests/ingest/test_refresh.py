@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ingest import catalog
+from ingest import catalog, sinks
 from ingest.errors import SettingsError, SourceUnavailable
 from ingest.ledger import Ledger, Request, RunState
-from ingest.pipeline import alerts, refresh
+from ingest.pipeline import alerts, publication, refresh
 from ingest.pipeline.queue import huey
 from ingest.pipeline.refresh import Finding, Verdict
 from ingest.settings import Settings
@@ -410,10 +410,12 @@ def test_the_command_says_what_it_found_and_ends_with_1_where_a_publisher_was_no
     publisher: Publisher,
     ledger: Ledger,
     publish: Publish,
+    settings: Settings,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run_id = publish()
+    publication.restore(ledger, sinks.get(settings), str)
     code, printed = run_command("refresh", capsys=capsys, monkeypatch=monkeypatch)
     assert (code, printed.splitlines()) == (
         0,

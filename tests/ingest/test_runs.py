@@ -276,13 +276,6 @@ def test_the_ledger_is_its_owners_alone(settings: Settings, ledger: Ledger) -> N
     assert stat.S_IMODE((settings.home / "ledger.sqlite").stat().st_mode) == 0o600
 
 
-def test_a_home_that_cannot_be_written_is_told(settings: Settings) -> None:
-    ledger = Ledger(settings)
-    (settings.home / "ledger.sqlite").mkdir()
-    with pytest.raises(TargetUnavailable, match=r"ledger\.sqlite does not answer"):
-        ledger.open()
-
-
 @pytest.mark.parametrize("state", [state for state in RunState if state not in ("queued", "fetching")])
 def test_a_late_message_about_a_file_leaves_a_run_that_is_past_fetching_as_it_is(
     ledger: Ledger, request_of: MakeRequest, state: RunState

@@ -17,7 +17,7 @@ from psycopg import sql
 from ingest import catalog, settings
 from ingest.errors import SliceTaken
 from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
-from ingest.pipeline import publication
+from ingest.pipeline import prune, publication
 from ingest.sinks import Staging, get, postgres
 from ingest.sinks.postgres import PostgresSink
 from tests.fixtures import boundaries
@@ -186,6 +186,47 @@ def test_what_is_published_stays_when_tables_are_ensured_again(target: Target) -
     staging = target.publish()
     target.sink.ensure_published("gadm", catalog.get("gadm").tables)
     assert target.warehouse.query(f"select distinct run_id from raw.{LEVEL_1.name}") == [(staging.run_id,)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop view raw.gadm_adm_1 cascade",
+        "drop view raw.gadm_adm_1 cascade; create view raw.gadm_adm_1 as select gid_0 from raw.gadm_adm_0",
+        "create or replace view raw.gadm_adm_1 as select * from raw.gadm_adm_1__other",
+    ],
+    ids=["gone", "of other columns", "of another run"],
+)
+def test_readers_find_the_published_run_again_whatever_was_done_to_its_views(target: Target, change: str) -> None:
+    staging = target.publish()
+    assert target.warehouse.dsn is not None
+    with psycopg.connect(target.warehouse.dsn) as connection:
+        connection.execute("create table if not exists raw.gadm_adm_1__other as table raw.gadm_adm_1 with no data")
+        connection.execute(change)  # type: ignore[arg-type]
+    (found,) = publication.damage(target.ledger, target.sink, "gadm")
+    assert (found.is_derived, f"instead of run {staging.run_id}" in found.text) == (True, True)
+    told: list[str] = []
+    assert publication.restore(target.ledger, target.sink, told.append) == set()
+    assert len(told) == 1
+    assert target.warehouse.query("select distinct run_id, count(*) from raw.gadm_adm_1 group by 1") == [
+        (staging.run_id, 4)
+    ]
+    assert publication.damage(target.ledger, target.sink, "gadm") == []
+
+
+def test_what_no_publication_needs_is_pruned_and_what_others_made_stays(target: Target) -> None:
+    staging = target.publish()
+    assert target.warehouse.dsn is not None
+    with psycopg.connect(target.warehouse.dsn) as connection:
+        for name in ("20200101t000000_0000", "mine"):
+            connection.execute(f'create table raw."gadm_adm_1__{name}" as table raw.gadm_adm_1')  # type: ignore[arg-type]
+    told: list[str] = []
+    found = settings.read_settings(target.warehouse.env)
+    assert prune.prune(found, target.ledger, target.sink, told.append, is_dry=False) > 8000
+    assert any("20200101t000000_0000" in text for text in told)
+    stored = target.sink.stored_runs("gadm", [LEVEL_1])
+    assert "20200101t000000_0000" not in stored
+    assert {staging.run_id, "mine"} <= stored
 
 
 def test_empty_tables_of_an_older_version_get_the_columns_that_are_missing(target: Target) -> None:
