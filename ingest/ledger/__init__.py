@@ -2,6 +2,7 @@
 
 from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
+    Carrying,
     ClaimedFile,
     ClaimedSlice,
     Consumer,
@@ -18,6 +19,7 @@ from ingest.ledger.records import (
 )
 
 __all__ = [
+    "Carrying",
     "ClaimedFile",
     "ClaimedSlice",
     "Consumer",
