@@ -354,7 +354,7 @@ class Ledger(Database):
     def note_addition(self, run_id: str, *, countries: Sequence[str], rows_replaced: int) -> None:
         """Record the countries of a run that is added to a publication, and the rows that it had of them."""
         planning = runs.c.run_id == run_id, runs.c.state == RunState.PLANNING
-        values = {"countries": " ".join(countries), "rows_replaced": rows_replaced}
+        values = {"countries": ", ".join(countries), "rows_replaced": rows_replaced}
         with self.transaction() as connection:
             connection.execute(runs.update().where(*planning).values(**values))
 

@@ -264,7 +264,7 @@ class Run(_FromRow):
     base_run_id : str or None
         The publication that it is added to; it replaces no other.
     countries, rows_replaced : str, int or None
-        Its own countries, separated by spaces, and the rows of them that the publication had; None until it is planned.
+        Its own countries, separated by commas, and the rows of them that the publication had; None until it is planned.
     worker, lease_until : str, datetime
         The process that holds its current stage, and when the lease expires unless it is renewed.
     published_at, shown_at : datetime or None

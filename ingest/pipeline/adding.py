@@ -212,7 +212,7 @@ def outcome(ledger: Ledger, run: Run) -> str | None:
             loaded += part.rows_loaded or 0
         else:
             kept += part.rows_loaded or 0
-    countries = run.countries.split(" ")
+    countries = run.countries.split(", ")
     names = ", ".join(countries) if len(countries) <= LISTED else f"{len(countries)} countries ({countries[0]} …)"
     return (
         f"{run.dataset}: {loaded:,} rows of {names} in place of {run.rows_replaced or 0:,}; "

@@ -127,8 +127,8 @@ class GeoParquetSink:
             else:
                 _link(whole, draft)
             with Ledger(self._settings).transaction() as connection:
-                loaded = Ledger.stored(on_loaded(rows), size=draft.stat().st_size, sha256=sha256)
-                if connection.execute(loaded).first() is None:
+                carried = Ledger.stored(on_loaded(rows), size=draft.stat().st_size, sha256=sha256)
+                if connection.execute(carried).first() is None:
                     raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
                 draft.replace(path)
         return rows
@@ -280,7 +280,7 @@ def _writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
 
 
 def _damaged(carrying: Carrying, what: str) -> BaseUnusable:
-    return BaseUnusable(f"Run {carrying.run_id} cannot be added to: {what}.", "Load it again with --force.")
+    return BaseUnusable(f"Run {carrying.run_id} cannot be added to: {what}.", "Load its files again without --add.")
 
 
 def _batches(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -80,7 +80,9 @@ def test_what_is_there_is_what_a_load_of_the_other_countries_and_the_new_file_gi
         boundaries.set_cell(made, 1, 0, "GID_0", boundaries.MISSING)  # a row of no country is nobody's to replace
     path = boundaries.write_levels_gpkg(tmp_path / "world.gpkg", both)
     other = boundaries.write_levels_gpkg(tmp_path / "rest.gpkg", rest)
-    new = country(tmp_path, "BBB", 1, "new")
+    blank = boundaries.levels({"BBB": 1})
+    boundaries.set_cell(blank, 1, 3, "GID_0", " BBB\u00a0")  # cleaned like every text
+    new = boundaries.write_levels_gpkg(tmp_path / "new.gpkg", blank)
     load(other, new)
     wanted = world(pipeline)
     base = load(path)
