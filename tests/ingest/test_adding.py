@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -207,9 +208,11 @@ def planned(prepared: tuple[Path, str], settings: Settings) -> str:
 def test_a_rollback_meanwhile_fails_the_run_and_nothing_that_was_returned_to_is_lost(
     planned: str, pipeline: Pipeline, settings: Settings, sink: GeoParquetSink, tmp_path: Path
 ) -> None:
-    base = pipeline.ledger.run(planned).base_run_id
+    base, is_base = pipeline.ledger.run(planned).base_run_id, tables.runs.c.run_id != planned
     with pipeline.ledger.transaction() as connection:
-        connection.execute(tables.runs.update().where(tables.runs.c.run_id == base).values(state="superseded"))
+        before = dict(connection.execute(tables.runs.select().where(is_base)).mappings().one())
+        connection.execute(tables.runs.update().where(is_base).values(state="superseded"))
+        connection.execute(tables.runs.insert().values(**before | {"run_id": "returned_to"}))
     assert not pipeline.ledger.superseded_runs("gadm", beyond=0)  # retention leaves what is still to be copied
     pipeline.tasks.submit(pipeline.ledger, planned)
     run = pipeline.ledger.run(planned)
@@ -217,6 +220,7 @@ def test_a_rollback_meanwhile_fails_the_run_and_nothing_that_was_returned_to_is_
     assert f"is added to run {base}, which readers no longer see" in str(run.error)
     assert planned not in sink.stored_runs("gadm", catalog.get("gadm").tables)
     assert [each.run_id for each in pipeline.ledger.superseded_runs("gadm", beyond=0)] == [base]
+    assert pipeline.ledger.run("returned_to").state == "published"
 
 
 def test_a_publication_that_is_replaced_while_its_rows_are_copied_stops_the_plan_of_a_run(
@@ -369,6 +373,12 @@ def test_no_more_of_a_carried_file_is_held_in_memory_than_a_group_of_rows(
     assert pipeline.state(planned) == ("published", None)
     assert asked
     assert all(isinstance(groups, list) and len(groups) == 1 for groups in asked)
+
+
+def test_a_request_that_adds_nothing_is_what_it_was_before_there_was_adding(pipeline: Pipeline) -> None:
+    assert not {"is_added", "first_file_no"} & json.loads(pipeline.make_request().to_json()).keys()
+    added = pipeline.make_request(is_added=True, first_file_no=3)
+    assert Request.from_json(added.to_json()) == added
 
 
 def test_an_address_of_an_added_run_is_found_by_its_number_in_the_run(pipeline: Pipeline) -> None:
