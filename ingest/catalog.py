@@ -68,7 +68,10 @@ class Latest:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of the catalog."""
+    """A dataset of the catalog.
+
+    ``country`` is the raw column, in every table, that says which country a row belongs to; None if there is none.
+    """
 
     name: str
     title: str
@@ -80,6 +83,7 @@ class Dataset:
     oceans: Mapping[str, str]
     _releases: Mapping[str, Mapping[str, Any]]
     latest: Latest | None = None
+    country: str | None = None
 
     @property
     def is_hierarchy(self) -> bool:
@@ -227,17 +231,21 @@ def get(name: str) -> Dataset:
 
 def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
     levels: Sequence[int | None] = range(entry["levels"]) if "levels" in entry else (None,)
+    tables, country = tuple(_table(entry, level) for level in levels), entry.get("country")
+    if country and any(country not in {column.name for column in table.columns} for table in tables):
+        raise ValueError(f"{name} has a table without the column {country}")
     return Dataset(
         name=name,
         title=entry["title"],
         licence=entry["licence"],
-        tables=tuple(_table(entry, level) for level in levels),
+        tables=tables,
         missing_text=tuple(entry.get("missing_text", ())),
         default_release=str(entry["default_release"]),
         variants=entry.get("variants", {}),
         oceans=entry.get("oceans", {}),
         _releases={str(key): value for key, value in entry["releases"].items()},
         latest=Latest(entry["latest"]["url"], re.compile(entry["latest"]["pattern"])) if "latest" in entry else None,
+        country=country,
     )
 
 

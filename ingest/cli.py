@@ -149,6 +149,12 @@ def _warn_if_stale(editions: Sequence[Edition]) -> None:
     help="Load the publisher's file of this country instead of the world's. Repeatable.",
 )
 @click.option(
+    "--add",
+    "is_added",
+    is_flag=True,
+    help="Keep what is published of other countries; replace only those of the --source or --country.",
+)
+@click.option(
     "--levels",
     metavar="0-5",
     callback=_levels,
@@ -187,6 +193,7 @@ def load(
     oceans: bool,
     sources: Sequence[str],
     countries: Sequence[str],
+    is_added: bool,
     levels: tuple[int, ...] | None,
     engine: str,
     workers: int,
@@ -227,6 +234,7 @@ def load(
         is_validated=is_validated,
         crs=crs,
         encoding=encoding,
+        is_added=is_added,
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
     if not is_async:

@@ -198,8 +198,11 @@ def run(ledger: Ledger, found: Run, target: str) -> None:
     say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
     if found.error:
         say(f"error: {found.error}")
+    if found.base_run_id:
+        say(f"added to run {found.base_run_id}: {found.countries or 'its countries are not known yet'}")
     for file in ledger.files(found.run_id):
         cached = ", from the cache" if file.was_cached else ""
+        cached += f", carried over from run {file.carried_from}" if file.carried_from else ""
         say(f"file {file.file_no}: {file.source}, {file.state}{cached}, {_megabytes(file.bytes)} MB, by {file.worker}")
     table = Table("slice", "table", "source", "state", box=None, pad_edge=False)
     for name in ("rows", "MB", "seconds", "attempts"):
@@ -209,7 +212,7 @@ def run(ledger: Ledger, found: Run, target: str) -> None:
         table.add_row(
             str(item.slice_no),
             item.table_name,
-            f"{item.source_file} {item.fid_from}–{item.fid_to}",
+            f"{item.source_file} {item.fid_from}–{item.fid_to}" + (", carried over" if item.carried_from else ""),
             item.state,
             _number(item.rows_loaded if item.rows_loaded is not None else item.rows_planned),
             _megabytes(item.bytes),

@@ -114,6 +114,10 @@ class RunNotFound(IngestError):
     """There is no such run, or no publication to return to."""
 
 
+class BaseUnusable(IngestError):
+    """The publication that a run is to be added to is missing, does not fit, or has been replaced meanwhile."""
+
+
 class RunInProgress(IngestError):
     """Another run of the same dataset is in progress."""
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from ingest.engines.text import readable, readable_schema
+from ingest.engines.text import TRIMMED, readable, readable_schema
 from ingest.errors import UsageError, did_you_mean
 from ingest.layers.gdal import open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -100,8 +101,10 @@ class SliceSource:
 
 
 @contextmanager
-def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.RecordBatchReader]]:
-    """Open GDAL's Arrow stream over the features of a slice, including their ids.
+def open_features(
+    source: SliceSource, *, has_geometry: bool = True
+) -> Iterator[tuple[dict[str, Any], pa.RecordBatchReader]]:
+    """Open GDAL's Arrow stream over the features of a slice, including their ids; on request without geometry.
 
     Returns
     -------
@@ -121,6 +124,7 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.Reco
             layer=source.layer,
             columns=[*source.names, *source.beside],
             where=source.where,
+            read_geometry=has_geometry,
             return_fids=True,
             batch_size=source.batch_rows,
             **open_options(path),
@@ -130,6 +134,12 @@ def open_features(source: SliceSource) -> Iterator[tuple[dict[str, Any], pa.Reco
         batches = pa.RecordBatchReader.from_stream(stream)
         wanted = readable_schema(batches.schema, source)
         yield meta, pa.RecordBatchReader.from_batches(wanted, (readable(batch, source) for batch in batches))
+
+
+def cleaned(values: pa.StringArray, missing_text: tuple[str, ...]) -> pa.StringArray:
+    """Return texts as the engines clean them: trimmed, and NULL where nothing or a word for missing is left."""
+    trimmed = pc.utf8_trim(values, characters=TRIMMED)
+    return pc.if_else(pc.is_in(trimmed, value_set=pa.array(["", *missing_text], pa.string())), None, trimmed)
 
 
 class Engine(Protocol):

@@ -3,6 +3,7 @@
 from ingest.ledger.database import is_damage
 from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
+    Carrying,
     ClaimedFile,
     ClaimedSlice,
     Consumer,
@@ -19,6 +20,7 @@ from ingest.ledger.records import (
 )
 
 __all__ = [
+    "Carrying",
     "ClaimedFile",
     "ClaimedSlice",
     "Consumer",

@@ -22,10 +22,11 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from ingest import __version__
-from ingest.errors import RunInProgress, RunNotFound, TargetUnavailable
+from ingest.errors import BaseUnusable, RunInProgress, RunNotFound, TargetUnavailable
 from ingest.ledger import migrations
 from ingest.ledger.database import Database
 from ingest.ledger.records import (
+    Carrying,
     ClaimedFile,
     ClaimedSlice,
     Consumer,
@@ -79,6 +80,18 @@ def _new_run(request: Request, identity: str | None) -> dict[str, Any]:
         "requested_at": moment,
         "ingest_version": __version__,
     }
+
+
+def _carry_files(connection: sa.Connection, run_id: str, carried: Collection[tuple[str | None, int]]) -> None:
+    """Copy the records of files from the publication that a run is added to, and name all of its sources."""
+    for base, number in sorted((base, number) for base, number in carried if base is not None):
+        query = files.select().where(files.c.run_id == base, files.c.file_no == number)
+        row = dict(connection.execute(query).mappings().one())
+        row |= {"run_id": run_id, "carried_from": row["carried_from"] or base, "lease_until": None}
+        connection.execute(files.insert().values(**row))
+    sources = sa.select(files.c.source).where(files.c.run_id == run_id).order_by(files.c.file_no)
+    named = " ".join(connection.execute(sources).scalars())
+    connection.execute(runs.update().where(runs.c.run_id == run_id).values(source=named))
 
 
 def _may_be_alive(consumer: str) -> bool:
@@ -157,6 +170,7 @@ class Ledger(Database):
         request: Request,
         identity: str | None,
         on_created: Callable[[str], None] = lambda _run_id: None,
+        base: Run | None = None,
     ) -> str:
         """Record a new run with its files, and return its id.
 
@@ -168,13 +182,15 @@ class Ledger(Database):
             See `Request.identity`.
         on_created : callable
             Called with the id of the run before the transaction commits, while no other process can see the run.
+        base : Run, optional
+            The publication that the run is added to.
 
         Raises
         ------
         RunInProgress
             When another run of the dataset has not ended.
         """
-        row = _new_run(request, identity)
+        row = {**_new_run(request, identity), "base_run_id": base and base.run_id}
         run_id: str = row["run_id"]
         fixed = {"run_id": run_id, "state": FileState.QUEUED}
         try:
@@ -184,7 +200,7 @@ class Ledger(Database):
                     files.insert(),
                     [
                         {**fixed, "file_no": number, "source": source}
-                        for number, source in enumerate(request.public_sources)
+                        for number, source in enumerate(request.public_sources, start=request.first_file_no)
                     ],
                 )
                 on_created(run_id)
@@ -241,8 +257,13 @@ class Ledger(Database):
         return found[0] if found else None
 
     def superseded_runs(self, dataset: str, *, beyond: int) -> list[Run]:
-        """Return the earlier publications that nobody keeps, latest first, without the first ``beyond``."""
-        return self._runs(self._superseded(dataset).where(~runs.c.is_kept).offset(beyond))
+        """Return the earlier publications that nobody keeps, latest first, without the first ``beyond``.
+
+        A publication that a run in progress is added to is left out: its rows are still to be copied.
+        """
+        adding = runs.alias()
+        is_needed = sa.exists().where(adding.c.base_run_id == runs.c.run_id, adding.c.state.in_(ACTIVE))
+        return self._runs(self._superseded(dataset).where(~runs.c.is_kept, ~is_needed).offset(beyond))
 
     def keep(self, run_id: str, *, is_kept: bool) -> bool:
         """Record whether the tables of a publication are to be kept. Return False if it is none."""
@@ -376,21 +397,32 @@ class Ledger(Database):
         with self.transaction() as connection:
             connection.execute(query.values(**values))
 
+    def note_addition(self, run_id: str, *, countries: Sequence[str], rows_replaced: int) -> None:
+        """Record the countries of a run that is added to a publication, and the rows that it had of them."""
+        planning = runs.c.run_id == run_id, runs.c.state == RunState.PLANNING
+        values = {"countries": ", ".join(countries), "rows_replaced": rows_replaced}
+        with self.transaction() as connection:
+            connection.execute(runs.update().where(*planning).values(**values))
+
     def create_slices(self, run_id: str, planned: Sequence[PlannedSlice]) -> bool:
-        """Record the slices of a run and move it to ``loading``. Return False if another process has done so."""
-        totals = {
-            "rows_read": sum(part.rows_planned for part in planned),
-            "bytes_read": sum(part.bytes for part in planned),
-        }
+        """Record the slices of a run and move it to ``loading``. Return False if another process has done so.
+
+        The files that carried slices came from become files of the run, too.
+        """
+        read = [part for part in planned if part.carried_from is None]
+        totals = {"rows_read": sum(part.rows_planned for part in read), "bytes_read": sum(part.bytes for part in read)}
         fixed = {"run_id": run_id, "state": SliceState.QUEUED, "attempts": 0, "queued_at": datetime.now(UTC)}
         rows = []
         for number, part in enumerate(planned):
             values = {name: value for name, value in vars(part).items() if name != "reading"}
-            rows.append({**fixed, **values, "slice_no": number, "spec": part.reading.to_json()})
+            spec = {"spec": part.reading.to_json(), "carried_from": part.carried_from}
+            rows.append({**fixed, **values, **spec, "slice_no": number})
         with self.transaction() as connection:
             query = runs.update().where(runs.c.run_id == run_id, runs.c.state == RunState.PLANNING)
             if connection.execute(query.values(state=RunState.LOADING, **totals)).rowcount != 1:
                 return False
+            if len(read) < len(planned):
+                _carry_files(connection, run_id, {(part.carried_from, part.file_no) for part in planned})
             if rows:
                 connection.execute(slices.insert(), rows)
         return True
@@ -434,7 +466,7 @@ class Ledger(Database):
             file = connection.execute(with_request).mappings().one()
             return ClaimedSlice.from_row(  # unreadable: nothing is claimed
                 row,
-                reading=Reading.from_json(row["spec"]),
+                reading=(Carrying if row["carried_from"] else Reading).from_json(row["spec"]),
                 file=File.from_row(file),
                 request=Request.from_json(file["request"]),
             )
@@ -584,13 +616,28 @@ class Ledger(Database):
         """Record a run as published, in the transaction that switches readers to its tables.
 
         Return False if another process has published the run meanwhile or it has failed: then roll back.
+
+        Raises
+        ------
+        BaseUnusable
+            When the run is added to a publication that readers no longer see.
         """
         moment = datetime.now(UTC)
-        older = runs.c.dataset == run.dataset, runs.c.state == RunState.PUBLISHED
-        connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED))
+        older = [runs.c.dataset == run.dataset, runs.c.state == RunState.PUBLISHED]
+        if run.base_run_id is not None:
+            older.append(runs.c.run_id == run.base_run_id)
+        replaced = connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED)).rowcount
         facts = {"checksum": checksum, "rows_loaded": rows_loaded}
         times = {"published_at": moment, "finished_at": moment, "shown_at": self.clock()}
         publishing = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
+        if run.base_run_id is not None and replaced != 1:
+            if connection.execute(sa.select(runs.c.run_id).where(*publishing)).first() is None:
+                return False
+            raise BaseUnusable(
+                f"Run {run.run_id} is added to run {run.base_run_id}, which readers no longer see: "
+                "another run was published, or returned to, in the meantime.",
+                "Load it again: it is then added to what is published now.",
+            )
         return (
             connection.execute(
                 runs.update().where(*publishing).values(state=RunState.PUBLISHED, **facts, **times)

@@ -81,6 +81,17 @@ STEPS = (
             "alter table {raw}ingest_slices add column stored_sha256 text",
         ),
     ),
+    Step(
+        8,
+        "runs say which publication they are added to, files and slices which run they are carried over from",
+        (
+            "alter table {raw}ingest_runs add column base_run_id text",
+            "alter table {raw}ingest_runs add column countries text",
+            "alter table {raw}ingest_runs add column rows_replaced bigint",
+            "alter table {raw}ingest_files add column carried_from text",
+            "alter table {raw}ingest_slices add column carried_from text",
+        ),
+    ),
 )
 
 

@@ -86,6 +86,10 @@ class Request:
         Whether geometries are validated.
     crs, encoding : str or None
         Reference system of the coordinates and encoding of the attributes, where the files state none or a wrong one.
+    is_added : bool
+        Whether the sources replace only their own countries in the present publication.
+    first_file_no : int
+        Number of the first source in the run: files of the publication that it is added to have the numbers before.
     """
 
     dataset: str
@@ -99,6 +103,8 @@ class Request:
     is_validated: bool = True
     crs: str | None = None
     encoding: str | None = None
+    is_added: bool = False
+    first_file_no: int = 0
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -110,7 +116,8 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
-        values = {name: value for name, value in asdict(self).items() if name != "mirrors" or value}
+        later = ("mirrors", "is_added", "first_file_no")  # named only if they say something: older requests stay equal
+        values = {name: value for name, value in asdict(self).items() if value or name not in later}
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 
     @property
@@ -133,7 +140,7 @@ class Request:
         """
         if any(source is None for source in of_sources):
             return None
-        return json.dumps([RAW_SHAPE, replace(self, mirrors=()).to_json(), list(of_sources)])
+        return json.dumps([RAW_SHAPE, replace(self, mirrors=(), first_file_no=0).to_json(), list(of_sources)])
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,8 @@ class Reading:
         Columns whose names differ from those of others only in case.
     version : str or None
         What `ingest.sources.parts.version` said of a file when it was planned; None if it is a copy that stays.
+    countries : tuple of str
+        The countries that the rows may be of, in a run that is added to a publication; otherwise empty.
     """
 
     columns: tuple[tuple[str, str | None], ...]
@@ -165,16 +174,64 @@ class Reading:
     encoding: str | None = None
     beside: tuple[str, ...] = ()
     version: str | None = None
+    countries: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
         """Parse the JSON of `to_json`."""
         values = json.loads(text)
         columns = tuple((raw, name) for raw, name in values["columns"])
-        return cls(**{**values, "columns": columns, "beside": tuple(values.get("beside", ()))})
+        texts = {name: tuple(values.get(name, ())) for name in ("beside", "countries")}
+        return cls(**{**values, **texts, "columns": columns})
 
     def to_json(self) -> str:
         """Return the reading as JSON."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Carrying:
+    """How a slice is carried over from a publication: which of its rows are copied.
+
+    Attributes
+    ----------
+    run_id, slice_no : str, int
+        The publication, and the slice of it.
+    file_no, source_file, source_layer : int, str, str
+        Where the rows came from, which they keep.
+    fids : tuple of (int, int) or None
+        First and last feature id; None if no other slice is of the same layer.
+    row_count : int
+        Rows of the slice in the publication.
+    column : str
+        The raw column of the country.
+    replaced : tuple of str
+        The countries whose rows are left out.
+    stored_bytes, stored_sha256 : int, str or None
+        See `Slice`, of the slice in the publication.
+    """
+
+    run_id: str
+    slice_no: int
+    file_no: int
+    source_file: str
+    source_layer: str
+    fids: tuple[int, int] | None
+    row_count: int
+    column: str
+    replaced: tuple[str, ...]
+    stored_bytes: int | None = None
+    stored_sha256: str | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Carrying:
+        """Parse the JSON of `to_json`."""
+        values = json.loads(text)
+        fids = values["fids"] and (values["fids"][0], values["fids"][1])
+        return cls(**{**values, "fids": fids, "replaced": tuple(values["replaced"])})
+
+    def to_json(self) -> str:
+        """Return the carrying as JSON."""
         return json.dumps(asdict(self))
 
 
@@ -204,6 +261,10 @@ class Run(_FromRow):
         Attempts at its current stage; a stage that kills as many workers as a slice may fails the run.
     is_kept : bool
         Whether somebody has asked to keep its tables; retention then leaves them.
+    base_run_id : str or None
+        The publication that it is added to; it replaces no other.
+    countries, rows_replaced : str, int or None
+        Its own countries, separated by commas, and the rows of them that the publication had; None until it is planned.
     worker, lease_until : str, datetime
         The process that holds its current stage, and when the lease expires unless it is renewed.
     published_at, shown_at : datetime or None
@@ -233,6 +294,9 @@ class Run(_FromRow):
     shown_at: datetime | None
     stage_attempts: int
     is_kept: bool
+    base_run_id: str | None
+    countries: str | None
+    rows_replaced: int | None
     worker: str | None
     lease_until: datetime | None
     error: str | None
@@ -256,7 +320,7 @@ class Run(_FromRow):
 
 @dataclass(frozen=True, kw_only=True)
 class File(_FromRow):
-    """A file of a run."""
+    """A file of a run; ``carried_from`` is the run that read it, if its rows were carried over."""
 
     run_id: str
     file_no: int
@@ -264,6 +328,7 @@ class File(_FromRow):
     checksum: str | None
     bytes: int | None
     was_cached: bool | None
+    carried_from: str | None
     state: FileState
     worker: str | None
     lease_until: datetime | None
@@ -312,7 +377,12 @@ class _Part:
 class PlannedSlice(_Part):
     """A slice as planned, before it is recorded."""
 
-    reading: Reading
+    reading: Reading | Carrying
+
+    @property
+    def carried_from(self) -> str | None:
+        """See `Slice`."""
+        return self.reading.run_id if isinstance(self.reading, Carrying) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,6 +394,8 @@ class Slice(_Part, _FromRow):
     stored_bytes, stored_sha256 : int, str or None
         Size and checksum of the file in the lake that holds its rows; None on PostgreSQL, and for a slice of an older
         version.
+    carried_from : str or None
+        The publication that its rows are carried over from; None if they are read from the file.
     """
 
     run_id: str
@@ -332,6 +404,7 @@ class Slice(_Part, _FromRow):
     rows_loaded: int | None
     stored_bytes: int | None
     stored_sha256: str | None
+    carried_from: str | None
     state: SliceState
     worker: str | None
     lease_until: datetime | None
@@ -349,7 +422,7 @@ class ClaimedSlice(Slice):
     ``attempts`` is the fencing token: only the latest claimant can record the slice as loaded.
     """
 
-    reading: Reading
+    reading: Reading | Carrying
     file: File
     request: Request
 

@@ -44,7 +44,10 @@ def publish(ledger: Ledger, sink: Sink, run_id: str) -> Outcome:
     Raises
     ------
     CountMismatch
-        When a slice has failed, or a staging table has lost its rows too often.
+        When a slice has failed, a staging table has lost its rows too often, or what is kept and what is replaced of
+        the publication that the run is added to are not all of it.
+    BaseUnusable
+        When readers no longer see the publication that the run is added to.
     """
     run = ledger.run(run_id)
     slices = ledger.slices(run_id)
@@ -72,6 +75,7 @@ def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> O
             f"{len(failed)} slices of run {run.run_id} were not loaded. "
             f"{first.source_layer} in {first.source_file}: {first.error or first.state}"
         )
+    _check_balance(ledger, run, slices)
     loaded = ledger.counts(run.run_id)
     sink.finish(staging, tables)
     damage = sink.damage(staging, tables, slices)
@@ -89,6 +93,20 @@ def _publish(ledger: Ledger, sink: Sink, run: Run, slices: Sequence[Slice]) -> O
         return Outcome.INCOMPLETE
     _drop_old(ledger, sink, run.dataset)
     return Outcome.PUBLISHED
+
+
+def _check_balance(ledger: Ledger, run: Run, slices: Sequence[Slice]) -> None:
+    """Check that every row of the publication that a run is added to was either carried over or replaced."""
+    if run.base_run_id is None:
+        return
+    before = sum(ledger.counts(run.base_run_id).values())
+    carried = sum(part.rows_loaded or 0 for part in slices if part.carried_from is not None)
+    if before != carried + (run.rows_replaced or 0):
+        raise CountMismatch(
+            f"Of the {before:,} rows of run {run.base_run_id}, {carried:,} were carried over and "
+            f"{run.rows_replaced or 0:,} replaced.",
+            "Start the run again.",
+        )
 
 
 def _load_again(ledger: Ledger, sink: Sink, staging: Staging, lost: Sequence[Table], held: Mapping[Table, int]) -> None:

@@ -90,6 +90,8 @@ def check(ledger: Ledger, damaged: Collection[str] = ()) -> list[Finding]:
         published = ledger.published_run(dataset.name)
         if published is None:
             found.append(_skipped(dataset.name, "never loaded, nothing to refresh"))
+        elif published.base_run_id is not None:
+            found.append(_skipped(dataset.name, "loaded with --add, which is not checked"))
         elif published.scope == "custom":
             found.append(_skipped(dataset.name, "loaded with --source, which is not checked"))
         else:

@@ -13,7 +13,7 @@ from ingest import catalog, sinks
 from ingest.errors import RunFailed, SourceUnavailable, UsageError
 from ingest.layers import encodings
 from ingest.ledger import Ledger, Request, Run, RunState
-from ingest.pipeline import alerts, consumer, publication, refresh, signed_addresses
+from ingest.pipeline import adding, alerts, consumer, publication, refresh, signed_addresses
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
@@ -69,6 +69,7 @@ def requests(
     is_validated: bool = True,
     crs: str | None = None,
     encoding: str | None = None,
+    is_added: bool = False,
 ) -> list[Request]:
     """Turn the options of the command into one request per dataset.
 
@@ -81,6 +82,8 @@ def requests(
     made = []
     for name in names:
         dataset = catalog.get(name)
+        if is_added and dataset.country is None:
+            raise UsageError(f"--add replaces countries, and {name} has none.", "Load it without --add.")
         if len(releases[name]) > 1:
             raise UsageError(f"{name} was given several releases: {', '.join(releases[name])}.", "Name one.")
         release = dataset.release(releases[name][0] if releases[name] else None)
@@ -104,8 +107,13 @@ def requests(
                 is_validated=is_validated,
                 crs=crs,
                 encoding=encoding,
+                is_added=is_added,
             )
         )
+        if is_added and made[-1].scope == "world":
+            raise UsageError(
+                "--add needs --source or --country: otherwise the file is that of the world.", "Name what to add."
+            )
     if countries and not any(catalog.get(name).is_hierarchy for name in names):
         raise UsageError("--country applies only to datasets with levels.", "Leave it out.")
     return made
@@ -135,11 +143,18 @@ def start(
         When a run ended without being published, or no worker is left to finish it.
     RunInProgress
         When another run of one of the datasets is in progress.
+    BaseUnusable
+        When a request cannot be added to what is published of its dataset.
     """
     requests = [replace(request, sources=tuple(map(absolute, request.sources))) for request in requests]
     settings, ledger = open_target(to_publish=True)
     sink = sinks.get(settings)
     consumer.queue_id(settings)
+    bases = {each.dataset: adding.base_of(ledger, sink, each) for each in requests if each.is_added}
+    requests = [
+        adding.prepared(ledger, request, bases[request.dataset]) if request.is_added else request
+        for request in requests
+    ]
     identities = {request.dataset: _identity(settings, request) for request in requests}
     damaged = publication.restore(ledger, sink, reporter.say)
     started, unchanged = [], []
@@ -150,10 +165,11 @@ def start(
             reporter.say(f"{request.dataset} {request.release}: unchanged since run {published.run_id}, nothing to do.")
             unchanged.append(published)
         else:
+            base = bases.get(request.dataset)
             if published and (what := _replaced(published, request)):
                 reporter.say(what)
             hand_over = partial(signed_addresses.hand_over, sources=request.sources)
-            started.append(ledger.create_run(request, identity, on_created=hand_over))
+            started.append(ledger.create_run(request, identity, on_created=hand_over, base=base))
     if unchanged:
         for name, dataset in catalog.datasets().items():
             sink.ensure_published(name, dataset.tables)
@@ -165,6 +181,8 @@ def start(
         reporter.counts(ledger, [done[request.dataset] for request in requests])
         for run in ended:
             reporter.summary(ledger, run, settings.target)
+            if added := adding.outcome(ledger, run):
+                reporter.say(added)
 
 
 def resume(
@@ -214,7 +232,10 @@ def resume(
             signed_addresses.supply_again(each, request, [absolute(source) for source in sources])
     _see_through(settings, ledger, reporter, run_ids, workers=workers, is_async=is_async, is_new=False)
     if not is_async:
-        reporter.counts(ledger, [ledger.run(run_id) for run_id in run_ids])
+        ended = [ledger.run(run_id) for run_id in run_ids]
+        reporter.counts(ledger, ended)
+        for added in filter(None, (adding.outcome(ledger, run) for run in ended)):
+            reporter.say(added)
 
 
 def watch(settings: Settings, ledger: Ledger, run_id: str | None, reporter: Reporter) -> None:
@@ -383,12 +404,14 @@ def _see_through(
 
 def _replaced(published: Run, request: Request) -> str | None:
     """Return what a load will replace, if that is another part of the world or another release; otherwise None."""
+    if request.is_added:
+        return adding.intent(published, _content(request))
     before, parts = published.request, []
     if before.release != request.release:
         parts.append(f"release {before.release} by {request.release}")
-    if before.scope != request.scope or (request.scope != "world" and before.public_sources != request.public_sources):
-        old, new = (_content(each) for each in (before, request))
-        parts.append(f"{old} by {new}")
+    is_same = before.scope == request.scope and before.public_sources == request.public_sources
+    if published.base_run_id or (not is_same and {before.scope, request.scope} != {"world"}):
+        parts.append(f"{_content(before, published.base_run_id)} by {_content(request)}")
     if not parts:
         return None
     return (
@@ -397,11 +420,12 @@ def _replaced(published: Run, request: Request) -> str | None:
     )
 
 
-def _content(request: Request) -> str:
+def _content(request: Request, base_run_id: str | None = None) -> str:
     if request.scope == "world":
         return "the world"
     names = [location.rpartition("/")[2] or location for location in request.public_sources]
-    return ", ".join(names) if len(names) <= 3 else f"{len(names)} files ({names[0]} …)"
+    listed = ", ".join(names) if len(names) <= 3 else f"{len(names)} files ({names[0]} …)"
+    return f"run {base_run_id} with {listed}" if base_run_id else listed
 
 
 def _is_served(settings: Settings, ledger: Ledger, process: subprocess.Popen[bytes] | None) -> bool:

@@ -44,7 +44,7 @@ def full_address(run_id: str, request: Request, file_no: int) -> Source:
     request : Request
         The request of the run, as read from the ledger.
     file_no : int
-        Number of the source, from 0.
+        Number of the source in the run, from `Request.first_file_no`.
 
     Returns
     -------
@@ -55,7 +55,8 @@ def full_address(run_id: str, request: Request, file_no: int) -> Source:
     SourceUnavailable
         When the queue has lost the address.
     """
-    noted = Source.parse(request.sources[file_no])
+    number = file_no - request.first_file_no
+    noted = Source.parse(request.sources[number])
     if not noted.has_query:
         return noted
     known = huey.get(PREFIX + run_id, peek=True)
@@ -63,7 +64,7 @@ def full_address(run_id: str, request: Request, file_no: int) -> Source:
         raise SourceUnavailable(
             f"The queue has forgotten the query of {noted.public}.", "Load again, with the full address as --source."
         )
-    return Source.parse(known[file_no])
+    return Source.parse(known[number])
 
 
 def is_forgotten(run_id: str, request: Request) -> bool:

@@ -5,7 +5,7 @@ Each function is idempotent, and reads from the ledger what is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import sqlalchemy as sa
 from ingest import catalog, engines, sinks, sources
 from ingest.errors import CopyDamaged, CountMismatch, IngestError, SourceDamaged
 from ingest.layers import discover
+from ingest.layers.discover import Layer
 from ingest.layers.plan import BATCH_BYTES, plan
 from ingest.ledger import (
+    Carrying,
     ClaimedFile,
     ClaimedSlice,
     File,
@@ -28,7 +30,7 @@ from ingest.ledger import (
     Run,
     RunState,
 )
-from ingest.pipeline import publication, signed_addresses
+from ingest.pipeline import adding, publication, signed_addresses
 from ingest.settings import Settings
 from ingest.sources import mirrors, parts
 from ingest.sources.address import Source, printable
@@ -72,22 +74,33 @@ def claim_planning(ledger: Ledger, run_id: str) -> tuple[Run, list[File]] | None
 
 
 def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File]) -> list[PlannedSlice]:
-    """Cut the layers of a run into slices, largest first, and create its staging tables."""
-    dataset = catalog.get(run.dataset)
+    """Cut the layers of a run into slices, largest first, and create its staging tables.
+
+    If it is added to a publication, slices of what is kept of that follow.
+    """
+    dataset, sink = catalog.get(run.dataset), sinks.get(settings)
     with ledger.renewing(run.run_id):
         roots = [_root(settings, run.request, file) for file in files]
         try:
-            planned = _planned(settings, run.request, dataset, files, roots)
+            chosen = _chosen(run.request, dataset, files, roots)
+            if run.base_run_id is None:
+                planned = _planned(settings, run.request, chosen)
+            else:
+                named = [(layer, _name(layer.path, root)) for layer, _, root in chosen]
+                countries = adding.countries_of(dataset, named)
+                kept, rows_replaced = adding.carried(ledger, sink, run, countries)
+                ledger.note_addition(run.run_id, countries=countries, rows_replaced=rows_replaced)
+                planned = [*_planned(settings, run.request, chosen, countries), *kept]
         finally:
             for root in roots:
                 if sources.is_copy(root, settings.home) and not sources.is_intact(root):
                     raise _changed_copy(root)
-        sinks.get(settings).prepare(sinks.Staging.of(run), dataset.tables)
+        sink.prepare(sinks.Staging.of(run), dataset.tables)
     return planned
 
 
 def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
-    """Stream a slice from its file into its staging table.
+    """Stream a slice from its file into its staging table, or carry it over from the publication that it is added to.
 
     Raises
     ------
@@ -97,33 +110,38 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         When the number of rows differs from the planned one.
     SourceDamaged
         When the file cannot be read to the end of the slice, or is not the version that was planned.
+    BaseUnusable
+        When the publication that it is carried over from is damaged.
     """
     with ledger.renewing(claimed.run_id, slice_no=claimed.slice_no):
-        request = claimed.request
+        request, reading = claimed.request, claimed.reading
         dataset = catalog.get(request.dataset)
+        if isinstance(reading, Carrying):
+            _carry(settings, ledger, claimed, reading)
+            return
         root = _root(settings, request, claimed.file, claimed.source_file)
         path = _member(root, claimed.source_file)
-        at_first = parts.version(path) if claimed.reading.version is None else None
+        at_first = parts.version(path) if reading.version is None else None
         source = engines.SliceSource(
             path=path,
             layer=claimed.source_layer,
             file_no=claimed.file_no,
             source_file=claimed.source_file,
-            columns=claimed.reading.columns,
+            columns=reading.columns,
             missing_text=dataset.missing_text,
-            crs=claimed.reading.crs,
-            where=claimed.reading.where,
-            batch_bytes=claimed.reading.batch_bytes,
+            crs=reading.crs,
+            where=reading.where,
+            batch_bytes=reading.batch_bytes,
             is_validated=request.is_validated,
-            encoding=claimed.reading.encoding,
-            beside=claimed.reading.beside,
+            encoding=reading.encoding,
+            beside=reading.beside,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
 
         def check_version() -> None:
             """Make sure that the file is still the one that was planned, so that a run never mixes two versions."""
-            planned = claimed.reading.version
+            planned = reading.version
             if planned is None and not (sources.is_intact(root, path) and parts.version(path) == at_first):
                 raise _changed_copy(path)
             if planned is not None and not parts.is_same(path, root, planned, claimed.file.checksum):
@@ -140,8 +158,10 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
 
         check_version()
         try:
-            with engines.get(request.engine).read(source) as batches:
-                table = dataset.table(claimed.level)
+            with engines.get(request.engine).read(source) as read:
+                table, batches = dataset.table(claimed.level), read
+                if reading.countries:
+                    batches = adding.checked(read, dataset.country, reading.countries, _features(claimed))
                 sinks.get(settings).write(
                     staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
                 )
@@ -157,6 +177,25 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             raise
 
 
+def _carry(settings: Settings, ledger: Ledger, claimed: ClaimedSlice, carrying: Carrying) -> None:
+    """Carry over what is kept of a slice of the publication that a run is added to."""
+    request = claimed.request
+    staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
+
+    def on_loaded(rows: int) -> sa.Update:
+        if rows != claimed.rows_planned:
+            raise CountMismatch(
+                f"{_features(claimed)}: {rows:,} rows of run {carrying.run_id} were carried over "
+                f"instead of {claimed.rows_planned:,}.",
+                "That run has lost rows: load it again.",
+            )
+        return ledger.loaded(claimed, rows_read=rows, rows_loaded=rows)
+
+    table = catalog.get(request.dataset).table(claimed.level)
+    base = replace(staging, run_id=carrying.run_id)
+    sinks.get(settings).carry(staging, claimed.slice_no, table, base, carrying, on_loaded)
+
+
 def publish(settings: Settings, ledger: Ledger, run_id: str) -> publication.Outcome:
     """Publish a run, if every slice is loaded and all counts agree."""
     note_checksums(settings, ledger, run_id)
@@ -167,8 +206,8 @@ def note_checksums(settings: Settings, ledger: Ledger, run_id: str) -> None:
     """Compute the checksums of files that are read where they are: after planning, or at the latest to publish."""
     request = ledger.run(run_id).request
     for file in ledger.files(run_id):
-        if file.checksum is None:
-            source = Source.parse(request.sources[file.file_no])
+        if file.checksum is None and file.carried_from is None:
+            source = Source.parse(request.sources[file.file_no - request.first_file_no])
             ledger.note_checksum(file, sources.checksum(source, _root(settings, request, file)))
 
 
@@ -178,7 +217,7 @@ def _features(claimed: ClaimedSlice) -> str:
 
 def _candidates(request: Request, file: File, came_from: str | None = None) -> list[Source]:
     first = signed_addresses.full_address(file.run_id, request, file.file_no)
-    return mirrors.candidates(first, request.mirrors, file.file_no, came_from)
+    return mirrors.candidates(first, request.mirrors, file.file_no - request.first_file_no, came_from)
 
 
 def _changed_copy(path: Path) -> CopyDamaged:
@@ -219,10 +258,10 @@ def _name(path: Path, root: Path) -> str:
     return printable(path.name if root.is_file() else path.relative_to(root).as_posix())
 
 
-def _planned(
-    settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File], roots: list[Path]
-) -> list[PlannedSlice]:
-    """Return the slices of a run, the largest first."""
+def _chosen(
+    request: Request, dataset: catalog.Dataset, files: list[File], roots: list[Path]
+) -> list[tuple[Layer, File, Path]]:
+    """Return the layers that a run loads, each with its file and where that is."""
     release = dataset.release(request.release)
     found = [
         (layer, file, root)
@@ -231,7 +270,13 @@ def _planned(
     ]
     names = ", ".join(request.public_sources)
     kept = discover.select([layer for layer, _, _ in found], dataset, request.levels, names)
-    chosen = [each for each in found if any(layer is each[0] for layer in kept)]
+    return [each for each in found if any(layer is each[0] for layer in kept)]
+
+
+def _planned(
+    settings: Settings, request: Request, chosen: Sequence[tuple[Layer, File, Path]], countries: tuple[str, ...] = ()
+) -> list[PlannedSlice]:
+    """Return the slices of layers, the largest first; ``countries`` are those that their rows may be of."""
     parts = plan([discover.features(layer) for layer, _, _ in chosen], [layer.is_divisible for layer, _, _ in chosen])
     planned = []
     for part in parts:
@@ -256,6 +301,7 @@ def _planned(
                     encoding=layer.encoding,
                     beside=layer.beside,
                     version=None if sources.is_copy(root, settings.home) else layer.version,
+                    countries=countries,
                 ),
             )
         )

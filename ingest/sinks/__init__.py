@@ -10,7 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest.catalog import Table
-from ingest.ledger import Run, Slice
+from ingest.ledger import Carrying, Run, Slice
 from ingest.settings import Settings
 
 OnLoaded = Callable[[int], sa.Update]
@@ -66,6 +66,24 @@ class Sink(Protocol):
         ------
         SliceTaken
             When another worker has taken the slice over, according to the ledger. Nothing was loaded.
+        """
+        ...
+
+    def count_kept(self, base: Staging, parts: Sequence[tuple[Table, Carrying]]) -> list[tuple[int, int]]:
+        """Count rows of a publication's slices: those that would be carried over, and those that would be replaced."""
+        ...
+
+    def carry(
+        self, staging: Staging, slice_no: int, table: Table, base: Staging, carrying: Carrying, on_loaded: OnLoaded
+    ) -> int:
+        """Copy what is kept of a publication's slice, atomically, and record it in the ledger, as `write` does.
+
+        Raises
+        ------
+        SliceTaken
+            When another worker has taken the slice over, according to the ledger. Nothing was copied.
+        BaseUnusable
+            When the slice of the publication is gone or damaged.
         """
         ...
 

@@ -16,20 +16,21 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from ingest.catalog import Table
 from ingest.engines import schema
-from ingest.errors import DiskFull, SliceTaken
-from ingest.ledger import Ledger, RunState, Slice, SliceState
+from ingest.errors import BaseUnusable, DiskFull, SliceTaken
+from ingest.ledger import Carrying, Ledger, RunState, Slice, SliceState
 from ingest.settings import Settings
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 from ingest.sources import parts, seal
@@ -91,6 +92,66 @@ class GeoParquetSink:
                 draft.replace(path)  # before the commit: every slice recorded as loaded has its file
                 seal.sync(path.parent)
         return rows
+
+    def count_kept(self, base: Staging, parts: Sequence[tuple[Table, Carrying]]) -> list[tuple[int, int]]:
+        """Count the rows of a publication's slices that stay, and the others; see `ingest.sinks.Sink`."""
+        counted = []
+        for table, carrying in parts:
+            kept = total = 0
+            with self._opened(base, table, carrying) as (_, file):
+                for batch in _batches(file, [carrying.column]):
+                    kept += pc.sum(_is_kept(batch, carrying)).as_py() or 0
+                    total += len(batch)
+            counted.append((kept, total - kept))
+        return counted
+
+    def carry(
+        self, staging: Staging, slice_no: int, table: Table, base: Staging, carrying: Carrying, on_loaded: OnLoaded
+    ) -> int:
+        """Link the file of a slice if all of it is kept, or else copy its rows; see `ingest.sinks.Sink`.
+
+        A file is never changed, so two runs can share one. Rows keep the id of the run that loaded them.
+        """
+        path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
+        ((rows, left_out),) = self.count_kept(base, [(table, carrying)])
+        with (
+            _reporting_full_disk(path.parent),
+            _temporary_beside(path) as draft,
+            self._opened(base, table, carrying) as (whole, file),
+        ):
+            sha256 = parts.checksum_of_file(whole)
+            if sha256 != (carrying.stored_sha256 or sha256):
+                raise _damaged(carrying, f"{whole} is not the file that was loaded")
+            if left_out:
+                with _writer(draft, _file_schema(table)) as writer:
+                    for group in _gathered(batch.filter(_is_kept(batch, carrying)) for batch in _batches(file)):
+                        writer.write_table(group)
+                sha256 = parts.checksum_of_file(draft)
+            else:
+                _link(whole, draft)
+            with Ledger(self._settings).transaction() as connection:
+                carried = Ledger.stored(on_loaded(rows), size=draft.stat().st_size, sha256=sha256)
+                if connection.execute(carried).first() is None:
+                    raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
+                seal.sync(draft)
+                draft.replace(path)
+                seal.sync(path.parent)
+        return rows
+
+    @contextmanager
+    def _opened(self, base: Staging, table: Table, carrying: Carrying) -> Iterator[tuple[Path, pq.ParquetFile]]:
+        """Open the file of a slice of a publication."""
+        path = self._folder(base, table) / f"slice-{carrying.slice_no:04}.parquet"
+        try:
+            size, file = path.stat().st_size, pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(carrying, f"{path} cannot be read: {error}") from error
+        with file:
+            if size != (carrying.stored_bytes or size):
+                raise _damaged(carrying, f"{path} has {size:,} bytes instead of {carrying.stored_bytes:,}")
+            if not file.schema_arrow.equals(_file_schema(table)):
+                raise _damaged(carrying, f"{path} has the columns of another version")
+            yield path, file
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
         """Return the number of rows in a run's files; see `ingest.sinks.Sink`."""
@@ -313,7 +374,30 @@ def _writer(path: Path, wanted: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _gathered(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
+def _damaged(carrying: Carrying, what: str) -> BaseUnusable:
+    return BaseUnusable(f"Run {carrying.run_id} cannot be added to: {what}.", "Load its files again without --add.")
+
+
+def _batches(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Read a file one row group after the other."""
+    for number in range(file.num_row_groups):
+        yield from file.iter_batches(row_groups=[number], columns=columns)
+
+
+def _is_kept(batch: pa.RecordBatch, carrying: Carrying) -> pa.BooleanArray:
+    """Return which rows are of other countries, or of none."""
+    return pc.invert(pc.is_in(batch.column(carrying.column), value_set=pa.array(carrying.replaced, pa.string())))
+
+
+def _link(file: Path, path: Path) -> None:
+    """Make a second name for a file, or a copy where the file system has no links."""
+    try:
+        path.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, path)
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Merge batches into row groups of moderate size: small ones are slow to read, large ones take memory."""
     kept: list[pa.RecordBatch] = []
     for batch in batches:

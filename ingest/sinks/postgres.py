@@ -17,8 +17,8 @@ from sqlalchemy.dialects import postgresql
 from ingest import sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
-from ingest.errors import DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
-from ingest.ledger import Slice
+from ingest.errors import BaseUnusable, DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
+from ingest.ledger import Carrying, Slice
 from ingest.settings import Postgres
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
@@ -105,6 +105,42 @@ class PostgresSink:
                 return int(rows)
         except adbc_driver_manager.Error as error:
             raise _database_error(self._where, error.sqlstate, str(error)) from error
+
+    def count_kept(self, base: Staging, parts: Sequence[tuple[Table, Carrying]]) -> list[tuple[int, int]]:
+        """Count the rows of a publication's slices that stay, and the others; see `ingest.sinks.Sink`."""
+        counted = []
+        with self._connect() as connection:
+            for table, carrying in parts:
+                query = sql.SQL("select count(*) filter (where {kept}), count(*) from {base} where {part}").format(
+                    kept=_is_kept(carrying), base=_name(base.run_id, table), part=_is_part(carrying)
+                )
+                kept, total = connection.execute(query).fetchone() or (0, 0)
+                counted.append((kept, total - kept))
+        return counted
+
+    def carry(
+        self, staging: Staging, slice_no: int, table: Table, base: Staging, carrying: Carrying, on_loaded: OnLoaded
+    ) -> int:
+        """Copy what is kept of a slice, within the server and in one transaction; see `ingest.sinks.Sink`."""
+        names = sql.SQL(", ").join(sql.Identifier(name) for name, _ in _columns(table))
+        copy = sql.SQL("insert into {new} ({names}) select {names} from {base} where {part} and {kept}").format(
+            new=_name(staging.run_id, table),
+            names=names,
+            base=_name(base.run_id, table),
+            part=_is_part(carrying),
+            kept=_is_kept(carrying),
+        )
+        try:
+            with self._connect() as connection:
+                rows = connection.execute(copy).rowcount
+                if connection.execute(_with_values(on_loaded(rows)).encode()).fetchone() is None:
+                    connection.rollback()
+                    raise SliceTaken(f"Slice {slice_no} of run {staging.run_id} was taken over by another worker.")
+                return rows
+        except IngestError as error:
+            if isinstance(error.__cause__, psycopg.errors.UndefinedTable):
+                raise BaseUnusable(f"The tables of run {base.run_id} are gone.", "Load them again.") from error
+            raise
 
     def count(self, staging: Staging, table: Table, connection: sa.Connection | None = None) -> int:
         """Return the number of rows in a staging table; see `ingest.sinks.Sink`."""
@@ -297,6 +333,22 @@ def _run_table(run_id: str, table: Table) -> str:
 
 def _name(run_id: str, table: Table) -> sql.Identifier:
     return sql.Identifier(RAW, _run_table(run_id, table))
+
+
+def _is_part(carrying: Carrying) -> sql.Composed:
+    """Return the condition that selects the rows of a slice."""
+    origin = {name: getattr(carrying, name) for name in ("file_no", "source_file", "source_layer")}
+    tests = [sql.SQL("{} = {}").format(sql.Identifier(name), sql.Literal(value)) for name, value in origin.items()]
+    if carrying.fids:
+        tests.append(sql.SQL("source_fid between {} and {}").format(*map(sql.Literal, carrying.fids)))
+    return sql.SQL(" and ").join(tests)
+
+
+def _is_kept(carrying: Carrying) -> sql.Composed:
+    """Return the condition that selects the rows of other countries, and those of no country."""
+    return sql.SQL("({} <> all ({}::text[])) is not false").format(
+        sql.Identifier(carrying.column), sql.Literal(list(carrying.replaced))
+    )
 
 
 def _columns(table: Table) -> list[tuple[str, str]]:

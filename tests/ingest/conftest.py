@@ -201,7 +201,7 @@ def slice_in(state: str, **values: Any) -> Slice:
     """Return a slice in a state, as the ledger returns it: without times or rows, unless they are given."""
     plan = dict(vars(planned_slice()))
     del plan["reading"]
-    facts = ("rows_read", "rows_loaded", "stored_bytes", "stored_sha256")
+    facts = ("rows_read", "rows_loaded", "stored_bytes", "stored_sha256", "carried_from")
     empty = dict.fromkeys((*facts, "lease_until", "queued_at", "started_at", "finished_at", "error"))
     fixed = {"run_id": "run", "slice_no": 0, "state": SliceState(state), "worker": "host:1", "attempts": 1}
     return Slice(**{**plan, **empty, **fixed, **values})

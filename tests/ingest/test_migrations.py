@@ -13,12 +13,15 @@ import sqlalchemy as sa
 
 from ingest import __version__
 from ingest.errors import LedgerTooNew, TargetUnavailable
-from ingest.ledger import Ledger, RunState, migrations
+from ingest.ledger import Ledger, Reading, RunState, migrations
 from ingest.ledger.migrations import STEPS, Step
 from ingest.settings import Settings
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.sqlite.sql"
-ADDED = ("ingest_version", "is_private", "shown_at", "stage_attempts", "is_kept", "stored_bytes", "stored_sha256")
+ADDED = (
+    *("ingest_version", "is_private", "shown_at", "stage_attempts", "is_kept", "stored_bytes", "stored_sha256"),
+    *("base_run_id", "countries", "rows_replaced", "carried_from"),
+)
 BREAKS = Step(STEPS[-1].number + 1, "breaks half way", ("alter table {raw}ingest_runs add column x text", "no SQL"))
 
 
@@ -80,6 +83,7 @@ def test_a_run_that_the_first_edition_left_half_loaded_goes_on(old: Ledger) -> N
     assert claimed is not None
     assert claimed.request == run.request
     assert claimed.file == old.files(run.run_id)[claimed.file_no]
+    assert isinstance(claimed.reading, Reading)
     assert claimed.reading.columns
 
 

@@ -18,7 +18,10 @@ pytestmark = pytest.mark.servers
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.postgres.sql"
 APPLIED = [(step.number,) for step in STEPS if step.number > 1]
-ADDED = "{ingest_version,is_private,shown_at,stage_attempts,is_kept,stored_bytes,stored_sha256}"
+ADDED = (
+    "{ingest_version,is_private,shown_at,stage_attempts,is_kept,stored_bytes,stored_sha256,"
+    "base_run_id,countries,rows_replaced,carried_from}"
+)
 TABLES = ("ingest_runs", "ingest_files", "ingest_slices", "ingest_errors", "ingest_alerts", "ingest_consumers")
 
 

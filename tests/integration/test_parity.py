@@ -1,12 +1,14 @@
 """The same input through both targets gives the same marts, and the same answers to where a point or a name is.
 
-What is said of points is compared with brute force over the whole geometry of every unit and zone.
+On one of them, a country is not loaded with the others, but added to them. What is said of points is compared with
+brute force over the whole geometry of every unit and zone.
 """
 
 from __future__ import annotations
 
 import csv
 import math
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,6 +19,7 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyogrio
 import pytest
 import shapely
 
@@ -24,14 +27,26 @@ from admin_boundaries.locate import COLUMNS
 from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
+from tests.conftest import SHARED_DATA
 from tests.integration import marts
 from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
 POINTS = 4000
+ADDED = "TGO" if SHARED_DATA.is_dir() else "PRI"
 Answer = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+
+
+def write_country(world: Path, path: Path) -> Path:
+    """Write the units of one country into a file of its own."""
+    (member,) = zipfile.ZipFile(world).namelist()
+    for layer, _ in pyogrio.list_layers(f"/vsizip/{world}/{member}"):
+        found = pyogrio.read_dataframe(f"/vsizip/{world}/{member}", layer=layer, where=f"GID_0 = '{ADDED}'")
+        if len(found):
+            pyogrio.write_dataframe(found, path, layer=layer, append=False)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +55,8 @@ def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Ware
     embedded = new_warehouse()
     embedded.env["WAREHOUSE_TARGET"] = "embedded"
     embedded.ingest("gadm", "timezones", *world.options)
+    added = write_country(world.folder / world.boundaries, embedded.home / "added.gpkg")
+    assert f"of {ADDED} in place of" in embedded.ingest("gadm", f"--source={added}", "--add").stdout
     embedded.dbt("build")
     return new_warehouse(main_job.warehouse), embedded
 
@@ -97,7 +114,15 @@ def holders(units: list[tuple[str, bool, Any]], lons: Floats, lats: Floats) -> l
 
 @pytest.mark.parametrize("table", marts.TABLES)
 def test_every_mart_has_the_same_rows_on_both_targets(table: str, both: tuple[Warehouse, Warehouse]) -> None:
-    marts.assert_same(*both, table)
+    marts.assert_same(*both, table, moved=ADDED)
+
+
+def test_a_country_that_was_added_says_which_file_it_is_from(both: tuple[Warehouse, Warehouse]) -> None:
+    by_file: dict[str, set[str]] = {}
+    for row in marts.rows(both[1], "admin_units"):
+        by_file.setdefault(row["source_file"], set()).add(row["country_gid"])
+    assert by_file.pop("added.gpkg") == {ADDED}
+    assert ADDED not in set.union(*by_file.values())
 
 
 def test_no_mart_spends_time_on_compressing_geometry(both: tuple[Warehouse, Warehouse]) -> None:
