@@ -368,7 +368,7 @@ def abandon(run_id: str) -> None:
     default="boundaries_loader",
     show_default=True,
     metavar="ROLE",
-    help="Role that owns the schema raw and writes only there.",
+    help="Role that writes to the schema raw and nowhere else.",
 )
 @click.option(
     "--transformer",
@@ -384,14 +384,23 @@ def abandon(run_id: str) -> None:
     metavar="ROLE",
     help="Role that reads marts and nothing else.",
 )
+@click.option(
+    "--keeper",
+    default="boundaries_keeper",
+    show_default=True,
+    metavar="ROLE",
+    help="Role that owns the schema raw; nobody logs in as it.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the SQL without running it.")
-def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
-    """Create missing roles, schemas, permissions and PostGIS. Run it once, as a superuser or the database's owner."""
+def init(loader: str, transformer: str, reader: str, keeper: str, dry_run: bool) -> None:
+    """Create missing roles, schemas, permissions, PostGIS and ledger. Run it as a superuser or the database's owner."""
     from ingest import settings
+    from ingest.ledger import Ledger
     from ingest.setup import rights
 
-    roles = rights.Roles(loader=loader, transformer=transformer, reader=reader)
-    rights.init(settings.read_settings(), roles, dry_run=dry_run, report=console.say)
+    found = settings.read_settings()
+    roles = rights.Roles(loader=loader, transformer=transformer, reader=reader, keeper=keeper)
+    rights.init(found, roles, dry_run=dry_run, report=console.say, open_ledger=lambda: Ledger(found).open())
 
 
 @cli.command()
