@@ -77,8 +77,8 @@ class Database:
                 raise
             raise PermissionMissing(
                 f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
-                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
-                "After an upgrade, the loader has to run the first command.",
+                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions, and "
+                "after an upgrade the ledger.",
             ) from error
         except InternalError as error:
             if getattr(error.orig, "sqlstate", "") != READ_ONLY:

@@ -173,6 +173,20 @@ exists (
         and oidvectortypes(proargtypes) = '{MAKE_TABLE.types}'
 )
 """  # noqa: S608  names of this module
+IS_LENT = IS_THERE.rstrip().removesuffix(")") + "        and has_function_privilege(pg_proc.oid, 'execute')\n)"
+# Whether somebody who logs in, and does not build the marts, decides what runs when the transformer reads raw.
+IS_OPEN = """
+exists (
+    select
+    from pg_namespace raw
+    inner join pg_roles owner on owner.oid = raw.nspowner
+    inner join pg_namespace built on built.nspname in ('staging', 'marts')
+    where raw.nspname = 'raw'
+        and owner.rolcanlogin
+        and not owner.rolsuper
+        and not pg_has_role(owner.oid, built.nspowner, 'member')
+)
+"""
 
 
 def is_there(connection: psycopg.Connection) -> bool:

@@ -172,7 +172,12 @@ class Catalogue:
 
 
 def init(
-    settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[str], None], open_ledger: Callable[[], object]
+    settings: Settings,
+    roles: Roles,
+    *,
+    dry_run: bool,
+    report: Callable[[str], None],
+    open_ledger: Callable[[], object] = lambda: None,
 ) -> None:
     """Create the missing extension, roles, schemas and rights, in one transaction, and then the ledger.
 
@@ -228,7 +233,7 @@ def init(
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionMissing(
             f"{where.place}: {_first_line(error)}. Nothing was changed.",
-            "Ask a superuser to run it; `python -m ingest init --dry-run` prints what it does.",
+            "Run it as a superuser, or ask one to: `python -m ingest init --dry-run` prints what it does.",
         ) from error
     except psycopg.Error as error:
         raise IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.") from error
