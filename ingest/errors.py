@@ -46,6 +46,10 @@ class TargetUnavailable(IngestError):
     """The database or the queue does not answer, or lacks something that is needed."""
 
 
+class ServerLimit(IngestError):
+    """A limit that somebody has set for the database ended a statement or a session, and would do so again."""
+
+
 class DiskFull(IngestError):
     """The disk that rows are written to is full."""
 

@@ -17,10 +17,10 @@ from ingest import sessions
 from ingest.errors import PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings
+from ingest.setup import limits
+from ingest.setup.limits import READ_ONLY
 
 INSUFFICIENT_PRIVILEGE = "42501"
-READ_ONLY = "25006"
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 @cache
@@ -80,22 +80,17 @@ class Database:
                 "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions, and "
                 "after an upgrade the ledger.",
             ) from error
-        except InternalError as error:
-            if getattr(error.orig, "sqlstate", "") != READ_ONLY:
+        except (InternalError, OperationalError) as error:
+            state, reason = getattr(error.orig, "sqlstate", None), str(error.orig).strip().splitlines()[0]
+            place = f"The ledger at {self.place}"
+            if state == READ_ONLY:
+                self._engine.dispose()  # a session keeps this setting when its role or database has lost it
+            if found := limits.error_of(place, state, str(error.orig)) if self.is_postgres else None:
+                raise found from error
+            if isinstance(error, InternalError):
                 raise
             raise TargetUnavailable(
-                f"The ledger at {self.place} is read-only: {str(error.orig).strip().splitlines()[0]}.",
-                "Is this a standby, or is default_transaction_read_only set for the role, the database or the server?",
-            ) from error
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[0]
-            if getattr(error.orig, "sqlstate", "") == LOCK_NOT_AVAILABLE:
-                raise TargetUnavailable(
-                    f"The ledger at {self.place} is locked by another session: {reason}.",
-                    "Wait until `dbt build` or whoever reads it in a transaction has finished, then try again.",
-                ) from error
-            raise TargetUnavailable(
-                f"The ledger at {self.place} does not answer: {reason}",
+                f"{place} does not answer: {reason}",
                 "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
                 if self.is_postgres
                 else "Is WAREHOUSE_HOME on a writable disk?",

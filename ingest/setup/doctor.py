@@ -16,7 +16,7 @@ import redis
 from ingest import sessions
 from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings, has_given_secret
-from ingest.setup import keeper
+from ingest.setup import keeper, limits
 
 GIB = 1 << 30
 # An estimate for all of GADM 4.1: 1.4 GB of zip, 4.7 GB unpacked, as much again each in staging and in the marts, and
@@ -142,15 +142,15 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
         with sessions.connect(where, to_write=True, timeout=5, any_encoding=True) as connection:
             yield Check("PostgreSQL answers", True, where.place)
             yield from _database(connection)
+            yield from (Check(*found) for found in limits.examine(connection, WORKERS))
             return sessions.encoding(connection) == sessions.ENCODING
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        yield Check(
-            "PostgreSQL answers",
-            False,
-            reason,
-            "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.",
+        limit = limits.error_of(where.place, error.sqlstate, str(error))
+        start = (
+            "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
         )
+        yield Check("PostgreSQL answers", False, reason, limit.hint if limit else start)
         return False
 
 

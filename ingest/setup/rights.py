@@ -24,7 +24,7 @@ from psycopg import sql
 from ingest import sessions
 from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
 from ingest.settings import Postgres, Settings
-from ingest.setup import keeper
+from ingest.setup import keeper, limits
 from ingest.setup.keeper import RAW
 
 STAGING = "staging"
@@ -236,7 +236,10 @@ def init(
             "Run it as a superuser, or ask one to: `python -m ingest init --dry-run` prints what it does.",
         ) from error
     except psycopg.Error as error:
-        raise IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.") from error
+        raise (
+            limits.error_of(where.place, error.sqlstate, str(error))
+            or IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.")
+        ) from error
     if not statements:
         report(f"{where.place}: all roles, schemas and rights are in place, nothing to do.")
     elif dry_run:
@@ -348,8 +351,11 @@ def _connected(where: Postgres) -> Iterator[psycopg.Connection]:
         with sessions.connect(where, to_write=True) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        raise TargetUnavailable(
-            f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        raise (
+            limits.error_of(where.place, error.sqlstate, str(error))
+            or TargetUnavailable(
+                f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+            )
         ) from error
 
 

@@ -17,9 +17,9 @@ from sqlalchemy.dialects import postgresql
 from ingest import sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
-from ingest.errors import DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
+from ingest.errors import IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
-from ingest.setup import keeper
+from ingest.setup import keeper, limits
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 
@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 RAW = "raw"
 NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
 REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
-DISK_FULL = "53100"
 EMPTY = "empty"
 TYPES = {
     pa.string(): "text",
@@ -44,8 +43,8 @@ STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.DeadlockDetected: "another session is using its tables",
     psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
 }
-# connection, read-only, rollback, resources, not ready, operator, system
-TRANSIENT_STATES = ("08", "25006", "40", "53", "55", "57", "58")
+# connection, rollback, resources, not ready, operator, system
+TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")
 
 
 class PostgresSink:
@@ -221,9 +220,9 @@ def _is_usable(connection: Any) -> bool:
 
 
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
+    if found := limits.error_of(where.place, sqlstate, message):
+        return found
     text = f"{where.place}: {message.strip().splitlines()[0]}"
-    if sqlstate == DISK_FULL:
-        return DiskFull(text, "Free some space on the server's disk, then start the run again.")
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
         return TargetUnavailable(text, "Check that the server is running, and that this user may log in.")
     return IngestError(text, f"SQLSTATE {sqlstate}.")
