@@ -271,10 +271,10 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
 )
 def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
-    from ingest.pipeline import consumer, runs
+    from ingest.pipeline import consumer, retries, runs
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    settings, ledger = runs.open_target()
+    settings, ledger = retries.patiently(runs.open_target, consumer.PATIENCE_SECONDS if run_ids else 0)
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
     consumer.run(settings, ledger, workers, run_ids, schedule)
 

@@ -13,12 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings
-from ingest.setup import limits
-from ingest.setup.limits import READ_ONLY
 
 INSUFFICIENT_PRIVILEGE = "42501"
 
@@ -83,9 +81,9 @@ class Database:
         except (InternalError, OperationalError) as error:
             state, reason = getattr(error.orig, "sqlstate", None), str(error.orig).strip().splitlines()[0]
             place = f"The ledger at {self.place}"
-            if state == READ_ONLY:
+            if state == refusals.READ_ONLY:
                 self._engine.dispose()  # a session keeps this setting when its role or database has lost it
-            if found := limits.error_of(place, state, str(error.orig)) if self.is_postgres else None:
+            if found := refusals.error_of(place, state, str(error.orig)) if self.is_postgres else None:
                 raise found from error
             if isinstance(error, InternalError):
                 raise

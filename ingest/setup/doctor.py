@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings, has_given_secret
 from ingest.setup import keeper, limits
@@ -146,7 +146,7 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
             return sessions.encoding(connection) == sessions.ENCODING
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        limit = limits.error_of(where.place, error.sqlstate, str(error))
+        limit = refusals.error_of(where.place, error.sqlstate, str(error))
         start = (
             "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
         )

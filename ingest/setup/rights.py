@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
 from ingest.settings import Postgres, Settings
-from ingest.setup import keeper, limits
+from ingest.setup import keeper
 from ingest.setup.keeper import RAW
 
 STAGING = "staging"
@@ -237,7 +237,7 @@ def init(
         ) from error
     except psycopg.Error as error:
         raise (
-            limits.error_of(where.place, error.sqlstate, str(error))
+            refusals.error_of(where.place, error.sqlstate, str(error))
             or IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.")
         ) from error
     if not statements:
@@ -352,7 +352,7 @@ def _connected(where: Postgres) -> Iterator[psycopg.Connection]:
             yield connection
     except psycopg.OperationalError as error:
         raise (
-            limits.error_of(where.place, error.sqlstate, str(error))
+            refusals.error_of(where.place, error.sqlstate, str(error))
             or TargetUnavailable(
                 f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
             )

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
 from ingest.errors import IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.settings import Postgres
-from ingest.setup import keeper, limits
+from ingest.setup import keeper
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 
@@ -220,7 +220,7 @@ def _is_usable(connection: Any) -> bool:
 
 
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
-    if found := limits.error_of(where.place, sqlstate, message):
+    if found := refusals.error_of(where.place, sqlstate, message):
         return found
     text = f"{where.place}: {message.strip().splitlines()[0]}"
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
