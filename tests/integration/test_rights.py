@@ -21,7 +21,7 @@ from huey.serializer import SignedSerializer
 
 from ingest import catalog, sessions, settings
 from ingest.errors import IngestError, PermissionMissing
-from ingest.setup import keeper, rights
+from ingest.setup import doctor, keeper, rights
 from ingest.sinks import Staging
 from ingest.sinks.postgres import PostgresSink
 from tests.conftest import ROOT
@@ -430,6 +430,18 @@ def older(initialised: Warehouse) -> Warehouse:
         f"alter default privileges for role {LOADER} in schema raw grant select on tables to {TRANSFORMER}",
     )
     return initialised
+
+
+def test_the_doctor_tells_of_a_warehouse_whose_loader_owns_what_dbt_reads(older: Warehouse) -> None:
+    def checked() -> doctor.Check:
+        with sessions.connect(where(as_role(older, LOADER)), to_write=True) as connection:
+            return {check.what: check for check in doctor._database(connection)}[
+                "schema raw is out of the loader's hands"
+            ]
+
+    assert not checked().is_good
+    rights.init(settings.read_settings(older.env), rights.Roles(), dry_run=False, report=lambda _line: None)
+    assert checked().is_good
 
 
 def test_a_load_that_dbt_could_not_read_is_refused_before_anything_is_created(
