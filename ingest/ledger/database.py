@@ -76,7 +76,7 @@ class Database:
             raise PermissionMissing(
                 f"{self.place}: {str(error.orig).strip().splitlines()[0]}.",
                 "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions, and "
-                "after an upgrade the ledger.",
+                "after an upgrade the ledger. A single user for everything needs `grant create on database`.",
             ) from error
         except (InternalError, OperationalError) as error:
             state, reason = getattr(error.orig, "sqlstate", None), str(error.orig).strip().splitlines()[0]

@@ -152,6 +152,8 @@ class Catalogue:
         Default privileges on tables, sequences and functions, as (owner, schema, grantee, privilege).
     made : frozenset of str
         Names of the keeper's functions that are as they should be.
+    keepers : frozenset of str
+        Those of the roles that are members of the keeper's, and could act as it.
     """
 
     user: str
@@ -169,6 +171,7 @@ class Catalogue:
     functions: tuple[Function, ...] = ()
     defaults: frozenset[tuple[str, str, str, str]] = frozenset()
     made: frozenset[str] = frozenset()
+    keepers: frozenset[str] = frozenset()
 
 
 def init(
@@ -431,6 +434,11 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         "and d.objid = p.oid and d.deptype = 'e') order by 1, 2, 3",  # those of an extension belong to it
         [schemas],
     ).fetchall()
+    members = connection.execute(
+        "select pg_get_userbyid(member)::text from pg_auth_members "
+        "where pg_get_userbyid(roleid) = %s and pg_get_userbyid(member) = any(%s)",
+        [roles.keeper, names],
+    ).fetchall()
     relations: dict[tuple[str, str, str, str], set[tuple[str, str]]] = {}
     for schema, name, kind, owner, grantee, privilege in in_relations:
         relations.setdefault((schema, name, kind, owner), set()).add((grantee, privilege))
@@ -453,6 +461,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         functions=tuple(Function(*row) for row in functions),
         defaults=frozenset(by_default),
         made=keeper.in_place(connection, roles.keeper, roles.loader),
+        keepers=frozenset(name for (name,) in members),
     )
 
 
@@ -486,16 +495,7 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
         yield sql.SQL("create extension {} schema {}").format(
             sql.Identifier("postgis"), sql.Identifier("public" if found.has_public else EXTENSIONS)
         )
-    for name in roles:
-        login = "nologin" if name == roles.keeper else "login"
-        if name not in found.roles:
-            yield sql.SQL(f"create role {{}} {login}").format(sql.Identifier(name))
-        elif found.roles[name].may_login is (name == roles.keeper):
-            yield sql.SQL(f"alter role {{}} {login}").format(sql.Identifier(name))
-        if name != roles.keeper and not {(PUBLIC, "CONNECT"), (name, "CONNECT")} & found.database_grants:
-            yield sql.SQL("grant connect on database {} to {}").format(
-                sql.Identifier(found.database), sql.Identifier(name)
-            )
+    yield from _roles(found, roles)
     if not {(PUBLIC, "CREATE"), (roles.transformer, "CREATE")} & found.database_grants:
         yield sql.SQL("grant create on database {} to {}").format(
             sql.Identifier(found.database), sql.Identifier(roles.transformer)
@@ -516,6 +516,22 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
     yield from inside
     for name in lent:
         yield sql.SQL("revoke {} from {}").format(sql.Identifier(name), sql.Identifier(found.user))
+
+
+def _roles(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    """Yield what creates the roles, lets all but the keeper log in, and nobody act as the keeper."""
+    for name in roles:
+        login = "nologin" if name == roles.keeper else "login"
+        if name not in found.roles:
+            yield sql.SQL(f"create role {{}} {login}").format(sql.Identifier(name))
+        elif found.roles[name].may_login is (name == roles.keeper):
+            yield sql.SQL(f"alter role {{}} {login}").format(sql.Identifier(name))
+        if name != roles.keeper and not {(PUBLIC, "CONNECT"), (name, "CONNECT")} & found.database_grants:
+            yield sql.SQL("grant connect on database {} to {}").format(
+                sql.Identifier(found.database), sql.Identifier(name)
+            )
+        if name in found.keepers:
+            yield sql.SQL("revoke {} from {}").format(sql.Identifier(roles.keeper), sql.Identifier(name))
 
 
 def _using_postgis(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:

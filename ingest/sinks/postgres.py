@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 RAW = "raw"
 NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
 REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
+INSUFFICIENT_PRIVILEGE = "42501"
 EMPTY = "empty"
 TYPES = {
     pa.string(): "text",
@@ -225,6 +226,8 @@ def _database_error(where: Postgres, sqlstate: str | None, message: str) -> Inge
     text = f"{where.place}: {message.strip().splitlines()[0]}"
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
         return TargetUnavailable(text, "Check that the server is running, and that this user may log in.")
+    if sqlstate == INSUFFICIENT_PRIVILEGE:
+        return PermissionMissing(text, "Set PGUSER to the loader, or run as a superuser: python -m ingest init")
     return IngestError(text, f"SQLSTATE {sqlstate}.")
 
 

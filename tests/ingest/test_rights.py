@@ -118,6 +118,10 @@ def test_the_loader_loses_the_right_to_create_and_the_keeper_that_to_log_in() ->
     ]
 
 
+def test_nobody_stays_a_member_of_the_keeper() -> None:
+    assert statements(COMPLETE, keepers=frozenset({"l"})) == ['revoke "k" from "l"']
+
+
 def test_a_function_of_the_keeper_that_is_not_as_it_should_be_is_made_again() -> None:
     made = statements(COMPLETE, made=COMPLETE.made - {"drop_table"})
     assert [statement.split("(")[0] for statement in made] == [
