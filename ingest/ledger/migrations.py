@@ -26,7 +26,11 @@ LOCK = "select pg_advisory_xact_lock(hashtext('admin-boundaries ledger'))"
 AS_OWNER = """
 select set_config('role', pg_get_userbyid(nspowner)::text, true)
 from pg_namespace
-where nspname = 'raw' and pg_get_userbyid(nspowner) <> current_user and pg_has_role(nspowner, 'member')
+where nspname = 'raw'
+    and pg_get_userbyid(nspowner) <> current_user
+    and pg_has_role(
+        nspowner, case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end
+    )
 """
 
 

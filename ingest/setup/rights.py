@@ -255,7 +255,11 @@ def init(
 def _acting_as(where: Postgres, role: str) -> Iterator[None]:
     """Make the user a member of a role for as long as the context lasts, unless it may act as that anyway."""
     with sessions.connect(where, to_write=True, autocommit=True) as connection:
-        row = connection.execute("select current_user::text, pg_has_role(%s, 'member')", [role]).fetchone()
+        row = connection.execute(
+            "select current_user::text, pg_has_role(%s, case "
+            "when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end)",
+            [role],
+        ).fetchone()
         assert row is not None  # noqa: S101  a select without from has one row
         user, may = row
         names = sql.Identifier(role), sql.Identifier(user)
