@@ -80,15 +80,15 @@ class Database:
             ) from error
         except (InternalError, OperationalError) as error:
             state, reason = getattr(error.orig, "sqlstate", None), str(error.orig).strip().splitlines()[0]
-            place = f"The ledger at {self.place}"
             if state == refusals.READ_ONLY:
                 self._engine.dispose()  # a session keeps this setting when its role or database has lost it
-            if found := refusals.error_of(place, state, str(error.orig)) if self.is_postgres else None:
+            found = refusals.error_of(f"The ledger at {self.place}", state, str(error.orig))
+            if self.is_postgres and found:
                 raise found from error
             if isinstance(error, InternalError):
                 raise
             raise TargetUnavailable(
-                f"{place} does not answer: {reason}",
+                f"The ledger at {self.place} does not answer: {reason}",
                 "Is the server running, and are PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE right?"
                 if self.is_postgres
                 else "Is WAREHOUSE_HOME on a writable disk?",
