@@ -12,7 +12,7 @@ from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name
 from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Postgres
 
@@ -44,8 +44,11 @@ def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
                     f"{where.place} lacks some of the marts: {first_line(error)}.", how_to_build(warehouse.published())
                 ) from error
     except psycopg.OperationalError as error:
-        raise TargetUnavailable(
-            f"{where.place} does not answer: {first_line(error)}.", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        raise (
+            refusals.error_of(where.place, error.sqlstate, str(error))
+            or TargetUnavailable(
+                f"{where.place} does not answer: {first_line(error)}.", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+            )
         ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise TargetUnavailable(

@@ -279,10 +279,10 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
 )
 def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
-    from ingest.pipeline import consumer, runs
+    from ingest.pipeline import consumer, retries, runs
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    settings, ledger = runs.open_target()
+    settings, ledger = retries.patiently(runs.open_target, consumer.PATIENCE_SECONDS if run_ids else 0)
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
     consumer.run(settings, ledger, workers, run_ids, schedule)
 
@@ -389,7 +389,7 @@ def prune(is_dry: bool) -> None:
     default="boundaries_loader",
     show_default=True,
     metavar="ROLE",
-    help="Role that owns the schema raw and writes only there.",
+    help="Role that writes to the schema raw and nowhere else.",
 )
 @click.option(
     "--transformer",
@@ -405,14 +405,23 @@ def prune(is_dry: bool) -> None:
     metavar="ROLE",
     help="Role that reads marts and nothing else.",
 )
+@click.option(
+    "--keeper",
+    default="boundaries_keeper",
+    show_default=True,
+    metavar="ROLE",
+    help="Role that owns the schema raw; nobody logs in as it.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the SQL without running it.")
-def init(loader: str, transformer: str, reader: str, dry_run: bool) -> None:
-    """Create missing roles, schemas, permissions and PostGIS. Run it once, as a superuser or the database's owner."""
+def init(loader: str, transformer: str, reader: str, keeper: str, dry_run: bool) -> None:
+    """Create missing roles, schemas, permissions, PostGIS and ledger. Run it as a superuser or the database's owner."""
     from ingest import settings
+    from ingest.ledger import Ledger
     from ingest.setup import rights
 
-    roles = rights.Roles(loader=loader, transformer=transformer, reader=reader)
-    rights.init(settings.read_settings(), roles, dry_run=dry_run, report=console.say)
+    found = settings.read_settings()
+    roles = rights.Roles(loader=loader, transformer=transformer, reader=reader, keeper=keeper)
+    rights.init(found, roles, dry_run=dry_run, report=console.say, open_ledger=lambda: Ledger(found).open())
 
 
 @cli.command()

@@ -54,6 +54,10 @@ class QueueDamaged(IngestError):
     """The file of the queue is damaged."""
 
 
+class ServerLimit(IngestError):
+    """A limit that somebody has set for the database ended a statement or a session, and would do so again."""
+
+
 class DiskFull(IngestError):
     """The disk that rows are written to is full."""
 

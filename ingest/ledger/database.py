@@ -14,14 +14,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, ProgrammingError
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import IngestError, LedgerDamaged, PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings
 
 INSUFFICIENT_PRIVILEGE = "42501"
-READ_ONLY = "25006"
-LOCK_NOT_AVAILABLE = "55P03"
 DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
@@ -91,26 +89,21 @@ class Database:
     def _fault(self, error: DatabaseError | sqlite3.DatabaseError) -> IngestError | None:
         """Return what an error of the driver means; None if nobody expects it."""
         driver = error.orig if isinstance(error, DatabaseError) else error
-        state, reason = getattr(driver, "sqlstate", ""), (str(driver).strip().splitlines() or [""])[0]
+        state, reason = getattr(driver, "sqlstate", None), (str(driver).strip().splitlines() or [""])[0]
         is_folder = not self.is_postgres and Path(self.place).is_dir()
         if is_folder or is_damage(driver):
             return self.damaged("it is a folder" if is_folder else reason)
         if isinstance(error, ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
             return PermissionMissing(
                 f"{self.place}: {reason}.",
-                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions. "
-                "After an upgrade, the loader has to run the first command.",
+                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions, and "
+                "after an upgrade the ledger. A single user for everything needs `grant create on database`.",
             )
-        if isinstance(error, InternalError) and state == READ_ONLY:
-            return TargetUnavailable(
-                f"The ledger at {self.place} is read-only: {reason}.",
-                "Is this a standby, or is default_transaction_read_only set for the role, the database or the server?",
-            )
-        if isinstance(error, OperationalError) and state == LOCK_NOT_AVAILABLE:
-            return TargetUnavailable(
-                f"The ledger at {self.place} is locked by another session: {reason}.",
-                "Wait until `dbt build` or whoever reads it in a transaction has finished, then try again.",
-            )
+        if state == refusals.READ_ONLY:
+            self._engine.dispose()  # a session keeps this setting when its role or database has lost it
+        is_refusal = self.is_postgres and isinstance(error, (InternalError, OperationalError))
+        if found := refusals.error_of(f"The ledger at {self.place}", state, str(driver)) if is_refusal else None:
+            return found
         if isinstance(error, (OperationalError, sqlite3.OperationalError)):
             return TargetUnavailable(
                 f"The ledger at {self.place} does not answer: {reason}",

@@ -22,6 +22,16 @@ from ingest.ledger.tables import RAW, metadata, migrations, runs
 
 LOCK_SECONDS = 10
 LOCK = "select pg_advisory_xact_lock(hashtext('admin-boundaries ledger'))"
+# A superuser makes tables that belong to the owner of the schema, like all others in it.
+AS_OWNER = """
+select set_config('role', pg_get_userbyid(nspowner)::text, true)
+from pg_namespace
+where nspname = 'raw'
+    and pg_get_userbyid(nspowner) <> current_user
+    and pg_has_role(
+        nspowner, case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end
+    )
+"""
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,7 @@ def bring_up_to_date(database: Database, steps: Sequence[Step] = STEPS) -> list[
                 f"set local lock_timeout = '{LOCK_SECONDS}s'"
             )  # readers must not queue behind us
             connection.exec_driver_sql(LOCK)
+            connection.exec_driver_sql(AS_OWNER)
             if not sa.inspect(connection).has_schema(RAW):
                 connection.execute(sa.schema.CreateSchema(RAW))
         else:

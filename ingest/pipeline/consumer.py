@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 
 from ingest.errors import IngestError, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, worker_name
-from ingest.pipeline import alerts, refresh, tasks
+from ingest.pipeline import alerts, refresh, retries, tasks
 from ingest.pipeline.queue import huey
 from ingest.settings import PROJECT_ROOT, Settings, worker_environment
 
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 0.5
 START_SECONDS = 30.0
+PATIENCE_SECONDS = 20.0  # of those, for a server that is away just then
 STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
 LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
@@ -100,7 +101,10 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
         check_worker_health=True,
         health_check_interval=1,
     )
-    ledger.heartbeat(consumer, queue_id(settings), workers, is_private=is_private)
+    retries.patiently(
+        lambda: ledger.heartbeat(consumer, queue_id(settings), workers, is_private=is_private),
+        PATIENCE_SECONDS if is_private else 0,
+    )
     os.register_at_fork(after_in_child=_end_with_parent)
     try:
         process.run()
@@ -243,7 +247,11 @@ def start(
         )
     name = queue_id(settings)
     deadline = time.monotonic() + START_SECONDS
-    while not any(each.consumer == f"{socket.gethostname()}:{process.pid}" for each in ledger.live_consumers(name)):
+    consumer = f"{socket.gethostname()}:{process.pid}"
+    while not any(
+        each.consumer == consumer
+        for each in retries.patiently(lambda: ledger.live_consumers(name), deadline - time.monotonic())
+    ):
         if process.poll() is not None or time.monotonic() > deadline:
             process.terminate()
             raise TargetUnavailable("The consumer did not start.", f"See {log_file}.")

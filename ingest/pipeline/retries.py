@@ -6,11 +6,17 @@ all of their length, so that workers that hit the same fault together do not ret
 
 from __future__ import annotations
 
+import logging
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ingest.errors import CopyDamaged, SourceInterrupted, TargetUnavailable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -86,3 +92,22 @@ def arrange(task: Retried, error: BaseException) -> bool:
         return False
     task.retry_delay = found.pause(used)
     return True
+
+
+def patiently(do: Callable[[], T], seconds: float) -> T:
+    """Return what a function returns, tried again as long as a server is away, for so many seconds at most.
+
+    Raises
+    ------
+    TargetUnavailable
+        The last one.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return do()
+        except TargetUnavailable as error:
+            if time.monotonic() + 1 > deadline:
+                raise
+            log.warning("%s It is tried again.", error)
+            time.sleep(1)

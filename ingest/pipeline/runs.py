@@ -13,7 +13,7 @@ from ingest import catalog, sinks
 from ingest.errors import RunFailed, SourceUnavailable, UsageError
 from ingest.layers import encodings
 from ingest.ledger import Ledger, Request, Run, RunState
-from ingest.pipeline import adding, alerts, consumer, publication, refresh, signed_addresses
+from ingest.pipeline import adding, alerts, consumer, publication, refresh, retries, signed_addresses
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
@@ -377,7 +377,7 @@ def _see_through(
     has_ended = False
     try:
         for run_id in run_ids if is_new else ():
-            submit(ledger, run_id)
+            retries.patiently(partial(submit, ledger, run_id), consumer.PATIENCE_SECONDS)
         if is_async:
             for run_id in run_ids:
                 reporter.say(run_id)

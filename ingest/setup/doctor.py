@@ -13,9 +13,10 @@ from pathlib import Path
 import psycopg
 import redis
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import IngestError
 from ingest.settings import Postgres, Settings, has_given_secret
+from ingest.setup import keeper, limits
 
 GIB = 1 << 30
 # An estimate for all of GADM 4.1: 1.4 GB of zip, 4.7 GB unpacked, as much again each in staging and in the marts, and
@@ -141,15 +142,15 @@ def _postgres(where: Postgres) -> Generator[Check, None, bool]:
         with sessions.connect(where, to_write=True, timeout=5, any_encoding=True) as connection:
             yield Check("PostgreSQL answers", True, where.place)
             yield from _database(connection)
+            yield from (Check(*found) for found in limits.examine(connection, WORKERS))
             return sessions.encoding(connection) == sessions.ENCODING
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        yield Check(
-            "PostgreSQL answers",
-            False,
-            reason,
-            "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE.",
+        limit = refusals.error_of(where.place, error.sqlstate, str(error))
+        start = (
+            "Start it (`docker compose up -d postgis`), and check PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE."
         )
+        yield Check("PostgreSQL answers", False, reason, limit.hint if limit else start)
         return False
 
 
@@ -181,8 +182,8 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
             f"{connection.info.user} in schema {place}",
             "Run as a superuser: python -m ingest init",
         )
-    # The loader may write to raw only. A single user for everything may create schemas, and write to existing ones.
-    may_load = value(
+    # The loader may have tables made. A single user for everything may create schemas, and write to existing ones.
+    may_load = value(f"select {keeper.IS_LENT}") or value(
         "select coalesce(bool_or(has_schema_privilege(oid, 'create')), "
         "has_database_privilege(current_database(), 'create')) from pg_namespace where nspname = 'raw'"
     )
@@ -191,6 +192,14 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
         bool(may_load),
         connection.info.user,
         "Run `python -m ingest init` as a superuser or as the database's owner, then set PGUSER to the loader.",
+    )
+    is_open = bool(value(f"select {keeper.IS_OPEN}"))
+    yield Check(
+        "schema raw is out of the loader's hands",
+        not is_open,
+        "it owns what dbt reads, and so could run anything as the transformer" if is_open else "yes",
+        "Run as a superuser: python -m ingest init",
+        is_needed=False,
     )
 
 

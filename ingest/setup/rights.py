@@ -1,9 +1,10 @@
-"""Roles and rights in PostgreSQL: three roles, five schemas, and no need for a superuser afterwards.
+"""Roles and rights in PostgreSQL: four roles, five schemas, and no need for a superuser afterwards.
 
-The loader owns ``raw``; the transformer reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the
-reader reads ``marts`` and calls its functions. Every load and every build replaces tables, so the right to read is
-granted through default privileges: new tables are readable at once. A build makes its schemas anew and then renames
-them, so the transformer may create schemas.
+The loader writes to ``raw``, which the keeper owns, as whom nobody logs in (see `ingest.setup.keeper`); the transformer
+reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the reader reads ``marts`` and calls its
+functions. Every load and every build replaces tables, so the right to read is granted through default privileges: new
+tables are readable at once. A build makes its schemas anew and then renames them, so the transformer may create
+schemas.
 
 `read` reads the current state from the catalogue, and `missing`, which is pure, derives the missing statements from it.
 So setup is idempotent, leaves alone what is right, and its SQL can be reviewed before it runs. `check_load` refuses a
@@ -20,11 +21,12 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
 from ingest.settings import Postgres, Settings
+from ingest.setup import keeper
+from ingest.setup.keeper import RAW
 
-RAW = "raw"
 STAGING = "staging"
 MARTS = "marts"
 OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
@@ -39,7 +41,7 @@ PUBLIC = ""  # the grantee that stands for everybody
 
 @dataclass(frozen=True)
 class Roles:
-    """The names of the three roles.
+    """The names of the roles.
 
     Attributes
     ----------
@@ -49,18 +51,21 @@ class Roles:
         Runs dbt.
     reader : str
         Queries the marts.
+    keeper : str
+        Owns ``raw``; nobody logs in as it.
     """
 
     loader: str = "boundaries_loader"
     transformer: str = "boundaries_transformer"
     reader: str = "boundaries_reader"
+    keeper: str = "boundaries_keeper"
 
     def __iter__(self) -> Iterator[str]:
         return iter(dataclasses.astuple(self))
 
     def owner(self, schema: str) -> str:
         """Return the owner of a schema and everything in it."""
-        return self.loader if schema == RAW else self.transformer
+        return self.keeper if schema == RAW else self.transformer
 
     def check(self) -> None:
         """Check that the names are valid and distinct.
@@ -74,7 +79,9 @@ class Roles:
             if not name or "\0" in name or len(name.encode()) > MAX_NAME_BYTES:
                 raise UsageError(f"{name!r} is not a valid role name.", f"Use 1 to {MAX_NAME_BYTES} bytes.")
         if len(set(self)) != len(tuple(self)):
-            raise UsageError("The three roles need three different names.", "Set --loader, --transformer and --reader.")
+            raise UsageError(
+                "Each role needs a name of its own.", "Set --loader, --transformer, --reader and --keeper."
+            )
 
 
 Grants = frozenset[tuple[str, str]]  # of (grantee, privilege)
@@ -132,9 +139,9 @@ class Catalogue:
     database_grants : frozenset
         Grants on the database.
     everyone_creates : bool
-        Whether everybody may create tables in the schema ``public``, the default before PostgreSQL 15.
+        Whether everybody may create objects in the schema ``public``, the default before PostgreSQL 15.
     roles : dict of str to Role
-        The existing ones of the three roles.
+        Those of the roles that exist.
     schemas : dict of str to (str, frozenset)
         Owner and grants of the existing ones of the five schemas, and of those that a killed build has left.
     relations : tuple of Relation
@@ -142,7 +149,11 @@ class Catalogue:
     functions : tuple of Function
         All functions in the schemas.
     defaults : frozenset
-        Default privileges on tables and functions, as (owner, schema, grantee, privilege).
+        Default privileges on tables, sequences and functions, as (owner, schema, grantee, privilege).
+    made : frozenset of str
+        Names of the keeper's functions that are as they should be.
+    keepers : frozenset of str
+        Those of the roles that are members of the keeper's, and could act as it.
     """
 
     user: str
@@ -159,21 +170,32 @@ class Catalogue:
     relations: tuple[Relation, ...] = ()
     functions: tuple[Function, ...] = ()
     defaults: frozenset[tuple[str, str, str, str]] = frozenset()
+    made: frozenset[str] = frozenset()
+    keepers: frozenset[str] = frozenset()
 
 
-def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[str], None]) -> None:
-    """Create the missing extension, roles, schemas and rights, in one transaction.
+def init(
+    settings: Settings,
+    roles: Roles,
+    *,
+    dry_run: bool,
+    report: Callable[[str], None],
+    open_ledger: Callable[[], object] = lambda: None,
+) -> None:
+    """Create the missing extension, roles, schemas and rights, in one transaction, and then the ledger.
 
     Parameters
     ----------
     settings : Settings
         Of the target. The embedded one has no roles, so nothing is done.
     roles : Roles
-        Names of the three roles.
+        Names of the roles.
     dry_run : bool
         Report the SQL without changing the database.
     report : callable
         Takes a line for the user.
+    open_ledger : callable
+        Creates the tables of the ledger, or upgrades them, which the loader may not.
 
     Raises
     ------
@@ -181,6 +203,8 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
         When a name is invalid, or is that of a superuser.
     PermissionMissing
         When the user lacks the permission for one of the statements.
+    IngestError
+        When the schema ``raw`` holds something that would run code of another user if the transformer read it.
     TargetUnavailable
         When the server does not answer.
     """
@@ -199,24 +223,58 @@ def init(settings: Settings, roles: Roles, *, dry_run: bool, report: Callable[[s
                 report(f"{statement.as_string(connection)};")
                 if not dry_run:
                     connection.execute(statement)
+            # Asked when it is the keeper's and nobody else can change it any more.
+            if not dry_run and (programs := keeper.programs(connection)):
+                raise IngestError(
+                    f"{where.place}: {'; '.join(f'{name} {reason}' for name, reason in programs)}. The transformer "
+                    "would run it. Nothing was changed.",
+                    "Drop it, or move it to another schema, then run `python -m ingest init` again.",
+                )
+        if not dry_run:
+            with _acting_as(where, roles.keeper):
+                open_ledger()
     except psycopg.errors.InsufficientPrivilege as error:
         raise PermissionMissing(
             f"{where.place}: {_first_line(error)}. Nothing was changed.",
-            "Run it as a superuser, or ask one to run what `python -m ingest init --dry-run` prints.",
+            "Run it as a superuser, or ask one to: `python -m ingest init --dry-run` prints what it does.",
         ) from error
     except psycopg.Error as error:
-        raise IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.") from error
-    if found.everyone_creates:
-        report("Every role, including the reader, may create tables in the schema public. To prevent that, run")
-        report("revoke create on schema public from public;")
+        raise (
+            refusals.error_of(where.place, error.sqlstate, str(error))
+            or IngestError(f"{where.place}: {_first_line(error)}. Nothing was changed.")
+        ) from error
     if not statements:
         report(f"{where.place}: all roles, schemas and rights are in place, nothing to do.")
-    elif not dry_run:
+    elif dry_run:
+        report(f"-- then, as {roles.keeper}: the tables of the ledger, or what they lack")
+    else:
         _report_next_steps(where, found, roles, report)
 
 
+@contextmanager
+def _acting_as(where: Postgres, role: str) -> Iterator[None]:
+    """Make the user a member of a role for as long as the context lasts, unless it may act as that anyway."""
+    with sessions.connect(where, to_write=True, autocommit=True) as connection:
+        row = connection.execute(
+            "select current_user::text, pg_has_role(%s, case "
+            "when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end)",
+            [role],
+        ).fetchone()
+        assert row is not None  # noqa: S101  a select without from has one row
+        user, may = row
+        names = sql.Identifier(role), sql.Identifier(user)
+        if may:
+            yield
+            return
+        connection.execute(sql.SQL("grant {} to {}").format(*names))
+        try:
+            yield
+        finally:
+            connection.execute(sql.SQL("revoke {} from {}").format(*names))
+
+
 def _report_next_steps(where: Postgres, found: Catalogue, roles: Roles, report: Callable[[str], None]) -> None:
-    new = [name for name in roles if name not in found.roles]
+    new = [name for name in roles if name not in found.roles and name != roles.keeper]
     if new:
         report("")
         report(f"The new roles have no password yet. Set one for each in psql, connected to {where.dbname}:")
@@ -227,11 +285,12 @@ def _report_next_steps(where: Postgres, found: Catalogue, roles: Roles, report: 
 
 
 # A user who may not create tables in `raw` gets the server's own message, which says more.
-UNREADABLE = """
+UNREADABLE = f"""
 select current_user::text, pg_get_userbyid(raw.nspowner)::text, transformer.rolname::text
 from pg_namespace raw
 cross join pg_roles transformer
 where raw.nspname = %(raw)s
+    and not {keeper.IS_THERE}
     and has_schema_privilege(raw.oid, 'create')
     and transformer.oid in (select nspowner from pg_namespace where nspname = any(%(built)s))
     and transformer.rolname <> current_user
@@ -257,7 +316,7 @@ where raw.nspname = %(raw)s
     )
 order by transformer.rolname
 limit 1
-"""
+"""  # noqa: S608  text of this package
 
 
 def check_load(where: Postgres | None) -> None:
@@ -299,8 +358,11 @@ def _connected(where: Postgres) -> Iterator[psycopg.Connection]:
         with sessions.connect(where, to_write=True) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        raise TargetUnavailable(
-            f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+        raise (
+            refusals.error_of(where.place, error.sqlstate, str(error))
+            or TargetUnavailable(
+                f"{where.place} does not answer: {_first_line(error)}", "Check PGHOST, PGPORT, PGUSER and PGPASSWORD."
+            )
         ) from error
 
 
@@ -366,7 +428,7 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
     by_default = connection.execute(
         f"select pg_get_userbyid(defaclrole)::text, nspname::text, {grant} from pg_default_acl "  # type: ignore[arg-type]  # noqa: S608
         f"join pg_namespace n on n.oid = defaclnamespace {acl.format('defaclacl')} "
-        "where defaclobjtype in ('r', 'f') and nspname = any(%s)",
+        "where defaclobjtype in ('r', 'f', 'S') and nspname = any(%s)",
         [schemas],
     ).fetchall()
     functions = connection.execute(
@@ -375,6 +437,11 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         "where nspname = any(%s) and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass "
         "and d.objid = p.oid and d.deptype = 'e') order by 1, 2, 3",  # those of an extension belong to it
         [schemas],
+    ).fetchall()
+    members = connection.execute(
+        "select pg_get_userbyid(member)::text from pg_auth_members "
+        "where pg_get_userbyid(roleid) = %s and pg_get_userbyid(member) = any(%s)",
+        [roles.keeper, names],
     ).fetchall()
     relations: dict[tuple[str, str, str, str], set[tuple[str, str]]] = {}
     for schema, name, kind, owner, grantee, privilege in in_relations:
@@ -397,6 +464,8 @@ def read(connection: psycopg.Connection, roles: Roles) -> Catalogue:
         relations=tuple(Relation(*key, frozenset(grants)) for key, grants in relations.items()),
         functions=tuple(Function(*row) for row in functions),
         defaults=frozenset(by_default),
+        made=keeper.in_place(connection, roles.keeper, roles.loader),
+        keepers=frozenset(name for (name,) in members),
     )
 
 
@@ -430,25 +499,20 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
         yield sql.SQL("create extension {} schema {}").format(
             sql.Identifier("postgis"), sql.Identifier("public" if found.has_public else EXTENSIONS)
         )
-    for name in roles:
-        if name not in found.roles:
-            yield sql.SQL("create role {} login").format(sql.Identifier(name))
-        elif not found.roles[name].may_login:
-            yield sql.SQL("alter role {} login").format(sql.Identifier(name))
-        if not {(PUBLIC, "CONNECT"), (name, "CONNECT")} & found.database_grants:
-            yield sql.SQL("grant connect on database {} to {}").format(
-                sql.Identifier(found.database), sql.Identifier(name)
-            )
+    yield from _roles(found, roles)
     if not {(PUBLIC, "CREATE"), (roles.transformer, "CREATE")} & found.database_grants:
         yield sql.SQL("grant create on database {} to {}").format(
             sql.Identifier(found.database), sql.Identifier(roles.transformer)
         )
+    if found.everyone_creates and (found.postgis or "public") == "public":
+        # The sessions of all roles find PostGIS there, and with it what anybody has created.
+        yield sql.SQL("revoke create on schema public from public").format()
     yield from _using_postgis(found, roles)
-    inside = [*_ownership(found, roles), *_reading(found, roles)]
+    inside = [*_ownership(found, roles), *_reading(found, roles), *_writing(found, roles)]
     # Without superuser rights, a user must be a member of a role to make it an owner or to grant rights that it owns.
     lent = [
         name
-        for name in (roles.loader, roles.transformer)
+        for name in (roles.keeper, roles.loader, roles.transformer)
         if inside and not found.is_superuser and name not in {*found.memberships, found.user}
     ]
     for name in lent:
@@ -456,6 +520,22 @@ def missing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
     yield from inside
     for name in lent:
         yield sql.SQL("revoke {} from {}").format(sql.Identifier(name), sql.Identifier(found.user))
+
+
+def _roles(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    """Yield what creates the roles, lets all but the keeper log in, and nobody act as the keeper."""
+    for name in roles:
+        login = "nologin" if name == roles.keeper else "login"
+        if name not in found.roles:
+            yield sql.SQL(f"create role {{}} {login}").format(sql.Identifier(name))
+        elif found.roles[name].may_login is (name == roles.keeper):
+            yield sql.SQL(f"alter role {{}} {login}").format(sql.Identifier(name))
+        if name != roles.keeper and not {(PUBLIC, "CONNECT"), (name, "CONNECT")} & found.database_grants:
+            yield sql.SQL("grant connect on database {} to {}").format(
+                sql.Identifier(found.database), sql.Identifier(name)
+            )
+        if name in found.keepers:
+            yield sql.SQL("revoke {} from {}").format(sql.Identifier(roles.keeper), sql.Identifier(name))
 
 
 def _using_postgis(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
@@ -487,6 +567,8 @@ def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
                 sql.Identifier(roles.owner(relation.schema)),
             )
     for function in found.functions:
+        if function.schema == RAW:
+            continue  # only what `_writing` makes runs as the keeper
         if function.owner != roles.owner(function.schema):
             yield sql.SQL("alter routine {}({}) owner to {}").format(
                 sql.Identifier(function.schema, function.name),
@@ -516,6 +598,34 @@ def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
             yield sql.SQL(
                 "alter default privileges for role {owner} in schema {schema} grant execute on functions to {grantee}"
             ).format(**names)
+
+
+def _writing(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
+    """Yield what lets the loader write rows to the keeper's tables, and have tables made."""
+    _, grants = found.schemas.get(RAW, (roles.keeper, frozenset()))
+    there = [relation for relation in found.relations if relation.schema == RAW]
+    is_new = any(relation.owner != roles.keeper for relation in there)
+    names = {"raw": sql.Identifier(RAW), "loader": sql.Identifier(roles.loader), "keeper": sql.Identifier(roles.keeper)}
+    if (roles.loader, "USAGE") not in grants or found.schemas[RAW][0] == roles.loader:
+        yield sql.SQL("grant usage on schema {raw} to {loader}").format(**names)
+    if (roles.loader, "CREATE") in grants and found.schemas[RAW][0] != roles.loader:
+        yield sql.SQL("revoke create on schema {raw} from {loader}").format(**names)
+    for kind, wanted in (("tables", keeper.ROW_PRIVILEGES), ("sequences", ("USAGE",))):
+        privileges = sql.SQL(", ".join(wanted).lower())
+        objects = [relation for relation in there if (relation.kind == "S") == (kind == "sequences")]
+        granted = [{privilege for who, privilege in each.grants if who == roles.loader} for each in objects]
+        by_default = {privilege for *place, privilege in found.defaults if place == [roles.keeper, RAW, roles.loader]}
+        if is_new or any(not set(wanted) <= each for each in granted):
+            yield sql.SQL("grant {privileges} on all {kind} in schema {raw} to {loader}").format(
+                privileges=privileges, kind=sql.SQL(kind), **names
+            )
+        if not set(wanted) <= by_default:
+            yield sql.SQL(
+                "alter default privileges for role {keeper} in schema {raw} grant {privileges} on {kind} to {loader}"
+            ).format(privileges=privileges, kind=sql.SQL(kind), **names)
+    for function in keeper.FUNCTIONS:
+        if function.name not in found.made:
+            yield from keeper.making(function, roles.keeper, roles.loader)
 
 
 def _first_line(error: psycopg.Error) -> str:

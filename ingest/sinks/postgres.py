@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from ingest import sessions
+from ingest import refusals, sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
-from ingest.errors import BaseUnusable, DiskFull, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
+from ingest.errors import BaseUnusable, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.ledger import Carrying, Slice
 from ingest.settings import Postgres
+from ingest.setup import keeper
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 RAW = "raw"
 NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
 REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
-DISK_FULL = "53100"
+INSUFFICIENT_PRIVILEGE = "42501"
 EMPTY = "empty"
 TYPES = {
     pa.string(): "text",
@@ -44,8 +45,8 @@ STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.DeadlockDetected: "another session is using its tables",
     psycopg.errors.DependentObjectsStillExist: "a view reads its tables",
 }
-# connection, read-only, rollback, resources, not ready, operator, system
-TRANSIENT_STATES = ("08", "25006", "40", "53", "55", "57", "58")
+# connection, rollback, resources, not ready, operator, system
+TRANSIENT_STATES = ("08", "40", "53", "55", "57", "58")
 
 
 class PostgresSink:
@@ -61,34 +62,21 @@ class PostgresSink:
             connection.execute("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
             for table in tables:
                 shown = _shown_columns(connection, table)
-                if not shown:
-                    connection.execute(_create(EMPTY, table, unlogged=False))
-                    connection.execute(_view(EMPTY, None, None, table))
-                elif shown != _names(table) and _shows_nothing(connection, table):  # by an older version
-                    for name, kind in _columns(table):
-                        connection.execute(
-                            sql.SQL("alter table {} add column if not exists {} {}").format(
-                                _name(EMPTY, table), sql.Identifier(name), sql.SQL(kind)
-                            )
-                        )
-                    connection.execute(_drop_view(table))
-                    connection.execute(_view(EMPTY, None, None, table))
+                # columns are missing if an older version has made it
+                if not shown or (shown != _names(table) and _shows_nothing(connection, table)):
+                    _make(connection, EMPTY, table, is_logged=True)
+                    _show(connection, EMPTY, None, None, table)
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
         """Create the staging tables of a run; see `ingest.sinks.Sink`.
 
         They are unlogged: a crash of the server empties them, and the next `dbt build` then fails at its sources.
-        Geometry is stored uncompressed: pglz would take twice the time and save little on coordinates.
         """
         check_load(self._where)  # the command has asked already, but a worker may run as another user
         with self._connect() as connection:
             self._require_postgis(connection)
             for table in tables:
-                connection.execute(_create(staging.run_id, table, unlogged=True))
-                for change in ("set storage external", "set statistics 0"):
-                    connection.execute(
-                        sql.SQL("alter table {} alter geom {}").format(_name(staging.run_id, table), sql.SQL(change))
-                    )
+                _make(connection, staging.run_id, table, is_logged=False)
 
     def write(
         self, staging: Staging, slice_no: int, table: Table, batches: pa.RecordBatchReader, on_loaded: OnLoaded
@@ -189,20 +177,18 @@ class PostgresSink:
         """Analyze the staging tables; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
             for table in tables:
-                connection.execute(sql.SQL("analyze {}").format(_name(staging.run_id, table)))
+                _as_keeper_or(
+                    connection,
+                    (keeper.ANALYZE_TABLE, [_run_table(staging.run_id, table)]),
+                    sql.SQL("analyze {}").format(_name(staging.run_id, table)),
+                )
 
     def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
         """Replace the views, within the ledger's transaction; see `ingest.sinks.Sink`."""
         connection.exec_driver_sql("select pg_advisory_xact_lock(hashtext('admin-boundaries publish'))")
         driver: Any = connection.connection.dbapi_connection
         for table in tables:
-            if _shown_columns(driver, table) not in ([], _names(table)):
-                # The columns have changed, which `create or replace` rejects. The marts are built on the tables of a
-                # run, not on this view: what is dropped with it are views that somebody else made on top of it.
-                connection.exec_driver_sql(_drop_view(table).as_string(driver))
-            connection.exec_driver_sql(
-                _view(staging.run_id, staging.run_id, staging.release, table).as_string(driver).replace("%", "%%")
-            )
+            _show(driver, staging.run_id, staging.run_id, staging.release, table)
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
         """Drop the staging tables of a run, unless a build or its views read them; see `ingest.sinks.Sink`.
@@ -217,7 +203,11 @@ class PostgresSink:
                         log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, "a build is reading it")
                         return
                     for table in tables:
-                        connection.execute(sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)))
+                        _as_keeper_or(
+                            connection,
+                            (keeper.DROP_TABLE, [_run_table(staging.run_id, table)]),
+                            sql.SQL("drop table if exists {}").format(_name(staging.run_id, table)),
+                        )
             except tuple(STILL_READ) as error:
                 log.info(KEPT_FOR_NOW, staging.run_id, staging.dataset, STILL_READ[type(error)])
 
@@ -302,11 +292,13 @@ def _is_usable(connection: Any) -> bool:
 
 
 def _database_error(where: Postgres, sqlstate: str | None, message: str) -> IngestError:
+    if found := refusals.error_of(where.place, sqlstate, message):
+        return found
     text = f"{where.place}: {message.strip().splitlines()[0]}"
-    if sqlstate == DISK_FULL:
-        return DiskFull(text, "Free some space on the server's disk, then start the run again.")
     if not sqlstate or sqlstate.startswith(TRANSIENT_STATES):
         return TargetUnavailable(text, "Check that the server is running, and that this user may log in.")
+    if sqlstate == INSUFFICIENT_PRIVILEGE:
+        return PermissionMissing(text, "Set PGUSER to the loader, or run as a superuser: python -m ingest init")
     return IngestError(text, f"SQLSTATE {sqlstate}.")
 
 
@@ -373,32 +365,67 @@ def _shown_columns(connection: psycopg.Connection, table: Table) -> list[str]:
 def _shows_nothing(connection: psycopg.Connection, table: Table) -> bool:
     """Whether a stable name still shows the empty table that it had before anything was loaded."""
     query = (
-        "select from information_schema.view_table_usage "
-        "where view_schema = %s and view_name = %s and table_schema = %s and table_name = %s"
+        "select from pg_depend join pg_rewrite on pg_rewrite.oid = objid where classid = 'pg_rewrite'::regclass "
+        "and ev_class = to_regclass(%s) and refclassid = 'pg_class'::regclass and refobjid = to_regclass(%s)"
     )
-    names = [RAW, table.name, RAW, _run_table(EMPTY, table)]
+    names = [f'{RAW}."{table.name}"', f'{RAW}."{_run_table(EMPTY, table)}"']
     return connection.execute(query, names).fetchone() is not None
 
 
-def _create(run_id: str, table: Table, *, unlogged: bool) -> sql.Composed:
-    columns = [sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind)) for name, kind in _columns(table)]
-    return sql.SQL("create {} table if not exists {} ({})").format(
-        sql.SQL("unlogged" if unlogged else ""), _name(run_id, table), sql.SQL(", ").join(columns)
+def _as_keeper_or(connection: Any, call: tuple[keeper.Function, list[Any]], *statements: sql.Composed) -> None:
+    """Let the keeper do something, or do it as the user: whoever is the owner of ``raw``."""
+    function, arguments = call
+    if keeper.is_there(connection):
+        values = sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(kind))  # type: ignore[arg-type]
+            for value, kind in zip(arguments, function.types.split(", "), strict=True)
+        )
+        connection.execute(sql.SQL("select {}({})").format(sql.Identifier(RAW, function.name), values))
+        return
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _make(connection: Any, run_id: str, table: Table, *, is_logged: bool) -> None:
+    """Create a table of a run, or add the columns that it lacks.
+
+    Geometry is stored uncompressed: pglz would take twice the time and save little on coordinates.
+    """
+    name, columns = _name(run_id, table), _columns(table)
+    kind = "" if is_logged else "unlogged "
+    defined = [sql.SQL("{} {}").format(sql.Identifier(column), sql.SQL(of)) for column, of in columns]
+    how = [] if is_logged else ["alter geom set storage external", "alter geom set statistics 0"]
+    changes = [*(sql.SQL("add column if not exists {}").format(each) for each in defined), *map(sql.SQL, how)]
+    names, kinds = map(list, zip(*columns, strict=True))
+    _as_keeper_or(
+        connection,
+        (keeper.MAKE_TABLE, [_run_table(run_id, table), names, kinds, is_logged]),
+        sql.SQL("create {}table if not exists {} ({})").format(sql.SQL(kind), name, sql.SQL(", ").join(defined)),
+        sql.SQL("alter table {} {}").format(name, sql.SQL(", ").join(changes)),
     )
 
 
-def _view(run_id: str, shown_run: str | None, release: str | None, table: Table) -> sql.Composed:
-    return sql.SQL("create or replace view {} as select {}::text as run_id, {}::text as release, {} from {}").format(
-        sql.Identifier(RAW, table.name),
-        sql.Literal(shown_run),
-        sql.Literal(release),
-        sql.SQL(", ").join(sql.Identifier(name) for name, _ in _columns(table)),
-        _name(run_id, table),
+def _show(connection: Any, run_id: str, shown_run: str | None, release: str | None, table: Table) -> None:
+    """Let a view with the stable name show a table of a run.
+
+    `create or replace` rejects changed columns. The marts are built on the tables of a run, not on this view: what is
+    dropped with it are views that somebody else made on top of it.
+    """
+    view = sql.Identifier(RAW, table.name)
+    columns = [name for name, _ in _columns(table)]
+    is_changed = _shown_columns(connection, table) not in ([], _names(table))
+    _as_keeper_or(
+        connection,
+        (keeper.SHOW_TABLE, [table.name, _run_table(run_id, table), shown_run, release, columns]),
+        *([sql.SQL("drop view {} cascade").format(view)] if is_changed else []),
+        sql.SQL("create or replace view {} as select {}::text as run_id, {}::text as release, {} from {}").format(
+            view,
+            sql.Literal(shown_run),
+            sql.Literal(release),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            _name(run_id, table),
+        ),
     )
-
-
-def _drop_view(table: Table) -> sql.Composed:
-    return sql.SQL("drop view {} cascade").format(sql.Identifier(RAW, table.name))
 
 
 def _with_values(statement: sa.Update) -> str:

@@ -101,12 +101,22 @@ begin
     -- who loads may see which runs the marts are of, to say when they are stale
     for entry in
         select
-            nspowner::regrole::text as loader,
+            writer.loader::regrole::text as loader,
             to_regclass('{{ meta.schema }}.' || name) as relation
-        from pg_namespace
+        from (
+            select granted.grantee
+            from pg_class
+            cross join lateral aclexplode(relacl) as granted
+            where pg_class.oid = to_regclass('raw.ingest_runs')
+                and granted.privilege_type = 'INSERT'
+                and granted.grantee <> 0
+            union
+            select nspowner
+            from pg_namespace
+            where nspname = 'raw'
+        ) as writer (loader)
         cross join unnest(array['marts_meta', 'published_runs']) as name
-        where nspname = 'raw'
-            and nspowner <> (select nspowner from pg_namespace where nspname = '{{ meta.schema }}')
+        where writer.loader <> (select nspowner from pg_namespace where nspname = '{{ meta.schema }}')
     loop
         execute format('grant usage on schema {{ meta.schema }} to %s', entry.loader);
         if entry.relation is not null then

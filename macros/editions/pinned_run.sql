@@ -24,6 +24,11 @@
         {% set rows = run_query("select run_id, release from " ~ meta ~ " where dataset = '" ~ dataset ~ "'").rows %}
     {% endif %}
     {% set row = rows[0] if rows else [none, none] %}
+    {#- it becomes part of a table's name, or of a file's, which dbt does not quote -#}
+    {% if row[0] is not none and not modules.re.match('[a-z0-9_]+\\Z', row[0]) %}
+        {% do exceptions.raise_compiler_error('The ledger names a run of ' ~ dataset ~ ' that ingest cannot have made: '
+            ~ row[0]) %}
+    {% endif %}
     {{ return({'run_id': row[0], 'release': row[1]}) }}
 {% endmacro %}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from ingest import catalog, settings
-from ingest.errors import SliceTaken
+from admin_boundaries.postgres_warehouse import connected
+from ingest import catalog, sessions, settings
+from ingest.errors import ServerLimit, SliceTaken, TargetUnavailable
 from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
 from ingest.pipeline import prune, publication
+from ingest.setup import limits
+from ingest.setup.rights import check_load
 from ingest.sinks import Staging, get, postgres
 from ingest.sinks.postgres import PostgresSink
 from tests.fixtures import boundaries
@@ -388,3 +392,112 @@ def test_no_time_is_spent_on_compressing_geometry(target: Target) -> None:
         f"and attrelid = 'raw.{LEVEL_1.name}__{staging.run_id}'::regclass"
     )
     assert target.warehouse.one(storage) == "e"
+
+
+@contextmanager
+def as_limited(warehouse: Warehouse, setting: str) -> Iterator[settings.Settings]:
+    """Yield the settings of a user who may do everything, as long as a setting of the role or database allows it."""
+    with psycopg.connect(warehouse.dsn or "", autocommit=True) as admin:
+        if not admin.execute("select 1 from pg_roles where rolname = 'limited'").fetchone():
+            admin.execute("create role limited login")
+            admin.execute("grant usage, create on schema raw to limited")
+            admin.execute("grant all on all tables in schema raw to limited")
+        admin.execute(f"alter role limited {setting}")  # type: ignore[arg-type]
+        found = settings.read_settings({**warehouse.env, "PGUSER": "limited"})
+        try:
+            yield found
+        finally:
+            Ledger(found)._engine.dispose()
+            admin.execute("alter role limited connection limit -1")
+            admin.execute("alter role limited reset all")
+
+
+def test_a_role_without_connections_left_is_told_which_limit_and_what_to_set(target: Target) -> None:
+    with as_limited(target.warehouse, "connection limit 0") as found:
+        assert found.postgres is not None
+        for ask in (
+            lambda: Ledger(found).active_runs(),
+            lambda: PostgresSink(found.postgres).finish(Staging("a", "gadm", "4.1"), ()),  # type: ignore[arg-type]
+            lambda: check_load(found.postgres),
+            lambda: open_until_closed(found),
+        ):
+            with pytest.raises(TargetUnavailable, match="takes no more connections of this role") as caught:
+                ask()
+            assert "alter role NAME connection limit" in caught.value.hint
+
+
+def open_until_closed(found: settings.Settings) -> None:
+    """Open the marts as a reader does."""
+    assert found.postgres is not None
+    with connected(found.postgres):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("settings_of_transaction", "query", "kind", "said"),
+    [
+        (
+            ("temp_file_limit = '64kB'", "work_mem = '64kB'"),
+            "select count(*) from (select n from generate_series(1, 100000) n order by -n) numbers",
+            ServerLimit,
+            "temp_file_limit",
+        ),
+        (("statement_timeout = 50",), "select pg_sleep(5)", ServerLimit, "statement_timeout"),
+        (("transaction_read_only = on",), "create table raw.t (a int)", TargetUnavailable, "is read-only"),
+    ],
+)
+def test_a_limit_that_strikes_the_ledger_is_named(
+    target: Target, settings_of_transaction: tuple[str, ...], query: str, kind: type[Exception], said: str
+) -> None:
+    def ask() -> None:
+        with target.ledger.transaction() as connection:
+            for setting in settings_of_transaction:
+                connection.exec_driver_sql(f"set local {setting}")
+            connection.exec_driver_sql(query)
+
+    with pytest.raises(kind) as caught:
+        ask()
+    assert said in str(caught.value)
+
+
+def test_a_transaction_that_was_left_idle_for_too_long_is_tried_again(target: Target) -> None:
+    def ask() -> None:
+        with target.ledger.transaction() as connection:
+            connection.exec_driver_sql("set local idle_in_transaction_session_timeout = 20")
+            time.sleep(0.2)
+            connection.exec_driver_sql("select 1")
+
+    with pytest.raises(TargetUnavailable):
+        ask()
+    assert target.ledger.active_runs() == []
+
+
+def test_heartbeats_go_on_after_the_server_was_read_only_for_some_seconds(target: Target) -> None:
+    with as_limited(target.warehouse, "set default_transaction_read_only = on") as found:
+        ledger = Ledger(found)
+        for _ in range(2):
+            with pytest.raises(TargetUnavailable, match="is read-only: cannot execute"):
+                ledger.heartbeat("host:1", "queue", 1)
+        changed = "alter role limited reset default_transaction_read_only"
+        with psycopg.connect(target.warehouse.dsn or "", autocommit=True) as admin:
+            admin.execute(changed)
+        ledger.heartbeat("host:1", "queue", 1)  # in a new session: the old one has the old setting for good
+        ledger.end_consumer("host:1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "what", "detail"),
+    [
+        ("connection limit 5", "connections for 3 workers", "5 left of the connection limit of the role limited, 13"),
+        ("set default_transaction_read_only = on", "PostgreSQL takes writes", "default_transaction_read_only is on"),
+        ("set temp_file_limit = '1GB'", "temporary files of PostgreSQL", "temp_file_limit is 1.0 GiB, 10 GiB"),
+    ],
+)
+def test_the_doctor_looks_at_the_limits_of_a_server(target: Target, setting: str, what: str, detail: str) -> None:
+    for is_limited in (True, False):
+        with as_limited(target.warehouse, setting if is_limited else "connection limit -1") as found:
+            assert found.postgres is not None
+            with sessions.connect(found.postgres, to_write=True) as connection:
+                checks = {name: (is_good, said) for name, is_good, said, _, _ in limits.examine(connection, 3)}
+        assert checks[what][0] is not is_limited
+        assert (detail in checks[what][1]) is is_limited

@@ -19,9 +19,9 @@ import pytest
 import redis
 from huey.serializer import SignedSerializer
 
-from ingest import catalog, settings
-from ingest.errors import PermissionMissing
-from ingest.setup import rights
+from ingest import catalog, sessions, settings
+from ingest.errors import IngestError, PermissionMissing
+from ingest.setup import doctor, keeper, rights
 from ingest.sinks import Staging
 from ingest.sinks.postgres import PostgresSink
 from tests.conftest import ROOT
@@ -33,6 +33,7 @@ from tests.integration.conftest import NewWarehouse, Warehouse, World
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 LOADER, TRANSFORMER, READER = "boundaries_loader", "boundaries_transformer", "boundaries_reader"
+KEEPER = "boundaries_keeper"
 SIGNATURE = "5igned-by-the-publi5her"
 PASSWORD = "pa55word-of-the-tests"
 
@@ -135,7 +136,7 @@ def test_every_schema_and_all_that_is_in_it_has_its_owner(divided: Divided) -> N
     assert rows == [
         ("intermediate", TRANSFORMER, TRANSFORMER),
         ("marts", TRANSFORMER, TRANSFORMER),
-        ("raw", LOADER, LOADER),
+        ("raw", KEEPER, KEEPER),
         ("seeds", TRANSFORMER, TRANSFORMER),
         ("staging", TRANSFORMER, TRANSFORMER),
     ]
@@ -209,6 +210,89 @@ def test_the_loader_does_not_touch_what_comes_after_raw(divided: Divided, statem
     assert refused(divided.loader, statement)
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create function raw.mine() returns int language sql return 1",
+        "create type raw.mine as enum ('a')",
+        "create table raw.gadm_adm_0__mine (a int)",
+        "create view raw.gadm_adm_0__mine as select 1 as a",
+        "create or replace view raw.gadm_adm_0 as select 1 as a",
+        "create index on raw.ingest_runs (lower(state))",
+        "create statistics raw.mine on lower(state), run_id from raw.ingest_runs",
+        "create rule mine as on update to raw.ingest_runs do instead nothing",
+        'create rule "_RETURN" as on select to raw.ingest_errors do instead select 1 as a',
+        "create policy mine on raw.ingest_runs using (true)",
+        "create trigger mine before update on raw.ingest_runs execute function suppress_redundant_updates_trigger()",
+        "create table pg_temp.mine () inherits (raw.ingest_runs)",
+        "alter table raw.ingest_runs enable row level security",
+        "alter table raw.ingest_runs add check (state <> '')",
+        "alter table raw.ingest_runs alter worker set default 'a'",
+        "alter table raw.ingest_runs rename to mine",
+        "drop table raw.ingest_errors",
+        "set role boundaries_keeper",
+        "alter function raw.drop_table(text) owner to boundaries_loader",
+        "create or replace function raw.drop_table(name text) returns void language sql as ''",
+        "create schema mine",
+    ],
+)
+def test_the_loader_puts_nothing_that_runs_where_the_transformer_reads(divided: Divided, statement: str) -> None:
+    assert refused(divided.loader, statement)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "make_table('ingest_runs', '{a}', '{text}', true)",
+        "make_table('a__b\" (x int); drop table raw.ingest_runs; --', '{a}', '{text}', true)",
+        "make_table('a__b', '{a}', '{text default raw.mine()}', true)",
+        "make_table('a__b', '{a}', '{raw.mine}', true)",
+        "make_table('a__b', '{a,b}', '{text}', true)",
+        "make_table('a__b', '{a}', array[null], true)",
+        f"make_table('a__{'b' * 64}', '{{a}}', '{{text}}', true)",
+        "drop_table('ingest_errors')",
+        "analyze_table('ingest_errors')",
+        "show_table('ingest_errors', 'gadm_adm_0__empty', 'a', 'b', '{gid_0}')",
+        "show_table('gadm_adm_0__mine', 'gadm_adm_0__empty', 'a', 'b', '{gid_0}')",
+        "show_table('mine', 'ingest_errors', 'a', 'b', '{error}')",
+        "show_table('mine', 'gadm_adm_0__empty', 'a', 'b', '{gid_0 from raw.ingest_runs --}')",
+    ],
+)
+def test_the_keeper_takes_names_and_no_sql(divided: Divided, call: str) -> None:
+    with psycopg.connect(divided.loader.dsn or "") as connection:
+        wrong = psycopg.errors.InvalidName, psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedColumn
+        with pytest.raises(wrong):
+            connection.execute(f"select raw.{call}")  # type: ignore[arg-type]
+    assert (
+        divided.loader.one("select count(*) from pg_class where relname in ('a__b', 'mine', 'gadm_adm_0__mine')") == 0
+    )
+
+
+def test_a_run_id_cannot_become_sql_of_the_transformer(divided: Divided) -> None:
+    ((run_id,),) = divided.transformer.query("select run_id from marts.marts_meta where dataset = 'gadm'")
+    odd = (
+        """update marts.marts_meta set run_id = run_id || '" cross join (select 1/0) as b --' where dataset = 'gadm'"""
+    )
+    right = f"update marts.marts_meta set run_id = '{run_id}' where dataset = 'gadm'"
+    with for_now(divided.transformer, odd, right):
+        failed = divided.transformer.dbt("compile", "--select", "stg_gadm__adm_0", expect=2)
+    assert "The ledger names a run of gadm that ingest cannot have made" in failed.stdout
+
+
+def test_only_the_loader_calls_the_keeper_for_whom_a_table_is_plain(divided: Divided) -> None:
+    assert refused(divided.transformer, "select raw.drop_table('a__b')")
+    with psycopg.connect(divided.loader.dsn or "") as connection:
+        odd = ["a", 'odd "name"; drop', "geom"]
+        kinds = ["text", "double precision", "geometry(MultiPolygon,4326)"]
+        for names, types in ((odd[::2], kinds[::2]), (odd, kinds)):  # made, and then given what it lacks
+            connection.execute("select raw.make_table('odd__one', %s, %s, false)", [names, types])
+        connection.execute("select raw.show_table('odd', 'odd__one', %s, null, %s)", ["it's \\ one", odd])
+        assert connection.execute("table raw.odd").fetchall() == []
+        connection.execute("insert into raw.odd__one (a) values ('b')")
+        assert connection.execute("select run_id, release, a from raw.odd").fetchone() == ("it's \\ one", None, "b")
+        connection.rollback()
+
+
 def test_a_role_that_may_not_load_is_told_so_without_a_traceback(divided: Divided, world: World) -> None:
     for role in (divided.reader, divided.transformer):
         failed = role.ingest("timezones", *world.options[1:], "--force", expect=1)
@@ -220,7 +304,7 @@ def test_a_dry_run_prints_the_sql_and_changes_nothing(new_warehouse: NewWarehous
     warehouse = new_warehouse()
     printed = warehouse.ingest("init", "--dry-run", "--loader", 'odd"na me').stdout
     assert 'create role "odd""na me" login;' in printed
-    assert 'create schema "raw" authorization "odd""na me";' in printed
+    assert 'grant usage on schema "raw" to "odd""na me";' in printed
     assert warehouse.one("select count(*) from pg_roles where rolname like 'odd%'") == 0
     assert warehouse.one("select count(*) from pg_namespace where nspname = 'raw'") == 0
 
@@ -246,7 +330,7 @@ def test_an_owner_of_the_database_who_is_no_superuser_can_init(new_warehouse: Ne
     with psycopg.connect(warehouse.dsn, autocommit=True) as connection:
         connection.execute("create role dba login createrole")
         connection.execute(f"alter database {warehouse.env['PGDATABASE']} owner to dba")  # type: ignore[arg-type]
-    names = ["--loader=other_loader", "--transformer=other_transformer", "--reader=other_reader"]
+    names = [f"--{role}=other_{role}" for role in ("loader", "transformer", "reader", "keeper")]
     owner = as_role(warehouse, "dba")
     assert "\\password" in owner.ingest("init", *names).stdout
     assert "nothing to do" in owner.ingest("init", *names).stdout
@@ -263,7 +347,7 @@ def test_who_may_not_init_is_told_what_to_do_and_nothing_is_changed(new_warehous
     assert warehouse.dsn is not None
     with psycopg.connect(warehouse.dsn, autocommit=True) as connection:
         connection.execute("create role somebody login")
-    names = ["--loader=no_loader", "--transformer=no_transformer", "--reader=no_reader"]
+    names = [f"--{role}=no_{role}" for role in ("loader", "transformer", "reader", "keeper")]
     failed = as_role(warehouse, "somebody").ingest("init", *names, expect=1)
     assert "Run it as a superuser" in failed.stderr
     assert warehouse.one("select count(*) from pg_roles where rolname like 'no\\_%'") == 0
@@ -336,9 +420,34 @@ def test_what_a_build_of_a_superuser_has_left_can_be_cleared_away_by_the_transfo
     assert refused(transformer, "drop schema marts_older cascade")
 
 
+@pytest.fixture
+def older(initialised: Warehouse) -> Warehouse:
+    """A warehouse as `init` left it before there was a keeper."""
+    changed(
+        initialised,
+        *(f"drop function raw.{function.name}" for function in keeper.FUNCTIONS),
+        f"alter schema raw owner to {LOADER}",
+        f"alter default privileges for role {LOADER} in schema raw grant select on tables to {TRANSFORMER}",
+    )
+    return initialised
+
+
+def test_the_doctor_tells_of_a_warehouse_whose_loader_owns_what_dbt_reads(older: Warehouse) -> None:
+    def checked() -> doctor.Check:
+        with sessions.connect(where(as_role(older, LOADER)), to_write=True) as connection:
+            return {check.what: check for check in doctor._database(connection)}[
+                "schema raw is out of the loader's hands"
+            ]
+
+    assert not checked().is_good
+    rights.init(settings.read_settings(older.env), rights.Roles(), dry_run=False, report=lambda _line: None)
+    assert checked().is_good
+
+
 def test_a_load_that_dbt_could_not_read_is_refused_before_anything_is_created(
-    initialised: Warehouse, publisher: Publisher
+    older: Warehouse, publisher: Publisher
 ) -> None:
+    initialised = older
     failed = initialised.ingest("gadm", f"--source={publisher.url('gadm.gpkg')}", expect=1)
     said = " ".join(failed.stderr.split())
     assert (
@@ -354,12 +463,12 @@ def test_a_load_that_dbt_could_not_read_is_refused_before_anything_is_created(
     assert "published" in initialised.ingest("status").stdout
 
 
-def test_a_worker_of_another_user_creates_no_tables_that_dbt_could_not_read(initialised: Warehouse) -> None:
+def test_a_worker_of_another_user_creates_no_tables_that_dbt_could_not_read(older: Warehouse) -> None:
     staging, tables = Staging("a_run", "gadm", "4.1"), catalog.get("gadm").tables
     with pytest.raises(PermissionMissing, match=f"{TRANSFORMER}, which builds the marts, could not read"):
-        PostgresSink(where(initialised)).prepare(staging, tables)
-    assert initialised.one("select count(*) from pg_class where relnamespace = 'raw'::regnamespace") == 0
-    PostgresSink(where(as_role(initialised, LOADER))).prepare(staging, tables)
+        PostgresSink(where(older)).prepare(staging, tables)
+    assert older.one("select count(*) from pg_class where relnamespace = 'raw'::regnamespace") == 0
+    PostgresSink(where(as_role(older, LOADER))).prepare(staging, tables)
 
 
 BUILDERS = (
@@ -398,13 +507,13 @@ DEFAULTS = "alter default privileges for role stranger {} grant select on tables
     ],
 )
 def test_who_loads_need_not_be_the_loader_if_dbt_can_read_what_is_loaded(
-    initialised: Warehouse, made: str, removed: str, is_refused: bool
+    older: Warehouse, made: str, removed: str, is_refused: bool
 ) -> None:
-    if not initialised.one("select count(*) from pg_roles where rolname = 'stranger'"):
-        changed(initialised, "create role stranger login")
-    changed(initialised, "grant usage, create on schema raw to stranger")
-    stranger = as_role(initialised, "stranger")
-    with for_now(initialised, made, removed):
+    if not older.one("select count(*) from pg_roles where rolname = 'stranger'"):
+        changed(older, "create role stranger login")
+    changed(older, "grant usage, create on schema raw to stranger")
+    stranger = as_role(older, "stranger")
+    with for_now(older, made, removed):
         if is_refused:
             with pytest.raises(PermissionMissing, match=rf"{TRANSFORMER}, .* stranger .* Set PGUSER={LOADER}, "):
                 rights.check_load(where(stranger))
@@ -412,14 +521,14 @@ def test_who_loads_need_not_be_the_loader_if_dbt_can_read_what_is_loaded(
             rights.check_load(where(stranger))
         if not refused(stranger, "create table raw.probe ()"):
             changed(stranger, "create table raw.probe ()")
-            for (builder,) in initialised.query(BUILDERS):
-                assert refused(as_role(initialised, builder), "select from raw.probe") is is_refused
+            for (builder,) in older.query(BUILDERS):
+                assert refused(as_role(older, builder), "select from raw.probe") is is_refused
 
 
-def test_who_owns_raw_is_not_sent_to_itself(initialised: Warehouse) -> None:
-    changed(initialised, "alter schema raw owner to warehouse")
+def test_who_owns_raw_is_not_sent_to_itself(older: Warehouse) -> None:
+    changed(older, "alter schema raw owner to warehouse")
     with pytest.raises(PermissionMissing) as caught:
-        rights.check_load(where(initialised))
+        rights.check_load(where(older))
     assert caught.value.hint == "Run `python -m ingest init` as a superuser."
 
 
@@ -441,6 +550,55 @@ def test_the_loader_keeps_a_run_that_views_of_the_transformer_read(initialised: 
     changed(transformer, "drop schema staging_next cascade")
     sink.drop(kept, tables)
     assert sink.stored_runs("gadm", tables) == set()
+
+
+HOSTILE = """
+create table raw.loot (who text);
+grant insert on raw.loot to public;
+create function raw.noted() returns int language sql as 'insert into raw.loot values (current_user) returning 1';
+create function raw.innocent() returns int immutable language plpgsql as $$
+begin
+    return case when current_user = session_user and current_user = 'boundaries_loader' then 1 else raw.noted() end;
+end
+$$;
+create table raw.gadm_adm_0__a (gid_0 text);
+create index on raw.gadm_adm_0__a ((raw.innocent() || gid_0));
+create view raw.gadm_adm_1 as select raw.noted() as gid_1;
+create type raw.sneaky as enum ('a');
+create function raw.text_of(raw.sneaky) returns text language sql as 'select raw.noted()::text';
+create cast (raw.sneaky as text) with function raw.text_of(raw.sneaky) as implicit;
+create table raw.gadm_adm_2__a (gid_2 raw.sneaky);
+create table raw.gadm_adm_3__a (gid_3 text);
+create statistics raw.s on (raw.innocent() || gid_3), gid_3 from raw.gadm_adm_3__a;
+insert into raw.gadm_adm_2__a values ('a');
+"""
+READ = (  # as a build does, with nothing of raw on the path
+    "select gid_0 from raw.gadm_adm_0__a",
+    "select gid_1 from raw.gadm_adm_1",
+    "select btrim(gid_2) from raw.gadm_adm_2__a",
+    "select gid_3 from raw.gadm_adm_3__a where gid_3 = 'a'",
+)
+OURS = ("gadm_adm_0__a", "gadm_adm_1", "gadm_adm_2__a", "gadm_adm_3__a")
+
+
+def test_what_the_loader_owns_runs_as_who_reads_it_so_init_takes_over_only_what_runs_nothing(older: Warehouse) -> None:
+    loader, transformer = as_role(older, LOADER), as_role(older, TRANSFORMER)
+    changed(loader, HOSTILE)
+    for number, query in enumerate(READ, 1):
+        with sessions.connect(where(transformer), to_write=True) as connection:
+            connection.execute(query)
+        assert older.one("select count(*) from raw.loot where who = 'boundaries_transformer'") >= number, query
+    found = settings.read_settings(older.env)
+    with pytest.raises(IngestError) as caught:
+        rights.init(found, rights.Roles(), dry_run=False, report=lambda _line: None)
+    assert all(f"raw.{name} " in caught.value.message for name in OURS)
+    assert "raw.loot" not in caught.value.message
+    assert older.one("select nspowner::regrole::text from pg_namespace where nspname = 'raw'") == LOADER
+    changed(loader, "drop type raw.sneaky cascade", "drop function raw.innocent() cascade", "drop view raw.gadm_adm_1")
+    rights.init(found, rights.Roles(), dry_run=False, report=lambda _line: None)
+    assert older.query("select distinct relowner::regrole::text from pg_class where relname ~ '^gadm'") == [(KEEPER,)]
+    assert refused(loader, "alter function raw.noted() owner to boundaries_keeper")
+    assert refused(loader, "create index on raw.gadm_adm_0__a ((raw.noted() || gid_0))")
 
 
 @pytest.fixture
