@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from ingest.errors import SettingsError, did_you_mean
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROFILE = "admin_boundaries"
+PLANNING_SECONDS = 600.0
 
 # A worker allocates and frees thousands of batches: with these settings glibc keeps freed memory for the next batch
 # instead of returning it to the system, and asks for large pages. Blocks above 32 MiB are still returned at once.
@@ -119,6 +121,8 @@ class Settings:
         URL that alerts are posted to; no alerts when empty. It is a secret: anyone who knows it can post there.
     refresh_schedule : str
         Cron expression (UTC) that says when to check for new releases; never when empty.
+    planning_seconds : float
+        How long the files of a run may take to be opened and counted.
     """
 
     target: str
@@ -128,6 +132,7 @@ class Settings:
     secret: str = field(repr=False)
     alert_webhook: str = field(default="", repr=False)
     refresh_schedule: str = ""
+    planning_seconds: float = PLANNING_SECONDS
 
     @property
     def lake(self) -> Path:
@@ -174,7 +179,16 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         secret=env.get("INGEST_SECRET") or _local_secret(home),
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
+        planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
     )
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    """Return a variable that is a number of seconds."""
+    text = env.get(name) or str(default)
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text) or float(text) == 0:
+        raise SettingsError(f"{name}={text!r} is not a number of seconds.", f"Set {name}={default:.0f}, or unset it.")
+    return float(text)
 
 
 def dbt_manifest() -> Path:

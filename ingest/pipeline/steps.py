@@ -5,7 +5,10 @@ Each function is idempotent, and reads from the ledger what is left to do.
 
 from __future__ import annotations
 
+import faulthandler
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +35,8 @@ from ingest.pipeline import publication, signed_addresses
 from ingest.settings import Settings
 from ingest.sources import mirrors, parts
 from ingest.sources.address import Source, printable
+
+UNHEARD_SECONDS = 30.0  # after which a process is ended that should have noticed that its run has failed
 
 
 def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
@@ -72,12 +77,42 @@ def claim_planning(ledger: Ledger, run_id: str) -> tuple[Run, list[File]] | None
 
 
 def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File]) -> list[PlannedSlice]:
-    """Cut the layers of a run into slices, largest first, and create its staging tables."""
+    """Cut the layers of a run into slices, largest first, and create its staging tables.
+
+    A run whose files take too long fails, see `ingest.settings.Settings.planning_seconds`.
+    """
     dataset = catalog.get(run.dataset)
-    with ledger.renewing(run.run_id):
+    with ledger.renewing(run.run_id), _limited(ledger, run, settings.planning_seconds):
         planned = _planned(settings, run.request, dataset, files)
         sinks.get(settings).prepare(sinks.Staging.of(run), dataset.tables)
     return planned
+
+
+@contextmanager
+def _limited(ledger: Ledger, run: Run, seconds: float) -> Iterator[None]:
+    """Fail a run whose block takes too long: a file of hostile content may keep GDAL busy for ever.
+
+    The worker notices that with its lease, and exits. If GDAL keeps all of Python from running, nothing notices, and
+    the process is ended all the same.
+    """
+
+    def fail() -> None:
+        names = ", ".join(run.request.public_sources)
+        ledger.fail(
+            run.run_id,
+            f"{names} took longer than {seconds:,.0f} s to open and count. Is the file what it should be? "
+            "If it is only large or on a slow disk, set INGEST_PLANNING_SECONDS.",
+        )
+
+    timer = threading.Timer(seconds, fail)
+    timer.daemon = True
+    timer.start()
+    faulthandler.dump_traceback_later(seconds + UNHEARD_SECONDS, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        timer.cancel()
 
 
 def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from ingest.sources.address import printable
 ATTEMPTS = 3  # at copying files that another program writes to
 EDITION = 2  # increase it when other files of an archive are kept, so that what is there is not taken for complete
 FREE_BYTES = 1 << 28  # must stay free on the disk
+MERGE_SECONDS = 60.0  # that SQLite may take to merge and check a small file
+MERGE_BYTES_PER_SECOND = 5_000_000  # and what a large one gets in addition
 
 
 def is_needed(path: Path) -> bool:
@@ -96,6 +99,9 @@ def _merge(path: Path) -> None:
     connection = sqlite3.connect(path)
     try:
         connection.execute("pragma trusted_schema = off")
+        connection.execute("pragma ignore_check_constraints = on")  # quick_check would compute them
+        deadline = time.monotonic() + MERGE_SECONDS + path.stat().st_size / MERGE_BYTES_PER_SECOND
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
         (mode,) = connection.execute("pragma journal_mode = delete").fetchone()
         (found,) = connection.execute("pragma quick_check(1)").fetchone()
         if mode != "delete" or found != "ok":
