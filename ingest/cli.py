@@ -177,6 +177,13 @@ def _warn_if_stale(editions: Sequence[Edition]) -> None:
 @click.option(
     "--encoding", metavar="NAME", help="Encoding of a shapefile's attributes, where it states none or a wrong one."
 )
+@click.option(
+    "--no-private-addresses",
+    "only_public",
+    is_flag=True,
+    help="Fetch sources from public addresses only, also after a redirect. INGEST_NO_PRIVATE_ADDRESSES=1 sets it "
+    "for every load of a host.",
+)
 @click.option("--force", is_flag=True, help="Load even if the source has not changed.")
 @click.option("--async", "is_async", is_flag=True, help="Print the ID of each run and return at once.")
 @build_afterwards
@@ -193,6 +200,7 @@ def load(
     is_validated: bool,
     crs: str | None,
     encoding: str | None,
+    only_public: bool,
     force: bool,
     is_async: bool,
     is_built: bool,
@@ -227,6 +235,7 @@ def load(
         is_validated=is_validated,
         crs=crs,
         encoding=encoding,
+        only_public=only_public,
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
     if not is_async:

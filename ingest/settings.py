@@ -19,6 +19,7 @@ from ingest.errors import SettingsError, did_you_mean
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROFILE = "admin_boundaries"
 PLANNING_SECONDS = 600.0
+ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 # A worker allocates and frees thousands of batches: with these settings glibc keeps freed memory for the next batch
 # instead of returning it to the system, and asks for large pages. Blocks above 32 MiB are still returned at once.
@@ -199,6 +200,26 @@ def dbt_manifest() -> Path:
 def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
     """Whether ``INGEST_SECRET`` is set: only then can several hosts share the secret."""
     return bool((os.environ if env is None else env).get("INGEST_SECRET"))
+
+
+def no_private_addresses(env: Mapping[str, str] | None = None) -> bool:
+    """Whether ``INGEST_NO_PRIVATE_ADDRESSES`` forbids this host to fetch a source from a private address.
+
+    Raises
+    ------
+    SettingsError
+        When it is neither on nor off.
+    """
+    text = (os.environ if env is None else env).get("INGEST_NO_PRIVATE_ADDRESSES", "").lower()
+    if text not in (*ON, *OFF):
+        raise SettingsError(f"INGEST_NO_PRIVATE_ADDRESSES={text!r} is neither 1 nor 0.", "Set 1 or 0, or unset it.")
+    return text in ON
+
+
+def proxies(env: Mapping[str, str] | None = None) -> list[str]:
+    """Return the names of the variables that are set and make libcurl use a proxy."""
+    names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    return [name for name in names if (os.environ if env is None else env).get(name)]
 
 
 def worker_environment() -> dict[str, str]:

@@ -86,6 +86,8 @@ class Request:
         Whether geometries are validated.
     crs, encoding : str or None
         Reference system of the coordinates and encoding of the attributes, where the files state none or a wrong one.
+    only_public : bool
+        Whether the sources may be fetched from public addresses only; it does not affect the result of a run.
     """
 
     dataset: str
@@ -99,6 +101,7 @@ class Request:
     is_validated: bool = True
     crs: str | None = None
     encoding: str | None = None
+    only_public: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -110,7 +113,9 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
-        values = {name: value for name, value in asdict(self).items() if name != "mirrors" or value}
+        values = {
+            name: value for name, value in asdict(self).items() if name not in ("mirrors", "only_public") or value
+        }
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 
     @property
@@ -133,7 +138,7 @@ class Request:
         """
         if any(source is None for source in of_sources):
             return None
-        return json.dumps([RAW_SHAPE, replace(self, mirrors=()).to_json(), list(of_sources)])
+        return json.dumps([RAW_SHAPE, replace(self, mirrors=(), only_public=False).to_json(), list(of_sources)])
 
 
 @dataclass(frozen=True)

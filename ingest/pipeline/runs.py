@@ -17,7 +17,7 @@ from ingest.pipeline import alerts, consumer, publication, refresh, signed_addre
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
-from ingest.sources import mirrors
+from ingest.sources import mirrors, network
 from ingest.sources.address import Source, absolute
 
 RUN_ID = re.compile(r"\d{8}t\d{6}_[0-9a-f]{4}")
@@ -69,6 +69,7 @@ def requests(
     is_validated: bool = True,
     crs: str | None = None,
     encoding: str | None = None,
+    only_public: bool = False,
 ) -> list[Request]:
     """Turn the options of the command into one request per dataset.
 
@@ -104,6 +105,7 @@ def requests(
                 is_validated=is_validated,
                 crs=crs,
                 encoding=encoding,
+                only_public=only_public,
             )
         )
     if countries and not any(catalog.get(name).is_hierarchy for name in names):
@@ -420,9 +422,11 @@ def _is_served(settings: Settings, ledger: Ledger, process: subprocess.Popen[byt
 def _identity(settings: Settings, request: Request) -> str | None:
     """Return the identity of a request with the current versions of its sources; None if a version is unknown."""
     sources = [Source.parse(location) for location in request.sources]
-    found = [
-        mirrors.version_of(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)
-    ]
+    with network.only_public(request.only_public):
+        found = [
+            mirrors.version_of(mirrors.candidates(source, request.mirrors, number))
+            for number, source in enumerate(sources)
+        ]
     return request.identity(
         [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]
     )

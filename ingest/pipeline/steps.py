@@ -33,7 +33,7 @@ from ingest.ledger import (
 )
 from ingest.pipeline import publication, signed_addresses
 from ingest.settings import Settings
-from ingest.sources import mirrors, parts
+from ingest.sources import mirrors, network, parts
 from ingest.sources.address import Source, printable
 
 UNHEARD_SECONDS = 30.0  # after which a process is ended that should have noticed that its run has failed
@@ -41,7 +41,7 @@ UNHEARD_SECONDS = 30.0  # after which a process is ended that should have notice
 
 def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
     """Fetch a file of a run to this host and record its checksum."""
-    with ledger.renewing(file.run_id, file_no=file.file_no):
+    with ledger.renewing(file.run_id, file_no=file.file_no), network.only_public(file.request.only_public):
         brought = sources.bring(_candidates(file.request, file), settings.home)
     fetched = brought.fetched
     ledger.finish_file(
@@ -216,7 +216,8 @@ def _root(settings: Settings, request: Request, file: File) -> Path:
         source if source.is_remote else replace(source, sha256=None)  # verified when it was fetched
         for source in _candidates(request, file, came_from=file.source)
     ]
-    return sources.bring(candidates, settings.home, file.checksum).path
+    with network.only_public(request.only_public):
+        return sources.bring(candidates, settings.home, file.checksum).path
 
 
 def _member(root: Path, source_file: str) -> Path:
