@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -41,6 +42,7 @@ STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
 LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
 QUEUE_KEY = "ingest-queue-id"
+QUEUE_ID = re.compile(rb"[0-9a-f]{32}")
 
 
 def queue_id(settings: Settings) -> str:
@@ -61,7 +63,8 @@ def queue_id(settings: Settings) -> str:
         raise TargetUnavailable(
             f"The queue does not answer: {str(error).rstrip('.')}.", "Is Redis running, and is REDIS_URL right?"
         ) from error
-    name = bytes(found).decode()
+    text = found if isinstance(found, bytes) else str(found).encode()
+    name = text.decode() if QUEUE_ID.fullmatch(text) else hashlib.sha256(text).hexdigest()[:32]
     fingerprint = hmac.new(settings.secret.encode(), name.encode(), hashlib.sha256).hexdigest()
     return f"{name}:{fingerprint[:16]}"
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from huey import Huey, RedisHuey, SqliteHuey
-from huey.serializer import SignedSerializer
+from huey import Huey
 
 from ingest.errors import SettingsError, TargetUnavailable
+from ingest.pipeline.messages import RedisQueue, Serializer, SqliteQueue
 from ingest.settings import Settings, read_settings
 
 
 def create(settings: Settings) -> Huey:
     """Return the queue of a target."""
-    options: dict[str, Any] = {"name": "ingest", "serializer": SignedSerializer(secret=settings.secret, salt="ingest")}
+    options: dict[str, Any] = {"name": "ingest", "serializer": Serializer(secret=settings.secret, salt="ingest")}
     if settings.postgres:
         try:
             # A worker waits this long for a task, then checks whether it should stop.
-            return RedisHuey(url=settings.redis_url, read_timeout=0.2, **options)
+            return RedisQueue(url=settings.redis_url, read_timeout=0.2, **options)
         except ValueError:  # its message may quote part of the password
             raise SettingsError(
                 "REDIS_URL is malformed.",
@@ -32,7 +32,7 @@ def create(settings: Settings) -> Huey:
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         file.touch(mode=0o600)  # it may hold addresses with a signature
-        return SqliteHuey(filename=str(file), fsync=False, **options)
+        return SqliteQueue(filename=str(file), fsync=False, **options)
     except (OSError, sqlite3.Error) as error:
         raise TargetUnavailable(
             f"The queue {file} cannot be opened: {error}.",
