@@ -192,6 +192,14 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     return float(text)
 
 
+def private_folder(folder: Path) -> Path:
+    """Make a folder, and those that it is in, for its owner only, whatever the umask; return it."""
+    for each in reversed((folder, *folder.parents)):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def dbt_manifest() -> Path:
     """Return where dbt writes its manifest: into ``DBT_TARGET_PATH``, which is relative to the project."""
     return PROJECT_ROOT / (os.environ.get("DBT_TARGET_PATH") or "target") / "manifest.json"
@@ -315,7 +323,7 @@ def _local_secret(home: Path) -> str:
     path = home / "secret"
     try:
         if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
+            private_folder(home)
             _write_secret(home, path)
         _refuse_shared(path, path.stat())
         return path.read_text(encoding="ascii").strip()

@@ -31,7 +31,7 @@ from ingest.errors import IngestError, TargetUnavailable
 from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, tasks
 from ingest.pipeline.queue import huey
-from ingest.settings import PROJECT_ROOT, Settings, worker_environment
+from ingest.settings import PROJECT_ROOT, Settings, private_folder, worker_environment
 
 log = logging.getLogger(__name__)
 
@@ -225,8 +225,7 @@ def start(
     TargetUnavailable
         When it exits, or sends no heartbeat within `START_SECONDS`.
     """
-    logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = private_folder(settings.home / "logs")
     log_file = logs / f"consumer-{run_ids[0]}.log"
     arguments = [sys.executable, "-m", "ingest", "worker", "--workers", str(workers)]
     for run_id in run_ids:

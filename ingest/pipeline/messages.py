@@ -16,12 +16,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import redis
-from huey import RedisHuey, SqliteHuey
+from huey import RedisHuey, SqliteHuey, storage
 from huey.api import PeriodicTask, Task
 from huey.constants import EmptyData
 from huey.serializer import SignedSerializer
-from huey.storage import RedisStorage, SqliteStorage
 from redis.exceptions import RedisError, ResponseError
+
+from ingest.errors import IngestError
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ MAX_AGE = timedelta(days=1)
 SOON = timedelta(hours=1)  # longer than any pause before a retry
 PAUSE_SECONDS = 0.5  # before the queue is asked again after it did not answer
 SHOWN_CHARACTERS = 200
+FAULTS = (RedisError, sqlite3.Error, IngestError)  # of a queue that does not answer, or not as it should
 
 # Run by Redis: delete a key if it is not of our type, in one step with the look at it.
 DELETE_FOREIGN = "if redis.call('type', KEYS[1]).ok == ARGV[1] then return 0 else return redis.call('del', KEYS[1]) end"
@@ -90,7 +92,7 @@ class _Tolerant:
         """Execute a task. What the storage refuses to note about it is in the ledger."""
         try:
             return super().execute(task, timestamp)  # type: ignore[misc]
-        except (RedisError, sqlite3.Error) as error:
+        except FAULTS as error:
             log.warning("The queue could not note the end of %s: %s", task, _line(error))
             return None
 
@@ -123,7 +125,7 @@ class _Tolerant:
         """Return what the storage answers. As long as it does not, that is logged once, and asked again later."""
         try:
             answer = call()
-        except (RedisError, sqlite3.Error) as error:
+        except FAULTS as error:
             if not self._is_away:
                 log.warning("The queue does not answer, and is asked again until it does: %s", _line(error))
             self._is_away = True
@@ -168,7 +170,9 @@ class _Client(redis.Redis):
         return execute(*args, **options)
 
 
-class _RedisStorage(RedisStorage):  # type: ignore[misc]
+class RedisStorage(storage.RedisStorage):  # type: ignore[misc]
+    """Messages in Redis."""
+
     redis_client = _Client
 
     def schedule_size(self) -> int:
@@ -180,7 +184,9 @@ class _RedisStorage(RedisStorage):  # type: ignore[misc]
         return {key.decode(errors="replace"): value for key, value in self.conn.hgetall(self.result_key).items()}
 
 
-class _SqliteStorage(SqliteStorage):  # type: ignore[misc]
+class SqliteStorage(storage.SqliteStorage):  # type: ignore[misc]
+    """Messages in a SQLite file."""
+
     def schedule_size(self) -> int:
         """Return the number of messages that are due soon; of later ones, none is ours."""
         query = "select count(*) from schedule where queue = ? and timestamp <= ?"
@@ -190,10 +196,10 @@ class _SqliteStorage(SqliteStorage):  # type: ignore[misc]
 class RedisQueue(_Tolerant, RedisHuey):  # type: ignore[misc]
     """The queue of the ``postgres`` target."""
 
-    storage_class = _RedisStorage
+    storage_class = RedisStorage
 
 
 class SqliteQueue(_Tolerant, SqliteHuey):  # type: ignore[misc]
     """The queue of the embedded target."""
 
-    storage_class = _SqliteStorage
+    storage_class = SqliteStorage

@@ -13,7 +13,7 @@ from huey import Huey
 
 from ingest.errors import SettingsError, TargetUnavailable
 from ingest.pipeline.messages import RedisQueue, Serializer, SqliteQueue
-from ingest.settings import Settings, read_settings
+from ingest.settings import Settings, private_folder, read_settings
 
 
 def create(settings: Settings) -> Huey:
@@ -30,7 +30,7 @@ def create(settings: Settings) -> Huey:
             ) from None
     file = settings.home / "queue.sqlite"
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.home)
         file.touch(mode=0o600)  # it may hold addresses with a signature
         return SqliteQueue(filename=str(file), fsync=False, **options)
     except (OSError, sqlite3.Error) as error:

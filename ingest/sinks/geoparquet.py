@@ -29,7 +29,7 @@ from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import DiskFull, SliceTaken
 from ingest.ledger import Ledger
-from ingest.settings import Settings
+from ingest.settings import Settings, private_folder
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class GeoParquetSink:
         """Create the folders of a run, each with an empty file that has the columns; see `ingest.sinks.Sink`."""
         for table in tables:
             folder = self._folder(staging, table)
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             with _replacing(folder / "columns.parquet") as draft:
                 pq.write_table(_file_schema(table).empty_table(), draft)
 
@@ -143,7 +143,7 @@ class GeoParquetSink:
     def _export(self, connection: sa.Connection) -> None:
         """Write the copy of the ledger that dbt reads."""
         folder = self._settings.lake / "ledger"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, types, rows in Ledger.public_tables(connection):
             shape = pa.schema([(column, _arrow(kind)) for column, kind in types.items()])
             with _replacing(folder / f"{name}.parquet") as draft:

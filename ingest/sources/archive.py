@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ArchiveInvalid
+from ingest.settings import private_folder
 from ingest.sources import parts, snapshot
 from ingest.sources.address import printable
 from ingest.sources.cache import Fetched, downloads_in
@@ -80,7 +81,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
         what = "damaged: its end is missing" if is_truncated else f"not a zip archive: {looks_like(path)}"
         raise ArchiveInvalid(f"{printable(path.name)} is {what}.", "Download it again, or check the address.")
     folder = snapshot.folder_of(fetched.sha256, home)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(folder.parent)
     with filelock.FileLock(f"{folder}.lock"):
         log.info("%s is unpacked in %s.", printable(path.name), folder)
         if folder.is_dir():

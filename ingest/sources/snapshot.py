@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 
 from ingest.errors import DiskFull, SourceDamaged
+from ingest.settings import private_folder
 from ingest.sources import parts
 from ingest.sources.address import printable
 
@@ -61,7 +62,7 @@ def take(path: Path, home: Path) -> tuple[Path, str]:
         When the copy does not fit.
     """
     draft = home / "unpacked" / f"draft.{uuid.uuid4().hex}"
-    draft.mkdir(parents=True)
+    private_folder(draft)
     try:
         _copy(path, draft)
         checksum = parts.checksum(draft)
