@@ -580,7 +580,12 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
-@click.option("--read-only", "is_read_only", is_flag=True, help="Show no buttons and accept no actions.")
+@click.option(
+    "--read-only/--with-buttons",
+    "is_read_only",
+    default=False,
+    help="Show no buttons and accept no actions, or do.  [default: with-buttons]",
+)
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes that a button starts."
 )
