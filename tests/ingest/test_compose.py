@@ -78,8 +78,8 @@ def test_no_secret_stands_in_the_file() -> None:
     assert not re.search(r"://[^/\s]*:[^/\s]*@", TEXT), "a password in an address"
 
 
-def test_workers_are_told_webhook_and_schedule_which_are_off_unless_they_are_set() -> None:
-    for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE"):
+def test_workers_are_told_webhook_schedule_and_limits_which_are_off_unless_they_are_set() -> None:
+    for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE", "INGEST_NO_PRIVATE_ADDRESSES"):
         told = {name: value for name, which, value in environments() if which == variable}
         assert told == dict.fromkeys(("worker", "ingest", "dashboard"), f"${{{variable}:-}}")
         assert f"\n{variable}=\n" in EXAMPLE
