@@ -46,7 +46,12 @@ class Serializer(SignedSerializer):  # type: ignore[misc]
         return bytes(self._sign(stamped))
 
     def _deserialize(self, data: bytes) -> Any:
-        return super(SignedSerializer, self)._deserialize(self._unsign(bytes(data))[8:])
+        return super(SignedSerializer, self)._deserialize(self._unsign(data)[8:])
+
+    def _unsign(self, signed: Any) -> bytes:
+        if not isinstance(signed, bytes | memoryview):  # SQLite holds text and numbers in a column of bytes, too
+            raise ValueError("it does not consist of bytes")
+        return bytes(super()._unsign(bytes(signed)))
 
     def check_age(self, data: bytes) -> None:
         """Make sure that a message is signed and was sent within `MAX_AGE`, by the clocks of both hosts.
@@ -56,7 +61,7 @@ class Serializer(SignedSerializer):  # type: ignore[misc]
         ValueError
             When it was not.
         """
-        (sent,) = struct.unpack(">d", self._unsign(bytes(data))[:8])
+        (sent,) = struct.unpack(">d", self._unsign(data)[:8])
         age = time.time() - sent
         if not abs(age) <= MAX_AGE.total_seconds():
             raise ValueError(f"it was sent {age / 3600:,.0f} hours ago, by the clock of this host")

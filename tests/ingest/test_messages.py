@@ -51,6 +51,7 @@ BAD: dict[str, Callable[[], object]] = {
     "a wrong signature": lambda: b"hello:world",
     "text": lambda: "hello",
     "a number": lambda: 7,
+    "a number of bytes that no memory has": lambda: 10**15,
     "another secret": lambda: messages.Serializer(secret="guessed", salt="ingest").serialize("x"),
     "no time": lambda: SignedSerializer(secret=huey.serializer.secret, salt="ingest").serialize("x"),
     "a signed text": lambda: huey.serializer.serialize("hello"),
