@@ -82,8 +82,10 @@ def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File])
     A run whose files take too long fails, see `ingest.settings.Settings.planning_seconds`.
     """
     dataset = catalog.get(run.dataset)
-    with ledger.renewing(run.run_id), _limited(ledger, run, settings.planning_seconds):
-        planned = _planned(settings, run.request, dataset, files)
+    with ledger.renewing(run.run_id):
+        roots = [_root(settings, run.request, file) for file in files]  # another host may have fetched them
+        with _limited(ledger, run, settings.planning_seconds):
+            planned = _planned(settings, run.request, dataset, files, roots)
         sinks.get(settings).prepare(sinks.Staging.of(run), dataset.tables)
     return planned
 
@@ -238,12 +240,14 @@ def _stays(root: Path, settings: Settings) -> bool:
     return any(root.is_relative_to(settings.home / folder) for folder in ("downloads", "unpacked"))
 
 
-def _planned(settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File]) -> list[PlannedSlice]:
+def _planned(
+    settings: Settings, request: Request, dataset: catalog.Dataset, files: list[File], roots: list[Path]
+) -> list[PlannedSlice]:
     """Return the slices of a run, the largest first."""
     release = dataset.release(request.release)
     found = [
         (layer, file, root)
-        for file, root in [(file, _root(settings, request, file)) for file in files]
+        for file, root in zip(files, roots, strict=True)
         for layer in discover.layers(root, dataset, release, crs=request.crs, encoding=request.encoding)
     ]
     names = ", ".join(request.public_sources)
