@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dbt_common.exceptions import DbtRuntimeError
 
+from ingest.settings import private_folder
+
 ALIAS = "warehouse"
 # A group of rows is written when it is full: one of 122,880 units, DuckDB's own size, holds gigabytes until then.
 # There is no journal: a build that is killed begins anew, and rows need not be written twice.
@@ -59,7 +61,7 @@ class Edition:
         DbtRuntimeError
             When another build is at work, or another program has the published file open for writing.
         """
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.file.parent)
         self._lock()
         if not is_retry:
             self.file.unlink(missing_ok=True)
@@ -69,6 +71,7 @@ class Edition:
             if not is_whole and not is_retry:
                 shutil.copyfile(self.warehouse, self.file)
         connection.execute(f"attach {_text(self.file)} as {ALIAS} ({OPTIONS})")
+        self.file.chmod(0o600)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Attach the published file read-only, for a command that only reads; without one, an empty database."""

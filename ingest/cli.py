@@ -183,6 +183,13 @@ def _warn_if_stale(editions: Sequence[Edition]) -> None:
 @click.option(
     "--encoding", metavar="NAME", help="Encoding of a shapefile's attributes, where it states none or a wrong one."
 )
+@click.option(
+    "--no-private-addresses",
+    "only_public",
+    is_flag=True,
+    help="Fetch sources from public addresses only, also after a redirect. INGEST_NO_PRIVATE_ADDRESSES=1 sets it "
+    "for every load of a host.",
+)
 @click.option("--force", is_flag=True, help="Load even if the source has not changed.")
 @click.option("--async", "is_async", is_flag=True, help="Print the ID of each run and return at once.")
 @build_afterwards
@@ -200,6 +207,7 @@ def load(
     is_validated: bool,
     crs: str | None,
     encoding: str | None,
+    only_public: bool,
     force: bool,
     is_async: bool,
     is_built: bool,
@@ -235,6 +243,7 @@ def load(
         crs=crs,
         encoding=encoding,
         is_added=is_added,
+        only_public=only_public,
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
     if not is_async:
@@ -601,7 +610,12 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
-@click.option("--read-only", "is_read_only", is_flag=True, help="Show no buttons and accept no actions.")
+@click.option(
+    "--read-only/--with-buttons",
+    "is_read_only",
+    default=False,
+    help="Show no buttons and accept no actions, or do.  [default: with-buttons]",
+)
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes that a button starts."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from ingest.errors import SettingsError, did_you_mean
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROFILE = "admin_boundaries"
+PLANNING_SECONDS = 600.0
+ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 # A worker allocates and frees thousands of batches: with these settings glibc keeps freed memory for the next batch
 # instead of returning it to the system, and asks for large pages. Blocks above 32 MiB are still returned at once.
@@ -119,6 +122,8 @@ class Settings:
         URL that alerts are posted to; no alerts when empty. It is a secret: anyone who knows it can post there.
     refresh_schedule : str
         Cron expression (UTC) that says when to check for new releases; never when empty.
+    planning_seconds : float
+        How long the files of a run may take to be opened and counted.
     """
 
     target: str
@@ -128,6 +133,7 @@ class Settings:
     secret: str = field(repr=False)
     alert_webhook: str = field(default="", repr=False)
     refresh_schedule: str = ""
+    planning_seconds: float = PLANNING_SECONDS
 
     @property
     def lake(self) -> Path:
@@ -174,7 +180,24 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         secret=env.get("INGEST_SECRET") or _local_secret(home),
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
+        planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
     )
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    """Return a variable that is a number of seconds."""
+    text = env.get(name) or str(default)
+    if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text) or float(text) == 0:
+        raise SettingsError(f"{name}={text!r} is not a number of seconds.", f"Set {name}={default:.0f}, or unset it.")
+    return float(text)
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder, and those that it is in, for its owner only, whatever the umask; return it."""
+    for each in reversed((folder, *folder.parents)):
+        if not each.exists():
+            each.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def dbt_manifest() -> Path:
@@ -185,6 +208,26 @@ def dbt_manifest() -> Path:
 def has_given_secret(env: Mapping[str, str] | None = None) -> bool:
     """Whether ``INGEST_SECRET`` is set: only then can several hosts share the secret."""
     return bool((os.environ if env is None else env).get("INGEST_SECRET"))
+
+
+def no_private_addresses(env: Mapping[str, str] | None = None) -> bool:
+    """Whether ``INGEST_NO_PRIVATE_ADDRESSES`` forbids this host to fetch a source from a private address.
+
+    Raises
+    ------
+    SettingsError
+        When it is neither on nor off.
+    """
+    text = (os.environ if env is None else env).get("INGEST_NO_PRIVATE_ADDRESSES", "").lower()
+    if text not in (*ON, *OFF):
+        raise SettingsError(f"INGEST_NO_PRIVATE_ADDRESSES={text!r} is neither 1 nor 0.", "Set 1 or 0, or unset it.")
+    return text in ON
+
+
+def proxies(env: Mapping[str, str] | None = None) -> list[str]:
+    """Return the names of the variables that are set and make libcurl use a proxy."""
+    names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+    return [name for name in names if (os.environ if env is None else env).get(name)]
 
 
 def worker_environment() -> dict[str, str]:
@@ -280,7 +323,7 @@ def _local_secret(home: Path) -> str:
     path = home / "secret"
     try:
         if not path.exists():
-            home.mkdir(parents=True, exist_ok=True)
+            private_folder(home)
             _write_secret(home, path)
         _refuse_shared(path, path.stat())
         return path.read_text(encoding="ascii").strip()

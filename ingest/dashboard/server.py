@@ -8,40 +8,37 @@ also carry the token that belongs to the browser's cookie, which browsers do not
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
-import json
+import re
 import secrets
 import socket
 import urllib.parse
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.dashboard import actions, views
+from ingest.dashboard import actions, feeds, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import Ledger
 from ingest.pipeline.runs import open_target
 from ingest.settings import Settings
 
 FILES = Path(__file__).with_name("files")
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/\s]+))(?::\d*)?")
 COOKIE = "ingest_dashboard"
-FRESH_SECONDS = 1.0  # how often an open page is updated
-QUIET_SECONDS = 15.0  # after this long without changes a comment is sent, so that no proxy closes the stream
 MAX_FORM_BYTES = 4096
 MAX_NOTICES = 100
 HEADERS = {
@@ -73,6 +70,34 @@ class _WithHeaders:
         await self._app(scope, receive, sending)
 
 
+class _OnlyHosts:
+    """Refuse requests to other host names; unlike that of Starlette, it knows IPv6 addresses."""
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+        self._app = app
+        self._names = {_in_one_spelling(name) for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and _host_name(Headers(scope=scope).get("host", "")) not in self._names:
+            answer = PlainTextResponse("Invalid host header", status_code=400)
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _host_name(header: str) -> str:
+    """Return the name or address in a ``Host`` header, without its port; empty if it is malformed."""
+    found = HOST.fullmatch(header)
+    return _in_one_spelling(found[1] or found[2]) if found else ""
+
+
+def _in_one_spelling(name: str) -> str:
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower().removesuffix(".")
+
+
 class Dashboard:
     """The pages and buttons of one target.
 
@@ -92,6 +117,7 @@ class Dashboard:
         self._key = secrets.token_bytes(32)
         self._notices: dict[str, tuple[str, str]] = {}
         self._marts = views.Marts(settings)
+        self._feeds = feeds.Feeds("" if is_read_only else secrets.token_hex(32))
 
     def app(self, hosts: Sequence[str]) -> Starlette:
         """Return the application, which answers only requests to the given host names."""
@@ -107,7 +133,7 @@ class Dashboard:
                 Route("/alive", self.alive),
                 Mount("/files", StaticFiles(directory=FILES)),
             ],
-            middleware=[Middleware(_WithHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+            middleware=[Middleware(_WithHeaders), Middleware(_OnlyHosts, names=hosts)],
             exception_handlers={IngestError: self._error_page},
         )
 
@@ -125,6 +151,7 @@ class Dashboard:
 
     async def run_events(self, request: Request) -> Response:
         """Stream the sections of the page of a run that change."""
+        await run_in_threadpool(self._ledger.run, request.path_params["run_id"])
         return self._stream(request, self._of_run(request))
 
     async def alive(self, _request: Request) -> Response:
@@ -171,10 +198,12 @@ class Dashboard:
         return answer
 
     def _stream(self, request: Request, sections: Callable[[str], dict[str, str]]) -> Response:
-        session = request.cookies.get(COOKIE, "")
-        headers = {"X-Accel-Buffering": "no"}  # a proxy that buffers would hold the events back
-        token = self._token(session)
-        return StreamingResponse(_events(sections, token), media_type="text/event-stream", headers=headers)
+        stream = self._feeds.stream(request.url.path, sections, self._token(request.cookies.get(COOKIE, "")))
+        if stream is None:
+            return PlainTextResponse(
+                "Too many pages are open. Reload this one later.", status_code=503, headers={"Retry-After": "60"}
+            )
+        return stream
 
     def _token(self, session: str) -> str:
         """Return the token of a session; empty if the dashboard is read-only."""
@@ -197,33 +226,10 @@ class Dashboard:
         return HTMLResponse(views.page("fault.html", text=text, settings=self._settings), status_code=status)
 
 
-async def _events(sections: Callable[[str], dict[str, str]], token: str) -> AsyncIterator[str]:
-    """Yield the sections that have changed, as server-sent events, while the page is open."""
-    known: dict[str, str] = {}
-    loop = asyncio.get_running_loop()
-    sent = loop.time()
-    while True:
-        try:
-            found = await run_in_threadpool(sections, token)
-        except IngestError as error:  # probably temporary: keep the stream open
-            found = {"trouble": views.section("trouble.html", text=error.message)}
-        else:
-            found["trouble"] = ""
-        changed = {name: text for name, text in found.items() if known.get(name) != text}
-        if changed:
-            yield f"data: {json.dumps(changed)}\n\n"
-            known |= changed
-            sent = loop.time()
-        elif loop.time() - sent > QUIET_SECONDS:
-            yield ": nothing new\n\n"
-            sent = loop.time()
-        await asyncio.sleep(FRESH_SECONDS)
-
-
 def _is_own_origin(request: Request) -> bool:
     """Whether a request comes from a page of this server, according to its ``Origin``, which every browser sends."""
-    origin = urllib.parse.urlsplit(request.headers.get("origin", ""))
-    return origin.scheme in ("http", "https") and origin.netloc == request.headers.get("host")
+    scheme, _, host = request.headers.get("origin", "").partition("://")
+    return scheme in ("http", "https") and host.lower() == request.headers.get("host", "").lower() != ""
 
 
 def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
@@ -256,13 +262,14 @@ def serve(
         When the address or port cannot be used.
     """
     settings, ledger = open_target()
+    host = host.removeprefix("[").removesuffix("]")
+    shown = f"[{host}]" if ":" in host else host
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror}.", "Choose another --port.") from error
+        raise SettingsError(f"Cannot listen on {shown}:{port}: {error.strerror}.", "Choose another --port.") from error
     app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
-    shown = f"[{host}]" if ":" in host else host
     report(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     if not _is_loopback(host):
         report(

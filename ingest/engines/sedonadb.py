@@ -24,7 +24,7 @@ from ingest.engines.measures import MEASURED
 from ingest.engines.repair import restore
 from ingest.engines.screen import screen
 from ingest.engines.text import TRIMMED
-from ingest.layers.discover import quote
+from ingest.layers.geopackage import quote
 
 FID, GEOMETRY, ODD = "__fid", "__geometry", "__odd"
 GEOMETRY_FIELD = pa.field(GEOMETRY, ga.wkb())

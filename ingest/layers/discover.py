@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import sqlite3
 import unicodedata
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +16,7 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings, reference, shapefile
+from ingest.layers import encodings, geopackage, reference, shapefile
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -29,7 +25,6 @@ from ingest.sources.address import printable
 
 log = logging.getLogger(__name__)
 
-COMPUTED = "(type = 'view' or sql like 'create virtual%')"  # in sqlite_master: rows that are not stored
 OTHER_SHAPEFILES = "shapefiles of other names"
 POLYGONAL = {"Polygon", "MultiPolygon", "Unknown", "GeometryCollection"}
 
@@ -85,7 +80,7 @@ class Layer:
         """Return the filter that selects a range of features; None if the layer can only be read whole."""
         if not self.is_divisible:
             return None
-        fid = quote(self.fid_column) if self.driver == "GPKG" else self.fid_column
+        fid = geopackage.quote(self.fid_column) if self.driver == "GPKG" else self.fid_column
         return f"{fid} between {fid_from} and {fid_to}"
 
 
@@ -173,7 +168,7 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
         When the file is damaged.
     """
     if layer.driver == "GPKG":
-        return _gpkg_features(layer)
+        return geopackage.features(layer.path, layer.name)
     if layer.driver == "ESRI Shapefile":
         return shapefile.examine(layer.path).features()
     share = layer.path.stat().st_size // max(layer.row_count, 1)
@@ -189,11 +184,6 @@ def most_bytes(layer: Layer, heaviest: int) -> int:
     if layer.driver == "GPKG":
         return heaviest
     return 2 * heaviest if layer.driver == "ESRI Shapefile" else 3 * layer.path.stat().st_size
-
-
-def quote(identifier: str) -> str:
-    """Quote a name for SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def _files(folder: Path, release: Release) -> list[Path]:
@@ -228,7 +218,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
     if driver == "GPKG":
         if parts.pending(path):  # what was there when it was fetched is part of the copy
             raise parts.changed(path)
-        _check_gpkg(path)
+        geopackage.check(path)
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := _level(name, release)) is not False}
@@ -237,7 +227,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
             log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))
         for name, level in levels.items():
             if driver == "GPKG":
-                _refuse_computed(lent, name)
+                geopackage.check_layer(lent, name)
             layer = _open(lent, name, driver, dataset.table(level), crs, encoding)
             yield replace(layer, path=path, version=version)
 
@@ -277,7 +267,7 @@ def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | Non
     types = {geometry} if isinstance(geometry, str) else set(geometry)
     if row_count and not {re.sub(r"^3D ", "", kind) for kind in types} & POLYGONAL:
         raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(types))}, not polygons.")
-    if driver == "GPKG" and reference.contradicts_itself(lambda: _gpkg_connect(path), name):
+    if driver == "GPKG" and reference.contradicts_itself(lambda: geopackage.connect(path), name):
         stated = ""
     columns = _match_columns(path, name, table, properties) if is_described else _no_columns(table)
     return Layer(
@@ -287,7 +277,7 @@ def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | Non
         table=table,
         columns=columns,
         crs=reference.system_of(path, name, stated, extent, named_crs),
-        fid_column=_gpkg_columns(path, name)[0] if driver == "GPKG" else "FID",
+        fid_column=geopackage.columns(path, name)[0] if driver == "GPKG" else "FID",
         row_count=row_count,
         encoding=_encoding(path, driver, tags, encoding),
         beside=_differ_in_case(properties, columns),
@@ -362,79 +352,3 @@ def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | Non
     if named is not None:
         raise UsageError(f"--encoding is for shapefiles; the text of {path.name} is UTF-8.", "Leave it out.")
     return None
-
-
-def _gpkg_connect(path: Path) -> sqlite3.Connection:
-    name = urllib.parse.quote(os.fsencode(path.absolute()))
-    return sqlite3.connect(f"file://{name}?mode=ro&immutable=1", uri=True)
-
-
-def _check_gpkg(path: Path) -> None:
-    """Read the metadata of a GeoPackage before GDAL does: fiona crashes on messages that quote damaged text."""
-    try:
-        connection = _gpkg_connect(path)
-        try:
-            connection.execute("select * from sqlite_master").fetchall()
-            _refuse_programs(path, connection)
-            for table in ("gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys"):
-                connection.execute(f"select * from {table}").fetchall()  # noqa: S608
-        finally:
-            connection.close()
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        raise FormatUnknown(f"{path.name} is damaged: {error}.", "Download it again.") from error
-
-
-def _refuse_programs(path: Path, connection: sqlite3.Connection) -> None:
-    """Refuse metadata that are computed: a view is a program of the file's author, and may never end."""
-    query = f"select name from sqlite_master where lower(name) like 'gpkg\\_%' escape '\\' and {COMPUTED}"  # noqa: S608
-    computed = [name for (name,) in connection.execute(query)]
-    if computed:
-        raise FormatUnknown(
-            f"{path.name} is not a plain GeoPackage: {', '.join(computed)} is computed instead of stored.",
-            "Write it again, for example with ogr2ogr.",
-        )
-
-
-def _refuse_computed(path: Path, layer: str) -> None:
-    """Refuse a layer that is a view or a virtual table: nobody knows whether its rows end."""
-    with closing(_gpkg_connect(path)) as connection:
-        query = f"select 1 from sqlite_master where name = ? collate nocase and {COMPUTED}"  # noqa: S608
-        if connection.execute(query, (layer,)).fetchone():
-            raise SchemaDrift(
-                f"{layer} in {path.name} is a view, which may have rows without end.",
-                "Write its rows into a table, for example with ogr2ogr.",
-            )
-
-
-def _gpkg_columns(path: Path, table: str) -> tuple[str, str]:
-    """Return the names of a layer's id and geometry columns."""
-    try:
-        connection = _gpkg_connect(path)
-        try:
-            query = "select column_name from gpkg_geometry_columns where table_name = ?"
-            row = connection.execute(query, (table,)).fetchone()
-            keys = connection.execute("select name from pragma_table_info(?) where pk = 1", (table,)).fetchone()
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        raise FormatUnknown(f"{path.name} is damaged: {error}.", "Download it again.") from error
-    if row is None:
-        raise SchemaDrift(f"{table} in {path.name} has no geometry.")
-    if keys is None:
-        raise SchemaDrift(f"{table} in {path.name} has no feature id column.")
-    return keys[0], row[0]
-
-
-def _gpkg_features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    fid, geometry = _gpkg_columns(layer.path, layer.name)
-    columns = f"{quote(fid)}, coalesce(length({quote(geometry)}), 0)"
-    query = f"select {columns} from {quote(layer.name)} order by 1"  # noqa: S608
-    connection = _gpkg_connect(layer.path)
-    try:
-        connection.execute(f"pragma mmap_size = {layer.path.stat().st_size}")  # reads 400,000 rows three times as fast
-        rows = np.array(connection.execute(query).fetchall(), dtype=np.int64).reshape(-1, 2)
-    except (sqlite3.DatabaseError, ValueError, TypeError, OverflowError) as error:
-        raise FormatUnknown(f"{layer.path.name} is damaged: {error}.", "Download it again.") from error
-    finally:
-        connection.close()
-    return rows[:, 0].copy(), rows[:, 1].copy()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, Progr
 from ingest import refusals, sessions
 from ingest.errors import IngestError, LedgerDamaged, PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
-from ingest.settings import Postgres, Settings
+from ingest.settings import Postgres, Settings, private_folder
 
 INSUFFICIENT_PRIVILEGE = "42501"
 DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
@@ -55,7 +55,7 @@ class Database:
         if settings.postgres:
             self._engine = _postgres_engine(settings.postgres)
         else:
-            settings.home.mkdir(parents=True, exist_ok=True)
+            private_folder(settings.home)
             self._engine = sa.create_engine(
                 f"sqlite:///{self.place}", poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
             ).execution_options(schema_translate_map={RAW: None})

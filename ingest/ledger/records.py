@@ -90,6 +90,8 @@ class Request:
         Whether the sources replace only their own countries in the present publication.
     first_file_no : int
         Number of the first source in the run: files of the publication that it is added to have the numbers before.
+    only_public : bool
+        Whether the sources may be fetched from public addresses only; it does not affect the result of a run.
     """
 
     dataset: str
@@ -105,6 +107,7 @@ class Request:
     encoding: str | None = None
     is_added: bool = False
     first_file_no: int = 0
+    only_public: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -116,7 +119,8 @@ class Request:
 
     def to_json(self) -> str:
         """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
-        later = ("mirrors", "is_added", "first_file_no")  # named only if they say something: older requests stay equal
+        # named only if they say something: older requests stay equal
+        later = ("mirrors", "is_added", "first_file_no", "only_public")
         values = {name: value for name, value in asdict(self).items() if value or name not in later}
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 
@@ -140,7 +144,8 @@ class Request:
         """
         if any(source is None for source in of_sources):
             return None
-        return json.dumps([RAW_SHAPE, replace(self, mirrors=(), first_file_no=0).to_json(), list(of_sources)])
+        alike = replace(self, mirrors=(), first_file_no=0, only_public=False)
+        return json.dumps([RAW_SHAPE, alike.to_json(), list(of_sources)])
 
 
 @dataclass(frozen=True)

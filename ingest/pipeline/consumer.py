@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -30,7 +31,7 @@ from ingest.errors import IngestError, LedgerDamaged, QueueDamaged, TargetUnavai
 from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, retries, tasks
 from ingest.pipeline.queue import huey
-from ingest.settings import PROJECT_ROOT, Settings, worker_environment
+from ingest.settings import PROJECT_ROOT, Settings, private_folder, worker_environment
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
 LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
 QUEUE_KEY = "ingest-queue-id"
+QUEUE_ID = re.compile(rb"[0-9a-f]{32}")
 
 
 def queue_id(settings: Settings) -> str:
@@ -62,7 +64,8 @@ def queue_id(settings: Settings) -> str:
         raise TargetUnavailable(
             f"The queue does not answer: {str(error).rstrip('.')}.", "Is Redis running, and is REDIS_URL right?"
         ) from error
-    name = bytes(found).decode()
+    text = found if isinstance(found, bytes) else str(found).encode()
+    name = text.decode() if QUEUE_ID.fullmatch(text) else hashlib.sha256(text).hexdigest()[:32]
     fingerprint = hmac.new(settings.secret.encode(), name.encode(), hashlib.sha256).hexdigest()
     return f"{name}:{fingerprint[:16]}"
 
@@ -229,8 +232,7 @@ def start(
     TargetUnavailable
         When it exits, or sends no heartbeat within `START_SECONDS`.
     """
-    logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = private_folder(settings.home / "logs")
     log_file = logs / f"consumer-{run_ids[0]}.log"
     arguments = [sys.executable, "-m", "ingest", "worker", "--workers", str(workers)]
     for run_id in run_ids:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huey import Huey, RedisHuey
-from huey.serializer import SignedSerializer
+from huey import Huey
 from huey.storage import SqliteStorage
 
 from ingest.errors import QueueDamaged, SettingsError, TargetUnavailable
 from ingest.ledger import is_damage
-from ingest.settings import Settings, read_settings
+from ingest.pipeline.messages import RedisQueue, Serializer, SqliteQueue
+from ingest.settings import Settings, private_folder, read_settings
 
 
 class _Storage(SqliteStorage):  # type: ignore[misc]
@@ -53,11 +53,11 @@ def damaged(file: Path, reason: str) -> QueueDamaged:
 
 def create(settings: Settings) -> Huey:
     """Return the queue of a target."""
-    options: dict[str, Any] = {"name": "ingest", "serializer": SignedSerializer(secret=settings.secret, salt="ingest")}
+    options: dict[str, Any] = {"name": "ingest", "serializer": Serializer(secret=settings.secret, salt="ingest")}
     if settings.postgres:
         try:
             # A worker waits this long for a task, then checks whether it should stop.
-            return RedisHuey(url=settings.redis_url, read_timeout=0.2, **options)
+            return RedisQueue(url=settings.redis_url, read_timeout=0.2, **options)
         except ValueError:  # its message may quote part of the password
             raise SettingsError(
                 "REDIS_URL is malformed.",
@@ -67,9 +67,9 @@ def create(settings: Settings) -> Huey:
     if file.is_dir():
         raise damaged(file, "it is a folder")
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        private_folder(settings.home)
         file.touch(mode=0o600)  # it may hold addresses with a signature
-        return Huey(storage_class=_Storage, filename=str(file), fsync=False, **options)
+        return SqliteQueue(storage_class=_Storage, filename=str(file), fsync=False, **options)
     except (OSError, sqlite3.Error) as error:
         raise TargetUnavailable(
             f"The queue {file} cannot be opened: {error}.",

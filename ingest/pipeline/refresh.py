@@ -25,7 +25,7 @@ from ingest.pipeline import alerts, publication
 from ingest.pipeline.queue import huey
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
-from ingest.sources import cache, http, mirrors
+from ingest.sources import cache, http, mirrors, network
 from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
@@ -229,7 +229,8 @@ def _check_published_release(request: Request, published: Run) -> Finding:
     recorded = zip(published.source_versions, request.sources, strict=True)
     addresses = [cache.address_of(version) or own for version, own in recorded]
     try:
-        now = request.identity([cache.version_of(Source.parse(location)) for location in addresses])
+        with network.only_public(request.only_public):
+            now = request.identity([cache.version_of(Source.parse(location)) for location in addresses])
     except SourceUnavailable as error:
         return Finding(request.dataset, Verdict.UNREACHABLE, f"{what}: could not be checked. {error}")
     if now is None:
@@ -313,7 +314,8 @@ def _identity_if_reachable(request: Request) -> str | None:
             mirrors.candidates(Source.parse(location), request.mirrors, number)
             for number, location in enumerate(request.sources)
         ]
-        return request.identity([mirrors.version_of(sources) for sources in files])
+        with network.only_public(request.only_public):
+            return request.identity([mirrors.version_of(sources) for sources in files])
     except SourceUnavailable as error:
         log.warning("%s %s: %s", request.dataset, request.release, error)
         return None

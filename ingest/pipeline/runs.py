@@ -17,7 +17,7 @@ from ingest.pipeline import adding, alerts, consumer, publication, refresh, retr
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
-from ingest.sources import mirrors
+from ingest.sources import mirrors, network
 from ingest.sources.address import Source, absolute
 
 RUN_ID = re.compile(r"\d{8}t\d{6}_[0-9a-f]{4}")
@@ -70,6 +70,7 @@ def requests(
     crs: str | None = None,
     encoding: str | None = None,
     is_added: bool = False,
+    only_public: bool = False,
 ) -> list[Request]:
     """Turn the options of the command into one request per dataset.
 
@@ -108,6 +109,7 @@ def requests(
                 crs=crs,
                 encoding=encoding,
                 is_added=is_added,
+                only_public=only_public,
             )
         )
         if is_added and made[-1].scope == "world":
@@ -438,9 +440,11 @@ def _is_served(settings: Settings, ledger: Ledger, process: subprocess.Popen[byt
 def _identity(settings: Settings, request: Request) -> str | None:
     """Return the identity of a request with the current versions of its sources; None if a version is unknown."""
     sources = [Source.parse(location) for location in request.sources]
-    found = [
-        mirrors.version_of(mirrors.candidates(source, request.mirrors, number)) for number, source in enumerate(sources)
-    ]
+    with network.only_public(request.only_public):
+        found = [
+            mirrors.version_of(mirrors.candidates(source, request.mirrors, number))
+            for number, source in enumerate(sources)
+        ]
     return request.identity(
         [signed_addresses.fingerprint(settings, *pair) for pair in zip(sources, found, strict=True)]
     )

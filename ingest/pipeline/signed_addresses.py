@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 
 from ingest.errors import RunNotFound, SourceUnavailable, UsageError
@@ -18,6 +19,7 @@ from ingest.settings import Settings
 from ingest.sources.address import Source
 
 PREFIX = "ingest-addresses-"
+KEY = re.compile(rf"{PREFIX}[\w-]+", re.ASCII)
 
 
 def hand_over(run_id: str, sources: Sequence[str]) -> None:
@@ -31,7 +33,7 @@ def hand_over(run_id: str, sources: Sequence[str]) -> None:
         All sources of the run, in order, with their queries.
     """
     if any(Source.parse(source).has_query for source in sources):
-        huey.put(PREFIX + run_id, list(sources))
+        huey.put(PREFIX + run_id, [run_id, *sources])
 
 
 def full_address(run_id: str, request: Request, file_no: int) -> Source:
@@ -59,7 +61,7 @@ def full_address(run_id: str, request: Request, file_no: int) -> Source:
     noted = Source.parse(request.sources[number])
     if not noted.has_query:
         return noted
-    known = huey.get(PREFIX + run_id, peek=True)
+    known = _known(run_id, request)
     if known is None:
         raise SourceUnavailable(
             f"The queue has forgotten the query of {noted.public}.", "Load again, with the full address as --source."
@@ -69,9 +71,15 @@ def full_address(run_id: str, request: Request, file_no: int) -> Source:
 
 def is_forgotten(run_id: str, request: Request) -> bool:
     """Whether a run has an address whose query the queue has lost."""
-    return any(Source.parse(source).has_query for source in request.sources) and not huey.storage.has_data_for_key(
-        PREFIX + run_id
-    )
+    return any(Source.parse(source).has_query for source in request.sources) and _known(run_id, request) is None
+
+
+def _known(run_id: str, request: Request) -> list[str] | None:
+    """Return the full addresses of a run; None if the queue has lost them, or has those of another run instead."""
+    found = huey.get(PREFIX + run_id, peek=True)
+    if not isinstance(found, list) or found[:1] != [run_id] or len(found) != 1 + len(request.sources):
+        return None
+    return found[1:]
 
 
 def supply_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
@@ -99,7 +107,7 @@ def supply_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
         raise UsageError(
             f"Run {run_id} has no source {public} with a query.", f"See `python -m ingest status {run_id}`."
         )
-    known = huey.get(PREFIX + run_id, peek=True) or list(request.sources)
+    known = _known(run_id, request) or list(request.sources)
     full = [
         given[source.public].pop(0) if given.get(source.public) else before
         for source, before in zip(noted, known, strict=True)
@@ -116,7 +124,7 @@ def supply_again(run_id: str, request: Request, sources: Sequence[str]) -> None:
 
 def forget_ended(ledger: Ledger) -> None:
     """Remove the addresses of runs that have ended from the queue."""
-    for key in [key for key in huey.storage.result_items() if str(key).startswith(PREFIX)]:
+    for key in [key for key in huey.storage.result_items() if KEY.fullmatch(str(key))]:
         try:
             has_ended = ledger.run(str(key).removeprefix(PREFIX)).state.has_ended
         except RunNotFound:  # its transaction has not committed yet

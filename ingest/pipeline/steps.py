@@ -5,7 +5,10 @@ Each function is idempotent, and reads from the ledger what is left to do.
 
 from __future__ import annotations
 
+import faulthandler
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,13 +35,15 @@ from ingest.ledger import (
 )
 from ingest.pipeline import adding, publication, signed_addresses
 from ingest.settings import Settings
-from ingest.sources import mirrors, parts
+from ingest.sources import mirrors, network, parts
 from ingest.sources.address import Source, printable
+
+UNHEARD_SECONDS = 30.0  # after which a process is ended that should have noticed that its run has failed
 
 
 def fetch(settings: Settings, ledger: Ledger, file: ClaimedFile) -> None:
     """Fetch a file of a run to this host and record its checksum."""
-    with ledger.renewing(file.run_id, file_no=file.file_no):
+    with ledger.renewing(file.run_id, file_no=file.file_no), network.only_public(file.request.only_public):
         brought = sources.bring(_candidates(file.request, file), settings.home)
     fetched = brought.fetched
     ledger.finish_file(
@@ -76,27 +81,56 @@ def claim_planning(ledger: Ledger, run_id: str) -> tuple[Run, list[File]] | None
 def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File]) -> list[PlannedSlice]:
     """Cut the layers of a run into slices, largest first, and create its staging tables.
 
-    If it is added to a publication, slices of what is kept of that follow.
+    If it is added to a publication, slices of what is kept of that follow. A run whose files take too long fails, see
+    `ingest.settings.Settings.planning_seconds`.
     """
     dataset, sink = catalog.get(run.dataset), sinks.get(settings)
     with ledger.renewing(run.run_id):
-        roots = [_root(settings, run.request, file) for file in files]
+        roots = [_root(settings, run.request, file) for file in files]  # another host may have fetched them
         try:
-            chosen = _chosen(run.request, dataset, files, roots)
-            if run.base_run_id is None:
-                planned = _planned(settings, run.request, chosen)
-            else:
-                named = [(layer, _name(layer.path, root)) for layer, _, root in chosen]
-                countries = adding.countries_of(dataset, named)
-                kept, rows_replaced = adding.carried(ledger, sink, run, countries)
-                ledger.note_addition(run.run_id, countries=countries, rows_replaced=rows_replaced)
-                planned = [*_planned(settings, run.request, chosen, countries), *kept]
+            with _limited(ledger, run, settings.planning_seconds):
+                chosen = _chosen(run.request, dataset, files, roots)
+                if run.base_run_id is None:
+                    planned = _planned(settings, run.request, chosen)
+                else:
+                    named = [(layer, _name(layer.path, root)) for layer, _, root in chosen]
+                    countries = adding.countries_of(dataset, named)
+                    kept, rows_replaced = adding.carried(ledger, sink, run, countries)
+                    ledger.note_addition(run.run_id, countries=countries, rows_replaced=rows_replaced)
+                    planned = [*_planned(settings, run.request, chosen, countries), *kept]
         finally:
             for root in roots:
                 if sources.is_copy(root, settings.home) and not sources.is_intact(root):
                     raise _changed_copy(root)
         sink.prepare(sinks.Staging.of(run), dataset.tables)
     return planned
+
+
+@contextmanager
+def _limited(ledger: Ledger, run: Run, seconds: float) -> Iterator[None]:
+    """Fail a run whose block takes too long: a file of hostile content may keep GDAL busy for ever.
+
+    The worker notices that with its lease, and exits. If GDAL keeps all of Python from running, nothing notices, and
+    the process is ended all the same.
+    """
+
+    def fail() -> None:
+        names = ", ".join(run.request.public_sources)
+        ledger.fail(
+            run.run_id,
+            f"{names} took longer than {seconds:,.0f} s to open and count. Is the file what it should be? "
+            "If it is only large or on a slow disk, set INGEST_PLANNING_SECONDS.",
+        )
+
+    timer = threading.Timer(seconds, fail)
+    timer.daemon = True
+    timer.start()
+    faulthandler.dump_traceback_later(seconds + UNHEARD_SECONDS, exit=True, file=2)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        timer.cancel()
 
 
 def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
@@ -242,7 +276,8 @@ def _root(settings: Settings, request: Request, file: File, member: str | None =
         source if source.is_remote else replace(source, sha256=None)  # verified when it was fetched
         for source in _candidates(request, file, came_from=file.source)
     ]
-    return sources.bring(candidates, settings.home, file.checksum).path
+    with network.only_public(request.only_public):
+        return sources.bring(candidates, settings.home, file.checksum).path
 
 
 def _member(root: Path, source_file: str) -> Path:

@@ -25,6 +25,8 @@ WORLD_DISK_BYTES = 25 * GIB
 WORKER_MEMORY_BYTES = GIB
 WORKERS = 3
 MIN_POSTGRES = 130000
+SECRET_LENGTH, SECRET_DIFFERENT = 20, 8
+GUESSED = ("secret", "passw", "changeme", "change-me", "change_me", "ingest", "warehouse", "boundar", "12345", "qwert")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def examine(
     )
     yield from _home(settings.home)
     yield _memory()
+    if has_given_secret():  # the one that is generated is
+        yield _secret(settings.secret)
     if settings.postgres:
         answers = yield from _postgres(settings.postgres)
         yield from _redis(settings.redis_url)
@@ -114,6 +118,20 @@ def _memory() -> Check:
         "Run with --workers 1.",
         is_needed=False,
     )
+
+
+def _secret(secret: str) -> Check:
+    """Check that a secret cannot be guessed. Whoever guesses it can run code in the workers."""
+    length, different = len(secret), len(set(secret))
+    faults = {
+        f"it has {length} characters, and {SECRET_LENGTH} are recommended": length < SECRET_LENGTH,
+        f"it has only {different} different characters": different < SECRET_DIFFERENT,
+        "it repeats itself": secret in (secret + secret)[1:-1],
+        "it contains a word that everybody tries first": any(word in secret.lower() for word in GUESSED),
+    }
+    found = [fault for fault, is_so in faults.items() if is_so]
+    fix = "Set one that is generated, on every host: python -c 'import secrets; print(secrets.token_hex(32))'"
+    return Check("INGEST_SECRET is hard to guess", not found, "; ".join(found) or "yes", fix, is_needed=False)
 
 
 def _duckdb(try_duckdb: Callable[[], str]) -> Check:

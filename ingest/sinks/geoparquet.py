@@ -31,7 +31,7 @@ from ingest.catalog import Table
 from ingest.engines import schema
 from ingest.errors import BaseUnusable, DiskFull, SliceTaken
 from ingest.ledger import Carrying, Ledger, RunState, Slice, SliceState
-from ingest.settings import Settings
+from ingest.settings import Settings, private_folder
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 from ingest.sources import parts, seal
 
@@ -66,7 +66,7 @@ class GeoParquetSink:
         """Create the folders of a run, each with an empty file that has the columns; see `ingest.sinks.Sink`."""
         for table in tables:
             folder = self._folder(staging, table)
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             with _replacing(folder / COLUMNS) as draft:
                 pq.write_table(_file_schema(table).empty_table(), draft)
 
@@ -274,7 +274,7 @@ class GeoParquetSink:
     def _export(self, connection: sa.Connection) -> None:
         """Write the copy of the ledger that dbt reads."""
         folder = self._settings.lake / "ledger"
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for name, types, rows in Ledger.public_tables(connection):
             shape = pa.schema([(column, _arrow(kind)) for column, kind in types.items()])
             with _replacing(folder / f"{name}.parquet") as draft:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import lzma
 import os
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ArchiveInvalid
+from ingest.settings import private_folder
 from ingest.sources import parts, seal, snapshot
 from ingest.sources.address import printable
 from ingest.sources.cache import Fetched, downloads_in
@@ -27,9 +29,20 @@ log = logging.getLogger(__name__)
 
 UNPACK_RATIO = 200  # a zip that expands by a larger factor is refused as a bomb; GADM's expand by 4
 UNPACK_FREE_BYTES = 1 << 28  # must stay free on the disk after unpacking
+MAX_DIRECTORY_BYTES = 32 << 20  # of an archive's list of members, which is read at once
 READABLE = (*parts.LAYER_SUFFIXES, *parts.SHAPEFILE_SUFFIXES, *(f".gpkg{each}" for each in parts.SQLITE_SUFFIXES))
 MEMBERS_OF_AN_ARCHIVE = "zip archives inside zip archives inside this one"
 DRIVE = re.compile(r"[A-Za-z]:/")
+
+
+class _Reader(io.BufferedReader):
+    """A zip, of which `zipfile` cannot read a list of members of any length into memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read bytes."""
+        if size is not None and size > MAX_DIRECTORY_BYTES:
+            raise _too_many(str(self.name))
+        return super().read(size)
 
 
 def unpack(fetched: Fetched, home: Path) -> Path:
@@ -68,7 +81,7 @@ def unpack(fetched: Fetched, home: Path) -> Path:
         what = "damaged: its end is missing" if is_truncated else f"not a zip archive: {looks_like(path)}"
         raise ArchiveInvalid(f"{printable(path.name)} is {what}.", "Download it again, or check the address.")
     folder = snapshot.folder_of(fetched.sha256, home)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(folder.parent)
     with filelock.FileLock(f"{folder}.lock"):
         log.info("%s is unpacked in %s.", printable(path.name), folder)
         if seal.is_intact(folder):
@@ -107,11 +120,14 @@ def _extract(path: Path, folder: Path) -> None:
     try:
         folder.mkdir()
         most = UNPACK_RATIO * max(path.stat().st_size, CHUNK_BYTES)
-        expanded = _extract_one(path, folder, most=most, is_outer=True)
+        expanded, count = _extract_one(path, folder, most=most, is_outer=True)
         inner = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix.lower() == ".zip")
         for file in inner:
             packed = file.rename(file.with_name(f"{file.name}.packed"))
-            expanded += _extract_one(packed, file, most=most - expanded, is_outer=False)
+            found = _extract_one(packed, file, most=most - expanded, is_outer=False)
+            expanded, count = expanded + found[0], count + found[1]
+            if count > parts.MAX_FILES:
+                raise _too_many(shown)
             packed.unlink()
         if not parts.members(folder).files:
             raise ArchiveInvalid(f"{shown} contains no GeoPackage, shapefile or GeoJSON.")
@@ -126,11 +142,20 @@ def _extract(path: Path, folder: Path) -> None:
         ) from error
 
 
-def _extract_one(path: Path, folder: Path, *, most: int, is_outer: bool) -> int:
-    """Extract the members of a zip that are wanted, at most so many bytes, and return how many they were."""
+def _extract_one(path: Path, folder: Path, *, most: int, is_outer: bool) -> tuple[int, int]:
+    """Extract the members of a zip that are wanted, at most so many bytes.
+
+    Returns
+    -------
+    (int, int)
+        How many bytes they were, and how many members the zip has.
+    """
     shown = printable(path.name.removesuffix(".packed"))
-    with zipfile.ZipFile(path) as archive:
-        members = _wanted(shown, archive.infolist(), is_outer=is_outer)
+    with _Reader(io.FileIO(path)) as file_of_zip, zipfile.ZipFile(file_of_zip) as archive:
+        found = archive.infolist()
+        if len(found) > parts.MAX_FILES:
+            raise _too_many(shown)
+        members = _wanted(shown, found, is_outer=is_outer)
         expanded = sum(member.file_size for member in members.values())
         if expanded > most:
             raise ArchiveInvalid(f"{shown} would expand to {expanded:,} bytes: refused as a zip bomb.")
@@ -147,7 +172,14 @@ def _extract_one(path: Path, folder: Path, *, most: int, is_outer: bool) -> int:
                 shutil.copyfileobj(packed, file, CHUNK_BYTES)
                 if file.tell() != member.file_size:
                     raise ArchiveInvalid(f"{name} in {shown} does not have its stated length.")
-    return expanded
+    return expanded, len(found)
+
+
+def _too_many(name: str) -> ArchiveInvalid:
+    return ArchiveInvalid(
+        f"{printable(Path(name).name)} has more than {parts.MAX_FILES:,} members.",
+        "Unpack it, and give a folder with the files of the layers.",
+    )
 
 
 def _wanted(shown: str, found: Sequence[zipfile.ZipInfo], *, is_outer: bool) -> dict[PurePosixPath, zipfile.ZipInfo]:
@@ -161,7 +193,7 @@ def _wanted(shown: str, found: Sequence[zipfile.ZipInfo], *, is_outer: bool) -> 
         text = member.filename.replace("\\", "/")  # as some programs of Windows write it
         name = PurePosixPath(text)
         if name.is_absolute() or ".." in name.parts or DRIVE.match(text):
-            raise ArchiveInvalid(f"{shown} has a member whose path leads out of the archive: {member.filename!r}.")
+            raise ArchiveInvalid(f"{shown} has a member whose path leads out of the archive: {parts.brief(text)!r}.")
         if text.endswith("/") or not name.parts:
             continue
         is_archive = name.suffix.lower() == ".zip"
@@ -172,7 +204,11 @@ def _wanted(shown: str, found: Sequence[zipfile.ZipInfo], *, is_outer: bool) -> 
         elif not is_archive and not name.name.lower().endswith(READABLE):
             passed_over[parts.OTHERS].append(text)
         elif stat.S_ISLNK(member.external_attr >> 16):
-            raise ArchiveInvalid(f"{shown} has a symbolic link as a member: {member.filename!r}.")
+            raise ArchiveInvalid(f"{shown} has a symbolic link as a member: {parts.brief(text)!r}.")
+        elif too_long := parts.excess(name):
+            raise ArchiveInvalid(
+                f"The member {parts.brief(text)!r} of {shown} {too_long}.", "Pack it again, with shorter paths."
+            )
         elif member.flag_bits & 0x1:
             raise ArchiveInvalid(f"{shown} is encrypted.")
         else:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import filelock
 
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
+from ingest.settings import private_folder
 from ingest.sources import http, parts, seal
 from ingest.sources.address import Source, printable
 from ingest.sources.http import Validators
@@ -123,7 +124,7 @@ def fetch(source: Source, downloads: Path, known_sha256: str | None = None) -> F
         return _local(source, _local_path(source))
     name = PurePosixPath(urllib.parse.urlsplit(source.location).path).name or "download"
     folder = downloads / hashlib.sha256(source.location.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     path = folder / re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[-NAME_CHARACTERS:]
     with filelock.FileLock(f"{path}.lock"):
         _clear(path)

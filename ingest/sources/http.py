@@ -18,6 +18,8 @@ import tenacity
 
 from ingest import __version__
 from ingest.errors import SourceInterrupted, SourceUnavailable
+from ingest.settings import proxies
+from ingest.sources import network
 from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
@@ -82,8 +84,15 @@ def _log_retry(state: tenacity.RetryCallState) -> None:
 def handle(source: Source) -> Iterator[pycurl.Curl]:
     """Yield a curl handle that is limited to http(s) and a few redirects, and aborts a stalled transfer.
 
-    A redirect never leads from https to http. The password of a source goes to its own host and port only.
+    A redirect never leads from https to http. The password of a source goes to its own host and port only. If only
+    public addresses may be reached, see `ingest.sources.network`, that is so for redirects, too.
+
+    Raises
+    ------
+    SourceUnavailable
+        When the source or a redirect leads to an address that is not public, and must be.
     """
+    refused: list[str] = []
     is_encrypted = source.location.startswith("https://")
     curl = pycurl.Curl()
     curl.setopt(pycurl.URL, source.location.encode())
@@ -102,10 +111,34 @@ def handle(source: Source) -> Iterator[pycurl.Curl]:
     curl.setopt(pycurl.NOSIGNAL, True)
     curl.setopt(pycurl.USERAGENT, f"admin-boundaries/{__version__}")
     curl.setopt(pycurl.CAINFO, os.environ.get("SSL_CERT_FILE") or certifi.where())  # noqa: TID251  OpenSSL's own
+    if network.is_limited():
+        _limit(curl, source, refused)
     try:
         yield curl
+    except (pycurl.error, SourceUnavailable) as error:
+        fault = error if isinstance(error, pycurl.error) else error.__cause__
+        if not (refused and isinstance(fault, pycurl.error) and fault.args[0] == pycurl.E_COULDNT_CONNECT):
+            raise
+        raise SourceUnavailable(
+            f"{source.public} leads to {refused[0]}, which is not a public address.",
+            "INGEST_NO_PRIVATE_ADDRESSES or --no-private-addresses forbids it. Give the file as a path.",
+        ) from error
     finally:
         curl.close()
+
+
+def _limit(curl: pycurl.Curl, source: Source, refused: list[str]) -> None:
+    """Let a handle connect to public addresses only, and directly: what a proxy connects to cannot be checked here."""
+    if proxies():
+        curl.close()
+        raise SourceUnavailable(
+            f"{source.public} would be asked through a proxy, which may reach private addresses.",
+            f"Unset {' and '.join(proxies())} for servers that are reached directly; or unset "
+            "INGEST_NO_PRIVATE_ADDRESSES, and let the proxy refuse such addresses.",
+        )
+    make = network.opener(refused)
+    curl.setopt(pycurl.PROXY, "")
+    curl.setopt(pycurl.OPENSOCKETFUNCTION, lambda purpose, address: make(purpose, address) or pycurl.SOCKET_BAD)
 
 
 def _login(source: Source) -> tuple[str, str] | None:

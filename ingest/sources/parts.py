@@ -6,7 +6,9 @@ another file matters.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -17,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ingest.errors import SourceDamaged, SourceUnavailable
 from ingest.sources.address import printable
@@ -43,6 +45,12 @@ NOT_GEOJSON = "JSON that is not GeoJSON"
 ARCHIVES = "zip archives inside"
 OTHERS = "other files"
 
+MAX_FILES = 50_000  # in a folder or an archive, with those that are passed over
+MAX_DEPTH = 100  # folders inside each other
+MAX_NAME_BYTES = 240  # file systems take 255, and SQLite and we append suffixes
+MAX_PATH_BYTES = 1024  # inside the source: systems take 1,024 or 4,096, and it is copied below another folder
+SHOWN_CHARACTERS = 120
+
 TICK_SECONDS = 0.02  # the clock of a file system may stand still for so long
 MAX_TICKS = 5  # of waiting for a file that is written to all the time
 COARSE_TICK_SECONDS = 2.1  # where it counts in whole seconds, or in pairs of them
@@ -63,8 +71,26 @@ class Members:
 
 def passed_over(kind: str, names: Sequence[str]) -> str:
     """Describe files of a kind that were passed over, in a clause."""
-    shown = ", ".join(map(printable, names[:3]))
+    shown = ", ".join(map(brief, names[:3]))
     return f"{kind}: {shown}{f' and {len(names) - 3:,} more' if len(names) > 3 else ''}"
+
+
+def brief(name: str) -> str:
+    """Return a name as one line of text, without its middle if it is long."""
+    text = printable(name)
+    half = SHOWN_CHARACTERS // 2
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:half]}…{text[-half:]}"
+
+
+def excess(path: PurePath) -> str:
+    """Describe why a path inside a source is too long to be read, in a clause; empty if it is not."""
+    if len(path.parts) > MAX_DEPTH + 1:
+        return f"lies in {len(path.parts) - 1:,} folders inside each other, and {MAX_DEPTH:,} are read"
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > MAX_NAME_BYTES:
+        return f"has a name of {longest:,} bytes, and {MAX_NAME_BYTES:,} are read"
+    length = len(os.fsencode(path))
+    return f"has a path of {length:,} bytes, and {MAX_PATH_BYTES:,} are read" if length > MAX_PATH_BYTES else ""
 
 
 def is_hidden(parts: Sequence[str]) -> bool:
@@ -78,7 +104,8 @@ def members(root: Path) -> Members:
     Raises
     ------
     SourceUnavailable
-        When a folder cannot be listed, or a link of a layer's name leads nowhere.
+        When a folder cannot be listed, contains more than `MAX_FILES` or deeper folders than `MAX_DEPTH`, or a link of
+        a layer's name leads nowhere.
     """
     found = Members()
     for path in _walk(root):
@@ -87,6 +114,7 @@ def members(root: Path) -> Members:
         elif suffix_of(path) in LAYER_SUFFIXES:
             if path.is_symlink() and not path.exists():
                 raise SourceUnavailable(f"{printable(str(path))} is a link to a file that is not there.")
+            check_length(path.relative_to(root))
             check_readable(path)
             if suffix_of(path) == ".json" and not is_geojson(path):
                 found.passed_over[NOT_GEOJSON].append(path)
@@ -115,6 +143,18 @@ def check_readable(path: Path) -> None:
         raise SourceUnavailable(f"This user may not read {printable(str(path))}.", "Check its permissions.")
 
 
+def check_length(path: PurePath) -> None:
+    """Make sure that a path inside a source is not too long.
+
+    Raises
+    ------
+    SourceUnavailable
+        When it is.
+    """
+    if too_long := excess(path):
+        raise SourceUnavailable(f"{brief(str(path))} {too_long}.", "Give it a shorter name.")
+
+
 def suffix_of(path: Path) -> str:
     """Return the suffix of a file in lower case, without blanks after it."""
     return path.suffix.rstrip().lower()
@@ -124,7 +164,13 @@ def of(path: Path) -> list[Path]:
     """Return the files that a layer file consists of: itself, and the parts beside it that are read with it.
 
     A ``-shm`` is not one: it is an index that SQLite makes anew.
+
+    Raises
+    ------
+    SourceUnavailable
+        When this user may not read one, or the name is too long for the parts beside it.
     """
+    check_length(PurePath(path.name))
     suffix = suffix_of(path)
     if suffix == ".shp":
         names = [path.with_suffix(each) for part in SHAPEFILE_SUFFIXES for each in (part, part.upper())]
@@ -291,19 +337,36 @@ def is_zip(path: Path) -> bool:
 
 def _walk(root: Path) -> Iterator[Path]:
     """Yield the files below a folder. Hidden folders are listed as one file each."""
-
-    def fail(error: OSError) -> None:
-        raise SourceUnavailable(
-            f"{printable(str(error.filename))} cannot be listed: {error.strerror}.", "Check its permissions."
-        ) from error
-
     seen = {os.path.realpath(path) for path in (root, *Path(os.path.realpath(root)).parents)}
-    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
-        here = Path(folder)
-        hidden = [name for name in folders if is_hidden([name])]
-        yield from (here / name for name in hidden)
-        folders[:] = [name for name in sorted(folders) if name not in hidden and _is_new(here / name, seen)]
-        yield from (path for name in files if (path := here / name).is_file() or path.is_symlink())
+    left, count = [(root, 0)], 0
+    while left:  # os.walk calls itself for every level, which Python limits
+        folder, depth = left.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(itertools.islice(entries, MAX_FILES + 1), key=lambda entry: entry.name)
+        except OSError as error:
+            raise SourceUnavailable(
+                f"{brief(str(folder))} cannot be listed: {error.strerror}.",
+                "Check its permissions." if error.errno != errno.ENAMETOOLONG else "Give the folders shorter names.",
+            ) from error
+        count += len(found)
+        folders = []
+        for entry in found:
+            path, is_link = folder / entry.name, entry.is_symlink()
+            if entry.is_dir(follow_symlinks=False) or (is_link and os.path.isdir(path)):  # noqa: PTH112  no error
+                if is_hidden([entry.name]):
+                    yield path
+                elif _is_new(path, seen):
+                    folders.append((path, depth + 1))
+            elif is_link or entry.is_file():
+                yield path
+        much = f"{MAX_FILES:,} files" if count > MAX_FILES else f"{MAX_DEPTH:,} folders inside each other"
+        if count > MAX_FILES or (folders and depth >= MAX_DEPTH):
+            raise SourceUnavailable(
+                f"{brief(str(root))} contains more than {much}.",
+                "Put the files with the layers into a folder of their own, and give that.",
+            )
+        left += reversed(folders)
 
 
 def _is_new(folder: Path, seen: set[str]) -> bool:

@@ -10,18 +10,23 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 
 import filelock
 
 from ingest.errors import DiskFull, SourceDamaged
+from ingest.settings import private_folder
 from ingest.sources import parts, seal
 from ingest.sources.address import printable
 
 ATTEMPTS = 3  # at copying files that another program writes to
 EDITION = 2  # increase it when other files of an archive are kept, so that what is there is not taken for complete
 FREE_BYTES = 1 << 28  # must stay free on the disk
+MERGE_SECONDS = 60.0  # that SQLite may take to merge and check a small file
+MERGE_BYTES_PER_SECOND = 5_000_000  # and what a large one gets in addition
+MERGE_STEPS = 20_000  # of SQLite's machine between two looks at the clock
 
 
 def is_needed(path: Path) -> bool:
@@ -58,7 +63,7 @@ def take(path: Path, home: Path) -> tuple[Path, str]:
         When the copy does not fit.
     """
     draft = home / "unpacked" / f"draft-{uuid.uuid4().hex}.{os.getpid()}"
-    draft.mkdir(parents=True)
+    private_folder(draft)
     try:
         _copy(path, draft)
         checksum = parts.checksum(draft)
@@ -85,6 +90,11 @@ def merge(folder: Path) -> None:
             try:
                 _merge(path)
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+                if "interrupted" in str(error):
+                    raise SourceDamaged(
+                        f"{printable(path.name)} takes too long to merge with the file of its latest changes.",
+                        "Close the program that writes it, or write it again, for example with ogr2ogr.",
+                    ) from error
                 raise SourceDamaged(
                     f"{printable(path.name)} and the file with its latest changes do not fit together: {error}.",
                     "Close the program that writes it, or remove the -wal or -journal if it is not of this file.",
@@ -96,6 +106,9 @@ def _merge(path: Path) -> None:
     connection = sqlite3.connect(path)
     try:
         connection.execute("pragma trusted_schema = off")
+        connection.execute("pragma ignore_check_constraints = on")  # quick_check would compute them
+        deadline = time.monotonic() + MERGE_SECONDS + path.stat().st_size / MERGE_BYTES_PER_SECOND
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, MERGE_STEPS)
         (mode,) = connection.execute("pragma journal_mode = delete").fetchone()
         (found,) = connection.execute("pragma quick_check(1)").fetchone()
         if mode != "delete" or found != "ok":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ingest import cli
 from ingest.settings import ALLOCATOR
 from tests.conftest import ROOT
 
@@ -77,11 +78,18 @@ def test_no_secret_stands_in_the_file() -> None:
     assert not re.search(r"://[^/\s]*:[^/\s]*@", TEXT), "a password in an address"
 
 
-def test_workers_are_told_webhook_and_schedule_which_are_off_unless_they_are_set() -> None:
-    for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE"):
+def test_workers_are_told_webhook_schedule_and_limits_which_are_off_unless_they_are_set() -> None:
+    for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE", "INGEST_NO_PRIVATE_ADDRESSES"):
         told = {name: value for name, which, value in environments() if which == variable}
         assert told == dict.fromkeys(("worker", "ingest", "dashboard"), f"${{{variable}:-}}")
         assert f"\n{variable}=\n" in EXAMPLE
+
+
+def test_the_dashboard_is_read_only_unless_it_is_told_otherwise() -> None:
+    assert SERVICES["dashboard"]["command"][-1] == "${DASHBOARD_MODE:---read-only}"
+    assert "\nDASHBOARD_MODE=--read-only\n" in EXAMPLE
+    (option,) = [each for each in cli.dashboard.params if each.name == "is_read_only"]
+    assert (option.opts, option.secondary_opts) == (["--read-only"], ["--with-buttons"])
 
 
 def test_every_variable_is_explained_in_the_example_and_no_other() -> None:

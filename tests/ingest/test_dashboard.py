@@ -7,18 +7,21 @@ import json
 import re
 import socket
 import threading
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import uvicorn
 
+from ingest.dashboard import feeds, views
 from ingest.dashboard import server as served
-from ingest.dashboard import views
 from ingest.errors import RunNotFound
 from ingest.ledger import Ledger, Request, RunState, Slice, worker_name
 from ingest.ledger.tables import consumers, slices
@@ -39,6 +42,7 @@ class Browser:
     port: int
     cookie: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    feeds: Any = None  # of the server
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -82,19 +86,28 @@ class Browser:
         return sections
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def serve(settings: Settings, ledger: Ledger) -> Iterator[Callable[..., Browser]]:
     """Return a function that serves the dashboard of an embedded target and opens it."""
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(**options: bool) -> Browser:
-        app = served.Dashboard(settings, ledger, **options).app(served.names_of("127.0.0.1"))
+        made = served.Dashboard(settings, ledger, **options)
+        app = made.app(served.names_of("127.0.0.1"))
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         running.append((server, thread))
-        return Browser(listener.getsockname()[1])
+        return Browser(listener.getsockname()[1], feeds=made._feeds)
 
     yield start
     for server, thread in running:
@@ -214,6 +227,121 @@ def test_the_cookie_is_sent_from_no_other_site_and_read_by_no_script(browser: Br
 def test_a_name_that_is_pointed_here_is_refused(browser: Browser) -> None:
     for method in ("GET", "POST"):
         assert browser.ask(method, "/", Host=f"evil.example:{browser.port}")[0] == 400
+
+
+@pytest.mark.parametrize("host", ["", "[", "[::1", "::1", "127.0.0.1:80:80", "127.0.0.1 evil.example", "[127.0.0.1]x"])
+def test_a_malformed_host_is_refused(browser: Browser, host: str) -> None:
+    assert browser.ask("GET", "/", Host=host)[0] == 400
+
+
+@pytest.mark.usefixtures("two_runs")
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "localhost.", "LOCALHOST"])
+def test_an_address_of_version_6_and_other_spellings_are_known(
+    browser: Browser, rolled_back: list[str], host: str
+) -> None:
+    named = f"{host}:{browser.port}"
+    path, token = "/datasets/gadm/rollback", browser.token()
+    assert browser.ask("GET", "/", Host=named)[0] == 200
+    assert browser.press(path, token, Host=named, Origin=f"http://{named.lower()}") == 303
+    assert browser.press(path, token, Host=named, Origin=f"http://{browser.port}") == 403
+    assert browser.press(path, token, Host=named, Origin="") == 403
+    assert rolled_back == ["gadm"]
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_the_server_says_where_it_listens_with_brackets_around_an_address_of_version_6(
+    settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    asked, said = [], list[str]()
+
+    def listen(address: tuple[str, int], **options: object) -> object:
+        asked.append((address, options["family"]))
+        listener = MagicMock()
+        listener.getsockname.return_value = ("::1", 5555)
+        return listener
+
+    monkeypatch.setattr(served, "open_target", lambda: (settings, ledger))
+    monkeypatch.setattr(socket, "create_server", listen)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    served.serve(host=host, port=0, names=[], is_read_only=False, workers=1, report=said.append)
+    assert asked == [(("::1", 0), socket.AF_INET6)]
+    assert said == ["dashboard  http://[::1]:5555/  (Ctrl-C stops it)"]
+
+
+@contextmanager
+def streams(browser: Browser, count: int, path: str = "/events") -> Iterator[list[http.client.HTTPResponse]]:
+    """Keep streams open, each of which has received the page."""
+    with ExitStack() as opened:
+        answers = []
+        for _ in range(count):
+            connection = http.client.HTTPConnection("127.0.0.1", browser.port, timeout=20)
+            opened.callback(connection.close)
+            connection.request("GET", path, headers={"Cookie": browser.cookie})
+            answers.append(connection.getresponse())
+            opened.callback(answers[-1].close)
+        for answer in answers:
+            assert answer.status == 503 or answer.readline().startswith(b"data: ")
+        yield answers
+
+
+def test_a_page_is_rendered_for_all_who_look_at_it_and_for_nobody_it_is_not(
+    serve: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered, overview = [0], views.overview
+
+    def counted(*arguments: Any) -> dict[str, str]:
+        rendered[0] += 1
+        return overview(*arguments)
+
+    monkeypatch.setattr(views, "overview", counted)
+    monkeypatch.setattr(feeds, "FRESH_SECONDS", 0.2)
+    browser = serve()
+    with streams(browser, 50):
+        assert rendered[0] < 25
+        now = rendered[0]
+        wait_until(lambda: rendered[0] > now + 1)
+    wait_until(browser.feeds._poller.done)
+    assert browser.feeds._pages == {}
+
+
+def test_more_streams_than_the_server_has_connections_for_are_refused_until_one_ends(
+    serve: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeds, "MAX_STREAMS", 3)
+    browser = serve()
+    with streams(browser, 5) as answers:
+        assert [answer.status for answer in answers] == [200, 200, 200, 503, 503]
+        assert browser.ask("GET", "/alive")[0] == 200
+        assert "Too many pages" in browser.ask("GET", "/events")[1]
+    wait_until(lambda: not browser.feeds._pages)
+    assert browser.events()
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_the_buttons_of_a_stream_are_those_of_its_session(browser: Browser, rolled_back: list[str]) -> None:
+    others = Browser(browser.port)
+    tokens = []
+    for each in (browser, others):
+        each.get()
+        found = re.search(r'name="token" value="(\w+)"', each.events()["published"])
+        assert found
+        tokens.append(found[1])
+    assert tokens == [browser.token(), others.token()]
+    assert browser.press("/datasets/gadm/rollback", tokens[1]) == 403
+    assert browser.press("/datasets/gadm/rollback", tokens[0]) == 303
+    assert rolled_back == ["gadm"]
+
+
+def test_a_page_that_cannot_be_rendered_says_so_and_comes_back(
+    serve: Callable[..., Browser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview = views.overview
+    monkeypatch.setattr(feeds, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(views, "overview", lambda *_: 1 / 0)
+    browser = serve()
+    assert "could not be updated" in browser.events()["trouble"]
+    monkeypatch.setattr(views, "overview", overview)
+    wait_until(lambda: browser.events()["trouble"] == "")
 
 
 def test_a_button_does_what_it_says(browser: Browser, two_runs: tuple[str, str], rolled_back: list[str]) -> None:

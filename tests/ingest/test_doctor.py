@@ -54,6 +54,7 @@ def test_servers_that_are_not_there_are_named_with_what_to_do(settings: Settings
 def test_a_disk_and_memory_too_small_for_the_world_are_said_and_stop_nobody(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("INGEST_SECRET")
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Disk(1, 1, doctor.WORLD_DISK_BYTES - 1))
     monkeypatch.setattr(doctor, "WORKER_MEMORY_BYTES", 1 << 60)
     checks = examined(settings)
@@ -93,6 +94,34 @@ def test_a_queue_on_another_host_needs_a_secret_that_is_shared(
     answers, shared = doctor._redis(url)
     assert answers.is_good
     assert shared.is_good is is_shared
+
+
+@pytest.mark.parametrize(
+    ("secret", "reason"),
+    [
+        ("x7", "2 characters"),
+        ("swordfish", "9 characters"),
+        ("a" * 64, "only 1 different characters; it repeats itself"),
+        ("swordfishes" * 3, "repeats itself"),
+        ("0101100010110100110100101101", "only 2 different characters"),
+        ("please-change-me-for-production", "a word that everybody tries first"),
+        ("f3a91c07be5d48260f1e9a7c3b2d5e84", "yes"),
+        ("correct horse battery staple", "yes"),
+    ],
+)
+def test_a_secret_that_can_be_guessed_is_a_warning_that_does_not_repeat_it(secret: str, reason: str) -> None:
+    check = doctor._secret(secret)
+    assert reason in check.detail
+    assert check.is_good == (reason == "yes")
+    assert not check.is_needed
+    assert secret not in check.detail + check.fix
+
+
+def test_a_secret_is_looked_at_where_somebody_has_set_one(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = replace(settings, secret="swordfish")
+    assert not examined(given)["INGEST_SECRET is hard to guess"].is_good
+    monkeypatch.delenv("INGEST_SECRET")
+    assert "INGEST_SECRET is hard to guess" not in examined(settings)
 
 
 STALE = "The marts of gadm are of run a (release 4.0), but run b (release 4.1) is published."

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ingest.errors import ChecksumMismatch, SourceInterrupted, SourceUnavailable
-from ingest.sources import cache, http
+from ingest.sources import cache, http, network
 from ingest.sources.address import Source
 from tests.fixtures import publisher as answers
 from tests.fixtures.publisher import Publisher, serving
@@ -199,6 +199,74 @@ def test_a_redirect_to_anything_but_http_is_refused(publisher: Publisher, tmp_pa
         bring(publisher, tmp_path)
     assert not isinstance(caught.value, SourceInterrupted)
     assert not list(tmp_path.rglob("gadm.zip"))
+
+
+@pytest.mark.parametrize(
+    ("address", "is_reachable"),
+    [
+        ("93.184.216.34", True),
+        ("2606:2800:220:1:248:1893:25c8:1946", True),
+        ("64:ff9b::5db8:d822", True),  # 93.184.216.34 through NAT64
+        ("::ffff:93.184.216.34", True),
+        *((each, False) for each in ("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1")),
+        *((each, False) for each in ("169.254.169.254", "100.64.0.1", "198.18.0.1", "224.0.0.1", "239.255.255.250")),
+        *((each, False) for each in ("240.0.0.1", "255.255.255.255", "192.0.2.1", "::", "::1", "::127.0.0.1")),
+        *((each, False) for each in ("fe80::1", "fe80::1%eth0", "fc00::1", "fd12:3456::1", "fec0::1", "ff02::1")),
+        *((each, False) for each in ("::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "2001:db8::1")),
+        *((each, False) for each in ("2002:7f00:1::", "2002:a9fe:a9fe::1", "64:ff9b:1::a00:1", "2001:0:7f00:1::1")),
+    ],
+)
+def test_an_address_is_public_or_it_is_not(address: str, is_reachable: bool) -> None:
+    assert network.is_public(address) == is_reachable
+
+
+def refuse_private(monkeypatch: pytest.MonkeyPatch, *, but: str = "") -> None:
+    """Allow no private addresses, except for one on which the publisher of a test listens."""
+    monkeypatch.setenv("INGEST_NO_PRIVATE_ADDRESSES", "1")
+    is_public = network.is_public
+    monkeypatch.setattr(network, "is_public", lambda address: address == but or is_public(address))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "0.0.0.0", "[::1]"])
+def test_no_private_address_is_asked_however_it_is_written(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    refuse_private(monkeypatch)
+    source = Source(f"http://{host}:{publisher.port}/gadm.zip")
+    for ask in (lambda: cache.fetch(source, tmp_path / "downloads"), lambda: cache.version_of(source)):
+        with pytest.raises(SourceUnavailable, match=r"leads to .*, which is not a public address") as caught:
+            ask()
+        assert not isinstance(caught.value, SourceInterrupted)  # or it would be asked five times
+    assert publisher.asked == []
+
+
+def test_a_redirect_does_not_lead_to_a_private_address(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_private(monkeypatch, but="127.0.0.1")
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+    inwards = f"http://127.0.0.2:{publisher.port}/secret"
+    publisher.next_answers = [answers.redirects_to(inwards)]
+    with pytest.raises(SourceUnavailable, match=r"leads to 127\.0\.0\.2, which is not a public address"):
+        cache.fetch(Source(publisher.url("other.zip")), tmp_path / "downloads")
+    assert all(asked.path != "/secret" for asked in publisher.asked)
+
+
+def test_a_request_may_forbid_private_addresses_where_the_host_does_not(publisher: Publisher, tmp_path: Path) -> None:
+    with network.only_public(True), pytest.raises(SourceUnavailable, match="not a public address"):
+        bring(publisher, tmp_path)
+    assert bring(publisher, tmp_path).path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_is_not_trusted_to_refuse_private_addresses(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    refuse_private(monkeypatch, but="127.0.0.1")
+    monkeypatch.setenv(name, publisher.url(""))
+    with pytest.raises(SourceUnavailable, match=f"through a proxy.*Unset {name}"):
+        cache.fetch(Source("http://example.org/gadm.zip"), tmp_path / "downloads")
+    assert publisher.asked == []
 
 
 def test_a_redirect_never_leads_from_https_to_http(

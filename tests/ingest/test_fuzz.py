@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
+import struct
 from pathlib import Path
 
 import fiona
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from ingest import catalog, engines
 from ingest.engines import SliceSource
 from ingest.errors import FormatUnknown, IngestError
-from ingest.layers import discover
+from ingest.layers import discover, geopackage
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, read
 
@@ -76,25 +77,100 @@ def test_a_geopackage_with_damaged_text_in_its_schema_never_reaches_gdal(
 ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r)"
 
 
-@pytest.mark.parametrize(
-    ("table", "columns", "message"),
-    [
-        ("gpkg_spatial_ref_sys", "was.*", "is not a plain GeoPackage: gpkg_spatial_ref_sys is computed"),
-        ("gpkg_contents", "was.*", "is not a plain GeoPackage: gpkg_contents is computed"),
-        ("ADM_0", "x as fid, geom, COUNTRY, GID_0", r"ADM_0 in gadm\.gpkg is a view"),
-    ],
-)
-def test_a_geopackage_that_computes_its_rows_is_refused_before_they_are_asked_for(
-    table: str, columns: str, message: str, tmp_path: Path, gadm: catalog.Dataset
-) -> None:
-    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 0}))
+VIEW_OF = ["alter table {0} rename to was", f"create view {{0}} as {ENDLESS} select {{1}} from was, r"]
+
+
+def changed(path: Path, *statements: str) -> Path:
+    """Write a GeoPackage with a layer ADM_0, and change it."""
+    boundaries.write_levels_gpkg(path, boundaries.levels({"AAA": 0}))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         for (name,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
             connection.execute(f'drop trigger "{name}"')
-        connection.execute(f"alter table {table} rename to was")
-        connection.execute(f"create view {table} as {ENDLESS} select {columns} from was, r")
+        for statement in statements:
+            connection.execute(statement)
         connection.commit()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statements", "message"),
+    [
+        *(
+            ([each.format(name, "was.*") for each in VIEW_OF], f"is not a plain GeoPackage: {name} is computed")
+            for name in ("gpkg_spatial_ref_sys", "gpkg_contents", "gpkg_extensions", "gpkg_ogr_contents")
+        ),
+        ([VIEW_OF[1].format("gpkgext_relations", "x").replace("was, ", "")], "gpkgext_relations is computed"),
+        (["drop table rtree_ADM_0_geom", "create table was (x)", VIEW_OF[1].format("rtree_ADM_0_geom", "x")], "rtree"),
+        (["alter table gpkg_contents add column more generated always as (hex(zeroblob(1e9)))"], "gpkg_contents is c"),
+        ([each.format("ADM_0", "x as fid, geom, COUNTRY") for each in VIEW_OF], r"ADM_0 in gadm\.gpkg is a view"),
+        ([each.format("adm_0", "x as fid, geom, COUNTRY") for each in VIEW_OF], r"ADM_0 in gadm\.gpkg is a view"),
+        (["drop table ADM_0", "create virtual table ADM_0 using fts5(fid, geom)"], "ADM_0 .* is a virtual table"),
+        (["alter table ADM_0 add column more generated always as (hex(zeroblob(1e9)))"], "ADM_0 .* computed .*: more"),
+    ],
+)
+def test_a_geopackage_that_computes_its_rows_is_refused_before_they_are_asked_for(
+    statements: list[str], message: str, tmp_path: Path, gadm: catalog.Dataset
+) -> None:
+    path = changed(tmp_path / "gadm.gpkg", *statements)
     with pytest.raises(IngestError, match=message):
+        discover.layers(path, gadm, gadm.release())
+
+
+def test_what_computes_something_that_is_not_asked_for_does_no_harm(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path / "gadm.gpkg",
+        f"create view summary as {ENDLESS} select x from r",
+        "create index some on ADM_0 (length(COUNTRY)) where COUNTRY > ''",
+        f"create trigger more after insert on ADM_0 begin insert into ADM_0 (COUNTRY) {ENDLESS} select x from r; end",
+    )
+    assert [len(discover.features(layer)[0]) for layer in layers_of(path).values()] == [1]
+
+
+def test_what_takes_too_long_to_examine_is_interrupted(
+    tmp_path: Path, gadm: catalog.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = changed(tmp_path / "gadm.gpkg")
+    layer = layers_of(path)[0]
+    monkeypatch.setattr(geopackage, "SECONDS", -1)
+    monkeypatch.setattr(geopackage, "STEPS", 1)
+    for examine in (lambda: discover.layers(path, gadm, gadm.release()), lambda: discover.features(layer)):
+        with pytest.raises(FormatUnknown, match=r"gadm\.gpkg takes too long to examine"):
+            examine()
+
+
+def test_more_tables_than_gdal_lists_are_refused(
+    tmp_path: Path, gadm: catalog.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = changed(tmp_path / "gadm.gpkg")
+    monkeypatch.setattr(geopackage, "MAX_TABLES", 3)
+    with pytest.raises(FormatUnknown, match=r"gadm\.gpkg has \d+ tables, and 3 are read"):
+        discover.layers(path, gadm, gadm.release())
+
+
+def test_rows_without_end_in_a_damaged_table_are_noticed_before_they_are_counted(
+    tmp_path: Path, gadm: catalog.Dataset
+) -> None:
+    path = changed(tmp_path / "gadm.gpkg")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("select rootpage from sqlite_master where name = 'ADM_0'").fetchone()
+        (size,) = connection.execute("pragma page_size").fetchone()
+    content = bytearray(path.read_bytes())
+    content += content[(root - 1) * size : root * size]  # the rows; above them pages of 200 times the same child
+    child = len(content) // size
+    for level in range(8):
+        page = bytearray(size)
+        struct.pack_into(">BHHHBI", page, 0, 5, 0, 200, size - 1000, 0, child)
+        for cell in range(200):
+            struct.pack_into(">H", page, 12 + 2 * cell, size - 5 * (cell + 1))
+            struct.pack_into(">IB", page, size - 5 * (cell + 1), child, min(cell, 127))
+        if level < 7:
+            content += page
+            child += 1
+        else:
+            content[(root - 1) * size : root * size] = page
+    struct.pack_into(">I", content, 28, len(content) // size)
+    path.write_bytes(content)
+    with pytest.raises(FormatUnknown, match=r"ADM_0 in gadm\.gpkg has more rows than the file has room for"):
         discover.layers(path, gadm, gadm.release())
 
 
@@ -140,7 +216,7 @@ def test_any_layer_and_column_name_is_only_a_name(tmp_path_factory: pytest.TempP
     rows = connection.execute("select table_name from gpkg_contents").fetchall()
     connection.close()
     for (written,) in rows:
-        path, fid = folder / "x.gpkg", discover.quote(discover._gpkg_columns(folder / "x.gpkg", written)[0])
+        path, fid = folder / "x.gpkg", geopackage.quote(geopackage.columns(folder / "x.gpkg", written)[0])
         columns = (("country", f"c{name}"),)
         source = SliceSource(path, written, 0, path.name, columns, ("NA",), None, f"{fid} between 1 and 1", 8)
         ours, theirs = (

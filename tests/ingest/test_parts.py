@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +221,48 @@ def test_links_are_followed_but_not_in_circles(country: Path, tmp_path: Path) ->
     (folder / "gadm41_AAA_2.shp").symlink_to("nowhere.shp")
     with pytest.raises(SourceUnavailable, match=r"gadm41_AAA_2\.shp is a link to a file that is not there"):
         cache.version_of(Source(str(folder)))
+
+
+def nested(root: Path, name: str, count: int) -> None:
+    """Make folders inside each other, whose path may be longer than the system takes."""
+    here = os.open(root, os.O_RDONLY)
+    for _ in range(count):
+        os.mkdir(name, dir_fd=here)
+        inner = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "reason"),
+    [
+        ("a", 1500, "country contains more than 100 folders inside each other"),
+        ("a" * 200, 30, "File name too long. Give the folders shorter names"),
+        ("b" * 250 + ".gpkg", 0, "has a name of 255 bytes, and 240 are read. Give it a shorter name"),
+        ("b" * 251 + ".shp", 0, "has a name of 255 bytes"),
+        ("/".join(["c" * 200] * 6) + "/b.gpkg", 0, "has a path of 1,212 bytes"),
+    ],
+)
+def test_a_folder_that_is_too_deep_or_has_too_long_names_is_refused(
+    country: Path, name: str, count: int, reason: str
+) -> None:
+    if count:
+        nested(country, name, count)
+    else:
+        (country / name).parent.mkdir(parents=True, exist_ok=True)
+        (country / name).touch()
+    with pytest.raises(SourceUnavailable, match=reason):
+        cache.version_of(Source(str(country)))
+    subprocess.run(["rm", "-rf", country / name], check=True)  # pytest removes folders one call a level
+
+
+def test_a_folder_of_far_too_many_files_is_refused(country: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_FILES", len(list(country.iterdir())))
+    assert cache.version_of(Source(str(country)))
+    (country / "more").mkdir()
+    with pytest.raises(SourceUnavailable, match=r"country contains more than .* files\. Put the files with the layers"):
+        cache.version_of(Source(str(country)))
 
 
 @pytest.mark.parametrize("name", ["gadm41_AAA_1.shp", "gadm41_AAA_1.dbf", "more.json"])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 
+from ingest import sinks
 from ingest.ledger import Ledger, Request, RunState, tables
 from ingest.ledger import ledger as runs
 from ingest.ledger.ledger import MAX_ATTEMPTS
-from ingest.pipeline import signed_addresses, tasks
+from ingest.pipeline import signed_addresses, steps, tasks
 from ingest.pipeline.queue import huey
+from ingest.settings import Settings
 from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded
 
 MakeRequest = Callable[..., Request]
@@ -180,6 +183,21 @@ def test_a_worker_whose_run_was_abandoned_drops_what_it_was_doing(
         assert not dropped.wait(0.1)
         ledger.fail(loading, "abandoned")
         assert dropped.wait(10)
+
+
+def test_a_run_whose_files_keep_a_worker_planning_for_ever_fails_and_the_worker_drops_it(
+    settings: Settings, ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped, run_id = threading.Event(), ledger.create_run(request_of(), None)
+    monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr(Ledger, "on_failed", staticmethod(dropped.set))
+    monkeypatch.setattr(steps, "_planned", lambda *_: dropped.wait(10))
+    monkeypatch.setattr(sinks.get(settings).__class__, "prepare", lambda *_: None)
+    steps.plan_slices(replace(settings, planning_seconds=0.05), ledger, ledger.run(run_id), [])
+    assert dropped.is_set()
+    failed = ledger.run(run_id)
+    assert failed.state == RunState.FAILED
+    assert "took longer than 0 s to open and count" in str(failed.error)
 
 
 def test_a_worker_whose_run_is_published_goes_on_with_the_cleanup(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from admin_boundaries.duckdb_edition import Edition
 from ingest.errors import PermissionMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
 from ingest.ledger import Ledger, Request
 from ingest.pipeline import consumer, signed_addresses, tasks
@@ -260,6 +263,27 @@ def test_who_has_another_secret_sees_another_queue(settings: Settings) -> None:
 def test_the_queue_of_one_machine_is_readable_by_its_owner_only(settings: Settings) -> None:
     create(settings)
     assert (settings.home / "queue.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_holds_data_or_addresses_is_its_owners_alone_whatever_the_umask(
+    settings: Settings, request_of: MakeRequest, publisher: Publisher, tmp_path: Path
+) -> None:
+    zipped = boundaries.write_shapefile_zip(tmp_path / "gadm41_AAA_shp.zip", boundaries.levels({"AAA": 1}))
+    before = os.umask(0)
+    try:
+        create(settings)
+        ledger = Ledger(settings)
+        ledger.open()
+        with serving(zipped.read_bytes()) as elsewhere:
+            assert ledger.run(start(ledger, request_of("gadm", elsewhere.url(zipped.name)))).state == "published"
+        with duckdb.connect() as connection:
+            Edition(settings.home / "warehouse.duckdb").open(connection, is_whole=True, is_retry=False)
+    finally:
+        os.umask(before)
+    found = {path: path.stat().st_mode & 0o777 for path in [settings.home, *settings.home.iterdir()]}
+    assert {"downloads", "unpacked", "raw", "build", "queue.sqlite", "ledger.sqlite"} <= {path.name for path in found}
+    assert found == {path: 0o700 if path.is_dir() else 0o600 for path in found}
+    assert (settings.home / "build" / "warehouse.duckdb").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_queue_that_cannot_be_opened_is_told(settings: Settings) -> None:

@@ -39,6 +39,13 @@ def test_an_empty_variable_counts_as_unset() -> None:
     assert (found.target, found.home.name, found.redis_url) == ("embedded", ".warehouse", "redis://localhost:6379/0")
 
 
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "1e9", "٣"])
+def test_a_limit_that_is_not_a_number_of_seconds_is_told(text: str) -> None:
+    assert settings.read_settings({"INGEST_SECRET": "s", "INGEST_PLANNING_SECONDS": "0.5"}).planning_seconds == 0.5
+    with pytest.raises(SettingsError, match=r"INGEST_PLANNING_SECONDS=.* is not a number of seconds"):
+        settings.read_settings({"INGEST_SECRET": "s", "INGEST_PLANNING_SECONDS": text})
+
+
 def test_a_relative_home_is_relative_to_the_project_and_an_absolute_one_is_not(tmp_path: Path) -> None:
     assert (
         settings.read_settings({"WAREHOUSE_HOME": "data/wh", "INGEST_SECRET": "s"}).home

@@ -145,6 +145,25 @@ def test_a_log_of_another_file_is_refused_if_it_does_not_fit(held: Path, tmp_pat
     assert not [file for file in (tmp_path / "home" / "unpacked").iterdir() if file.is_dir()]
 
 
+def test_a_merge_takes_a_limited_time_and_computes_no_conditions_of_the_author(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = country(tmp_path / "x")
+    statements = (
+        "pragma journal_mode = wal",
+        "pragma ignore_check_constraints = on",
+        "create table slow (x check (x < 0))",
+        "insert into slow values (1)",
+    )
+    with closing(edit(path, *statements)):
+        assert bring(path, tmp_path / "home").path != path
+        monkeypatch.setattr(snapshot, "MERGE_SECONDS", -1e9)
+        monkeypatch.setattr(snapshot, "MERGE_STEPS", 1)
+        with pytest.raises(SourceDamaged, match=r"takes too long to merge"):
+            bring(path, tmp_path / "again")
+    assert list((tmp_path / "again" / "unpacked").iterdir()) == []
+
+
 def test_an_edit_in_the_log_is_another_version_with_another_checksum(held: Path, tmp_path: Path) -> None:
     source, home = Source(str(held)), tmp_path / "home"
     version, sha256 = cache.version_of(source), bring(held, home).fetched.sha256

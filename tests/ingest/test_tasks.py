@@ -7,6 +7,7 @@ import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -52,6 +53,20 @@ def test_what_arrives_is_what_the_engine_gave(pipeline: Pipeline, tmp_path: Path
     stored = pq.read_table(pipeline.lake / "gadm" / "current" / "gadm_adm_1").drop_columns(["run_id", "release"])
     given = read("sedonadb", slice_of(layers_of(path)[1]))
     assert stored.sort_by("source_fid").to_pylist() == given.to_pylist()
+
+
+def test_a_request_for_public_addresses_only_is_kept_to_by_whoever_fetches(pipeline: Pipeline, tmp_path: Path) -> None:
+    path = boundaries.write_shapefile_zip(tmp_path / "gadm41_AAA_shp.zip", boundaries.levels({"AAA": 0}))
+    with serving(path.read_bytes()) as publisher:
+        run_id = pipeline.run(publisher.url("gadm41_AAA_shp.zip"), only_public=True)
+    state, error = pipeline.state(run_id)
+    assert state == "failed"
+    assert "leads to 127.0.0.1, which is not a public address" in str(error)
+    assert publisher.asked == []
+    request = pipeline.ledger.run(run_id).request
+    assert request.only_public
+    assert request.identity(["x"]) == replace(request, only_public=False).identity(["x"])
+    assert "only_public" not in replace(request, only_public=False).to_json()
 
 
 def test_a_zip_from_a_server_goes_the_same_way(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -212,6 +212,41 @@ def test_a_member_that_climbs_out_is_refused(tmp_path: Path, name: str) -> None:
     assert_refused(path, tmp_path, "leads out of the archive")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 400 + ".gpkg", r"has a name of 405 bytes, and 240 are read\. Pack it again"),
+        ("x" * 400 + "\\x.gpkg", "has a name of 400 bytes"),
+        ("é" * 125 + ".gpkg", "has a name of 255 bytes"),
+        ("x" * 240 + ".zip", "has a name of 244 bytes"),
+        (f"{'x' * 200}/" * 6 + "x.gpkg", "has a path of 1,212 bytes, and 1,024 are read"),
+        ("a/" * 1500 + "x.gpkg", "lies in 1,500 folders inside each other, and 100 are read"),
+    ],
+)
+def test_a_member_with_a_path_that_no_file_can_have_is_refused_and_a_bystander_passed_over(
+    tmp_path: Path, name: str, reason: str
+) -> None:
+    assert_refused(zip_of(tmp_path / "bad.zip", {"good.gpkg": b"1", name: b"2"}), tmp_path, reason)
+    folder = unpack(zip_of(tmp_path / "gadm.zip", {"good.gpkg": b"1", f"{name}.txt": b"2"}), tmp_path)
+    assert contents(folder) == {"good.gpkg": b"1"}
+
+
+@pytest.mark.parametrize("limit", [(parts, "MAX_FILES", 5), (archive, "MAX_DIRECTORY_BYTES", 200)])
+def test_an_archive_of_far_too_many_members_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[object, str, int]
+) -> None:
+    monkeypatch.setattr(*limit)
+    many = zip_of(tmp_path / "gadm.zip", {"x.gpkg": b"1", **{f"{number}.txt": b"" for number in range(5)}})
+    assert_refused(many, tmp_path, r"gadm\.zip has more than 50,000 members|more than 5 members\. Unpack it")
+
+
+def test_archives_in_an_archive_count_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_FILES", 5)
+    few = zip_of(tmp_path / "few", {f"{number}.txt": b"" for number in range(4)}).read_bytes()
+    path = zip_of(tmp_path / "gadm.zip", {"x.gpkg": b"1", "more.zip": few})
+    assert_refused(path, tmp_path, r"gadm\.zip has more than 5 members")
+
+
 def test_a_symbolic_link_is_refused(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("link.gpkg")
     link.create_system = 3
@@ -317,7 +352,7 @@ def test_an_archive_with_nothing_to_read_is_refused(tmp_path: Path, members: dic
     assert_refused(zip_of(tmp_path / "gadm.zip", members), tmp_path, r"gadm\.zip contains no GeoPackage")
 
 
-@pytest.mark.parametrize("names", [("a.shp", "a.shp/b.shp"), (f"{'x' * 300}.gpkg",), (".", "a.gpkg/b.gpkg", "a.gpkg")])
+@pytest.mark.parametrize("names", [("a.shp", "a.shp/b.shp"), (".", "a.gpkg/b.gpkg", "a.gpkg")])
 def test_members_that_cannot_stand_side_by_side_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = tmp_path / "gadm.zip"
     with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
