@@ -303,6 +303,7 @@ class Ground:
         exists = self.file.exists()
         with duckdb.connect(str(self.file) if exists else ":memory:", read_only=exists) as file:
             load_spatial(file)
+            file.execute("set enable_progress_bar = false")
             yield lambda sql: file.execute(sql).fetchall()
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:

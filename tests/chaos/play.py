@@ -23,7 +23,7 @@ FAULTS_A_ROUND = 2  # that must strike, on average
 DEALT = (2, 4)
 AGAIN = 3  # times the rounds that were asked for may be played
 SEE_THROUGH_SECONDS = 600.0
-LOAD_SECONDS = 3.0  # so long all workers together must load slices, so that faults land in it
+LOADS_LAST = 3.0  # so many times as long as a command takes to start, so that faults land in them
 MOST_COPIES = 16
 GROWTH = 1.2  # of the DuckDB file from one whole build to the next
 
@@ -153,7 +153,9 @@ class Game:
         ground.write_editions()
         while is_scaled and ground.copies < MOST_COPIES:
             ground.expect(ground.load(MARKS[0], "--force"))
-            if self._seconds_at_work() >= LOAD_SECONDS:
+            began = time.monotonic()
+            ground.expect(ground.ingest("status"))
+            if self._seconds_at_work() >= LOADS_LAST * (time.monotonic() - began):
                 break
             ground.copies *= 2
             ground.write_editions()
