@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from typing import Any, TypeAlias
 
 import psycopg
 
+from ingest.cli import cli
 from ingest.ledger.migrations import STEPS
 from tests.chaos.ground import MARKS, Ask, Command, Ground, Holder, is_alive
 from tests.chaos.readers import Readers
@@ -31,6 +33,7 @@ HOUR = 3600.0
 OUTAGE_SECONDS = (0.2, 2.0)
 STOPPED_SECONDS = 30.0  # within them, another process must have taken over what a stopped one holds
 FULL_SECONDS = 8.0
+SLOWED_SECONDS = 8.0
 AFTER_OUTAGE_SECONDS = 2.0
 LEDGERS = Path(__file__).parent.parent / "fixtures" / "ledgers"
 FULL = ("No space left", "disk is full", "is full", "could not extend", "could not be completed", "disk I/O error")
@@ -277,19 +280,36 @@ def fill_disk(round_: Round) -> bool:
     return _complaints_of_disk(round_) > before
 
 
+@contextmanager
+def _slowed(round_: Round) -> Iterator[None]:
+    """Stop all workers for a while: a command takes longer to start than a load of this size to end."""
+    ground = round_.ground
+    consumers, processes = ground.consumers(), ground.processes()
+    workers = [process for process, parent in processes.items() if parent in consumers]
+
+    def signal_all(number: int) -> None:
+        for process in workers:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    go_on = threading.Timer(SLOWED_SECONDS, signal_all, [signal.SIGCONT])  # they may hold a lock that others wait for
+    go_on.start()
+    signal_all(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        go_on.cancel()
+        signal_all(signal.SIGCONT)
+
+
 def load_second(round_: Round) -> bool:
     """Start a second load beside the first: it must be refused."""
     if round_.target() is None:
         return False
-    second = round_.ground.load(MARKS[0], "--force")
-    code = second.wait()
-    if "has not ended" in second.output and code == 1:
-        return True
-    if code in (0, 1):  # the first had ended, and this one was the next: the round goes on with it
-        round_.mark = MARKS[0]
-        round_.counted["loads that came after"] += 1
-        return False
-    return False
+    with _slowed(round_):
+        second = round_.ground.load(MARKS[0], "--force")
+        code = second.wait()
+    return "has not ended" in second.output and code == 1  # otherwise the first had ended, and this was the next
 
 
 def roll_back(round_: Round) -> bool:
@@ -297,8 +317,8 @@ def roll_back(round_: Round) -> bool:
     if round_.target() is None:
         return False
     states = round_.ground.runs()
-    back = round_.ground.ingest("rollback", "gadm")
-    code = back.wait()
+    with _slowed(round_):
+        code = round_.ground.ingest("rollback", "gadm").wait()
     if code or not round_.is_active:
         return False
     shown = next((run for run, state in round_.ground.runs().items() if states[run] == "superseded" != state), None)
@@ -340,6 +360,22 @@ def fill_disk_in_build(round_: Round) -> bool:
     finally:
         round_.ground.free_disk()
     return any(full in building.output for full in FULL)
+
+
+def prune(round_: Round) -> bool:
+    """Remove what is superfluous while a run is in progress."""
+    if round_.target() is None:
+        return False
+    with _slowed(round_):
+        round_.ground.expect(round_.ground.ingest("prune"))
+        return round_.is_active
+
+
+def kill_prune(round_: Round) -> bool:
+    """Kill the command that removes what is superfluous."""
+    round_.ground.aim("prune", round_.dice.choice((0.0, round_.dice.uniform(0, 0.1))))
+    round_.ground.ingest("prune").wait()
+    return round_.ground.has_struck("prune")
 
 
 def wait_for_steps(build: Command, share: float) -> bool:
@@ -454,6 +490,8 @@ FAULTS: dict[str, Fault] = {
     "build killed": kill_build,
     "second load": load_second,
     "rollback beside": roll_back,
+    "prune beside": prune,
+    "prune killed": kill_prune,
     "planning killed": _aimed("planning"),
     "publication killed": _aimed("publication"),
     "retention killed": _aimed("retention"),
@@ -462,6 +500,7 @@ FAULTS: dict[str, Fault] = {
 }
 OF_SERVERS = ("Redis restarted", "PostgreSQL crashed", "init killed")
 OF_BUILDS = ("build beside", "build killed", "disk full in build")
+OF_PRUNE = ("prune beside", "prune killed")
 OF_DISKS = ("disk full", "disk full in build")
 ASIDE = ("init killed", "migration killed")  # in a warehouse of their own, whatever the load does
 AIMED = {
@@ -473,8 +512,9 @@ AIMED = {
 
 def kinds(target: str, *, has_disk: bool = True) -> list[str]:
     """Return the kinds of faults of a target."""
-    return [
-        kind
-        for kind in FAULTS
-        if (target == "postgres" or kind not in OF_SERVERS) and (has_disk or kind not in OF_DISKS)
+    left_out = [
+        *(OF_SERVERS if target == "embedded" else ()),
+        *(OF_DISKS if not has_disk else ()),
+        *(OF_PRUNE if "prune" not in cli.commands else ()),
     ]
+    return [kind for kind in FAULTS if kind not in left_out]

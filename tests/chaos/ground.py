@@ -113,7 +113,8 @@ class Ground:
 
     def __post_init__(self) -> None:
         self.disk = self.folder / "disk"
-        self.home, self.temporary = self.disk / "home", self.disk / "temporary"
+        place = self.disk if self.target == "embedded" else self.folder  # the server's disk is another one
+        self.home, self.temporary = place / "home", place / "temporary"
         self.aims, self.clock, self.logs = self.folder / "aims", self.folder / "clock", self.folder / "logs"
         for path in (self.disk, self.aims, self.logs):
             path.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ FAULTS_A_ROUND = 2  # that must strike, on average
 DEALT = (2, 4)
 AGAIN = 3  # times the rounds that were asked for may be played
 SEE_THROUGH_SECONDS = 600.0
-LOADS_LAST = 3.0  # so many times as long as a command takes to start, so that faults land in them
+LOADS_LAST = 1.0  # so many times as long as a command takes to start, so that faults land in them
 MOST_COPIES = 16
 GROWTH = 1.2  # of the DuckDB file from one whole build to the next
 
@@ -318,6 +318,8 @@ class Game:
         """Load and build with nobody else there, and see what is left."""
         ground = self.ground
         ground.expect(ground.load(MARKS[0], "--force"))
+        if "prune beside" in self.report.kinds:
+            ground.expect(ground.ingest("prune"))
         runs = ground.runs()
         kept = {run for run, state in runs.items() if state == "published"}
         stored = ground.stored_runs()

@@ -22,6 +22,7 @@ ATTEMPTS = 3
 ROUNDS = {
     "workers": ("worker stopped", "worker killed", "second load"),
     "stages": ("planning killed", "publication killed", "retention killed", "migration killed"),
+    "prune": ("prune killed", "prune beside"),
     "processes": ("consumer killed", "clock ahead", "rollback beside"),
     "builds": ("build beside", "build killed", "command killed", "clock behind"),
     "servers": ("Redis restarted", "PostgreSQL crashed", "init killed"),

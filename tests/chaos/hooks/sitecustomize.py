@@ -30,6 +30,7 @@ STAGES = {
     "planning": ("ingest.pipeline.steps:plan_slices", "ingest.pipeline.steps:plan_slices"),
     "publication": ("ingest.pipeline.publication:_publish", "<ingest.pipeline.publication:_drop_old"),
     "retention": ("ingest.pipeline.publication:_drop_old", "ingest.pipeline.publication:_drop_old"),
+    "prune": ("ingest.pipeline.prune:prune", "ingest.pipeline.prune:prune"),
     "init": ("ingest.setup.rights:init", "ingest.setup.rights:init"),
     "migration": ("ingest.ledger.migrations:bring_up_to_date", "ingest.ledger.migrations:bring_up_to_date"),
 }
