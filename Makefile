@@ -58,9 +58,8 @@ test-quick: servers install-dev ## the tests that take less than five seconds ea
 test-integration: servers install-dev ## run the tests on PostGIS and Redis
 	$(BIN)/pytest tests/integration
 
-chaos: servers install-dev ## random kills during loads and builds: nothing is lost, and readers see whole editions (ROUNDS=5 for fewer than thirty rounds)
+chaos: servers install-dev ## random faults during loads and builds, as root: nothing is lost, and readers see whole editions (ROUNDS=5 for fewer than thirty rounds)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
-	$(BIN)/python -m tests.chaos_builds --rounds $(or $(ROUNDS),30)
 
 mutants: servers install-dev ## put small faults into the code, one at a time; the tests must notice 95 of 100 (half an hour)
 	$(BIN)/python -m tests.mutants

@@ -351,7 +351,7 @@ class Ledger(Database):
                 files.c.file_no == file_no,
                 sa.or_(
                     files.c.state == FileState.QUEUED,
-                    sa.and_(files.c.state == FileState.RUNNING, files.c.lease_until < self.clock()),
+                    sa.and_(files.c.state == FileState.RUNNING, self._has_expired(files.c.lease_until)),
                 ),
                 sa.exists().where(runs.c.run_id == run_id, runs.c.state.in_((RunState.QUEUED, RunState.FETCHING))),
             )
@@ -442,7 +442,7 @@ class Ledger(Database):
                 slices.c.slice_no == slice_no,
                 sa.or_(
                     slices.c.state.in_((SliceState.QUEUED, SliceState.FAILED)),
-                    sa.and_(slices.c.state == SliceState.RUNNING, slices.c.lease_until < self.clock()),
+                    sa.and_(slices.c.state == SliceState.RUNNING, self._has_expired(slices.c.lease_until)),
                 ),
                 sa.exists().where(runs.c.run_id == run_id, runs.c.state == RunState.LOADING),
             )
@@ -514,7 +514,7 @@ class Ledger(Database):
         query = runs.update().where(
             runs.c.run_id == run_id,
             runs.c.state.in_(only_from),
-            sa.or_(runs.c.state != state, runs.c.lease_until.is_(None), runs.c.lease_until < self.clock()),
+            sa.or_(runs.c.state != state, runs.c.lease_until.is_(None), self._has_expired(runs.c.lease_until)),
         )
         values = {
             "state": state,
@@ -530,6 +530,10 @@ class Ledger(Database):
         query = runs.update().where(runs.c.run_id == run_id, runs.c.worker == worker_name())
         with self.transaction() as connection:
             connection.execute(query.values(lease_until=None))
+
+    def _has_expired(self, lease: sa.Column[datetime]) -> sa.ColumnElement[bool]:
+        """Whether a lease is over. One that is longer than any was written before the clock was set back."""
+        return sa.or_(lease < self.clock(), lease > self.clock(2 * WORK_LEASE))
 
     on_failed: Callable[[], None] = staticmethod(lambda: None)
     """Called while this process works on a run that has failed meanwhile. A worker exits, whatever it is busy with."""
@@ -584,7 +588,7 @@ class Ledger(Database):
         fatal = runs.update().where(
             runs.c.run_id == run_id,
             runs.c.state.in_(stages),
-            runs.c.lease_until < self.clock(),
+            self._has_expired(runs.c.lease_until),
             runs.c.stage_attempts >= MAX_ATTEMPTS,
         )
         why = sa.cast(runs.c.state, sa.Text) + ": " + reason
@@ -592,7 +596,8 @@ class Ledger(Database):
             connection.execute(fatal.values(state=RunState.FAILED, error=why, finished_at=datetime.now(UTC)))
         with self.transaction() as connection:
             for table, states in ((files, FileState), (slices, SliceState)):
-                expired = table.c.run_id == run_id, table.c.state == states.RUNNING, table.c.lease_until < self.clock()
+                running = table.c.run_id == run_id, table.c.state == states.RUNNING
+                expired = *running, self._has_expired(table.c.lease_until)
                 failing = table.update().where(*expired, table.c.attempts >= MAX_ATTEMPTS)
                 found += connection.execute(failing.values(state=states.FAILED, error=reason)).rowcount
                 found += connection.execute(table.update().where(*expired).values(state=states.QUEUED)).rowcount
@@ -628,7 +633,8 @@ class Ledger(Database):
             older.append(runs.c.run_id == run.base_run_id)
         replaced = connection.execute(runs.update().where(*older).values(state=RunState.SUPERSEDED)).rowcount
         facts = {"checksum": checksum, "rows_loaded": rows_loaded}
-        times = {"published_at": moment, "finished_at": moment, "shown_at": self.clock()}
+        shown_at = self._time_to_show(connection, run.dataset)
+        times = {"published_at": moment, "finished_at": moment, "shown_at": shown_at}
         publishing = runs.c.run_id == run.run_id, runs.c.state == RunState.PUBLISHING
         if run.base_run_id is not None and replaced != 1:
             if connection.execute(sa.select(runs.c.run_id).where(*publishing)).first() is None:
@@ -661,10 +667,18 @@ class Ledger(Database):
             (previous, RunState.SUPERSEDED, RunState.PUBLISHED),
         ):
             query = runs.update().where(runs.c.run_id == run.run_id, runs.c.state == old)
-            shown = {"shown_at": self.clock()} if new is RunState.PUBLISHED else {}
+            shown = {"shown_at": self._time_to_show(connection, run.dataset)} if new is RunState.PUBLISHED else {}
             if connection.execute(query.values(state=new, **shown)).rowcount != 1:
                 return False
         return True
+
+    def _time_to_show(self, connection: sa.Connection, dataset: str) -> datetime:
+        """Return the time, but later than any publication was shown, even if the clock has been set back since."""
+        query = sa.select(self.clock(), sa.func.max(runs.c.shown_at)).where(runs.c.dataset == dataset)
+        now: datetime
+        latest: datetime | None
+        now, latest = connection.execute(query).one()  # type: ignore[assignment]
+        return now if latest is None else max(now, latest + timedelta(microseconds=1))
 
     @staticmethod
     def public_tables(
@@ -720,9 +734,8 @@ class Ledger(Database):
 
     def live_consumers(self, queue_id: str) -> list[Consumer]:
         """Return the live consumers of a queue: those whose last heartbeat is at most `CONSUMER_LEASE` ago."""
-        query = consumers.select().where(
-            consumers.c.queue_id == queue_id, consumers.c.heartbeat_at > self.clock(-CONSUMER_LEASE)
-        )
+        recently = consumers.c.heartbeat_at.between(self.clock(-CONSUMER_LEASE), self.clock(CONSUMER_LEASE))
+        query = consumers.select().where(consumers.c.queue_id == queue_id, recently)
         with self.transaction() as connection:
             found = [Consumer.from_row(row) for row in connection.execute(query).mappings()]
         return [consumer for consumer in found if _may_be_alive(consumer.consumer)]

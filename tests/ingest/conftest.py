@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from ingest import catalog, engines
 from ingest.engines import SliceSource
@@ -226,3 +227,8 @@ def expire_leases(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         for table in (tables.runs, tables.files, tables.slices):
             connection.execute(table.update().where(table.c.lease_until.is_not(None)).values(lease_until=past))
+
+
+def an_hour_ahead(ahead: timedelta = timedelta()) -> Any:
+    """Return what `Ledger.clock` does, of a clock that is an hour ahead."""
+    return sa.literal(datetime.now(UTC) + timedelta(hours=1) + ahead, tables.UtcTime)

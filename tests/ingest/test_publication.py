@@ -21,7 +21,7 @@ from ingest.settings import Settings
 from ingest.sinks import Staging
 from ingest.sinks.geoparquet import GeoParquetSink
 from tests.fixtures import boundaries
-from tests.ingest.conftest import batches_of, claimed_slice, planned_slice
+from tests.ingest.conftest import an_hour_ahead, batches_of, claimed_slice, planned_slice
 
 Loaded = Callable[..., str]
 
@@ -320,6 +320,18 @@ def test_what_was_rolled_back_from_is_the_first_to_go(
     assert {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()} == {good, newest}
     assert ledger.run(bad).state == RunState.SUPERSEDED
     assert publication.rollback(ledger, sink, "gadm") == good
+
+
+def test_a_rollback_returns_to_what_readers_saw_before_though_the_clock_was_set_back(
+    ledger: Ledger, sink: GeoParquetSink, loaded: Loaded, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ledger, "clock", an_hour_ahead)
+        _publish(ledger, sink, loaded)
+    second, third = _publish(ledger, sink, loaded), _publish(ledger, sink, loaded)
+    assert {folder.name for folder in (settings.lake / "gadm" / "runs").iterdir()} == {second, third}
+    assert publication.rollback(ledger, sink, "gadm") == second
+    assert publication.rollback(ledger, sink, "gadm") == third
 
 
 def test_a_rollback_to_a_publication_that_lost_rows_is_refused(

@@ -16,7 +16,7 @@ from ingest.ledger.ledger import MAX_ATTEMPTS
 from ingest.pipeline import signed_addresses, steps, tasks
 from ingest.pipeline.queue import huey
 from ingest.settings import Settings
-from tests.ingest.conftest import claimed_slice, expire_leases, note_loaded
+from tests.ingest.conftest import an_hour_ahead, claimed_slice, expire_leases, note_loaded
 
 MakeRequest = Callable[..., Request]
 
@@ -145,6 +145,30 @@ def test_a_lease_is_renewed_for_as_long_as_the_work_lasts(
         while ledger.requeue_expired(loading) == 0 and _is_expired(ledger, loading):
             pass
         assert not _is_expired(ledger, loading)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_over(
+    ledger: Ledger, request_of: MakeRequest, loading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = ledger.create_run(request_of("timezones"), None)
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ledger, "clock", an_hour_ahead)
+        ledger.claim(loading, 0)
+        ledger.claim_stage(another, RunState.PLANNING, only_from=(RunState.QUEUED,))
+    assert ledger.claim_stage(another, RunState.PLANNING, only_from=(RunState.PLANNING,))
+    assert ledger.requeue_expired(loading) == 1
+    assert ledger.claim(loading, 0) is not None
+    assert ledger.requeue_expired(loading) == 0
+
+
+def test_a_consumer_that_died_before_the_clock_was_set_back_is_not_relied_on(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as ahead:
+        ahead.setattr(ledger, "clock", an_hour_ahead)
+        ledger.heartbeat("another.host:1", "queue", 3)
+        assert len(ledger.live_consumers("queue")) == 1
+    assert ledger.live_consumers("queue") == []
 
 
 def _is_expired(ledger: Ledger, run_id: str) -> bool:

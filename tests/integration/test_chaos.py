@@ -1,55 +1,66 @@
-"""Each fault once, in the middle of a load: what comes out is what comes out of a load that nothing happened to.
+"""Loads and builds that are hit while they last end with the same tables, and readers see whole editions throughout.
 
-``make chaos`` is the long version, with random faults at random moments.
+``make chaos`` is the long version: random faults at random moments, and a disk that fills up.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from tests import chaos
+from tests.chaos import faults, play
+from tests.chaos.ground import TARGETS, Ground
+from tests.chaos.readers import Readers
 from tests.integration import servers
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 COPIES = 4
-Digests = dict[str, dict[str, tuple[int, str]]]
+ATTEMPTS = 3
+ROUNDS = {
+    "workers": ("worker stopped", "worker killed", "second load"),
+    "stages": ("planning killed", "publication killed", "retention killed", "migration killed"),
+    "prune": ("prune killed", "prune beside"),
+    "processes": ("consumer killed", "clock ahead", "rollback beside"),
+    "builds": ("build beside", "build killed", "command killed", "clock behind"),
+    "servers": ("Redis restarted", "PostgreSQL crashed", "init killed"),
+}
 
 
-@dataclass(frozen=True)
-class Quiet:
-    """A round in which nothing happened: where, how long it took and what came out."""
-
-    arena: chaos.Arena
-    seconds: float
-    tables: Digests
-
-
-def tables(arena: chaos.Arena) -> Digests:
-    """Build the marts and return digests of all that readers see."""
-    arena.build()
-    return {schema: arena.digest(schema) for schema in ("raw", "marts")}
-
-
-@pytest.fixture(scope="module")
-def quiet() -> Iterator[Quiet]:
+@pytest.fixture(scope="module", params=TARGETS)
+def game(request: pytest.FixtureRequest) -> Iterator[tuple[play.Game, Readers]]:
     with servers.open_folder() as folder:
-        arena = chaos.Arena(folder, COPIES)
+        ground = Ground(folder, request.param, COPIES, has_disk=False)
         try:
-            chaos.play(arena, [], 0, random.Random(0), chaos.Report())
-            yield Quiet(arena, 3.0, tables(arena))
+            kinds = faults.kinds(request.param, has_disk=False)
+            game = play.Game(ground, play.Report(request.param, 0, kinds), random.Random(request.param))
+            game.prepare(is_scaled=False)
+            with Readers(game.place()) as readers:
+                yield game, readers
         finally:
-            arena.close()
+            ground.close()
 
 
-@pytest.mark.parametrize("fault", chaos.FAULTS)
-def test_a_load_that_is_hit_ends_with_the_same_tables(fault: str, quiet: Quiet) -> None:
-    report = chaos.Report()
-    chaos.play(quiet.arena, [fault], quiet.seconds, random.Random(fault), report)
-    assert report.faults == {fault: 1}
-    assert (report.rows_lost, report.rows_doubled, report.runs_begun_anew) == (0, 0, 0)
-    assert tables(quiet.arena) == quiet.tables
+@pytest.mark.parametrize("dealt", ROUNDS.values(), ids=ROUNDS)
+def test_a_load_that_is_hit_ends_with_the_same_tables(dealt: tuple[str, ...], game: tuple[play.Game, Readers]) -> None:
+    hit, readers = game
+    left = [kind for kind in dealt if kind in hit.report.kinds]
+    for _ in range(ATTEMPTS):
+        if left:
+            struck = hit.play(left, readers)
+            left = [kind for kind in left if not struck[kind]]
+    assert left == []
+    assert hit.report.faults_found == [], str(hit.report)
+
+
+def test_a_last_load_and_build_leave_nothing_behind(game: tuple[play.Game, Readers]) -> None:
+    hit, _ = game
+    hit.check_after()
+    assert hit.report.leftovers == []
+
+
+def test_every_kind_of_fault_is_in_a_round_here_or_needs_a_disk_of_its_own() -> None:
+    here = {kind for dealt in ROUNDS.values() for kind in dealt}
+    assert here | set(faults.OF_DISKS) == set(faults.FAULTS)

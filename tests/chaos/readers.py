@@ -126,12 +126,14 @@ class Reader:
         Where.
     stop : Event
         Set when it is to end.
+    excused : Event
+        Set while errors are to be expected: the server is away.
     results : Queue
         Takes tallies, about one a second.
     """
 
-    def __init__(self, kind: str, place: Place, stop: Event, results: Results) -> None:
-        self.kind, self.place, self._stop = kind, place, stop
+    def __init__(self, kind: str, place: Place, stop: Event, excused: Event, results: Results) -> None:
+        self.kind, self.place, self._stop, self._excused = kind, place, stop, excused
         self._results, self._tally, self._flushed = results, Tally(), time.monotonic()
         self._turn, self.sessions = 0, itertools.count()
 
@@ -152,7 +154,8 @@ class Reader:
             try:
                 session(self)
             except (psycopg.Error, duckdb.Error) as error:
-                self._tally.errors.append(f"{self.kind}: {error}")
+                if not self._excused.is_set():
+                    self._tally.errors.append(f"{self.kind}: {error}")
                 time.sleep(0.1)
         self._flush()
 
@@ -296,9 +299,9 @@ OF_TARGET = {
 }
 
 
-def _read(kind: str, place: Place, stop: Event, results: Results) -> None:
+def _read(kind: str, place: Place, stop: Event, excused: Event, results: Results) -> None:
     os.nice(NICENESS)
-    Reader(kind, place, stop, results).run()
+    Reader(kind, place, stop, excused, results).run()
 
 
 class Readers:
@@ -306,9 +309,11 @@ class Readers:
 
     def __init__(self, place: Place) -> None:
         context = multiprocessing.get_context("spawn")
-        self._stop, self._results, self._told = context.Event(), context.Queue(), Tally()
+        self._stop, self._excused = context.Event(), context.Event()
+        self._results: Results = context.Queue()
+        self._told = Tally()
         self._processes = [
-            context.Process(target=_read, args=(kind, place, self._stop, self._results), name=kind)
+            context.Process(target=_read, args=(kind, place, self._stop, self._excused, self._results), name=kind)
             for kind in OF_TARGET[place.target]
         ]
 
@@ -329,6 +334,13 @@ class Readers:
             if process.exitcode:
                 self._told.errors.append(f"{process.name}: ended with exit code {process.exitcode}")
         self._drain()
+
+    def excuse(self, is_away: bool) -> None:
+        """Expect errors, as the server is away, or no longer."""
+        if is_away:
+            self._excused.set()
+        else:
+            self._excused.clear()
 
     def told(self) -> Tally:
         """Return what they were told since the last call."""
