@@ -246,7 +246,6 @@ def _transfer(source: Source, path: Path) -> bool:
             part.unlink()
         raise SourceInterrupted(f"{source.public} announced {answer.bytes:,} bytes and sent {size:,}.")
     http.forget(path)  # so that no crash leaves it beside another file
-    seal.sync(part)
     part.rename(path)
     answer.sha256 = seal.put(path)[path.name]
     answer.keep(path)

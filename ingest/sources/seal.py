@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR
 
-from ingest.errors import SourceUnavailable
+from ingest.errors import DiskFull, SourceUnavailable
 from ingest.sources import parts
 
 THREADS = 4
@@ -57,15 +57,23 @@ def put(root: Path) -> dict[str, str]:
     ------
     SourceDamaged
         When a file changes while it is read.
+    DiskFull
+        When the disk does not take everything.
     """
     files = parts.all_of(root)
     folders = {folder for file in files for folder in file.parents if folder.is_relative_to(root)}
-    sync(*files, *folders, root.parent)
-    entries = _entries(files)
-    if len(entries) < len(files):
-        raise parts.changed(root)
-    sealed = {_name(file, root): entry for file, entry in entries.items()}
-    _write(beside(root), sealed)
+    try:
+        sync(*files, *folders, root.parent)
+        entries = _entries(files)
+        if len(entries) < len(files):
+            raise parts.changed(root)
+        sealed = {_name(file, root): entry for file, entry in entries.items()}
+        _write(beside(root), sealed)
+    except OSError as error:  # many disks say only now that they are full
+        raise DiskFull(
+            f"{root} cannot be written to the disk: {error.strerror or error}.",
+            "Free some space, or set WAREHOUSE_HOME to another disk.",
+        ) from error
     return {name: entry.sha256 for name, entry in sealed.items()}
 
 
@@ -75,13 +83,17 @@ def install(draft: Path, folder: Path) -> None:
     Whoever reads the old one has its files open, and finds out at the end that they are others now.
     """
     old = folder.with_name(f"{folder.name}.old.{os.getpid()}")
-    beside(folder).unlink(missing_ok=True)
+    remove(beside(folder))
     remove(old)
     with suppress(FileNotFoundError):
         folder.rename(old)
     draft.rename(folder)
     remove(old)
-    put(folder)
+    try:
+        put(folder)
+    except Exception:
+        remove(folder)
+        raise
 
 
 def is_intact(root: Path, only: Path | None = None) -> bool:
@@ -146,7 +158,8 @@ def sync(*paths: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, and its seal first. What is not there is no fault."""
-    beside(path).unlink(missing_ok=True)
+    if path.suffix != SUFFIX:
+        remove(beside(path))
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -174,6 +187,8 @@ def _stats(path: Path) -> Iterator[os.stat_result]:
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it is there whole or not at all, whatever happens."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.is_dir():
+        remove(path)
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

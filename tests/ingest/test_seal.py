@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from ingest import sources
-from ingest.errors import CopyDamaged
+from ingest.errors import CopyDamaged, DiskFull
 from ingest.sinks.geoparquet import GeoParquetSink
 from ingest.sources import cache, seal
 from ingest.sources.address import Source
@@ -119,7 +120,9 @@ def test_a_damaged_copy_of_an_archive_is_unpacked_again(
     assert [path.name for path in (tmp_path / "unpacked").glob("*.old.*")] == []
 
 
-@pytest.mark.parametrize("what", ["a layer too many", "no folder", "a file instead", "no seal", "half a seal"])
+@pytest.mark.parametrize(
+    "what", ["a layer too many", "no folder", "a file instead", "no seal", "half a seal", "a folder as seal"]
+)
 def test_a_folder_that_is_not_what_was_unpacked_is_made_again(archive: Source, tmp_path: Path, what: str) -> None:
     folder = sources.bring([archive], tmp_path).path
     right = everything(folder)
@@ -127,6 +130,8 @@ def test_a_folder_that_is_not_what_was_unpacked_is_made_again(archive: Source, t
         shutil.copy(folder / "b.geojson", folder / "c.geojson")
     elif what == "no seal":
         seal.beside(folder).unlink()
+    elif what == "a folder as seal":
+        replace_with_folder(seal.beside(folder))
     elif what == "half a seal":
         os.truncate(seal.beside(folder), 30)
     else:
@@ -187,6 +192,18 @@ def test_everything_is_on_the_disk_before_the_seal_is_there(
     synced.clear()
     path = cache.fetch(Source(publisher.url("gadm.gpkg")), tmp_path / "downloads").path
     assert (synced[path.stat().st_ino], synced[path.parent.stat().st_ino]) == (False, False)
+
+
+def test_a_disk_that_says_only_at_the_end_that_it_is_full_is_told_as_such(
+    archive: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="No space left on device"):
+        sources.bring([archive], tmp_path)
+    assert [path.suffix for path in (tmp_path / "unpacked").iterdir()] == [".lock"]
 
 
 @pytest.fixture
