@@ -33,7 +33,7 @@ HOUR = 3600.0
 OUTAGE_SECONDS = (0.2, 2.0)
 STOPPED_SECONDS = 30.0  # within them, another process must have taken over what a stopped one holds
 FULL_SECONDS = 8.0
-SLOWED_SECONDS = 8.0
+SLOWED_SECONDS = 20.0
 AFTER_OUTAGE_SECONDS = 2.0
 LEDGERS = Path(__file__).parent.parent / "fixtures" / "ledgers"
 FULL = ("No space left", "disk is full", "is full", "could not extend", "could not be completed", "disk I/O error")
@@ -502,6 +502,7 @@ OF_SERVERS = ("Redis restarted", "PostgreSQL crashed", "init killed")
 OF_BUILDS = ("build beside", "build killed", "disk full in build")
 OF_PRUNE = ("prune beside", "prune killed")
 OF_DISKS = ("disk full", "disk full in build")
+FIRST = ("build beside", "second load", "rollback beside", "prune beside")  # they leave the load as it is
 ASIDE = ("init killed", "migration killed")  # in a warehouse of their own, whatever the load does
 AIMED = {
     "planning killed": ("planning", 0.3),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tests.chaos.faults import ACTIVE, AIMED, ASIDE, FAULTS, OF_BUILDS, Round, kinds
+from tests.chaos.faults import ACTIVE, AIMED, ASIDE, FAULTS, FIRST, OF_BUILDS, Round, kinds
 from tests.chaos.ground import MARKS, QUICK, Digests, Ground
 from tests.chaos.readers import Place, Readers, Tally
 from tests.integration import servers
@@ -23,7 +23,7 @@ FAULTS_A_ROUND = 2  # that must strike, on average
 DEALT = (2, 4)
 AGAIN = 3  # times the rounds that were asked for may be played
 SEE_THROUGH_SECONDS = 600.0
-LOADS_LAST = 1.0  # so many times as long as a command takes to start, so that faults land in them
+LOAD_SECONDS = 1.0  # so long all workers together must load slices, so that faults land in it
 MOST_COPIES = 16
 GROWTH = 1.2  # of the DuckDB file from one whole build to the next
 
@@ -153,9 +153,7 @@ class Game:
         ground.write_editions()
         while is_scaled and ground.copies < MOST_COPIES:
             ground.expect(ground.load(MARKS[0], "--force"))
-            began = time.monotonic()
-            ground.expect(ground.ingest("status"))
-            if self._seconds_at_work() >= LOADS_LAST * (time.monotonic() - began):
+            if self._seconds_at_work() >= LOAD_SECONDS:
                 break
             ground.copies *= 2
             ground.write_editions()
@@ -227,7 +225,8 @@ class Game:
             if self.dice.random() < 0.7 and round_.building:
                 _wait_for_start(round_)
         round_.load = round_.ground.load(round_.mark, "--force")
-        for kind in (kind for kind in dealt if kind not in ASIDE and kind not in AIMED):
+        left = [kind for kind in dealt if kind not in ASIDE and kind not in AIMED]
+        for kind in sorted(left, key=lambda kind: kind not in FIRST):
             time.sleep(self.dice.uniform(0, 0.3) if kind not in OF_BUILDS else 0)
             struck[kind] += FAULTS[kind](round_)
         return struck

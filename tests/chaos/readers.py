@@ -233,6 +233,7 @@ def _asking(connection: psycopg.Connection[tuple[Any, ...]]) -> Ask:
 def _embedded(reader: Reader) -> Iterator[Ask]:
     with duckdb.connect(reader.place.address, read_only=True, config={"threads": 1}) as connection:
         load_spatial(connection)
+        connection.execute("set enable_progress_bar = false")
         values = ", ".join(f"({number}, {lon}, {lat})" for number, (lon, lat) in enumerate(reader.place.points[:20]))
         connection.execute(
             "create temp table chaos_points as "
