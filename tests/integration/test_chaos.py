@@ -20,12 +20,10 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 COPIES = 4
 ATTEMPTS = 3
 ROUNDS = {
-    "workers": ("worker stopped", "worker killed", "second load"),
-    "stages": ("planning killed", "publication killed", "retention killed", "migration killed"),
-    "prune": ("prune killed", "prune beside"),
-    "processes": ("consumer killed", "clock ahead", "rollback beside"),
-    "builds": ("build beside", "build killed", "command killed", "clock behind"),
-    "servers": ("Redis restarted", "PostgreSQL crashed", "init killed"),
+    "workers": ("second load", "worker stopped", "publication killed", "migration killed", "prune beside"),
+    "builds": ("build beside", "rollback beside", "build killed", "command killed", "clock ahead"),
+    "processes": ("consumer killed", "clock behind", "planning killed", "retention killed", "Redis restarted"),
+    "servers": ("PostgreSQL crashed", "worker killed", "init killed", "prune killed"),
 }
 
 
@@ -43,10 +41,10 @@ def game(request: pytest.FixtureRequest) -> Iterator[tuple[play.Game, Readers]]:
             ground.close()
 
 
-@pytest.mark.parametrize("dealt", ROUNDS.values(), ids=ROUNDS)
-def test_a_load_that_is_hit_ends_with_the_same_tables(dealt: tuple[str, ...], game: tuple[play.Game, Readers]) -> None:
+@pytest.mark.parametrize("dealt", ROUNDS)
+def test_a_load_that_is_hit_ends_with_the_same_tables(dealt: str, game: tuple[play.Game, Readers]) -> None:
     hit, readers = game
-    left = [kind for kind in dealt if kind in hit.report.kinds]
+    left = [kind for kind in ROUNDS[dealt] if kind in hit.report.kinds]
     for _ in range(ATTEMPTS):
         if left:
             struck = hit.play(left, readers)
