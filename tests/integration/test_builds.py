@@ -111,18 +111,8 @@ class Place:
         )
 
     def dbt(self, *arguments: str, project: Path = ROOT, expect: int = 0) -> str:
-        """Run dbt on a copy of the project, and check how it ended."""
-        done = subprocess.run(
-            [DBT, *arguments],
-            cwd=project,
-            env={**self.warehouse.env, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        assert done.returncode == expect, done.stdout
-        return done.stdout
+        """Run dbt, in the project or a copy of it, and check how it ended."""
+        return self.warehouse.dbt(*arguments, folder=project, expect=expect).stdout
 
     def leftovers(self) -> list[str]:
         """Return what builds have left beside the marts."""
