@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tests.conftest import ROOT, SHARED_DATA
-from tests.integration import servers
+from tests.integration import forked, servers
 
 COMMAND_SECONDS = 300
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
@@ -37,22 +37,35 @@ class Warehouse:
 
     def run(self, *command: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a command, by default in the project's root, and check how it ended."""
-        done = subprocess.run(
-            command, cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        return self._checked(self._run(command, self.folder), expect)
+
+    def _run(self, command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=folder, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
         )
+
+    def _checked(self, done: subprocess.CompletedProcess[str], expect: int) -> subprocess.CompletedProcess[str]:
         logs = "".join(path.read_text() for path in sorted((self.home / "logs").glob("*.log"))) if expect == 0 else ""
         assert done.returncode == expect, (
-            f"{command} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}\n{logs}"
+            f"{done.args} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}\n{logs}"
         )
         return done
 
     def ingest(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run ``python -m ingest``."""
-        return self.run(sys.executable, "-m", "ingest", *arguments, expect=expect)
+        return self._program("ingest", [sys.executable, "-m", "ingest"], arguments, self.folder, expect)
 
-    def dbt(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    def dbt(self, *arguments: str, expect: int = 0, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run dbt with its target folder and log outside the checkout."""
-        return self.run(str(Path(sys.executable).with_name("dbt")), *arguments, expect=expect)
+        command = str(Path(sys.executable).with_name("dbt"))
+        return self._program("dbt", [command], arguments, folder or self.folder, expect)
+
+    def _program(
+        self, name: str, command: Sequence[str], arguments: Sequence[str], folder: Path, expect: int
+    ) -> subprocess.CompletedProcess[str]:
+        if forked.is_possible(self.env):
+            return self._checked(forked.run(name, arguments, folder, self.env, COMMAND_SECONDS), expect)
+        return self._checked(self._run([*command, *arguments], folder), expect)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Ask PostgreSQL."""
