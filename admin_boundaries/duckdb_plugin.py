@@ -67,7 +67,9 @@ class Plugin(BasePlugin):
         A relative path begins in the project, as it does for `ingest`, and not where dbt is called.
         """
         project = Path(getattr(get_flags(), "PROJECT_DIR", None) or ".").absolute()  # type: ignore[no-untyped-call]
-        self._edition = Edition(project / creds.path)
+        # dbt connects anew after it has closed all connections, as after Ctrl-C, with what was set here the first time
+        warehouse = vars(creds).setdefault("warehouse", project / creds.path)
+        self._edition = Edition(warehouse)
         creds.path = ":memory:"
         config["temp_directory"] = str(self._edition.file.parent / "tmp")
 

@@ -1,0 +1,26 @@
+"""dbt's connection to the embedded warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dbt.adapters.duckdb.credentials import DuckDBCredentials
+
+from admin_boundaries import duckdb_plugin
+
+
+def test_dbt_finds_the_warehouse_again_when_it_connects_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duckdb_plugin, "get_flags", lambda: None)
+    credentials = DuckDBCredentials(path=str(tmp_path / "warehouse.duckdb"), database="warehouse", schema="marts")
+    found = []
+    for _ in range(2):
+        config: dict[str, Any] = {}
+        plugin = duckdb_plugin.Plugin.create("admin_boundaries.duckdb_plugin", config={}, credentials=credentials)
+        plugin.update_connection_config(credentials, config)
+        found.append((credentials.path, config["temp_directory"]))
+    assert found[0] == found[1]
+    assert str(tmp_path) in found[0][1]
