@@ -43,6 +43,7 @@ class Edition:
         self.warehouse = warehouse
         self.file = warehouse.parent / "build" / warehouse.name
         self._held: list[int] = []
+        self._has_begun = False
 
     def open(self, connection: duckdb.DuckDBPyConnection, *, is_whole: bool, is_retry: bool) -> None:
         """Attach the file of a new edition, or of the one that a failed build left.
@@ -63,12 +64,14 @@ class Edition:
         """
         private_folder(self.file.parent)
         self._lock()
-        if not is_retry:
+        is_new = not is_retry and not self._has_begun  # dbt may connect again in the course of a build
+        self._has_begun = True
+        if is_new:
             self.file.unlink(missing_ok=True)
             self._journal(self.file).unlink(missing_ok=True)
         if self.warehouse.exists():
             self._attach_published(connection, PUBLISHED)
-            if not is_whole and not is_retry:
+            if is_new and not is_whole:
                 shutil.copyfile(self.warehouse, self.file)
         connection.execute(f"attach {_text(self.file)} as {ALIAS} ({OPTIONS})")
         self.file.chmod(0o600)

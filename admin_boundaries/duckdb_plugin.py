@@ -67,9 +67,8 @@ class Plugin(BasePlugin):
         A relative path begins in the project, as it does for `ingest`, and not where dbt is called.
         """
         project = Path(getattr(get_flags(), "PROJECT_DIR", None) or ".").absolute()  # type: ignore[no-untyped-call]
-        # dbt connects anew after it has closed all connections, as after Ctrl-C, with what was set here the first time
-        warehouse = vars(creds).setdefault("warehouse", project / creds.path)
-        self._edition = Edition(warehouse)
+        # once dbt has closed all connections, it comes here again, with credentials that lead to memory
+        self._edition: Edition = vars(creds).setdefault("edition", Edition(project / creds.path))
         creds.path = ":memory:"
         config["temp_directory"] = str(self._edition.file.parent / "tmp")
 
@@ -89,7 +88,6 @@ class Plugin(BasePlugin):
             "STRUCT(piece_number BIGINT, geom BLOB)[]",  # type: ignore[arg-type, list-item]
         )
         conn.create_function("hold_run", self._edition.hold_run, side_effects=True)
-        conn.create_function("damage_of_run", self._edition.damage_of_run, side_effects=True)
         conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
         flags = get_flags()  # type: ignore[no-untyped-call]
         if flags.WHICH in BUILDING:

@@ -310,8 +310,8 @@ def _jinja_lines(text: str) -> str:
 TEMPLATE = """\
 {#-
   The tables of `fold_name`, of Unicode @unicode@. Written by scripts/build_name_folding.py, which says why. Letters are
-  code points in hexadecimal digits, since many cannot be seen. They are one text and not lists, which dbt would take
-  half a second to parse.
+  code points in hexadecimal digits, since many cannot be seen. They stand as text: dbt would take half a second to
+  parse them as lists.
 -#}
 {% macro name_folding() -%}
     {%- set classes = {

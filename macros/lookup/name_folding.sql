@@ -1,7 +1,7 @@
 {#-
   The tables of `fold_name`, of Unicode 14.0.0. Written by scripts/build_name_folding.py, which says why. Letters are
-  code points in hexadecimal digits, since many cannot be seen. They are one text and not lists, which dbt would take
-  half a second to parse.
+  code points in hexadecimal digits, since many cannot be seen. They stand as text: dbt would take half a second to
+  parse them as lists.
 -#}
 {% macro name_folding() -%}
     {%- set classes = {
