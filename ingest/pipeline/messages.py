@@ -11,8 +11,10 @@ import logging
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import redis
@@ -22,7 +24,8 @@ from huey.constants import EmptyData
 from huey.serializer import SignedSerializer
 from redis.exceptions import RedisError, ResponseError
 
-from ingest.errors import IngestError
+from ingest.errors import IngestError, QueueDamaged
+from ingest.ledger import is_damage
 
 log = logging.getLogger(__name__)
 
@@ -189,8 +192,34 @@ class RedisStorage(storage.RedisStorage):  # type: ignore[misc]
         return {key.decode(errors="replace"): value for key, value in self.conn.hgetall(self.result_key).items()}
 
 
+def damaged(file: Path, reason: str) -> QueueDamaged:
+    """Return the error for a file that is no queue any more."""
+    return QueueDamaged(
+        f"The queue {file} is damaged: {reason}.",
+        "Stop its consumers, then run `python -m ingest doctor --repair`. Consumers send the messages again; only "
+        "signed addresses are lost, and `resume --source` supplies them.",
+    )
+
+
 class SqliteStorage(storage.SqliteStorage):  # type: ignore[misc]
-    """Messages in a SQLite file."""
+    """Messages in a SQLite file, which may be damaged."""
+
+    @contextmanager
+    def db(self, commit: bool = False, close: bool = False) -> Iterator[sqlite3.Cursor]:
+        """Yield a cursor.
+
+        Raises
+        ------
+        QueueDamaged
+            When the file is damaged.
+        """
+        try:
+            with super().db(commit, close) as cursor:
+                yield cursor
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            raise damaged(Path(self.filename), str(error)) from error
 
     def schedule_size(self) -> int:
         """Return the number of messages that are due soon; of later ones, none is ours."""

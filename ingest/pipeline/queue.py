@@ -7,48 +7,13 @@ same on both. Messages are signed: a consumer refuses an unsigned one before it 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from huey import Huey
-from huey.storage import SqliteStorage
 
-from ingest.errors import QueueDamaged, SettingsError, TargetUnavailable
-from ingest.ledger import is_damage
-from ingest.pipeline.messages import RedisQueue, Serializer, SqliteQueue
+from ingest.errors import SettingsError, TargetUnavailable
+from ingest.pipeline.messages import RedisQueue, Serializer, SqliteQueue, damaged
 from ingest.settings import Settings, private_folder, read_settings
-
-
-class _Storage(SqliteStorage):  # type: ignore[misc]
-    """Huey's queue in a SQLite file, which may be damaged."""
-
-    @contextmanager
-    def db(self, commit: bool = False, close: bool = False) -> Iterator[sqlite3.Cursor]:
-        """Yield a cursor.
-
-        Raises
-        ------
-        QueueDamaged
-            When the file is damaged.
-        """
-        try:
-            with super().db(commit, close) as cursor:
-                yield cursor
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            raise damaged(Path(self.filename), str(error)) from error
-
-
-def damaged(file: Path, reason: str) -> QueueDamaged:
-    """Return the error for a file that is no queue any more."""
-    return QueueDamaged(
-        f"The queue {file} is damaged: {reason}.",
-        "Stop its consumers, then run `python -m ingest doctor --repair`. Consumers send the messages again; only "
-        "signed addresses are lost, and `resume --source` supplies them.",
-    )
 
 
 def create(settings: Settings) -> Huey:
@@ -69,7 +34,7 @@ def create(settings: Settings) -> Huey:
     try:
         private_folder(settings.home)
         file.touch(mode=0o600)  # it may hold addresses with a signature
-        return SqliteQueue(storage_class=_Storage, filename=str(file), fsync=False, **options)
+        return SqliteQueue(filename=str(file), fsync=False, **options)
     except (OSError, sqlite3.Error) as error:
         raise TargetUnavailable(
             f"The queue {file} cannot be opened: {error}.",

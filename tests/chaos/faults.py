@@ -23,7 +23,6 @@ from typing import Any, TypeAlias
 
 import psycopg
 
-from ingest.cli import cli
 from ingest.ledger.migrations import STEPS
 from tests.chaos.ground import MARKS, Ask, Command, Ground, Holder, is_alive
 from tests.chaos.readers import Readers
@@ -500,7 +499,6 @@ FAULTS: dict[str, Fault] = {
 }
 OF_SERVERS = ("Redis restarted", "PostgreSQL crashed", "init killed")
 OF_BUILDS = ("build beside", "build killed", "disk full in build")
-OF_PRUNE = ("prune beside", "prune killed")
 OF_DISKS = ("disk full", "disk full in build")
 FIRST = ("build beside", "second load", "rollback beside", "prune beside")  # they leave the load as it is
 ASIDE = ("init killed", "migration killed")  # in a warehouse of their own, whatever the load does
@@ -516,6 +514,5 @@ def kinds(target: str, *, has_disk: bool = True) -> list[str]:
     left_out = [
         *(OF_SERVERS if target == "embedded" else ()),
         *(OF_DISKS if not has_disk else ()),
-        *(OF_PRUNE if "prune" not in cli.commands else ()),
     ]
     return [kind for kind in FAULTS if kind not in left_out]

@@ -317,8 +317,7 @@ class Game:
         """Load and build with nobody else there, and see what is left."""
         ground = self.ground
         ground.expect(ground.load(MARKS[0], "--force"))
-        if "prune beside" in self.report.kinds:
-            ground.expect(ground.ingest("prune"))
+        ground.expect(ground.ingest("prune"))
         runs = ground.runs()
         kept = {run for run, state in runs.items() if state == "published"}
         stored = ground.stored_runs()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest import console
 from ingest.cli import cli
 from ingest.errors import SourceUnavailable, UsageError
 from ingest.ledger import Ledger, Request
@@ -131,6 +132,6 @@ def test_a_relative_path_means_the_folder_of_the_command(
         cli.main(["gadm", "--source", "./mine.gpkg", "--async"], standalone_mode=False)
     else:
         request = Request("gadm", "4.1", "sedonadb", ("mine.gpkg",), "custom")
-        runs.start([request], None, workers=1, is_async=True)  # type: ignore[arg-type]
+        runs.start([request], console, workers=1, is_async=True)
     (run,) = ledger.active_runs()
     assert run.request.sources == (str(tmp_path / "mine.gpkg"),)

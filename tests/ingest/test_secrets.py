@@ -15,7 +15,14 @@ import duckdb
 import pytest
 
 from admin_boundaries.duckdb_edition import Edition
-from ingest.errors import PermissionMissing, SettingsError, SourceUnavailable, TargetUnavailable, UsageError
+from ingest.errors import (
+    PermissionMissing,
+    QueueDamaged,
+    SettingsError,
+    SourceUnavailable,
+    TargetUnavailable,
+    UsageError,
+)
 from ingest.ledger import Ledger, Request
 from ingest.pipeline import consumer, signed_addresses, tasks
 from ingest.pipeline.queue import create, huey
@@ -288,6 +295,13 @@ def test_what_holds_data_or_addresses_is_its_owners_alone_whatever_the_umask(
 
 def test_a_queue_that_cannot_be_opened_is_told(settings: Settings) -> None:
     (settings.home / "queue.sqlite").mkdir(parents=True)
+    with pytest.raises(QueueDamaged, match=r"queue\.sqlite is damaged: it is a folder") as caught:
+        create(settings)
+    assert "doctor --repair" in caught.value.hint
+
+
+def test_a_queue_in_a_folder_that_cannot_be_made_is_told(settings: Settings) -> None:
+    settings.home.write_text("a file in place of the folder")
     with pytest.raises(TargetUnavailable, match=r"queue\.sqlite cannot be opened") as caught:
         create(settings)
     assert "WAREHOUSE_HOME" in caught.value.hint
