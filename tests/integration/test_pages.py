@@ -16,6 +16,7 @@ import geopandas
 import pyogrio
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from pyogrio._ogr import _register_drivers
 
 from tests.conftest import ROOT
 from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
@@ -194,6 +195,7 @@ def test_a_country_goes_from_postgis_into_every_format(built: Warehouse, tmp_pat
     for name in ("all.gpkg", "units.parquet", "units.fgb"):
         marts = () if name == "all.gpkg" else ("admin_level_2",)
         built.ingest("export", *marts, "--country", "DZA", "-o", str(tmp_path / name))
+    _register_drivers()  # a test of an engine may have removed them from this process
     assert pyogrio.read_info(tmp_path / "all.gpkg", layer="admin_level_3")["features"] == 1538
     frame = geopandas.read_parquet(tmp_path / "units.parquet")
     assert (len(frame), frame.crs == "EPSG:4326", set(frame.geom_type)) == (548, True, {"MultiPolygon"})
