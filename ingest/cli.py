@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import sys
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import __version__, console
-from ingest.errors import IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
+from ingest.errors import DiskFull, IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from admin_boundaries.edition import Edition
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
+FULL = (errno.ENOSPC, errno.EDQUOT)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
@@ -657,6 +659,15 @@ def main() -> None:
     except IngestError as fault:
         console.error(fault)
         sys.exit(fault.exit_code)
+    except OSError as fault:
+        if fault.errno not in FULL:
+            raise
+        full = DiskFull(
+            f"{fault.filename or 'A file'} cannot be written: {fault.strerror or fault}.",
+            "Free some space, or set WAREHOUSE_HOME to another disk; then start the command again.",
+        )
+        console.error(full)
+        sys.exit(full.exit_code)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.Abort:

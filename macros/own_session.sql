@@ -39,7 +39,11 @@
             ),
             'pg_temp'
         ), false),
-        set_config(name, value, false)
+        set_config(name, value, false),
+        case
+            when current_setting('server_version_num')::integer >= 140000 and position('linux' in version()) > 0
+                then set_config('client_connection_check_interval', '5s', false)
+        end
     from (values
         ('standard_conforming_strings', 'on'),
         ('DateStyle', 'ISO, MDY'),

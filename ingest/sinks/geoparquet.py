@@ -77,7 +77,7 @@ class GeoParquetSink:
         wanted = _file_schema(table)
         rows = 0
         path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
-        with _reporting_full_disk(path.parent), _temporary_beside(path) as draft:
+        with _temporary_beside(path) as draft:
             with _writer(draft, wanted) as writer:
                 for group in _gathered(batches):
                     constants = [pa.repeat(pa.scalar(text), len(group)) for text in (staging.run_id, staging.release)]
@@ -114,11 +114,7 @@ class GeoParquetSink:
         """
         path = self._folder(staging, table) / f"slice-{slice_no:04}.parquet"
         ((rows, left_out),) = self.count_kept(base, [(table, carrying)])
-        with (
-            _reporting_full_disk(path.parent),
-            _temporary_beside(path) as draft,
-            self._opened(base, table, carrying) as (whole, file),
-        ):
+        with _temporary_beside(path) as draft, self._opened(base, table, carrying) as (whole, file):
             sha256 = parts.checksum_of_file(whole)
             if sha256 != (carrying.stored_sha256 or sha256):
                 raise _damaged(carrying, f"{whole} is not the file that was loaded")
@@ -302,20 +298,6 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reporting_full_disk(folder: Path) -> Iterator[None]:
-    """Raise `DiskFull` when a write below a folder fails for lack of space."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise DiskFull(
-            f"The disk that holds {folder} is full.",
-            "Free some space, or set WAREHOUSE_HOME to another disk; then start the run again.",
-        ) from error
-
-
-@contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path; it atomically replaces ``path`` on success, and is removed on failure."""
     with _temporary_beside(path) as draft:
@@ -325,11 +307,24 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary_beside(path: Path) -> Iterator[Path]:
-    """Yield an unused path next to ``path``; a file that is left there is removed at the end."""
+    """Yield an unused path next to ``path``; a file that is left there is removed at the end.
+
+    Raises
+    ------
+    DiskFull
+        When something is written there, and finds no space.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)  # left by a killed process that had the same id
     try:
         yield draft
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DiskFull(
+            f"The disk that holds {path.parent} is full.",
+            "Free some space, or set WAREHOUSE_HOME to another disk; then start the run again.",
+        ) from error
     finally:
         draft.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import click
 import pytest
 
 from ingest import cli as command_line
-from ingest import engines
+from ingest import engines, settings
 from ingest.errors import IngestError, did_you_mean
 from ingest.ledger import Ledger, Request, RunState
 from ingest.settings import Settings
@@ -136,6 +137,23 @@ def test_a_failure_ends_with_1_and_says_what_to_do(ingest: object, arguments: li
     assert message in printed
     assert printed.count("\n") >= 2
     assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
+def test_a_disk_that_fills_up_anywhere_ends_with_1_and_says_which_file(
+    ingest: object, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
+) -> None:
+    def full(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number), "/home/of/it")
+
+    monkeypatch.setattr(settings, "read_settings", full)
+    if not is_told:
+        with pytest.raises(OSError, match="denied"):
+            ingest("doctor")  # type: ignore[operator]
+        return
+    code, printed = ingest("doctor")  # type: ignore[operator]
+    assert code == 1
+    assert f"/home/of/it cannot be written: {os.strerror(number)}. Free some space" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("state", [RunState.PUBLISHED, RunState.FAILED, RunState.UNCHANGED, RunState.SUPERSEDED])

@@ -247,7 +247,7 @@ def test_a_publication_that_fails_changes_neither_the_link_nor_the_ledger(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="gadm is full"):
         publish(ledger, sink, staging)
     assert (settings.lake / "gadm" / "current").resolve().name == "empty"
     assert ledger.run(staging.run_id).state == "loading"
@@ -287,6 +287,19 @@ def test_a_disk_that_fills_up_under_a_slice_is_told_as_such_and_leaves_no_file(
     assert retries.policy(caught.value) is retries.NEVER
     assert parquet(settings, staging) == ["columns.parquet"]
     assert ledger.slices(staging.run_id)[0].state == "running"
+
+
+def test_a_disk_that_fills_up_under_the_copy_of_the_ledger_is_told_as_such(
+    ledger: Ledger, sink: GeoParquetSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
+    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(sink, "shown_runs", lambda *_arguments: {"a run"})
+    with pytest.raises(DiskFull, match="ledger is full"):
+        sink.ensure_published("gadm", catalog.get("gadm").tables)
 
 
 def test_a_full_disk_of_postgresql_is_no_server_that_is_away() -> None:

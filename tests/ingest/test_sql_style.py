@@ -50,3 +50,4 @@ def test_dbt_begins_with_the_settings_that_ingest_begins_with() -> None:
     wanted = {**sessions.SETTINGS, **sessions.SETTINGS_TO_WRITE}
     del wanted["client_encoding"]  # psycopg2 has a function for it
     assert dict(re.findall(r"\('(\w+)', '([^']+)'\)", text)) == wanted
+    assert " ".join(sessions.ENDED_WITH_ITS_CLIENT.split()) in " ".join(text.split())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from ingest.setup import limits
 from ingest.setup.rights import check_load
 from ingest.sinks import Staging, get, postgres
 from ingest.sinks.postgres import PostgresSink
+from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, claimed_slice, expire_leases, planned_slice
 from tests.integration.conftest import NewWarehouse, Warehouse
@@ -470,6 +473,27 @@ def test_a_transaction_that_was_left_idle_for_too_long_is_tried_again(target: Ta
     with pytest.raises(TargetUnavailable):
         ask()
     assert target.ledger.active_runs() == []
+
+
+def test_the_session_of_a_killed_process_ends_whatever_it_is_at(target: Target) -> None:
+    code = (
+        "import sys; from ingest import sessions, settings; "
+        "sessions.connect(settings.read_settings().postgres, to_write=True).execute('select pg_sleep(600)')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=target.warehouse.env)
+    asleep = "select count(*) from pg_stat_activity where query like '%sleep(600)%' and pid <> pg_backend_pid()"
+    wait_for(target, asleep, 1)
+    process.kill()
+    process.wait()
+    wait_for(target, asleep, 0)
+
+
+def wait_for(target: Target, query: str, answer: int) -> None:
+    """Wait until a query has an answer."""
+    deadline = time.monotonic() + 60
+    while target.warehouse.one(query) != answer:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_heartbeats_go_on_after_the_server_was_read_only_for_some_seconds(target: Target) -> None:
