@@ -167,7 +167,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     path = root / "profiles" / "profiles.yml"
     try:
         output = _profile_output(path, target, {**env, "PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]})
-        postgres = _postgres(output, env) if output.get("type") == "postgres" else None
+        postgres = _postgres(output, env) if output.get("type") == "postgis" else None
     except (jinja2.TemplateError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
             f"The output {target!r} of {path} cannot be used: {error!r}.", "Is PGPORT a number?"

@@ -2,14 +2,23 @@
   Tables and views of PostgreSQL, built beside those that readers see. There is something to be replaced only in a
   retry, where a model failed after its table was there.
 -#}
-{% materialization table, adapter='postgres' %}
+{% materialization table, adapter='postgres', supported_languages=['sql', 'python'] %}
     {% set built = beside(this).incorporate(type='table') %}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do adapter.drop_relation(built) %}
-    {% call statement('main') -%}
-        {{ get_create_table_as_sql(False, built, sql) }}
-    {%- endcall %}
+    {% if model.language == 'python' %}
+        {% call statement('table') -%}
+            create table {{ built }} {{ get_table_columns_and_constraints() }}
+        {%- endcall %}
+        {% call dbt.statement('main', language='python') -%}
+            {{ python_model_into_postgres(built) }}
+        {%- endcall %}
+    {% else %}
+        {% call statement('main') -%}
+            {{ get_create_table_as_sql(False, built, sql) }}
+        {%- endcall %}
+    {% endif %}
     {% do create_indexes(built) %}
     {{ return(finish_beside(built)) }}
 {% endmaterialization %}
@@ -22,6 +31,25 @@
     {% call statement('main') -%}
         {{ get_create_view_as_sql(built, sql) }}
     {%- endcall %}
+    {{ return(finish_beside(built)) }}
+{% endmaterialization %}
+
+{#-
+  Tables of DuckDB, where the whole file is beside the one that readers see. dbt-duckdb's materialization is for SQL:
+  dbt runs Python only for its own `statement`, called from a materialization itself.
+-#}
+{% materialization table, adapter='duckdb', supported_languages=['sql', 'python'] %}
+    {% if model.language == 'sql' %}
+        {{ return(dbt.materialization_table_duckdb()) }}
+    {% endif %}
+    {% set built = this.incorporate(type='table') %}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do adapter.drop_relation(built) %}
+    {% call dbt.statement('main', language='python') -%}
+        {{ python_model_in_duckdb(built) }}
+    {%- endcall %}
+    {% do create_indexes(built) %}
     {{ return(finish_beside(built)) }}
 {% endmaterialization %}
 

@@ -202,7 +202,7 @@ def test_a_value_that_cannot_be_rendered_is_told(tmp_path: Path, value: str) -> 
 
 
 def test_an_output_that_lacks_the_host_is_told(tmp_path: Path) -> None:
-    root = profile(tmp_path, "admin_boundaries: {outputs: {embedded: {type: postgres, port: 1, user: u, dbname: d}}}")
+    root = profile(tmp_path, "admin_boundaries: {outputs: {embedded: {type: postgis, port: 1, user: u, dbname: d}}}")
     with pytest.raises(SettingsError, match="host"):
         settings.read_settings({"INGEST_SECRET": "s"}, root)
 

@@ -16,7 +16,7 @@ from tests.integration.conftest import Warehouse
 
 TABLES = (
     *(f"admin_level_{level}" for level in range(6)),
-    *("admin_units", "admin_unit_ancestors", "timezones"),
+    *("admin_units", "admin_unit_ancestors", "admin_unit_neighbours", "timezones"),
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
 )
@@ -55,6 +55,13 @@ def columns(warehouse: Warehouse, table: str) -> list[str]:
             f"where table_schema = 'marts' and table_name = '{table}' order by ordinal_position"
         )
         return [name for (name,) in connection.execute(query).fetchall()]
+
+
+def ask(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
+    """Ask a warehouse of either target."""
+    with _connect(warehouse) as (connection, _):
+        found: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+        return found
 
 
 def rows(warehouse: Warehouse, table: str) -> list[Row]:
