@@ -1,4 +1,4 @@
-"""Show the results of the demo: row counts, three queries with their answers, and the paths of the files.
+"""Show the results of the demo: row counts, queries with their answers, and the paths of the files.
 
 Run ``python scripts/show_demo.py`` after ``dbt build`` on the embedded target.
 """

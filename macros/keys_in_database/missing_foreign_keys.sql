@@ -1,12 +1,12 @@
 {#-
   A select that returns one row per foreign key that a relationships test declares and the database lacks or has not
-  validated. None is expected on DuckDB.
+  validated, see `missing_primary_keys`. None is expected on DuckDB.
 -#}
-{% macro missing_foreign_keys() %}
-    {{ return(adapter.dispatch('missing_foreign_keys')()) }}
+{% macro missing_foreign_keys(is_derived=false) %}
+    {{ return(adapter.dispatch('missing_foreign_keys')(is_derived)) }}
 {% endmacro %}
 
-{% macro default__missing_foreign_keys() %}
+{% macro default__missing_foreign_keys(is_derived) %}
 select 'none' as name
 where 1 = 0
 {% endmacro %}
@@ -14,9 +14,9 @@ where 1 = 0
 {#-
   A key to a table that this build leaves as it is comes only when the edition is published, and is not expected yet.
 -#}
-{% macro postgres__missing_foreign_keys() %}
+{% macro postgres__missing_foreign_keys(is_derived) %}
 {% set keys = [] %}
-{% for key in declared_foreign_keys() %}
+{% for key in declared_foreign_keys() if ('derived' in graph.nodes[key.models[0]].tags) == is_derived %}
     {% set child, parent = in_sight(key.child), in_sight(key.parent) %}
     {% if child.schema == parent.schema %}
         {% do keys.append({'name': key.name, 'child': child, 'parent': parent}) %}

@@ -1,9 +1,12 @@
-{#- A select that returns one row per mart that declares no primary key, or whose table lacks the declared one. -#}
-{% macro missing_primary_keys() %}
+{#-
+  A select that returns one row per mart that declares no primary key, or whose table lacks the declared one: of the
+  marts with the tag `derived`, which a build may leave out, or of the others.
+-#}
+{% macro missing_primary_keys(is_derived=false) %}
     {% if execute %}
         {% set keys = [] %}
         {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') 
-            if 'marts' in node.fqn and node.config.materialized == 'table' %}
+            if 'marts' in node.fqn and node.config.materialized == 'table' and ('derived' in node.tags) == is_derived %}
             {% set mart = in_sight(api.Relation.create(schema=node.schema, identifier=node.alias)) %}
             {% set columns = declared_primary_key(node) %}
             {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': columns}) %}

@@ -1,0 +1,12 @@
+-- Marts with the tag `derived`: the primary key and the foreign keys that each declares are in the database
+-- depends_on: {{ ref('admin_units') }}
+-- depends_on: {{ ref('admin_unit_neighbours') }}
+select table_name as missing
+from (
+    {{ missing_primary_keys(is_derived=true) }}
+) as primary_keys
+union all
+select name
+from (
+    {{ missing_foreign_keys(is_derived=true) }}
+) as foreign_keys
