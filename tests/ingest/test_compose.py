@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,6 +130,15 @@ def test_the_build_uses_files_that_exist_and_may_enter_the_image() -> None:
         for path in found:
             named = any((ROOT / path) in ROOT.glob(rule) for rule in ALLOWED)
             assert named, f".dockerignore keeps {path} out"
+
+
+def test_every_package_of_ours_enters_the_image() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = {
+        name.partition(".")[0].rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]
+    }
+    assert packages == {"ingest", "admin_boundaries", "dbt"}
+    assert packages <= set(copied_sources())
 
 
 def test_nothing_enters_the_image_unless_it_is_named() -> None:
