@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -313,12 +314,15 @@ class Readers:
         self._stop, self._excused = context.Event(), context.Event()
         self._results: Results = context.Queue()
         self._told = Tally()
-        self._processes = [
-            context.Process(target=_read, args=(kind, place, self._stop, self._excused, self._results), name=kind)
+        shared = (self._stop, self._excused, self._results)
+        self._new = [
+            partial(context.Process, target=_read, args=(kind, place, *shared), name=kind)
             for kind in OF_TARGET[place.target]
         ]
 
     def __enter__(self) -> Readers:
+        self._stop.clear()
+        self._processes = [new() for new in self._new]
         for process in self._processes:
             process.start()
         return self
@@ -335,6 +339,15 @@ class Readers:
             if process.exitcode:
                 self._told.errors.append(f"{process.name}: ended with exit code {process.exitcode}")
         self._drain()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let nobody read within the ``with`` block."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def excuse(self, is_away: bool) -> None:
         """Expect errors, as the server is away, or no longer."""
