@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import re
 import sys
@@ -13,14 +12,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import __version__, console
-from ingest.errors import DiskFull, IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
+from ingest.errors import DISK_FULL, DiskFull, IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from admin_boundaries.edition import Edition
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
-FULL = (errno.ENOSPC, errno.EDQUOT)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
@@ -660,7 +658,7 @@ def main() -> None:
         console.error(fault)
         sys.exit(fault.exit_code)
     except OSError as fault:
-        if fault.errno not in FULL:
+        if fault.errno not in DISK_FULL:
             raise
         full = DiskFull(
             f"{fault.filename or 'A file'} cannot be written: {fault.strerror or fault}.",

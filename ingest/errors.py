@@ -7,6 +7,7 @@ are worth a retry.
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -56,6 +57,9 @@ class QueueDamaged(IngestError):
 
 class ServerLimit(IngestError):
     """A limit that somebody has set for the database ended a statement or a session, and would do so again."""
+
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFull(IngestError):

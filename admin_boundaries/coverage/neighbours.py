@@ -52,14 +52,14 @@ def neighbours(
 ) -> pa.RecordBatchReader:
     """Find the units of a level that share a border.
 
-    Memory is bounded by the size of a bucket, not of the level: some 800 MB for the units of the world.
+    Memory holds a batch, a bucket, a grid of the globe and the pairs that were found, but never the units of a level.
 
     Parameters
     ----------
     levels : iterable of (int, iterable of RecordBatch)
         The number of each level, and its units: ``gid`` (string) and ``geom`` (WKB in degrees, or null).
     folder : Path, optional
-        Of the files on disk, some 40 bytes for each vertex of a level; by default that of the system.
+        Of the files on disk, some 40 to 80 bytes for each vertex of a level; by default that of the system.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def add_close_borders(alone: Spill, borders: Borders, folder: Path | None = None
     if not is_shared.any():
         return
     found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, WIDTH)), np.empty((0, WIDTH)))]
-    with Buckets(WIDTH + 2, folder=folder) as close:
+    with Buckets(WIDTH + 2, folder) as close:
         first = 0
         for rows in alone.chunks():
             row, cell = _cells(rows, COARSE_DEGREES)

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ Positions = npt.NDArray[np.int64]
 WIDTH = 5  # of a row: longitude and latitude of one end, of the other end, and the owner
 OWNER = 4
 WGS84 = Geod(ellps="WGS84")
+BUCKET_BITS = 6
 LONG_DEGREES = 0.1  # the length of a longer segment is that of the geodesic
 FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
@@ -92,8 +92,8 @@ def mixed(numbers: Hashes) -> Hashes:
 def lengths_km(rows: Numbers) -> Numbers:
     """Return the lengths of segments on the ellipsoid, in kilometres.
 
-    Those of up to a tenth of a degree are measured with the ellipsoid's two radii at their middle, which is right to a
-    millionth part; longer ones by their geodesic.
+    Those of up to a tenth of a degree are measured with the ellipsoid's two radii at their middle, which is right to
+    1e-5 of the length; longer ones by their geodesic.
     """
     lon, lat, other_lon, other_lat = rows[:, :4].T
     middle = np.radians((lat + other_lat) / 2)
@@ -116,16 +116,13 @@ class Buckets:
     ----------
     width : int
         Numbers in a row.
-    bits : int
-        There are two to the power of this many buckets.
     folder : Path, optional
         Of the files, which are gone once closed; by default that of the system.
     """
 
-    def __init__(self, width: int = WIDTH, bits: int = 6, folder: Path | None = None) -> None:
+    def __init__(self, width: int = WIDTH, folder: Path | None = None) -> None:
         self._width = width
-        self._shift = np.uint64(64 - bits)
-        self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(1 << bits)]  # noqa: SIM115
+        self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(1 << BUCKET_BITS)]  # noqa: SIM115
 
     def __enter__(self) -> Buckets:
         return self
@@ -138,7 +135,7 @@ class Buckets:
 
     def add(self, rows: Numbers, hashes: Hashes) -> None:
         """Put rows into the buckets that their numbers say."""
-        bucket = (hashes >> self._shift).astype(np.uint8)
+        bucket = (hashes >> np.uint64(64 - BUCKET_BITS)).astype(np.uint8)
         sorted_rows = rows.take(np.argsort(bucket, kind="stable"), axis=0)
         stops = np.cumsum(np.bincount(bucket, minlength=len(self._files)))
         for file, start, stop in zip(self._files, [0, *stops[:-1]], stops, strict=True):
@@ -147,14 +144,14 @@ class Buckets:
     def __iter__(self) -> Iterator[Numbers]:
         """Yield the rows of one bucket after the other."""
         for file in self._files:
-            yield _read(file, self._width)
+            file.seek(0)
+            yield np.fromfile(file).reshape(-1, self._width)
 
 
 class Spill:
-    """Rows on disk, in the order in which they came."""
+    """Segments on disk, in the order in which they came."""
 
-    def __init__(self, width: int = WIDTH, folder: Path | None = None) -> None:
-        self._width = width
+    def __init__(self, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def __enter__(self) -> Spill:
@@ -172,12 +169,5 @@ class Spill:
     def chunks(self, rows: int = 1 << 20) -> Iterator[Numbers]:
         """Yield the rows, so many at a time."""
         self._file.seek(0)
-        while len(chunk := _read(self._file, self._width, rows)):
-            yield chunk
-
-
-def _read(file: Any, width: int, rows: int = -1) -> Numbers:
-    """Read rows from a file: so many, or all."""
-    if rows < 0:
-        file.seek(0)
-    return np.fromfile(file, np.float64, rows * width if rows >= 0 else -1).reshape(-1, width)
+        while len(chunk := np.fromfile(self._file, count=rows * WIDTH)):
+            yield chunk.reshape(-1, WIDTH)

@@ -9,7 +9,6 @@ that the path still leads to the folder that it locked.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import logging
@@ -29,7 +28,7 @@ import sqlalchemy as sa
 
 from ingest.catalog import Table
 from ingest.engines import schema
-from ingest.errors import BaseUnusable, DiskFull, SliceTaken
+from ingest.errors import DISK_FULL, BaseUnusable, DiskFull, SliceTaken
 from ingest.ledger import Carrying, Ledger, RunState, Slice, SliceState
 from ingest.settings import Settings, private_folder
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
@@ -319,7 +318,7 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
     try:
         yield draft
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in DISK_FULL:
             raise
         raise DiskFull(
             f"The disk that holds {path.parent} is full.",

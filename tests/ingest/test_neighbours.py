@@ -14,7 +14,7 @@ from pyproj import Geod
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.neighbours import TOLERANCE, neighbours, overlaps
+from admin_boundaries.coverage.neighbours import TOLERANCE, equal_pairs, neighbours, overlaps
 from admin_boundaries.coverage.segments import lengths_km, segments
 
 WGS84 = Geod(ellps="WGS84")
@@ -102,6 +102,19 @@ def test_a_border_on_the_date_line_is_found_from_both_sides() -> None:
 def test_units_that_meet_at_a_pole_share_their_meridian_only() -> None:
     found = borders(A=box(0, -90, 90, -80), B=box(90, -90, 180, -80))
     assert found == {"AB": pytest.approx(km((90, -90), (90, -80)), rel=1e-6)}
+
+
+def test_a_line_along_a_pole_has_no_length() -> None:
+    found = borders(A=Polygon([(0, -90), (90, -90), (45, -80)]), B=Polygon([(0, -90), (90, -90), (45, -70)]))
+    assert found == {}
+
+
+def test_equal_segments_are_found_whichever_way_round_they_are_drawn_and_whatever_sign_zero_has() -> None:
+    for shape in (box(0, 0, 1, 1), box(0, 0, 1, 1, ccw=False), box(-0.0, -0.0, 1, 1)):
+        rows, hashes = segments(np.array([box(0, 0, 1, 1), shape]))
+        assert sorted(hashes[:4]) == sorted(hashes[4:])
+        one, other, is_alone = equal_pairs(rows)
+        assert (len(one), len(other), is_alone.sum()) == (4, 4, 0)
 
 
 def test_units_that_lie_on_each_other_border_in_all_pairs() -> None:
