@@ -23,6 +23,7 @@ from tests.integration import forked, servers
 COMMAND_SECONDS = 300
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36
+PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
 
 
 @dataclass
@@ -108,6 +109,18 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 NewWarehouse = Callable[..., Warehouse]
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what dbt reads of the checkout, to be changed; return the folder."""
+    for name in PROJECT:
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        elif source.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target, follow_symlinks=False)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -25,13 +25,12 @@ from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 from tests.fixtures.editions import write_edition
 from tests.integration import servers
-from tests.integration.conftest import COMMAND_SECONDS, NewWarehouse, Warehouse
+from tests.integration.conftest import COMMAND_SECONDS, NewWarehouse, Warehouse, copy_project
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 POINT = (-66.1, 18.4)  # in San Juan, Puerto Rico
 SAMPLE = ROOT / "sample" / "boundaries-levels.zip"
-PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
 DBT = str(Path(sys.executable).with_name("dbt"))
 NAMES = {"admin_level_0": "name", "admin_level_1": "name", "admin_units": "name", "admin_unit_names": "path"}
 QUICK = ("--exclude-resource-type", "test", "unit_test")
@@ -189,14 +188,7 @@ def pristine(
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the dbt project, to be broken."""
-    for name in PROJECT:
-        source, target = ROOT / name, tmp_path / "project" / name
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True)
-        elif source.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target, follow_symlinks=False)
-    return tmp_path / "project"
+    return copy_project(tmp_path / "project")
 
 
 def wait_for(building: subprocess.Popen[str], text: str) -> str:

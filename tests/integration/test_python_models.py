@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import shapely
 
 from tests.conftest import ROOT
 from tests.integration import marts
-from tests.integration.conftest import NewWarehouse, Warehouse
+from tests.integration.conftest import NewWarehouse, Warehouse, copy_project
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
-PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
 MODEL = """
 import pyarrow as pa
 import shapely
@@ -100,17 +98,11 @@ def warehouse(request: pytest.FixtureRequest, new_warehouse: NewWarehouse) -> Wa
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the dbt project with a Python model more."""
-    for name in PROJECT:
-        source, target = ROOT / name, tmp_path / "project" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True)
-        else:
-            shutil.copy(source, target, follow_symlinks=False)
-    folder = tmp_path / "project" / "models" / "marts"
+    copied = copy_project(tmp_path / "project")
+    folder = copied / "models" / "marts"
     (folder / "invented.py").write_text(MODEL)
     (folder / "_invented.yml").write_text(YML)
-    return tmp_path / "project"
+    return copied
 
 
 def change(project: Path, name: str, old: str, new: str) -> None:
