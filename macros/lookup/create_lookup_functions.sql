@@ -7,8 +7,8 @@
 {% endmacro %}
 
 {#-
-  On PostgreSQL, the functions read the tables through views in a schema of the edition's own, `marts_edition_…`, which
-  is never renamed. A call that is under way when the next edition replaces `marts`, or a long query with many calls,
+  On PostgreSQL, they read the tables through views in a schema of the edition's own, `marts_edition_…`, which is never
+  renamed. A call that is under way when the next edition replaces `marts`, or a long query with many calls,
   therefore goes on reading the tables that it began with: through `marts.…`, it would find new ones half-way, and with
   an older snapshot find them empty.
 -#}
@@ -50,11 +50,17 @@ begin
         execute format('alter view {{ views }}.%I owner to %s', entry.name, owner);
     end loop;
     {{ locate_in_postgres(functions, views) }}
+    for entry in select oid::regprocedure as name from pg_proc where pronamespace = to_regnamespace('{{ views }}') loop
+        execute format('alter function %s owner to %s', entry.name, owner);
+    end loop;
 end
 $create$;
 {% endmacro %}
 
-{#- SQL that lets whoever may read the marts call the lookup functions: their views get the same grants. -#}
+{#-
+  SQL that lets whoever may read the marts call the lookup functions: the edition's views get the same grants, and its
+  functions are for whoever may use the schema.
+-#}
 {% macro copy_lookup_rights() %}
 {% set views = 'marts_edition_' ~ invocation_id.replace('-', '')[:8] %}
 do $rights$
@@ -63,15 +69,18 @@ declare
 begin
     for entry in
         select distinct format(
-            'grant %s on %s to %s', granted.privilege_type, object,
+            'grant %s on %s to %s', coalesce(privilege, granted.privilege_type), object,
             {{ grantee() }}
         ) as statement
         from (
-            select 'schema {{ views }}' as object, nspacl as acl, nspowner as owner
+            select object, privilege, nspacl as acl, nspowner as owner
             from pg_namespace
+            cross join (
+                values ('schema {{ views }}', null), ('all functions in schema {{ views }}', 'execute')
+            ) as places (object, privilege)
             where nspname = '{{ beside(marts_meta()).schema }}'
             union all
-            select 'table {{ views }}.' || quote_ident(view.relname), source.relacl, source.relowner
+            select 'table {{ views }}.' || quote_ident(view.relname), null, source.relacl, source.relowner
             from pg_class as view
             inner join pg_class as source
                 on source.oid = coalesce(
@@ -83,6 +92,7 @@ begin
         cross join lateral aclexplode(acl) as granted
         where granted.grantee <> owner
             and granted.privilege_type in ('USAGE', 'SELECT')
+            and (privilege is null or granted.privilege_type = 'USAGE')
             and to_regnamespace('{{ views }}') is not null
     loop
         execute entry.statement;

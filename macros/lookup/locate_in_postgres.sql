@@ -4,8 +4,13 @@
 
   Both keep the path of this session (see `own_session`): a caller need not have PostGIS on his own, and what others put
   there is not called. The types of arguments are PostGIS' own, so that no other function fits them better.
+
+  They are made twice. Those of the edition, in its own schema, read its tables. Those in `marts`, which users call, ask
+  the catalogue of which edition `marts` is, and hand on to that. PostgreSQL finds a function by name without any lock,
+  so that a statement may find the old function and then new tables; but it reads the catalogue as of the statement's
+  snapshot, which no statement takes before it has found all its tables. So both are of one edition.
 -#}
-{% macro locate_in_postgres(functions, tables) %}
+{% macro locate_in_postgres(functions, edition) %}
     {% set answer %}
         status text,
         gid text,
@@ -18,7 +23,7 @@
         tzid text,
         tzids text[]
     {%- endset %}
-    create or replace function {{ functions }}.locate(lon double precision, lat double precision)
+    create function {{ edition }}.locate(lon double precision, lat double precision)
     returns table (
         {{ answer }}
     )
@@ -44,12 +49,12 @@
 
             select array_agg(distinct parts.gid)
             into more_gids
-            from {{ tables }}.admin_leaf_parts as parts
+            from {{ edition }}.admin_leaf_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             select array_agg(distinct parts.tzid)
             into more_tzids
-            from {{ tables }}.timezone_parts as parts
+            from {{ edition }}.timezone_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             locate.gids := locate.gids || more_gids;
@@ -77,7 +82,7 @@
         if locate.gid is not null then
             select units.admin_level, units.path
             into locate.admin_level, locate.path
-            from {{ tables }}.admin_units as units
+            from {{ edition }}.admin_units as units
             where units.gid = locate.gid;
 
             select
@@ -90,16 +95,14 @@
                 {%- for level in admin_levels() %}
                 locate.gid_{{ level }}{{ ',' if not loop.last }}
                 {%- endfor %}
-            from {{ tables }}.admin_unit_ancestors as ancestors
+            from {{ edition }}.admin_unit_ancestors as ancestors
             where ancestors.gid = locate.gid;
         end if;
         return next;
     end
     $locate$;
-    comment on function {{ functions }}.locate(double precision, double precision) is
-        'The units from country to leaf, and the time zones, at a longitude and latitude in degrees (WGS 84); one row.';
 
-    create or replace function {{ functions }}.locate_points(lons double precision[], lats double precision[])
+    create function {{ edition }}.locate_points(lons double precision[], lats double precision[])
     returns table (
         point_number bigint,
         {{ answer }}
@@ -119,12 +122,52 @@
 
     ),
 
-    {{ locate_answers(schema=tables) }}
+    {{ locate_answers(schema=edition) }}
 
     select *
     from answers
     order by point_number
     $locate_points$;
+
+    {{ handed_on(functions, edition, 'locate', ['lon', 'lat'], 'double precision', answer) }}
+    comment on function {{ functions }}.locate(double precision, double precision) is
+        'The units from country to leaf, and the time zones, at a longitude and latitude in degrees (WGS 84); one row.';
+
+    {{ handed_on(functions, edition, 'locate_points', ['lons', 'lats'], 'double precision[]',
+        'point_number bigint,' ~ answer) }}
     comment on function {{ functions }}.locate_points(double precision[], double precision[]) is
         'The same as locate, for many points: one row each, point_number counts from 1.';
+{% endmacro %}
+
+{#- SQL that creates the function that users call, before those of the editions that have the same name. -#}
+{% macro handed_on(functions, edition, name, arguments, type, answer) %}
+    create or replace function {{ functions }}.{{ name }}({{ arguments | join(' ' ~ type ~ ', ') }} {{ type }})
+    returns table (
+        {{ answer }}
+    )
+    language plpgsql stable parallel safe
+    set search_path from current
+    set admin_boundaries.edition = '{{ edition }}'
+    as $handed_on$
+    declare
+        edition text;
+    begin
+        select split_part(setting, '=', 2)
+        into edition
+        from pg_namespace
+        inner join pg_proc
+            on pronamespace = pg_namespace.oid
+        cross join unnest(proconfig) as setting
+        where nspname = 'marts'
+            and proname = '{{ name }}'
+            and setting like 'admin\_boundaries.edition=%';
+
+        if edition is null or edition = '{{ edition }}' then
+            return query select * from {{ edition }}.{{ name }}({{ arguments | join(', ') }});
+        else
+            return query execute format('select * from %I.{{ name }}($1, $2)', edition)
+                using {{ arguments | join(', ') }};
+        end if;
+    end
+    $handed_on$;
 {% endmacro %}

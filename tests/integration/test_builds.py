@@ -425,6 +425,43 @@ def test_a_reader_who_sits_in_a_transaction_stops_neither_a_build_nor_other_read
 
 
 @only("postgres")
+def test_a_statement_that_found_the_function_before_other_marts_came_is_answered_from_those(place: Place) -> None:
+    assert place.warehouse.dsn is not None
+    both = (
+        "select right(path, 1), (select run_id from marts.marts_meta where dataset = 'gadm') "
+        f"from marts.locate({POINT[0]}, {POINT[1]})"
+    )
+    waiting = "select from pg_locks where not granted"
+    with psycopg.connect(place.warehouse.dsn) as idle, psycopg.connect(place.warehouse.dsn) as other:
+        idle.execute("select count(*) from marts.admin_units").fetchall()  # keeps edition A from being cleared away
+        place.dbt("build", *QUICK)
+        ((old,),) = place.ask("select nspname::text from pg_namespace where nspname ~ '^marts_old_'")
+        other.execute("lock table marts.marts_meta in access exclusive mode")
+        found: list[tuple[Any, ...]] = []
+        reader = threading.Thread(target=lambda: found.extend(place.ask(both)))
+        reader.start()
+        while not place.ask(waiting):
+            time.sleep(0.02)
+        other.execute("alter schema marts rename to marts_of_b")
+        other.execute(f"alter schema {old} rename to marts")  # type: ignore[arg-type]
+        other.commit()
+        reader.join()
+    assert found == [("A", place.runs["A"])]
+
+
+@only("postgres")
+def test_a_transaction_that_began_before_goes_on_with_the_functions_of_its_edition(place: Place) -> None:
+    assert place.warehouse.dsn is not None
+    where = f"select right(path, 1) from marts.locate_points(array[{POINT[0]}], array[{POINT[1]}])"
+    with psycopg.connect(place.warehouse.dsn) as early:
+        early.execute("set transaction isolation level repeatable read")
+        early.execute("select 1")
+        place.dbt("build", *QUICK)
+        assert early.execute(where).fetchall() == [("A",)]  # type: ignore[arg-type]
+    assert place.editions() == {"B"}
+
+
+@only("postgres")
 def test_a_part_that_cannot_be_put_before_readers_fails_and_says_why(place: Place) -> None:
     before = place.stamp()
     assert place.warehouse.dsn is not None

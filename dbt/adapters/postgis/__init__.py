@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+from dbt.adapters.base.meta import available
 from dbt.adapters.base.plugin import AdapterPlugin
-from dbt.adapters.contracts.connection import AdapterResponse
+from dbt.adapters.contracts.connection import AdapterResponse, Connection, Identifier
 from dbt.adapters.postgres.connections import PostgresConnectionManager, PostgresCredentials
 from dbt.adapters.postgres.impl import PostgresAdapter
 
 from admin_boundaries.python_models import PostgresRelation, module_of
+from dbt.adapters.postgis.exchange import Exchange
 from ingest.sessions import connect_adbc
 from ingest.settings import Postgres
 
@@ -62,6 +65,41 @@ class PostgisAdapter(PostgresAdapter):
             rows = model.model(model.dbtObj(lambda name: PostgresRelation(session, name)), session)
             count = model.materialize(rows, self.connections.get_thread_connection().handle)
         return AdapterResponse(f"SELECT {count}", code="SELECT", rows_affected=count)
+
+    @available
+    def exchange_editions(self, replace: str, ours: list[str], patience: float) -> str | None:
+        """Put an edition in the place of another; see `Exchange`.
+
+        Parameters
+        ----------
+        replace : str
+            SQL that does so, up to the commit.
+        ours : list of str
+            The project's tables that are exchanged, as ``schema.table``.
+        patience : float
+            Seconds after which to give up.
+
+        Returns
+        -------
+        str or None
+            Why it could not be done.
+        """
+        session = self.connections.get_thread_connection().handle
+        try:
+            if Exchange(session, self._open_session, replace, ours).run(patience):
+                return None
+        except psycopg2.Error as error:
+            session.rollback()
+            return str(error.diag.message_primary or error).strip()
+        return (
+            "What was built could not be put before readers, since sessions of others hold tables that it replaces: "
+            "see pg_stat_activity for those idle in transaction. End them, then build again."
+        )
+
+    def _open_session(self) -> Any:
+        credentials = self.config.credentials
+        opened = self.connections.open(Connection(Identifier(self.type()), "gate", credentials))  # type: ignore[no-untyped-call]
+        return opened.handle
 
 
 Plugin = AdapterPlugin(
