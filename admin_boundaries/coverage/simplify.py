@@ -9,7 +9,6 @@ them.
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,6 +113,7 @@ def _batches(levels: Sequence[Relation], tolerances: Sequence[float], folder: Pa
         work = _Work(Path(name), tolerances, list(countries))
         for _ in _two_at_a_time(work.keep, (_with_geometry(levels, country) for country in countries.values())):
             pass
+        work.share()
         again = list(countries)
         while again:
             read = (_with_geometry(levels, countries[gid]) for gid in again)
@@ -145,7 +145,7 @@ class _Work:
         self._numbers = {gid: number for number, gid in enumerate(countries)}
         self._boxes: dict[str, Numbers] = {}
         self._shared = [np.empty(0, np.uint64)] * len(tolerances)
-        self._lock = threading.Lock()
+        self._found: list[Sequence[Hashes]] = []
 
     def file(self, gid: str, kind: str) -> Path:
         """Return where something of a country is."""
@@ -155,18 +155,19 @@ class _Work:
         """Find the vertices that a country keeps."""
         kept, at_border = kept_vertices(country, self._tolerances)
         np.savez(self.file(country.gid, "npz"), *kept)
-        with self._lock:
-            self._boxes[country.gid] = shapely.total_bounds(country.geoms)
-            self._share(at_border)
+        self._boxes[country.gid] = shapely.total_bounds(country.geoms)
+        self._found.append(at_border)
 
-    def _share(self, vertices: Sequence[Hashes]) -> None:
-        self._shared = [np.union1d(*both) for both in zip(self._shared, vertices, strict=True)]
+    def share(self) -> None:
+        """Let all countries know what was found at the borders of each."""
+        self._shared = [_sorted(np.concatenate(of_one)) for of_one in zip(self._shared, *self._found, strict=True)]
+        self._found = []
 
     def draw(self, country: Country) -> list[Numbers]:
         """Write a country's simplified units; return what had to be restored, for each tolerance."""
         with np.load(self.file(country.gid, "npz")) as file:
-            kept = [np.union1d(file[key], shared) for key, shared in zip(file.files, self._shared, strict=True)]
-        drawn, restored = drawn_with(country, kept)
+            kept = [file[key] for key in file.files]
+        drawn, restored = drawn_with(country, kept, self._shared)
         np.savez(self.file(country.gid, "npz"), *kept)
         with pa.OSFile(str(self.file(country.gid, "arrow")), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
             for tolerance, geoms in zip(self._tolerances, drawn, strict=True):
@@ -177,12 +178,15 @@ class _Work:
         """Return the countries that may have vertices which others had to restore."""
         touched = set()
         for gid, points_of in restored.items():
-            self._share([numbers_of(points) for points in points_of])
+            self._found.append([numbers_of(points) for points in points_of])
             points = np.concatenate(points_of)
             for other, (low, bottom, high, top) in self._boxes.items():
-                is_in = (points[:, 0] >= low) & (points[:, 0] <= high) & (points[:, 1] >= bottom) & (points[:, 1] <= top)
+                is_in = (
+                    (points[:, 0] >= low) & (points[:, 0] <= high) & (points[:, 1] >= bottom) & (points[:, 1] <= top)
+                )
                 if other != gid and is_in.any():
                     touched.add(other)
+        self.share()
         return [gid for gid in self._numbers if gid in touched]
 
 
@@ -232,7 +236,7 @@ def _with_geometry(levels: Sequence[Relation], country: Country) -> Country:
         of_country = f"{'gid_0' if level else 'gid'} = {_text(country.gid)}" if country.gid else "gid_0 is null"
         others = country.gids[here[~country.is_leaf[here]]]
         condition = f"{of_country} and (is_leaf{''.join(f' or gid = {_text(gid)}' for gid in others)})"
-        position = {gid: at for gid, at in zip(country.gids[here], here, strict=True)}
+        position = dict(zip(country.gids[here], here, strict=True))
         for batch in levels[level].select("gid", "geom").where(condition).batches():
             at = np.array([position.get(gid, -1) for gid in batch["gid"].to_pylist()], np.int64)
             found = shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False))
@@ -269,32 +273,45 @@ def kept_vertices(country: Country, tolerances: Sequence[float]) -> tuple[list[H
     for tolerance in tolerances:
         leaves = shapely.coverage_simplify(leaves, tolerance)
         rows, hashes = segments(leaves)
-        _once, first, counts = np.unique(hashes, return_index=True, return_counts=True)
-        ends = rows[first[counts == 1], :4].reshape(-1, 2)
+        ends = rows[_that_are_alone(hashes), :4].reshape(-1, 2)
         own = [np.empty(0, np.uint64)]
         for level in np.unique(other_levels):
             others[other_levels == level] = shapely.coverage_simplify(others[other_levels == level], tolerance)
             own.append(np.setdiff1d(_numbers_in(others[other_levels == level]), of_leaves))
-        kept.append(np.unique(np.concatenate([_numbers_in(leaves), *own])))
-        at_border.append(np.unique(np.concatenate([numbers_of(ends), *own])))
+        kept.append(_sorted(np.concatenate([_numbers_in(leaves), *own])))
+        at_border.append(_sorted(np.concatenate([numbers_of(ends), *own])))
     return kept, at_border
 
 
+def _that_are_alone(hashes: Hashes) -> Positions:
+    """Return the positions of numbers that are there once."""
+    order = np.argsort(hashes)
+    is_alone = np.ones(len(order), bool)
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    is_alone[same] = is_alone[same + 1] = False
+    return order[is_alone]
+
+
 def _numbers_in(geoms: Geometries) -> Hashes:
-    return np.unique(numbers_of(shapely.get_coordinates(geoms)))
+    return _sorted(numbers_of(shapely.get_coordinates(geoms)))
 
 
-def drawn_with(country: Country, kept: list[Hashes]) -> tuple[list[Geometries], list[Numbers]]:
+def drawn_with(
+    country: Country, kept: list[Hashes], shared: Sequence[Hashes]
+) -> tuple[list[Geometries], list[Numbers]]:
     """Draw all units of a country with the vertices that are kept.
 
-    Where that makes a unit invalid, or two overlap that did not, the vertices of these units are restored.
+    What the country itself keeps makes a coverage, as GEOS saw to. Vertices that others keep on its borders may make a
+    unit invalid, or overlap another one: then all vertices of such a unit are restored.
 
     Parameters
     ----------
     country : Country
         With geometries.
     kept : list of ndarray of uint64
-        For each tolerance, the numbers of vertices; what is restored is added.
+        For each tolerance, the numbers of the vertices that the country keeps; what is restored is added.
+    shared : sequence of ndarray of uint64
+        For each tolerance, those that all countries keep on their borders.
 
     Returns
     -------
@@ -304,34 +321,48 @@ def drawn_with(country: Country, kept: list[Hashes]) -> tuple[list[Geometries], 
         For each tolerance, the vertices that were.
     """
     there = np.flatnonzero(~shapely.is_missing(country.geoms))
-    is_leaf = country.is_leaf[there]
     before = country.geoms[there]
+    level = np.where(country.is_leaf[there], -1, country.levels[there])  # of the coverage that a unit is in
     drawn, restored = [], []
     for number in range(len(kept)):
         points = [np.empty((0, 2))]
         while True:
-            now = only(before, kept[number])
-            is_faulty = np.zeros(len(now), bool)
-            is_faulty[is_leaf] = ~shapely.is_empty(shapely.coverage_invalid_edges(now[is_leaf]))
-            is_new = is_faulty & False
-            if is_faulty.any():
-                is_new[is_leaf] = is_faulty[is_leaf] & shapely.is_empty(shapely.coverage_invalid_edges(before[is_leaf]))
-            is_wrong = (is_new | ~shapely.is_valid(now)) & (
-                shapely.get_num_coordinates(now) < shapely.get_num_coordinates(before)
-            )
+            now, has_more = only(before, kept[number], shared[number])
+            is_wrong = ~shapely.is_valid(now)
+            is_wrong[_that_overlap(now, before, level, np.flatnonzero(has_more))] = True
+            is_wrong &= shapely.get_num_coordinates(now) < shapely.get_num_coordinates(before)
             if not is_wrong.any():
                 break
             points.append(shapely.get_coordinates(before[is_wrong]))
-            kept[number] = np.union1d(kept[number], numbers_of(points[-1]))
+            kept[number] = _sorted(np.concatenate([kept[number], numbers_of(points[-1])]))
         restored.append(np.concatenate(points))
         geoms = np.full(len(country.geoms), None, object)
         geoms[there] = now
-        drawn.append(_with_unions(country, geoms, is_coverage=not is_faulty.any()))
+        drawn.append(_with_unions(country, geoms))
         before = now
     return drawn, restored
 
 
-def _with_unions(country: Country, geoms: Geometries, *, is_coverage: bool) -> Geometries:
+def _that_overlap(now: Geometries, before: Geometries, coverage: Positions, changed: Positions) -> Positions:
+    """Return those units of a coverage, some of which were changed, that overlap and did not before."""
+    changed_at, other = shapely.STRtree(now).query(now[changed])
+    one = changed[changed_at]
+    is_pair = (one != other) & (coverage[one] == coverage[other])
+    one, other = one[is_pair], other[is_pair]
+    for geoms, is_overlap in ((now, True), (before, False)):
+        found = shapely.relate_pattern(geoms[one], geoms[other], "2********") == is_overlap
+        one, other = one[found], other[found]
+    return np.union1d(one, other)
+
+
+def _sorted(numbers: Hashes) -> Hashes:
+    """Return numbers once each, in order; several times as fast as `numpy.unique`."""
+    numbers = np.sort(numbers)
+    once: Hashes = numbers[np.diff(numbers, prepend=~numbers[:1]) != 0]
+    return once
+
+
+def _with_unions(country: Country, geoms: Geometries) -> Geometries:
     """Add the units that those below tile, which are the unions of these."""
     for level in np.unique(country.levels)[::-1]:
         below = np.flatnonzero((country.levels > level) & (country.parents >= 0) & ~shapely.is_missing(geoms))
@@ -340,34 +371,49 @@ def _with_unions(country: Country, geoms: Geometries, *, is_coverage: bool) -> G
         for parent, children in zip(above, np.split(below, starts[1:]) if len(below) else [], strict=True):
             if country.levels[parent] != level or geoms[parent] is not None or not country.has_area[parent]:
                 continue
-            is_tiled = is_coverage and not (country.is_read & ~country.is_leaf)[children].any()
-            union = shapely.coverage_union_all if is_tiled else shapely.union_all
-            geoms[parent] = union(geoms[children])
+            geoms[parent] = _union(geoms[children])
     is_single = shapely.get_type_id(geoms) == shapely.GeometryType.POLYGON
     geoms[is_single] = shapely.multipolygons(geoms[is_single], indices=np.arange(is_single.sum()))
     return geoms
 
 
-def only(geoms: Geometries, kept: Hashes) -> Geometries:
+def _union(geoms: Geometries) -> shapely.Geometry:
+    """Return the union of polygons: of a coverage the quick way, which does not notice overlaps but by the area."""
+    try:
+        union = shapely.coverage_union_all(geoms)
+    except shapely.errors.GEOSException:
+        return shapely.union_all(geoms)
+    is_whole = np.isclose(shapely.area(union), shapely.area(geoms).sum(), rtol=SAME_AREA_SHARE, atol=0)
+    return union if is_whole and shapely.is_valid(union) else shapely.union_all(geoms)
+
+
+def only(geoms: Geometries, kept: Hashes, shared: Hashes) -> tuple[Geometries, Mask]:
     """Leave vertices out.
 
     Parameters
     ----------
     geoms : ndarray of MultiPolygon, shape (n,)
         In degrees.
-    kept : ndarray of uint64
+    kept, shared : ndarray of uint64
         Numbers of the vertices that stay, sorted. Those on the date line and at the poles stay as well, and a ring of
         which fewer than three would is left as it is.
 
     Returns
     -------
-    ndarray of MultiPolygon, shape (n,)
+    drawn : ndarray of MultiPolygon, shape (n,)
+    has_more : ndarray of bool, shape (n,)
+        Whether more than the vertices of `kept` stay.
     """
     if not len(geoms):
-        return geoms
+        return geoms, np.empty(0, bool)
     kind, points, (rings, *polygons) = shapely.to_ragged_array(geoms)
-    stays = _are_among(numbers_of(points), kept)
-    stays |= (np.abs(points[:, 0]) == 180) | (np.abs(points[:, 1]) == 90)
+    numbers = numbers_of(points)
+    stays = _are_among(numbers, kept)
+    is_more = ~stays
+    is_more &= _are_among(numbers, shared) | (np.abs(points[:, 0]) == 180) | (np.abs(points[:, 1]) == 90)
+    stays |= is_more
+    has_more = np.zeros(len(geoms), bool)
+    has_more[np.repeat(np.arange(len(geoms)), shapely.get_num_coordinates(geoms))[is_more]] = True
     starts, last = rings[:-1], rings[1:] - 1
     stays[last] = False  # the same as the first
     total = np.concatenate([[0], np.cumsum(stays)])
@@ -376,8 +422,11 @@ def only(geoms: Geometries, kept: Hashes) -> Geometries:
         stays[starts[ring] : last[ring]] = True
         counts[ring] = last[ring] - starts[ring]
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    at = np.insert(np.flatnonzero(stays), offsets[1:], np.flatnonzero(stays)[offsets[:-1]])
-    return shapely.from_ragged_array(kind, points[at], (offsets + np.arange(len(offsets)), *polygons))
+    staying = np.flatnonzero(stays)
+    at = np.insert(staying, offsets[1:], staying[offsets[:-1]])
+    closed: tuple[npt.NDArray[np.signedinteger], ...] = (offsets + np.arange(len(offsets)), *polygons)
+    drawn = shapely.from_ragged_array(kind, points[at], closed)
+    return drawn, has_more
 
 
 def _are_among(numbers: Hashes, kept: Hashes) -> Mask:
@@ -388,7 +437,7 @@ def _are_among(numbers: Hashes, kept: Hashes) -> Mask:
     found: Mask = table[numbers & lowest]
     maybe = np.flatnonzero(found)
     at = np.searchsorted(kept, numbers[maybe])
-    found[maybe] = kept[np.minimum(at, len(kept) - 1)] == numbers[maybe]
+    found[maybe] = kept[np.minimum(at, len(kept) - 1)] == numbers[maybe] if len(kept) else False
     return found
 
 
