@@ -9,12 +9,9 @@ them.
 from __future__ import annotations
 
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,19 +19,22 @@ import pyarrow as pa
 import pyarrow.compute
 import shapely
 
-from admin_boundaries.coverage.segments import Hashes, Numbers, Positions, mixed, segments
+from admin_boundaries.coverage.junctions import (
+    Geometries,
+    Lacking,
+    Mask,
+    are_among,
+    lacking_vertices,
+    numbers_of,
+    with_vertices,
+)
+from admin_boundaries.coverage.segments import Buckets, Hashes, Numbers, Positions, hashes_of, segments
+from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.python_models import Relation
 
 TOLERANCES = (0.001, 0.01, 0.1)  # degrees: some 100 m, 1 km and 10 km
 SAME_AREA_KM2 = 1e-6
 SAME_AREA_SHARE = 1e-9
-AT_ONCE = 2  # countries in memory
-FILTER_BITS = 22
-FACTOR = np.uint64(0x9E3779B97F4A7C15)
-Geometries = npt.NDArray[np.object_]
-Mask = npt.NDArray[np.bool_]
-Given = TypeVar("Given")
-Found = TypeVar("Found")
 
 SCHEMA = pa.schema(
     [
@@ -52,7 +52,7 @@ def simplified(
 ) -> pa.RecordBatchReader:
     """Simplify all units.
 
-    Memory holds two countries at a time, and the vertices that are kept on the borders of all.
+    Memory holds three countries at a time, and the vertices that are kept on the borders of all.
 
     Parameters
     ----------
@@ -106,35 +106,44 @@ class Country:
     has_area: Mask
     geoms: Geometries = field(default_factory=lambda: np.empty(0, object))
 
+    @property
+    def coverages(self) -> Positions:
+        """The number of the coverage that a unit is in: -1 of all leaves, or that of its level; shape (n,)."""
+        return np.where(self.is_leaf, -1, self.levels)
+
 
 def _batches(levels: Sequence[Relation], tolerances: Sequence[float], folder: Path | None) -> Iterator[pa.RecordBatch]:
     countries = read_countries(levels)
     with tempfile.TemporaryDirectory(dir=folder) as name:
+        with Buckets(4, Path(name)) as lines:
+            read = (_with_geometry(levels, country) for country in countries.values())
+            in_threads(_outline, read, lambda rows: lines.add(rows, hashes_of(rows)))
+            lacking = lacking_vertices((rows[_that_are_alone(hashes_of(rows))] for rows in lines), Path(name))
         work = _Work(Path(name), tolerances, list(countries))
-        for _ in _two_at_a_time(work.keep, (_with_geometry(levels, country) for country in countries.values())):
-            pass
+        in_threads(work.keep, (_with_geometry(levels, country, lacking) for country in countries.values()))
         work.share()
         again = list(countries)
         while again:
-            read = (_with_geometry(levels, countries[gid]) for gid in again)
-            restored = dict(zip(again, _two_at_a_time(work.draw, read), strict=True))
-            again = work.touched_by(restored)
+            restored: list[list[Numbers]] = []
+            read = (_with_geometry(levels, countries[gid], lacking) for gid in again)
+            in_threads(work.draw, read, restored.append)
+            again = work.touched_by(dict(zip(again, restored, strict=True)))
         for gid in countries:
             with pa.ipc.open_stream(work.file(gid, "arrow")) as reader:
                 yield from reader
 
 
-def _two_at_a_time(function: Callable[[Given], Found], given: Iterable[Given]) -> Iterator[Found]:
-    """Call a function with one after the other, while the next is being read."""
-    running: deque[Future[Found]] = deque()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for each in given:
-            running.append(pool.submit(function, each))
-            del each
-            if len(running) == AT_ONCE:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
+def _outline(country: Country) -> Numbers:
+    """Return the segments that one unit of a country has alone, without their owner."""
+    there = ~shapely.is_missing(country.geoms)
+    found, numbers = [np.empty((0, 4))], [np.empty(0, np.uint64)]
+    for level in (-1, *np.unique(country.levels)):  # all leaves are one coverage
+        rows, hashes = segments(country.geoms[there & (country.coverages == level)])
+        at = _that_are_alone(hashes)
+        found.append(rows[at, :4])
+        numbers.append(hashes[at])
+    _once, at = np.unique(np.concatenate(numbers), return_index=True)
+    return np.concatenate(found)[at]
 
 
 class _Work:
@@ -228,8 +237,8 @@ def read_countries(levels: Sequence[Relation]) -> dict[str, Country]:
     return found
 
 
-def _with_geometry(levels: Sequence[Relation], country: Country) -> Country:
-    """Return a country with the geometries that are simplified."""
+def _with_geometry(levels: Sequence[Relation], country: Country, lacking: Lacking | None = None) -> Country:
+    """Return a country with the geometries that are simplified, and the vertices that they lack."""
     geoms = np.full(len(country.gids), None, object)
     for level in np.unique(country.levels[country.is_read]):
         here = np.flatnonzero(country.is_read & (country.levels == level))
@@ -241,17 +250,11 @@ def _with_geometry(levels: Sequence[Relation], country: Country) -> Country:
             at = np.array([position.get(gid, -1) for gid in batch["gid"].to_pylist()], np.int64)
             found = shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False))
             geoms[at[at >= 0]] = found[at >= 0]
-    return replace(country, geoms=geoms)
+    return replace(country, geoms=with_vertices(geoms, lacking) if lacking else geoms)
 
 
 def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def numbers_of(points: Numbers) -> Hashes:
-    """Return a number for each point, of an array of shape (n, 2)."""
-    bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # of the two zeros, one is left
-    return mixed(mixed(bits[:, 0] * FACTOR) + bits[:, 1])
 
 
 def kept_vertices(country: Country, tolerances: Sequence[float]) -> tuple[list[Hashes], list[Hashes]]:
@@ -322,14 +325,14 @@ def drawn_with(
     """
     there = np.flatnonzero(~shapely.is_missing(country.geoms))
     before = country.geoms[there]
-    level = np.where(country.is_leaf[there], -1, country.levels[there])  # of the coverage that a unit is in
+    coverages = country.coverages[there]
     drawn, restored = [], []
     for number in range(len(kept)):
         points = [np.empty((0, 2))]
         while True:
             now, has_more = only(before, kept[number], shared[number])
             is_wrong = ~shapely.is_valid(now)
-            is_wrong[_that_overlap(now, before, level, np.flatnonzero(has_more))] = True
+            is_wrong[_that_overlap(now, before, coverages, np.flatnonzero(has_more))] = True
             is_wrong &= shapely.get_num_coordinates(now) < shapely.get_num_coordinates(before)
             if not is_wrong.any():
                 break
@@ -408,9 +411,9 @@ def only(geoms: Geometries, kept: Hashes, shared: Hashes) -> tuple[Geometries, M
         return geoms, np.empty(0, bool)
     kind, points, (rings, *polygons) = shapely.to_ragged_array(geoms)
     numbers = numbers_of(points)
-    stays = _are_among(numbers, kept)
+    stays = are_among(numbers, kept)
     is_more = ~stays
-    is_more &= _are_among(numbers, shared) | (np.abs(points[:, 0]) == 180) | (np.abs(points[:, 1]) == 90)
+    is_more &= are_among(numbers, shared) | (np.abs(points[:, 0]) == 180) | (np.abs(points[:, 1]) == 90)
     stays |= is_more
     has_more = np.zeros(len(geoms), bool)
     has_more[np.repeat(np.arange(len(geoms)), shapely.get_num_coordinates(geoms))[is_more]] = True
@@ -427,18 +430,6 @@ def only(geoms: Geometries, kept: Hashes, shared: Hashes) -> tuple[Geometries, M
     closed: tuple[npt.NDArray[np.signedinteger], ...] = (offsets + np.arange(len(offsets)), *polygons)
     drawn = shapely.from_ragged_array(kind, points[at], closed)
     return drawn, has_more
-
-
-def _are_among(numbers: Hashes, kept: Hashes) -> Mask:
-    """Return which numbers are among sorted ones: most are not, which a table of their lowest bits tells."""
-    lowest = np.uint64((1 << FILTER_BITS) - 1)
-    table = np.zeros(1 << FILTER_BITS, bool)
-    table[kept & lowest] = True
-    found: Mask = table[numbers & lowest]
-    maybe = np.flatnonzero(found)
-    at = np.searchsorted(kept, numbers[maybe])
-    found[maybe] = kept[np.minimum(at, len(kept) - 1)] == numbers[maybe] if len(kept) else False
-    return found
 
 
 def _batch(country: Country, tolerance: float, geoms: Geometries) -> pa.RecordBatch:

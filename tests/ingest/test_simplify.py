@@ -14,7 +14,8 @@ import shapely
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, numbers_of, only, simplified
+from admin_boundaries.coverage.junctions import numbers_of
+from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, only, simplified
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
 from tests.conftest import ROOT
@@ -146,6 +147,22 @@ def test_a_larger_tolerance_leaves_fewer_vertices_and_the_shape_stays_near() -> 
             assert found[gid, tolerance].hausdorff_distance(shape) < 0.2
             vertices = {tuple(point) for point in shapely.get_coordinates(shape)}
             assert {tuple(point) for point in shapely.get_coordinates(found[gid, tolerance])} <= vertices
+
+
+def test_a_border_stays_shared_where_one_country_has_a_corner_and_the_other_no_vertex() -> None:
+    bent = Polygon([(-1, 0), (0, 0), (0.1, 1), (0, 2), (-1, 2)])
+    lower = Polygon([(0, 0), (1, 0), (1, 0.3), (0.03, 0.3)])
+    middle = Polygon([(0.03, 0.3), (1, 0.3), (1, 0.45), (0.04, 0.4)])
+    upper = Polygon([(0.04, 0.4), (1, 0.45), (1, 1), (0.1, 1)])
+    top = Polygon([(0.1, 1), (1, 1), (1, 2), (0, 2)])
+    turned = [shapely.affinity.rotate(shape, 13, origin=(0.0, 0.0)) for shape in (bent, upper, middle, lower, top)]
+    keys = ("X", "Y", "Z", "V", "W")
+    for tolerance in (0.001, 0.5):
+        found = simplify({key: (None, shape) for key, shape in zip(keys, turned, strict=True)}, tolerances=[tolerance])
+        shapes = np.array([found[key, tolerance] for key in keys])
+        union = shapely.union_all(shapes)
+        assert shapely.area(shapes).sum() == pytest.approx(union.area, abs=1e-9)
+        assert not shapely.get_num_interior_rings(shapely.get_parts(union)).any()
 
 
 def test_the_smallest_island_and_the_smallest_hole_keep_a_triangle() -> None:
