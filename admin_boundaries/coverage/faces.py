@@ -1,0 +1,184 @@
+"""What segments enclose, and how large it is: the geometry of faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from admin_boundaries.coverage.segments import OWNER, WGS84, Hashes, Numbers, Positions, segments
+
+Shapes = npt.NDArray[np.object_]
+Flags = npt.NDArray[np.bool_]
+Signs = npt.NDArray[np.int64]
+
+TOLERANCE = 1e-7  # degrees: what is narrower is not a fault, neighbours are found across it
+SLIVER_RATIO = 20  # length by width of a sliver, at least
+METRES = 110_500  # of a degree of latitude, at least
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is wrong, and where.
+
+    Attributes
+    ----------
+    kind : str
+        ``gap``, ``overlap``, ``outside_parent`` or ``sliver``.
+    shape : Polygon
+        In degrees.
+    """
+
+    kind: str
+    level: int
+    country: str | None
+    parent: str | None
+    unit: str | None
+    other: str | None
+    shape: shapely.Polygon
+
+    def measured(self) -> tuple[float, float, float]:
+        """Return the area in km², and the length in km and mean width in metres, whose product is the area."""
+        area, outline = (abs(size) for size in WGS84.geometry_area_perimeter(self.shape))
+        return area / 1e6, outline / 2000, 2 * area / outline
+
+
+def is_forward(rows: Numbers) -> Flags:
+    """Tell which segments run eastwards, or straight to the north."""
+    lon, lat, other_lon, other_lat = rows[:, :4].T
+    found: Flags = (lon < other_lon) | ((lon == other_lon) & (lat < other_lat))
+    return found
+
+
+def outlines(rows: Numbers, hashes: Hashes, first: int, count: int) -> Hashes:
+    """Add up the hashes of the segments of every unit, with the sign of their direction.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, 5)
+        Segments of polygons whose shells are drawn counterclockwise, in the order of their owners.
+    hashes : ndarray of uint64, shape (n,)
+        Of the segments.
+    first, count : int
+        Number of the first owner, and how many there are.
+
+    Returns
+    -------
+    ndarray of uint64, shape (count,)
+        Of units that tile another, the sum is that of the other. 0 for what has no segments.
+    """
+    found = np.zeros(count, np.uint64)
+    if len(rows):
+        starts = np.flatnonzero(np.diff(rows[:, OWNER], prepend=-1))
+        owners = rows[starts, OWNER].astype(np.int64) - first
+        found[owners] = np.add.reduceat(np.where(is_forward(rows), hashes, -hashes), starts)
+    return found
+
+
+def left_over(rows: Numbers, keys: Hashes, weights: Signs) -> Numbers:
+    """Return the segments that do not cancel.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, 5)
+        Segments.
+    keys : ndarray of uint64, shape (n,)
+        Alike for those that may cancel each other.
+    weights : ndarray of int64, shape (n,)
+        1 for what is to be drawn, -1 for what it is compared with.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, 5)
+        One segment of those with a key of which not as many run in the one direction as in the other.
+    """
+    signs = np.where(is_forward(rows), weights, -weights)
+    order = np.argsort(keys, kind="stable")
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = keys[order[1:]] != keys[order[:-1]]
+    starts = np.flatnonzero(is_first)
+    if not len(starts):
+        return rows
+    return rows[order[starts[np.add.reduceat(signs[order], starts) != 0]]]
+
+
+def drawn(rows: Numbers) -> tuple[Shapes, Positions]:
+    """Return segments as lines, and their owners. Those on the date line are there on both of its sides."""
+    on_date_line = (rows[:, 0] == 180) & (rows[:, 2] == 180)
+    rows = np.concatenate([rows, rows[on_date_line] * [-1, 1, -1, 1, 1]])
+    return np.asarray(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2))), rows[:, OWNER].astype(np.int64)
+
+
+def faces(noded: Shapes) -> Shapes:
+    """Return what lines enclose that meet in their ends only, but for what is as good as without width."""
+    found: Shapes = shapely.get_parts(shapely.polygonize(noded))
+    return found[widths(found) > TOLERANCE / 100]
+
+
+def narrow(polygons: Shapes, metres: float) -> Positions:
+    """Return the positions of polygons whose mean width may be below a limit.
+
+    A degree of longitude is shorter than one of latitude, so the true width is at most that in degrees, and at least
+    that times the cosine of the latitude.
+    """
+    bounds = shapely.bounds(polygons).reshape(-1, 4)
+    shortest = np.cos(np.radians(np.clip(np.abs(bounds[:, [1, 3]]).max(axis=1), 0, 89.9)))
+    return np.flatnonzero(widths(polygons) * shortest * METRES < metres)
+
+
+def widths(polygons: Shapes) -> Numbers:
+    """Return the mean widths of polygons in degrees: twice the area by the length of the outline."""
+    found: Numbers = 2 * shapely.area(polygons) / shapely.length(polygons)
+    return found
+
+
+def holders(geoms: Shapes, polygons: Shapes) -> list[list[int]]:
+    """Return for each face the positions of the geometries that it lies in."""
+    found: list[list[int]] = [[] for _ in polygons]
+    holder, face = shapely.STRtree(shapely.point_on_surface(polygons)).query(geoms, predicate="contains")
+    for at, inside in sorted(zip(holder.tolist(), face.tolist(), strict=True)):
+        found[inside].append(at)
+    return found
+
+
+def merged(polygons: Shapes | Sequence[Any]) -> Shapes:
+    """Return faces, those with a common border as one, as far as they are wider than the tolerance."""
+    return wide(shapely.union_all(polygons))
+
+
+def wide(geom: Any) -> Shapes:
+    """Return the polygons of a geometry that are wider than the tolerance."""
+    parts: Shapes = shapely.get_parts(geom)
+    parts = parts[shapely.get_dimensions(parts) == 2]
+    return parts[widths(parts) > TOLERANCE]
+
+
+class Beside:
+    """Which units lie along the outline of a gap.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, 5)
+        Segments of units.
+    gids : ndarray of str
+        The keys of their owners.
+    """
+
+    def __init__(self, rows: Numbers, gids: Shapes) -> None:
+        self._owners, self._gids = rows[:, OWNER].astype(np.int64), gids
+        self._tree = shapely.STRtree(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2)))
+
+    def of(self, shape: Any) -> tuple[str | None, str | None]:
+        """Return the keys of the two units with the longest part of the outline, in their order."""
+        rows, _hashes = segments(np.array([shape]))
+        middles = shapely.points((rows[:, :2] + rows[:, 2:4]) / 2)
+        at, line = self._tree.query_nearest(middles, max_distance=TOLERANCE / 10, all_matches=False)
+        lengths = np.hypot(*(rows[at, 2:4] - rows[at, :2]).T)
+        owners, of_owner = np.unique(self._owners[line], return_inverse=True)
+        longest = np.argsort(-np.bincount(of_owner, lengths, len(owners)), kind="stable")[:2]
+        found = [*sorted(self._gids[owners[longest]]), None, None]
+        return found[0], found[1]
