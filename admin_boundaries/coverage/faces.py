@@ -18,6 +18,7 @@ Signs = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-7  # degrees: what is narrower is not a fault, neighbours are found across it
 SLIVER_RATIO = 20  # length by width of a sliver, at least
+FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 METRES = 110_500  # of a degree of latitude, at least
 
 
@@ -54,29 +55,51 @@ def is_forward(rows: Numbers) -> Flags:
     return found
 
 
-def outlines(rows: Numbers, hashes: Hashes, first: int, count: int) -> Hashes:
-    """Add up the hashes of the segments of every unit, with the sign of their direction.
+def outlines(geoms: Shapes) -> Hashes:
+    """Return one number for the outline of each unit, its segments with their directions.
+
+    A segment adds a product of its ends that is the opposite if it is drawn the other way round. So what several units
+    draw between them cancels, and the sum of units that tile another is the number of the other.
 
     Parameters
     ----------
-    rows : ndarray of float64, shape (n, 5)
-        Segments of polygons whose shells are drawn counterclockwise, in the order of their owners.
-    hashes : ndarray of uint64, shape (n,)
-        Of the segments.
-    first, count : int
-        Number of the first owner, and how many there are.
+    geoms : ndarray of Polygon or MultiPolygon, shape (n,)
+        With shells drawn counterclockwise, and holes clockwise. None and what is empty have no outline.
 
     Returns
     -------
-    ndarray of uint64, shape (count,)
-        Of units that tile another, the sum is that of the other. 0 for what has no segments.
+    ndarray of uint64, shape (n,)
+        Alike for outlines that are equal, wherever their rings begin; 0 for none.
     """
-    found = np.zeros(count, np.uint64)
-    if len(rows):
-        starts = np.flatnonzero(np.diff(rows[:, OWNER], prepend=-1))
-        owners = rows[starts, OWNER].astype(np.int64) - first
-        found[owners] = np.add.reduceat(np.where(is_forward(rows), hashes, -hashes), starts)
+    found = np.zeros(len(geoms), np.uint64)
+    there = np.flatnonzero(~shapely.is_missing(geoms) & ~shapely.is_empty(geoms))
+    if not len(there):
+        return found
+    _kind, points, (rings, *_polygons) = shapely.to_ragged_array(geoms[there])
+    points = points + 0.0  # of the two zeros, one is left
+    points[np.abs(points[:, 0]) == 180, 0] = 180
+    points[np.abs(points[:, 1]) == 90, 0] = 0
+    one = points.view(np.uint64)[:, 0] * FACTORS[0]
+    one ^= one >> np.uint64(32)
+    one += points.view(np.uint64)[:, 1]
+    _mix(one)
+    other = one ^ FACTORS[1]
+    _mix(other)
+    sums = np.zeros(len(points), np.uint64)
+    np.multiply(one[:-1], other[1:], out=sums[:-1])
+    sums[:-1] -= one[1:] * other[:-1]
+    sums[rings[1:] - 1] = 0  # from the end of a ring to the beginning of the next
+    counts = shapely.get_num_coordinates(geoms[there])
+    found[there] = np.add.reduceat(sums, np.cumsum(counts) - counts)
     return found
+
+
+def _mix(numbers: Hashes) -> None:
+    """Spread what numbers differ in over all of their bits, in place."""
+    numbers *= FACTORS[1]
+    numbers ^= numbers >> np.uint64(29)
+    numbers *= FACTORS[0]
+    numbers ^= numbers >> np.uint64(32)
 
 
 def left_over(rows: Numbers, keys: Hashes, weights: Signs) -> Numbers:

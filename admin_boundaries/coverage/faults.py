@@ -2,9 +2,8 @@
 
 Most of a source fits, so what does is passed over without an overlay. The outline of a unit is a chain of segments,
 each with a direction. If units tile their parent, the sum of their outlines is the outline of the parent: inner borders
-are drawn once in either direction and cancel. The converse holds as well, since an outline tells for every point how
-often it is covered. So one number for each unit, the sum of the hashes of its segments with their signs, shows of every
-parent whether its children tile it.
+are drawn once in either direction and cancel. The converse holds as well, since an outline tells of every point how
+often it is covered. So one number for the outline of each unit shows of every parent whether its children tile it.
 
 Where it does not fit, the segments that did not cancel are the outline of what is wrong. They are cut at their
 crossings, put together to faces, and each face asks the units which of them it lies in.
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import shapely
 
 from admin_boundaries.coverage.faces import (
@@ -38,11 +38,12 @@ from admin_boundaries.coverage.faces import (
     outlines,
 )
 from admin_boundaries.coverage.faults_between_countries import Countries
-from admin_boundaries.coverage.segments import OWNER, Hashes, Numbers, Positions, mixed, segments
+from admin_boundaries.coverage.segments import OWNER, Hashes, Numbers, Positions, segments
 from admin_boundaries.python_models import Relation
 
 SLIVER_METRES = 20  # a part of a unit that is narrower, and `SLIVER_RATIO` times as long, is a sliver
 KEYS_AT_ONCE = 500  # in a condition
+PIECE_BYTES = 32 << 20  # of geometry, looked at as one
 
 SCHEMA = pa.schema(
     [
@@ -71,7 +72,7 @@ class Level:
     gids, parents, countries : ndarray of str or None, shape (n,)
         The key of each, of its parent and of its country.
     outlines : ndarray of uint64, shape (n,)
-        The sum of the hashes of the segments of each, 0 where it has no geometry.
+        One number for the outline of each.
     is_drawn : ndarray of bool, shape (n,)
         Whether it has a geometry.
     """
@@ -124,10 +125,12 @@ def _found(levels: Sequence[Relation]) -> Iterator[Fault]:
     above, known = None, np.empty(0, np.uint64)
     for number, relation in enumerate(levels):
         slivers = Slivers(number, known)
-        with Countries() as countries:
-            level = _read_level(number, relation, slivers, countries)
-            if number == 0:
+        if number == 0:
+            with Countries() as countries:
+                level = _read_level(number, relation, slivers, countries)
                 yield from countries.faults(relation, level.gids)
+        else:
+            level = _read_level(number, relation, slivers, None)
         yield from slivers.found
         known = slivers.outlines()
         if above is not None:
@@ -136,30 +139,40 @@ def _found(levels: Sequence[Relation]) -> Iterator[Fault]:
         above = level
 
 
-def _read_level(number: int, relation: Relation, slivers: Slivers, countries: Countries) -> Level:
+def _read_level(number: int, relation: Relation, slivers: Slivers, countries: Countries | None) -> Level:
     """Read the units of a level once, and look at each by itself."""
-    columns = ("gid", "geom") if number == 0 else ("gid", "parent_gid", "gid_0", "geom")
-    read: list[tuple[Shapes, Shapes, Shapes]] = []
+    columns = ("gid", "parent_gid", "gid_0", "geom") if number else ("gid", "geom")
+    read = [(np.empty(0, object),) * 3]
     sums, is_drawn = [np.empty(0, np.uint64)], [np.empty(0, bool)]
-    first = 0
     for batch in relation.select(*columns).batches():
-        gids = _texts(batch["gid"])
-        parents = _texts(batch["parent_gid"]) if number else np.full(len(gids), None, object)
-        home = _texts(batch["gid_0"]) if number else gids
-        geoms = shapely.orient_polygons(shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False)))
-        rows, hashes = segments(geoms, first)
-        if number == 0:
-            countries.add(geoms, rows, first)
-        slivers.add(geoms, gids, parents, home)
-        read.append((gids, parents, home))
-        sums.append(outlines(rows, hashes, first, len(gids)))
-        is_drawn.append(~(shapely.is_missing(geoms) | shapely.is_empty(geoms)))
-        first += len(gids)
-    empty = np.empty(0, object)
-    gids, parents, home = (
-        (np.concatenate([empty, *column]) for column in zip(*read, strict=True)) if read else [empty] * 3
-    )
+        for piece in _pieces(batch):
+            gids = _texts(piece["gid"])
+            parents = _texts(piece["parent_gid"]) if number else np.full(len(gids), None, object)
+            home = _texts(piece["gid_0"]) if number else gids
+            geoms = _geoms(piece["geom"])
+            if countries is not None:
+                countries.add(geoms)
+            slivers.add(geoms, gids, parents, home)
+            read.append((gids, parents, home))
+            sums.append(outlines(geoms))
+            is_drawn.append(~(shapely.is_missing(geoms) | shapely.is_empty(geoms)))
+    gids, parents, home = map(np.concatenate, zip(*read, strict=True))
     return Level(gids, parents, home, np.concatenate(sums), np.concatenate(is_drawn))
+
+
+def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in pieces whose geometry takes some `PIECE_BYTES`, or is one."""
+    sizes = pa.compute.fill_null(pa.compute.binary_length(batch["geom"]), 0).to_numpy()
+    piece = np.cumsum(sizes, dtype=np.int64) // PIECE_BYTES
+    stops = np.append(np.flatnonzero(np.diff(piece)) + 1, len(batch))
+    for start, stop in zip([0, *stops[:-1]], stops, strict=True):
+        yield batch.slice(start, stop - start)
+
+
+def _geoms(column: pa.Array) -> Shapes:
+    """Return geometry whose shells are drawn counterclockwise."""
+    geoms: Shapes = shapely.orient_polygons(shapely.from_wkb(column.to_numpy(zero_copy_only=False)))
+    return geoms
 
 
 def _texts(column: pa.Array) -> Shapes:
@@ -201,9 +214,12 @@ class Slivers:
 
     def add(self, geoms: Shapes, gids: Shapes, parents: Shapes, countries: Shapes) -> None:
         """Look at units."""
-        parts, of_unit = shapely.get_parts(geoms, return_index=True)
+        has_parts = shapely.get_num_geometries(geoms) > 1
+        several, of_several = shapely.get_parts(geoms[has_parts], return_index=True)
+        parts = np.concatenate([geoms[~has_parts], several])  # what is whole needs no copy
+        of_unit = np.concatenate([np.flatnonzero(~has_parts), np.flatnonzero(has_parts)[of_several]])
         candidates = narrow(parts, SLIVER_METRES)
-        sums = outlines(*segments(parts[candidates]), 0, len(candidates))
+        sums = outlines(parts[candidates])
         for at, outline in zip(candidates, sums, strict=True):
             unit = of_unit[at]
             fault = Fault("sliver", self._level, countries[unit], parents[unit], gids[unit], None, parts[at])
@@ -281,8 +297,7 @@ def _rows(relation: Relation) -> list[tuple[Any, Any, Any]]:
     for batch in relation.batches():
         gids = _texts(batch["gid"])
         parents = _texts(batch["parent_gid"]) if "parent_gid" in batch.schema.names else [None] * len(gids)
-        geoms = shapely.orient_polygons(shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False)))
-        found += zip(gids, parents, geoms, strict=True)
+        found += zip(gids, parents, _geoms(batch["geom"]), strict=True)
     return found
 
 
@@ -320,6 +335,6 @@ def _uncancelled(children: Shapes, groups: Positions, parents: Shapes) -> Number
     rows, hashes = segments(children)
     outer, outer_hashes = segments(parents, len(children))
     group = np.concatenate([groups[rows[:, OWNER].astype(np.int64)], outer[:, OWNER].astype(np.int64) - len(children)])
-    keys = np.concatenate([hashes, outer_hashes]) ^ mixed(group.astype(np.uint64) + np.uint64(1))
+    keys = np.concatenate([hashes, outer_hashes]) + group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     weights = np.repeat([1, -1], [len(rows), len(outer)])
     return left_over(np.concatenate([rows, outer]), keys, weights)

@@ -64,6 +64,7 @@ class Countries:
     """All countries, of which memory holds little."""
 
     def __init__(self) -> None:
+        self._count = 0
         self._spill = Spill()
         self._runs = [_runs(np.empty((0, WIDTH)))]
         self._holes = [np.empty((0, WIDTH))]
@@ -74,21 +75,13 @@ class Countries:
     def __exit__(self, *error: Any) -> None:
         self._spill.__exit__(*error)
 
-    def add(self, geoms: Shapes, rows: Numbers, first: int) -> None:
-        """Add countries.
-
-        Parameters
-        ----------
-        geoms : ndarray of MultiPolygon, shape (n,)
-            Countries, or None.
-        rows : ndarray of float64, shape (m, 5)
-            Their segments.
-        first : int
-            The number of the first.
-        """
+    def add(self, geoms: Shapes) -> None:
+        """Add countries, or None for those that have no geometry."""
+        rows, _hashes = segments(geoms, self._count)
         self._spill.add(rows)
         self._runs.append(_runs(rows))
-        self._holes.append(_narrow_holes(geoms, first))
+        self._holes.append(_narrow_holes(geoms, self._count))
+        self._count += len(geoms)
 
     def faults(self, relation: Relation, gids: Shapes) -> Iterator[Fault]:
         """Yield the gaps between countries, and their overlaps.
@@ -181,12 +174,13 @@ def _near_others(runs: Runs) -> Flags:
 def _narrow_holes(geoms: Shapes, first: int) -> Numbers:
     """Return the segments of those holes of countries that may be gaps."""
     parts, of_unit = shapely.get_parts(geoms, return_index=True)
-    has_holes = shapely.get_num_interior_rings(parts) > 0
-    rings, of_part = shapely.get_rings(parts[has_holes], return_index=True)
-    polygons = np.asarray(shapely.polygons(rings))
+    counts = shapely.get_num_interior_rings(parts)
+    of_part = np.repeat(np.arange(len(parts)), counts)
+    number = np.arange(len(of_part)) - np.repeat(np.cumsum(counts) - counts, counts)
+    polygons = np.asarray(shapely.polygons(shapely.get_interior_ring(parts[of_part], number)))
     candidates = narrow(polygons, GAP_METRES)
     rows, _hashes = segments(polygons[candidates])
-    owners = of_unit[has_holes][of_part[candidates]] + first
+    owners = of_unit[of_part[candidates]] + first
     rows[:, OWNER] = owners[rows[:, OWNER].astype(np.int64)]
     return rows
 
