@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,29 @@ class Fault:
     other: str | None
     shape: shapely.Polygon
 
-    def measured(self) -> tuple[float, float, float]:
-        """Return the area in km², and the length in km and mean width in metres, whose product is the area."""
-        area, outline = (abs(size) for size in WGS84.geometry_area_perimeter(self.shape))
-        return area / 1e6, outline / 2000, 2 * area / outline
+    @cached_property
+    def _sizes(self) -> tuple[float, float]:
+        """Area and length of the outline, in metres, on the ellipsoid."""
+        area, outline = WGS84.geometry_area_perimeter(self.shape)
+        return abs(area), outline
+
+    @property
+    def width_m(self) -> float:
+        """Mean width, so that its product with the length is the area."""
+        area, outline = self._sizes
+        return 2 * area / outline
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is much longer than it is wide."""
+        return self._sizes[1] / 2 >= SLIVER_RATIO * self.width_m
+
+    def row(self) -> tuple[Any, ...]:
+        """Return level, kind and keys, a point that lies in it, km², and the length in km and mean width in metres."""
+        place = shapely.point_on_surface(self.shape)
+        area, outline = self._sizes
+        keys = (self.level, self.kind, self.country, self.parent, self.unit, self.other)
+        return (*keys, place.x, place.y, area / 1e6, outline / 2000, self.width_m)
 
 
 def is_forward(rows: Numbers) -> Flags:
@@ -133,7 +153,12 @@ def drawn(rows: Numbers) -> tuple[Shapes, Positions]:
     """Return segments as lines, and their owners. Those on the date line are there on both of its sides."""
     on_date_line = (rows[:, 0] == 180) & (rows[:, 2] == 180)
     rows = np.concatenate([rows, rows[on_date_line] * [-1, 1, -1, 1, 1]])
-    return np.asarray(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2))), rows[:, OWNER].astype(np.int64)
+    return _lines(rows), rows[:, OWNER].astype(np.int64)
+
+
+def _lines(rows: Numbers) -> Shapes:
+    lines: Shapes = np.asarray(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2)))
+    return lines
 
 
 def faces(noded: Shapes) -> Shapes:
@@ -150,7 +175,8 @@ def narrow(polygons: Shapes, metres: float) -> Positions:
     """
     bounds = shapely.bounds(polygons).reshape(-1, 4)
     shortest = np.cos(np.radians(np.clip(np.abs(bounds[:, [1, 3]]).max(axis=1), 0, 89.9)))
-    return np.flatnonzero(widths(polygons) * shortest * METRES < metres)
+    found: Positions = np.flatnonzero(widths(polygons) * shortest * METRES < metres)
+    return found
 
 
 def widths(polygons: Shapes) -> Numbers:
@@ -193,7 +219,7 @@ class Beside:
 
     def __init__(self, rows: Numbers, gids: Shapes) -> None:
         self._owners, self._gids = rows[:, OWNER].astype(np.int64), gids
-        self._tree = shapely.STRtree(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2)))
+        self._tree = shapely.STRtree(_lines(rows))
 
     def of(self, shape: Any) -> tuple[str | None, str | None]:
         """Return the keys of the two units with the longest part of the outline, in their order."""

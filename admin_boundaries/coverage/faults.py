@@ -24,7 +24,6 @@ import pyarrow.compute
 import shapely
 
 from admin_boundaries.coverage.faces import (
-    SLIVER_RATIO,
     Beside,
     Fault,
     Flags,
@@ -48,8 +47,8 @@ PIECE_BYTES = 32 << 20  # of geometry, looked at as one
 SCHEMA = pa.schema(
     [
         ("fault_number", pa.int32()),
-        ("fault_kind", pa.string()),
         ("admin_level", pa.int32()),
+        ("fault_kind", pa.string()),
         ("gid_0", pa.string()),
         ("parent_gid", pa.string()),
         ("gid", pa.string()),
@@ -108,17 +107,11 @@ def faults(levels: Sequence[Relation]) -> pa.RecordBatchReader:
 
 
 def _batch(found: list[Fault]) -> pa.RecordBatch:
-    rows = []
-    for fault in found:
-        place = shapely.point_on_surface(fault.shape)
-        keys = (fault.level, fault.kind, fault.country, fault.parent, fault.unit, fault.other)
-        rows.append((keys, (place.x, place.y), fault.measured()))
-    rows.sort(key=lambda row: (*((value is not None, value) for value in row[0]), row[1]))
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for number, ((level, kind, *keys), place, sizes) in enumerate(rows, start=1):
-        for name, value in zip(SCHEMA.names, (number, kind, level, *keys, *place, *sizes), strict=True):
-            columns[name].append(value)
-    return pa.record_batch(columns, schema=SCHEMA)
+    rows = sorted((fault.row() for fault in found), key=lambda row: ["" if value is None else value for value in row])
+    columns = (
+        zip(*((number, *row) for number, row in enumerate(rows, start=1)), strict=True) if rows else [()] * len(SCHEMA)
+    )
+    return pa.record_batch(list(map(pa.array, columns, SCHEMA.types)), schema=SCHEMA)
 
 
 def _found(levels: Sequence[Relation]) -> Iterator[Fault]:
@@ -223,8 +216,7 @@ class Slivers:
         for at, outline in zip(candidates, sums, strict=True):
             unit = of_unit[at]
             fault = Fault("sliver", self._level, countries[unit], parents[unit], gids[unit], None, parts[at])
-            _area, km, metres = fault.measured()
-            if metres < SLIVER_METRES and km * 1000 >= SLIVER_RATIO * metres:
+            if fault.width_m < SLIVER_METRES and fault.is_long:
                 self._outlines.append(outline[None])
                 if outline not in self._known:
                     self.found.append(fault)

@@ -14,7 +14,6 @@ import numpy as np
 import shapely
 
 from admin_boundaries.coverage.faces import (
-    SLIVER_RATIO,
     TOLERANCE,
     Beside,
     Fault,
@@ -161,9 +160,9 @@ def _runs(rows: Numbers) -> Runs:
 
 def _near_others(runs: Runs) -> Flags:
     """Tell which runs come near to one of another country."""
-    boxes = shapely.box(*(runs.boxes + np.array([-1, -1, 1, 1]) * CLOSE_DEGREES).T)
+    boxes = np.asarray(shapely.box(*(runs.boxes + np.array([-1, -1, 1, 1]) * CLOSE_DEGREES).T))
     tree = shapely.STRtree(boxes)
-    is_near = np.zeros(len(boxes), bool)
+    is_near: Flags = np.zeros(len(boxes), np.bool_)
     for start in range(0, len(boxes), BOXES_AT_ONCE):
         one, other = tree.query(boxes[start : start + BOXES_AT_ONCE])
         one += start
@@ -190,11 +189,11 @@ def _caps(lines: Shapes, owners: Positions) -> Shapes:
     ends = shapely.get_coordinates(lines)
     of_end = np.repeat(owners, 2)
     _once, first = np.unique(np.column_stack([ends, of_end]), axis=0, return_index=True)
-    points, of_end = shapely.points(ends[first]), of_end[first]
+    points, of_end = np.asarray(shapely.points(ends[first])), of_end[first]
     end, line = shapely.STRtree(lines).query(points, predicate="dwithin", distance=CLOSE_DEGREES)
     is_other = of_end[end] != owners[line]
     end, line = end[is_other], line[is_other]
-    distance = shapely.distance(points[end], lines[line])
+    distance = np.asarray(shapely.distance(points[end], lines[line]))
     order = np.lexsort([distance, owners[line], end])
     end, line, distance = end[order], line[order], distance[order]
     is_shortest = np.ones(len(end), bool)
@@ -262,7 +261,5 @@ def _gaps(polygons: Shapes, caps: Shapes, beside: Beside) -> Iterator[Fault]:
     for shape in merged(polygons[narrow(polygons, GAP_METRES)]):
         one, other = beside.of(shape)
         fault = Fault("gap", 0, one, None, one, other, shape)
-        _area, km, metres = fault.measured()
-        is_long = km * 1000 >= SLIVER_RATIO * metres
-        if metres < GAP_METRES and (is_long or not len(tree.query(shape, predicate="intersects"))):
+        if fault.width_m < GAP_METRES and (fault.is_long or not len(tree.query(shape, predicate="intersects"))):
             yield fault
