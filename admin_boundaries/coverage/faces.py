@@ -146,7 +146,8 @@ def left_over(rows: Numbers, keys: Hashes, weights: Signs) -> Numbers:
     starts = np.flatnonzero(is_first)
     if not len(starts):
         return rows
-    return rows[order[starts[np.add.reduceat(signs[order], starts) != 0]]]
+    found: Numbers = rows[order[starts[np.add.reduceat(signs[order], starts) != 0]]]
+    return found
 
 
 def drawn(rows: Numbers) -> tuple[Shapes, Positions]:

@@ -29,8 +29,9 @@ from admin_boundaries.coverage.faces import (
 from admin_boundaries.coverage.segments import OWNER, WIDTH, Numbers, Positions, Spill, hashes_of, segments
 from admin_boundaries.python_models import Relation
 
-GAP_METRES = 10  # what is wider is a lake, a strait or a country that is not loaded
-CLOSE_DEGREES = 1e-4  # countries that are closer, but do not touch, have a gap between them
+GAP_METRES = 100  # what is wider between two countries is a lake, a strait or a country that is not loaded
+HOLE_METRES = 10  # what is wider within one country is a lake
+CLOSE_DEGREES = 1e-4  # of countries that do not touch, those that are closer have a gap between them
 RUN_LENGTH = 64  # segments whose boxes are compared as one
 BOXES_AT_ONCE = 1 << 16
 
@@ -100,9 +101,9 @@ class Countries:
         runs = runs._replace(owners=rank[runs.owners])
         rows = self._rows_near_others(runs, rank)
         lines, owners = drawn(rows)
-        caps = _caps(lines, owners)
-        noded = shapely.get_parts(shapely.union_all(np.concatenate([lines, caps])))
-        polygons = faces(noded)
+        noded = shapely.get_parts(shapely.union_all(lines))
+        enclosed = faces(noded)
+        polygons = np.concatenate([enclosed, _open_faces(lines, owners, enclosed)])
         places = np.concatenate(
             [
                 shapely.get_coordinates(shapely.point_on_surface(polygons)),
@@ -122,7 +123,9 @@ class Countries:
             holders_of[face].append(one)
         yield from _overlaps(relation, gids, pairs)
         is_empty = np.bincount(place[is_face], minlength=len(polygons)) == 0
-        yield from _gaps(polygons[is_empty], caps, Beside(rows, gids))
+        beside = Beside(rows, gids)
+        yield from _gaps(enclosed[is_empty[: len(enclosed)]], beside)
+        yield from _open_gaps(polygons[len(enclosed) :][is_empty[len(enclosed) :]], beside)
 
     def _rows_near_others(self, runs: Runs, rank: Positions) -> Numbers:
         """Return the segments near other countries, and of narrow holes, that do not cancel."""
@@ -184,8 +187,16 @@ def _narrow_holes(geoms: Shapes, first: int) -> Numbers:
     return rows
 
 
+def _open_faces(lines: Shapes, owners: Positions, enclosed: Shapes) -> Shapes:
+    """Return what lies between countries that are close to each other, but is not enclosed by them."""
+    found = faces(shapely.get_parts(shapely.union_all(np.concatenate([lines, _caps(lines, owners)]))))
+    is_enclosed = np.zeros(len(found), bool)
+    is_enclosed[shapely.STRtree(enclosed).query(shapely.point_on_surface(found), predicate="within")[0]] = True
+    return found[~is_enclosed]
+
+
 def _caps(lines: Shapes, owners: Positions) -> Shapes:
-    """Return the shortest lines between countries that are close to each other: they close what is open to the sea."""
+    """Return the shortest lines between countries that are close to each other, from each vertex."""
     ends = shapely.get_coordinates(lines)
     of_end = np.repeat(owners, 2)
     _once, first = np.unique(np.column_stack([ends, of_end]), axis=0, return_index=True)
@@ -255,11 +266,19 @@ def _overlaps(relation: Relation, gids: Shapes, pairs: set[tuple[int, int]]) -> 
             yield Fault("overlap", 0, gids[one], None, gids[one], gids[other], shape)
 
 
-def _gaps(polygons: Shapes, caps: Shapes, beside: Beside) -> Iterator[Fault]:
-    """Yield what is narrow, and enclosed, or much longer than wide."""
-    tree = shapely.STRtree(caps)
+def _gaps(polygons: Shapes, beside: Beside) -> Iterator[Fault]:
+    """Yield of what countries enclose what is narrow."""
     for shape in merged(polygons[narrow(polygons, GAP_METRES)]):
         one, other = beside.of(shape)
         fault = Fault("gap", 0, one, None, one, other, shape)
-        if fault.width_m < GAP_METRES and (fault.is_long or not len(tree.query(shape, predicate="intersects"))):
+        if fault.width_m < (HOLE_METRES if other is None else GAP_METRES):
+            yield fault
+
+
+def _open_gaps(polygons: Shapes, beside: Beside) -> Iterator[Fault]:
+    """Yield of what lies between countries what is much longer than wide: where coasts meet, they are close as well."""
+    for shape in merged(polygons):
+        one, other = beside.of(shape)
+        fault = Fault("gap", 0, one, None, one, other, shape)
+        if fault.is_long:
             yield fault

@@ -281,13 +281,14 @@ def test_countries_that_share_a_border_and_leave_it_overlap_where_both_are(atlas
 
 
 def test_a_narrow_space_between_countries_is_a_gap_and_a_wide_one_is_not(atlas: Atlas) -> None:
-    for metres, is_gap in ((3, True), (30, False)):
+    for metres, is_gap in ((3, True), (90, True), (110, False)):
         east = Polygon([(2, 0), (4, 0), (4, 2), (2, 2), (2 + 2 * metres * METRE, 1)])
         found = atlas.faults({"A": (None, COUNTRY), "B": (None, east)})
         assert names(found) == ([("gap", 0, None, "A", "B")] if is_gap else [])
     assert names(atlas.faults({"A": (None, COUNTRY), "B": (None, translate(COUNTRY, 2 + 3 * METRE))})) == [
         ("gap", 0, None, "A", "B")
     ]
+    assert atlas.faults({"A": (None, COUNTRY), "B": (None, translate(COUNTRY, 2 + 30 * METRE))}) == []
 
 
 def test_a_gap_that_is_open_to_the_sea_is_as_long_as_the_border(atlas: Atlas) -> None:
@@ -305,6 +306,7 @@ def test_countries_that_come_close_in_one_place_have_no_gap(atlas: Atlas) -> Non
 def test_a_narrow_hole_is_a_gap_and_a_lake_is_not(atlas: Atlas) -> None:
     crack = box(1, 1, 1 + 2 * METRE, 1.1)
     assert names(atlas.faults({"A": (None, COUNTRY - POND - crack)})) == [("gap", 0, None, "A", None)]
+    assert atlas.faults({"A": (None, COUNTRY - box(1, 1, 1 + 12 * METRE, 1.1))}) == []
     assert names(atlas.faults({"A": (None, COUNTRY - crack), "B": (None, crack)})) == [("sliver", 0, None, "B", None)]
 
 
