@@ -97,8 +97,6 @@ def outlines(geoms: Shapes) -> Hashes:
         return found
     _kind, points, (rings, *_polygons) = shapely.to_ragged_array(geoms[there])
     points = points + 0.0  # of the two zeros, one is left
-    points[np.abs(points[:, 0]) == 180, 0] = 180
-    points[np.abs(points[:, 1]) == 90, 0] = 0
     one = points.view(np.uint64)[:, 0] * FACTORS[0]
     one ^= one >> np.uint64(32)
     one += points.view(np.uint64)[:, 1]

@@ -74,7 +74,12 @@ def test_the_readme_lists_every_command() -> None:
 
 def test_the_readme_prints_the_queries_as_they_are_kept() -> None:
     readme = squeezed((ROOT / "README.md").read_text(encoding="utf-8"))
-    for name in ("2_where_is_a_name.sql", "3_time_zones_of_counties.sql", "4_borders_of_a_state.sql"):
+    for name in (
+        "2_where_is_a_name.sql",
+        "3_time_zones_of_counties.sql",
+        "4_borders_of_a_state.sql",
+        "5_gaps_between_units.sql",
+    ):
         assert squeezed((ROOT / "docs/queries" / name).read_text(encoding="utf-8")) in readme
 
 
