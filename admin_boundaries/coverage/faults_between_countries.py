@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 
 from admin_boundaries.coverage.faces import (
+    SLIVER_RATIO,
     TOLERANCE,
     Beside,
     Fault,
@@ -276,9 +277,8 @@ def _gaps(polygons: Shapes, beside: Beside) -> Iterator[Fault]:
 
 
 def _open_gaps(polygons: Shapes, beside: Beside) -> Iterator[Fault]:
-    """Yield of what lies between countries what is much longer than wide: where coasts meet, they are close as well."""
+    """Yield of what lies between countries what is long: two coasts are close to each other wherever they meet."""
     for shape in merged(polygons):
-        one, other = beside.of(shape)
-        fault = Fault("gap", 0, one, None, one, other, shape)
-        if fault.is_long:
-            yield fault
+        if shapely.length(shape) / 2 >= SLIVER_RATIO * CLOSE_DEGREES:
+            one, other = beside.of(shape)
+            yield Fault("gap", 0, one, None, one, other, shape)

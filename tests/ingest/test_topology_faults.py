@@ -57,7 +57,8 @@ class Atlas:
                     [gid, parent, country[gid], *bounds, None if shape is None else shape.wkb],
                 )
             relations.append(DuckDBRelation(self._session, table))
-        return faults(relations).read_all().to_pylist()
+        found: list[Fault] = faults(relations).read_all().to_pylist()
+        return found
 
 
 @pytest.fixture
@@ -87,14 +88,14 @@ def only(found: list[Fault], kind: str) -> Fault:
     return fault
 
 
-COUNTRY = box(0, 0, 2, 2)
+COUNTRY = Polygon([(0, 0), (1, 0), (2, 0), (2, 1), (2, 2), (1, 2), (0, 2), (0, 1)])
 QUARTERS: dict[str, Unit] = {
     "A.1": ("A", box(0, 0, 1, 1)),
     "A.2": ("A", box(1, 0, 2, 1)),
     "A.3": ("A", box(0, 1, 1, 2)),
     "A.4": ("A", box(1, 1, 2, 2)),
 }
-WHOLE: dict[str, Unit] = {"A": (None, shapely.union_all([shape for _parent, shape in QUARTERS.values()]))}
+WHOLE: dict[str, Unit] = {"A": (None, COUNTRY)}
 POND = box(0.4, 0.4, 0.6, 0.6)
 
 
@@ -129,14 +130,14 @@ def test_a_child_that_is_missing_is_a_gap_between_the_units_beside_it(atlas: Atl
 
 def test_an_island_that_no_child_has_is_a_gap_beside_nothing(atlas: Atlas) -> None:
     island = box(5, 5, 5.5, 5.5)
-    found = atlas.faults({"A": (None, MultiPolygon([WHOLE["A"][1], island]))}, QUARTERS)
+    found = atlas.faults({"A": (None, MultiPolygon([COUNTRY, island]))}, QUARTERS)
     assert names(found) == [("gap", 1, "A", None, None)]
     assert is_like(found[0], island)
 
 
 def test_an_island_that_a_child_has_is_not_a_fault(atlas: Atlas) -> None:
     island = box(5, 5, 5.5, 5.5)
-    country = MultiPolygon([WHOLE["A"][1], island])
+    country = MultiPolygon([COUNTRY, island])
     assert atlas.faults({"A": (None, country)}, QUARTERS | {"A.5": ("A", island)}) == []
 
 
@@ -301,6 +302,12 @@ def test_countries_that_come_close_in_one_place_have_no_gap(atlas: Atlas) -> Non
     corner = rotate(box(0, 0, 1, 1), 45)
     corner = translate(corner, 2 + 3 * METRE - corner.bounds[0])
     assert atlas.faults({"A": (None, COUNTRY), "B": (None, corner)}) == []
+
+
+def test_two_coasts_that_meet_at_a_sharp_angle_have_no_gap(atlas: Atlas) -> None:
+    wedge = Polygon([(2, 2), (2 - 0.5 * METRE, 2 + 15 * METRE), (2 - 1, 3), (2 - 1, 2)])
+    other = Polygon([(2, 2), (2 + 0.5 * METRE, 2 + 15 * METRE), (2 + 1, 3), (2 + 1, 2)])
+    assert atlas.faults({"A": (None, wedge), "B": (None, other)}) == []
 
 
 def test_a_narrow_hole_is_a_gap_and_a_lake_is_not(atlas: Atlas) -> None:
