@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def faults(levels: Sequence[Relation]) -> pa.RecordBatchReader:
     -------
     RecordBatchReader
         Of `SCHEMA`, by level, kind, keys and place. Units without geometry have no faults, and what their parent lacks
-        is no gap.
+        is not a gap.
     """
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -228,8 +229,9 @@ class Slivers:
 
 def _within(number: int, country: str | None, parents: list[str], above: Relation, level: Relation) -> Iterator[Fault]:
     """Find the faults of the children of those units of a country that their children do not tile."""
-    parent_gids, _none, parent_geoms = _read_units(above, "gid", parents, "null")
-    gids, of_child, geoms = _read_units(level, "parent_gid", parents, "parent_gid")
+    level = level.select("gid", "parent_gid", "geom")
+    parent_gids, _none, parent_geoms = _read_units(above.select("gid", "geom"), "gid", parents)
+    gids, of_child, geoms = _read_units(level, "parent_gid", parents)
     group = {gid: at for at, gid in enumerate(parent_gids)}
     groups = np.array([group[gid] for gid in of_child], np.int64)
     rows = _uncancelled(geoms, groups, parent_geoms)
@@ -242,16 +244,16 @@ def _within(number: int, country: str | None, parents: list[str], above: Relatio
     in_strangers = holders(strangers[2], polygons)
     found: dict[tuple[str, str | None, str | None, str | None], list[Any]] = defaultdict(list)
     for face, inside, held, others in zip(polygons, in_parents, in_children, in_strangers, strict=True):
-        for child in held:
-            if groups[child] not in inside:
-                found["outside_parent", of_child[child], gids[child], None].append(face)
-        here = sorted(
-            [(gids[child], of_child[child]) for child in held] + [(strangers[0][at], strangers[1][at]) for at in others]
-        )
-        for at, (gid, parent) in enumerate(here):
-            for other, _parent in here[at + 1 :]:
+        here = [(gids[child], of_child[child], groups[child] in inside) for child in held]
+        for gid, parent, is_inside in here:
+            if not is_inside:
+                found["outside_parent", parent, gid, None].append(face)
+        here = sorted([*here, *((strangers[0][at], strangers[1][at], True) for at in others)])
+        for (gid, parent, is_inside), (other, other_parent, is_other_inside) in combinations(here, 2):
+            is_of_parents = parent != other_parent and is_inside and is_other_inside
+            if not is_of_parents:
                 found["overlap", parent, gid, other].append(face)
-        if not here:
+        if not held:
             for at in inside:
                 found["gap", parent_gids[at], None, None].append(face)
     beside = Beside(rows[rows[:, OWNER] < len(gids)], gids)
@@ -261,13 +263,12 @@ def _within(number: int, country: str | None, parents: list[str], above: Relatio
             yield Fault(kind, number, country, parent, *sides, shape)
 
 
-def _read_units(relation: Relation, column: str, keys: Sequence[str], parent: str) -> tuple[Shapes, Shapes, Shapes]:
-    """Read units by a key: their own keys, their parents' and their geometry, by their keys."""
+def _read_units(relation: Relation, column: str, keys: Sequence[str]) -> tuple[Shapes, Shapes, Shapes]:
+    """Read the units that have one of these keys in a column: their own keys, their parents' and their geometry."""
     found: list[tuple[Any, Any, Any]] = []
-    names = ("gid", "geom") if parent == "null" else ("gid", parent, "geom")
     for start in range(0, len(keys), KEYS_AT_ONCE):
         condition = f"{column} in ({', '.join(map(_quoted, keys[start : start + KEYS_AT_ONCE]))})"
-        found += _rows(relation.select(*names).where(condition))
+        found += _rows(relation.where(condition))
     return _columns(found)
 
 
@@ -280,7 +281,7 @@ def _read_strangers(
     west, south, east, north = shapely.total_bounds(polygons)
     home = "gid_0 is null" if country is None else f"gid_0 = {_quoted(country)}"
     near = f"min_lon <= {east} and max_lon >= {west} and min_lat <= {north} and max_lat >= {south}"
-    rows = _rows(level.select("gid", "parent_gid", "geom").where(home).where(near))
+    rows = _rows(level.where(home).where(near))
     return _columns([row for row in rows if row[1] not in parents])
 
 

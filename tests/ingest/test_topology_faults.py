@@ -14,8 +14,9 @@ from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import rotate, translate
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.faces import outlines
+from admin_boundaries.coverage.faces import left_over, outlines
 from admin_boundaries.coverage.faults import SCHEMA, faults
+from admin_boundaries.coverage.segments import segments
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
 
@@ -194,6 +195,21 @@ def test_what_is_wrong_between_states_is_not_told_again_of_their_counties(atlas:
     assert names(atlas.faults(WHOLE, states, counties)) == [("gap", 1, "A", "A.1", None)]
 
 
+def test_an_overlap_of_states_is_not_told_again_of_their_counties(atlas: Atlas) -> None:
+    states = QUARTERS | {"A.1": ("A", box(0, 0, 1.25, 1))}
+    counties: dict[str, Unit] = {f"{gid}.1": (gid, shape) for gid, (_parent, shape) in states.items()}
+    twice = box(1.1, 0.1, 1.2, 0.9)
+    found = atlas.faults(WHOLE, states, counties | {"A.1.2": ("A.1", twice), "A.2.2": ("A.2", twice)})
+    assert names(found) == [
+        ("overlap", 1, "A", "A.1", "A.2"),
+        ("overlap", 2, "A.1", "A.1.1", "A.1.2"),
+        ("overlap", 2, "A.2", "A.2.1", "A.2.2"),
+    ]
+    outside = MultiPolygon([states["A.1"][1], box(0.2, 1, 0.4, 1.2)])  # type: ignore[list-item]
+    found = atlas.faults(WHOLE, states, counties | {"A.1.1": ("A.1", outside)})
+    assert names(found)[1:] == [("outside_parent", 2, "A.1", "A.1.1", None), ("overlap", 2, "A.1", "A.1.1", "A.3.1")]
+
+
 def test_a_vertex_on_one_side_of_a_border_is_not_a_fault(atlas: Atlas) -> None:
     west = Polygon([(0, 0), (1, 0), (1, 0.3), (1, 1), (0, 1)])
     assert atlas.faults(WHOLE, QUARTERS | {"A.1": ("A", west)}) == []
@@ -358,3 +374,11 @@ def test_the_outlines_of_units_add_up_to_that_of_what_they_tile() -> None:
     assert numbers[5] == 0
     holed = outlines(shapely.orient_polygons(np.array([box(0, 0, 1, 1) - POND, POND, box(0, 0, 1, 1)])))
     assert holed[0] + holed[1] == holed[2]
+
+
+def test_what_two_units_draw_between_them_cancels_and_what_both_draw_alike_does_not() -> None:
+    for other, count in ((box(1, 0, 2, 1), 6), (box(0, 0, 1, 1), 4), (box(1, 0.5, 2, 1), 8)):
+        rows, hashes = segments(shapely.orient_polygons(np.array([box(0, 0, 1, 1), other])))
+        assert len(left_over(rows, hashes, np.ones(len(rows), np.int64))) == count
+    rows, hashes = segments(shapely.orient_polygons(np.array([box(0, 0, 1, 1), box(0, 0, 1, 1)])))
+    assert len(left_over(rows, hashes, np.repeat([1, -1], 4))) == 0
