@@ -36,6 +36,7 @@ from admin_boundaries.coverage.faces import (
     merged,
     narrow,
     outlines,
+    places,
 )
 from admin_boundaries.coverage.faults_between_countries import Countries
 from admin_boundaries.coverage.segments import OWNER, Hashes, Numbers, Positions, segments
@@ -235,12 +236,17 @@ def _within(number: int, country: str | None, parents: list[str], above: Relatio
     group = {gid: at for at, gid in enumerate(parent_gids)}
     groups = np.array([group[gid] for gid in of_child], np.int64)
     rows = _uncancelled(geoms, groups, parent_geoms)
-    polygons = faces(shapely.get_parts(shapely.union_all(drawn(rows)[0])))
+    polygons = faces(_noded(rows))
     in_parents, in_children = holders(parent_geoms, polygons), holders(geoms, polygons)
-    is_outside = [
-        any(groups[child] not in inside for child in held) for inside, held in zip(in_parents, in_children, strict=True)
-    ]
-    strangers = _read_strangers(level, country, set(parents), polygons[np.array(is_outside, bool)])
+    is_outside, is_wrong = np.zeros(len(polygons), bool), np.zeros(len(polygons), bool)
+    for at, (inside, held) in enumerate(zip(in_parents, in_children, strict=True)):
+        is_outside[at] = any(groups[child] not in inside for child in held)
+        is_wrong[at] = is_outside[at] or len(held) > 1 or (bool(inside) and not held)
+    if not is_wrong.any():
+        return
+    strangers = _read_strangers(level, country, set(parents), polygons[is_outside])
+    polygons = _cut(polygons[is_wrong], np.concatenate([geoms, strangers[2]]))
+    in_parents, in_children = holders(parent_geoms, polygons), holders(geoms, polygons)
     in_strangers = holders(strangers[2], polygons)
     found: dict[tuple[str, str | None, str | None, str | None], list[Any]] = defaultdict(list)
     for face, inside, held, others in zip(polygons, in_parents, in_children, in_strangers, strict=True):
@@ -261,6 +267,23 @@ def _within(number: int, country: str | None, parents: list[str], above: Relatio
         for shape in merged(pieces):
             sides = beside.of(shape) if kind == "gap" else (unit, other)
             yield Fault(kind, number, country, parent, *sides, shape)
+
+
+def _noded(rows: Numbers) -> Shapes:
+    """Return segments as lines that meet in their ends only."""
+    lines: Shapes = shapely.get_parts(shapely.union_all(drawn(rows)[0]))
+    return lines
+
+
+def _cut(polygons: Shapes, geoms: Shapes) -> Shapes:
+    """Cut faces along the borders of units, also those that cancelled: there, one unit follows on another."""
+    rows, _hashes = segments(geoms)
+    lines, _owners = drawn(rows)
+    tree = shapely.STRtree(polygons)
+    crossing = np.unique(tree.query(lines, predicate="intersects")[0])
+    pieces = faces(shapely.get_parts(shapely.union_all([*lines[crossing], *shapely.boundary(polygons)])))
+    within: Shapes = pieces[np.unique(tree.query(shapely.points(places(pieces)), predicate="within")[0])]
+    return within
 
 
 def _read_units(relation: Relation, column: str, keys: Sequence[str]) -> tuple[Shapes, Shapes, Shapes]:

@@ -8,6 +8,7 @@ crossings. What it encloses, and what it consists of, asks the countries whether
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from admin_boundaries.coverage.faces import (
     left_over,
     merged,
     narrow,
+    places,
     wide,
 )
 from admin_boundaries.coverage.segments import OWNER, WIDTH, Numbers, Positions, Spill, hashes_of, segments
@@ -105,25 +107,18 @@ class Countries:
         noded = shapely.get_parts(shapely.union_all(lines))
         enclosed = faces(noded)
         polygons = np.concatenate([enclosed, _open_faces(lines, owners, enclosed)])
-        places = np.concatenate(
-            [
-                shapely.get_coordinates(shapely.point_on_surface(polygons)),
-                middles := shapely.get_coordinates(shapely.line_interpolate_point(noded, 0.5, normalized=True)),
-                runs.begins[runs.is_first],
-            ]
-        )
+        middles = shapely.get_coordinates(shapely.line_interpolate_point(noded, 0.5, normalized=True))
         nearest = shapely.STRtree(lines).nearest(shapely.points(middles)) if len(lines) else np.empty(0, np.int64)
-        of_place = np.concatenate([np.full(len(polygons), -1), owners[nearest], runs.owners[runs.is_first]])
-        holder, place = _holders(relation, gids, runs, places, of_place)
-        is_face = place < len(polygons)
-        both = np.column_stack([holder[~is_face], of_place[place[~is_face]]])
+        points = np.concatenate([places(polygons), middles, runs.begins[runs.is_first]])
+        of_point = np.concatenate([np.full(len(polygons), -1), owners[nearest], runs.owners[runs.is_first]])
+        holder, point = _holders(relation, gids, runs, points, of_point)
+        is_face = point < len(polygons)
+        count = np.bincount(point[is_face], minlength=len(polygons))
+        both = np.column_stack([holder[~is_face], of_point[point[~is_face]]])
         pairs = set(map(tuple, np.sort(both, axis=1).tolist()))
-        holders_of: dict[int, list[int]] = {}
-        for one, face in zip(holder[is_face].tolist(), place[is_face].tolist(), strict=True):
-            pairs |= {(other, one) for other in holders_of.setdefault(face, [])}
-            holders_of[face].append(one)
+        pairs |= _pairs(relation, gids, runs, polygons[count > 1])
         yield from _overlaps(relation, gids, pairs)
-        is_empty = np.bincount(place[is_face], minlength=len(polygons)) == 0
+        is_empty = count == 0
         beside = Beside(rows, gids)
         yield from _gaps(enclosed[is_empty[: len(enclosed)]], beside)
         yield from _open_gaps(polygons[len(enclosed) :][is_empty[len(enclosed) :]], beside)
@@ -216,9 +211,9 @@ def _caps(lines: Shapes, owners: Positions) -> Shapes:
 
 
 def _holders(
-    relation: Relation, gids: Shapes, runs: Runs, places: Numbers, of_place: Positions
+    relation: Relation, gids: Shapes, runs: Runs, points: Numbers, of_point: Positions
 ) -> tuple[Positions, Positions]:
-    """Find the countries that places lie in, but for their own.
+    """Find the countries that points lie in, but for their own.
 
     Parameters
     ----------
@@ -228,30 +223,45 @@ def _holders(
         Their keys, in order.
     runs : Runs
         All of their outlines.
-    places : ndarray of float64, shape (n, 2)
+    points : ndarray of float64, shape (n, 2)
         Points.
-    of_place : ndarray of int64, shape (n,)
+    of_point : ndarray of int64, shape (n,)
         The country of each, -1 for none.
 
     Returns
     -------
-    holder, place : ndarray of int64, shape (m,)
-        Numbers of countries in order, and of the places that lie in them.
+    holder, point : ndarray of int64, shape (m,)
+        Numbers of countries in order, and of the points that lie in them.
     """
-    holder, place = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for number, gid in enumerate(gids):
-        boxes = runs.boxes[runs.owners == number]
-        if not len(boxes):
-            continue
-        is_near = (places >= boxes[:, :2].min(axis=0)) & (places <= boxes[:, 2:].max(axis=0))
-        asked = np.flatnonzero(is_near.all(axis=1) & (of_place != number))
+    holder, point = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for number, (low, high) in _extents(runs):
+        is_near = (points >= low) & (points <= high)
+        asked = np.flatnonzero(is_near.all(axis=1) & (of_point != number))
         if len(asked):
-            country = _read(relation, gid)
+            country = _read(relation, gids[number])
             shapely.prepare(country)
-            inside = asked[shapely.contains_xy(country, places[asked])]
+            inside = asked[shapely.contains_xy(country, points[asked])]
             holder.append(np.full(len(inside), number))
-            place.append(inside)
-    return np.concatenate(holder), np.concatenate(place)
+            point.append(inside)
+    return np.concatenate(holder), np.concatenate(point)
+
+
+def _pairs(relation: Relation, gids: Shapes, runs: Runs, polygons: Shapes) -> set[tuple[int, int]]:
+    """Return the numbers of the countries that may overlap in faces that several of them cover."""
+    tree = shapely.STRtree(polygons)
+    countries: list[list[int]] = [[] for _ in polygons]
+    for number, (low, high) in _extents(runs):
+        if len(tree.query(shapely.box(*low, *high))):
+            for face in tree.query(_read(relation, gids[number]), predicate="intersects"):
+                countries[face].append(number)
+    return {pair for of_face in countries for pair in combinations(of_face, 2)}
+
+
+def _extents(runs: Runs) -> Iterator[tuple[int, tuple[Numbers, Numbers]]]:
+    """Yield the number of every country that has an outline, with its southwestern and northeastern corners."""
+    for number in np.unique(runs.owners).tolist():
+        boxes = runs.boxes[runs.owners == number]
+        yield number, (boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0))
 
 
 def _read(relation: Relation, gid: str) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
 import shapely
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from pyproj import Geod
 from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import rotate, translate
@@ -22,6 +25,8 @@ from admin_boundaries.python_models import DuckDBRelation
 
 WGS84 = Geod(ellps="WGS84")
 METRE = 1 / 111_320  # degrees of longitude at the equator
+BETWEEN = "faults_between_countries"
+LIMITS = ("RUN_LENGTH", "BOXES_AT_ONCE")
 
 Unit = tuple[str | None, BaseGeometry | None]
 Fault = dict[str, Any]
@@ -363,6 +368,71 @@ def test_faults_are_numbered_in_the_order_of_their_places(atlas: Atlas) -> None:
     assert [row["fault_number"] for row in found] == [1, 2, 3]
     assert [(round(row["lon"], 2), round(row["lat"], 2)) for row in found] == [(0.25, 0.25), (0.25, 0.75), (0.75, 0.25)]
     assert list(found[0]) == SCHEMA.names
+
+
+@pytest.mark.parametrize(
+    "limit", ["faults.PIECE_BYTES", "faults.KEYS_AT_ONCE", *(f"{BETWEEN}.{name}" for name in LIMITS)]
+)
+def test_what_is_found_does_not_depend_on_how_much_is_looked_at_as_one(
+    atlas: Atlas, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = QUARTERS | {"A.1": ("A", box(0, 0, 1.25, 1)), "B.1": ("B", POND), "B.2": ("B", POND)}
+    counties: dict[str, Unit] = {f"{gid}.1": (gid, shape - POND) for gid, (_parent, shape) in QUARTERS.items()}  # type: ignore[operator]
+    counties["A.4.1"] = ("A.4", box(1, 1, 2, 1.5))
+    countries: dict[str, Unit] = WHOLE | {"B": (None, POND), "C": (None, box(2, -1, 3, 3)), "D": (None, None)}
+    countries["E"] = (None, box(7, 7, 7 + 5 * METRE, 8))
+    before = atlas.faults(countries, states, counties)
+    assert len({(fault["admin_level"], fault["fault_kind"]) for fault in before}) > 3
+    monkeypatch.setattr(f"admin_boundaries.coverage.{limit}", 1)
+    assert atlas.faults(countries, states, counties) == before
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3), st.integers(-9, 9), st.integers(-9, 9)), max_size=6))
+def test_gaps_and_overlaps_are_those_of_an_overlay(atlas: Atlas, moves: list[tuple[int, int, int, int]]) -> None:
+    corners: dict[int, list[tuple[float, float]]] = {}
+    for cell in range(9):
+        north, east = divmod(cell, 3)
+        corners[cell] = [(east, north), (east + 1, north), (east + 1, north + 1), (east, north + 1)]
+    for cell, corner, across, along in moves:
+        lon, lat = corners[cell][corner]
+        corners[cell][corner] = (lon + across / 40, lat + along / 40)
+    shapes = {f"A.{cell}": Polygon(np.array(ring) / 10) for cell, ring in corners.items()}
+    assume(all(shape.is_valid for shape in shapes.values()))
+    whole = box(0, 0, 0.3, 0.3)
+    states: dict[str, Unit] = {gid: ("A", shape) for gid, shape in shapes.items()}
+    covered = shapely.union_all(list(shapes.values()))
+    pairs = {
+        (one, other): area
+        for one, other in combinations(sorted(shapes), 2)
+        if (area := km2(shapely.intersection(shapes[one], shapes[other]))) > 0
+    }
+    outside = {gid: area for gid, shape in shapes.items() if (area := km2(shape - whole)) > 0}
+    found = atlas.faults({"A": (None, whole)}, states)
+    gap = {("A",): km2(whole - covered)} if whole - covered else {}
+    assert sum_of(found, "gap", "parent_gid") == pytest.approx(gap, rel=1e-3)
+    assert sum_of(found, "overlap", "gid", "other_gid") == pytest.approx(pairs, rel=1e-3)
+    assert sum_of(found, "outside_parent", "gid") == pytest.approx(
+        {(gid,): area for gid, area in outside.items()}, rel=1e-3
+    )
+    found = atlas.faults({gid: (None, shape) for gid, shape in shapes.items()})
+    assert sum_of(found, "overlap", "gid", "other_gid") == pytest.approx(pairs, rel=1e-3)
+
+
+def km2(shape: BaseGeometry) -> float:
+    """Return the area of what is wider than the tolerance."""
+    parts = [part for part in shapely.get_parts(shape) if part.area > 0 and 2 * part.area / part.length > 1e-7]
+    return sum(abs(WGS84.geometry_area_perimeter(part)[0]) for part in parts) / 1e6
+
+
+def sum_of(found: list[Fault], kind: str, *keys: str) -> dict[tuple[Any, ...], float]:
+    """Add up the areas of the faults of a kind, by some of their keys."""
+    areas: dict[tuple[Any, ...], float] = {}
+    for fault in found:
+        if fault["fault_kind"] == kind:
+            key = tuple(fault[name] for name in keys)
+            areas[key] = areas.get(key, 0) + fault["area_km2"]
+    return areas
 
 
 def test_the_outlines_of_units_add_up_to_that_of_what_they_tile() -> None:
