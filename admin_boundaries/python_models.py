@@ -104,7 +104,7 @@ class DuckDBRelation(Relation):
 
     def _stream(self, query: str) -> pa.RecordBatchReader:
         cursor = self._session.cursor()
-        reader = cursor.execute(query).fetch_record_batch(BATCH_ROWS)
+        reader = cursor.execute(query).to_arrow_reader(BATCH_ROWS)
         return _closing(cursor, reader)
 
 

@@ -36,7 +36,7 @@ def show(console: Console, title: str, relation: duckdb.DuckDBPyRelation) -> Non
 
 def shown(value: object) -> str:
     """Return a value as text for people."""
-    return "" if value is None else f"{value:,.0f}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:,.{0 if value >= 1 else 3}f}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:

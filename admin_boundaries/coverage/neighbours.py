@@ -1,14 +1,17 @@
 """Which units share a border, and along how many kilometres.
 
 Segments that two units have in common are found by a hash, in buckets on disk. What is left has one owner: coasts, and
-borders that two units do not draw vertex by vertex. These are compared where segments of several owners lie close
-together, cell by cell: a segment borders on another as far as it runs within `TOLERANCE` of it.
+borders that two units do not draw vertex by vertex. Most coasts are far from any other unit, so these segments are
+looked at in stretches first, in the cells of a grid and by their boxes, and one by one only where stretches of two
+units meet: a segment borders on another as far as it runs within `TOLERANCE` of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import math
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,24 +20,27 @@ import pyarrow as pa
 import pyarrow.compute
 import shapely
 
+from admin_boundaries.coverage.outlines import NUMBER, NUMBER_BITS, Outlines, meetings, ordered
 from admin_boundaries.coverage.segments import (
     OWNER,
-    WIDTH,
     Buckets,
+    Hashes,
     Numbers,
     Positions,
-    Spill,
     hashes_of,
     lengths_km,
-    mixed,
-    segments,
+    parted,
 )
+from admin_boundaries.coverage.threads import in_threads
 
 TOLERANCE = 1e-7  # degrees
-COARSE_DEGREES = 0.05  # of the cells of which a grid of the whole globe is held in memory: 130 MB
-FINE_DEGREES = 0.004
+DEGREES = 0.1  # of the cells in which stretches of borders are looked for that may be close to each other
+STRETCH = 32  # segments one after the other that are looked at together
+BOX_CELLS = 16  # when the box of a stretch has more, the cells are those of its single segments
+BLOCK = 1 << 18  # vertices that a thread looks at together
+NEAR_BLOCK = 1 << 11  # stretches that a thread compares, more if they are in one cell
 ORIGIN = (-181.0372319, -91.0218637)  # of the cells, so that no border along a round degree is one of theirs
-INDEX_BITS = 26  # of a key to be sorted, the lower ones are the position of a row in its bucket
+NANOMETRES = 1e12  # of a kilometre; sums of whole ones are the same in any order
 BATCH_ROWS = 1 << 15  # pairs per batch of the answer
 
 SCHEMA = pa.schema(
@@ -52,14 +58,15 @@ def neighbours(
 ) -> pa.RecordBatchReader:
     """Find the units of a level that share a border.
 
-    Memory holds a batch, a bucket, a grid of the globe and the pairs that were found, but never the units of a level.
+    Memory holds a batch, some buckets, and of a level a byte for each vertex, boxes of what only one unit draws, and
+    the pairs that were found. The answer is the same to the bit, whatever the order of units and the size of batches.
 
     Parameters
     ----------
     levels : iterable of (int, iterable of RecordBatch)
         The number of each level, and its units: ``gid`` (string) and ``geom`` (WKB in degrees, or null).
     folder : Path, optional
-        Of the files on disk, some 40 to 80 bytes for each vertex of a level; by default that of the system.
+        Of the files on disk, some 30 bytes for each vertex of the largest level; by default that of the system.
 
     Returns
     -------
@@ -67,29 +74,25 @@ def neighbours(
         ``gid``, ``neighbour_gid``, ``admin_level`` and ``border_km``: each pair both ways, by level and keys. The
         length is that on the ellipsoid. Units that touch in points only are no neighbours.
     """
-    return pa.RecordBatchReader.from_batches(
-        SCHEMA, (batch for level, units in levels for batch in _of_level(level, units, folder))
-    )
+    return pa.RecordBatchReader.from_batches(SCHEMA, _batches(levels, folder))
 
 
-def _of_level(level: int, units: Iterable[pa.RecordBatch], folder: Path | None) -> Iterator[pa.RecordBatch]:
-    gids: list[pa.Array] = []
-    with ExitStack() as open_until:
-        buckets = open_until.enter_context(Buckets(folder=folder))
-        for batch in units:
-            first = sum(map(len, gids))
-            buckets.add(*segments(shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False)), first))
-            gids.append(batch["gid"])
-        if not gids:
-            return
-        alone = open_until.enter_context(Spill(folder=folder))
-        borders = Borders(sum(map(len, gids)))
-        for rows in buckets:
-            one, other, is_alone = equal_pairs(rows)
-            borders.add(rows[one, OWNER], rows[other, OWNER], lengths_km(rows[one]))
-            alone.add(rows[is_alone])
-        add_close_borders(alone, borders, folder)
-    yield from borders.batches(pa.chunked_array(gids, pa.string()).combine_chunks(), level)
+def _batches(levels: Iterable[tuple[int, Iterable[pa.RecordBatch]]], folder: Path | None) -> Iterator[pa.RecordBatch]:
+    with Outlines(folder) as outlines, Buckets(1, folder, np.uint64) as pairs:
+        for level, units in levels:
+            gids: list[pa.Array] = []
+            outlines.read(_noted(units, gids))
+            borders = Borders(sum(map(len, gids)))
+            add_equal_borders(outlines, pairs, borders)
+            add_close_borders(outlines, borders)
+            yield from borders.batches(pa.chunked_array(gids, pa.string()).combine_chunks(), level)
+
+
+def _noted(units: Iterable[pa.RecordBatch], gids: list[pa.Array]) -> Iterator[pa.Array]:
+    """Yield the geometries of units, and add their keys to a list."""
+    for batch in units:
+        gids.append(batch["gid"].take(np.arange(len(batch))))  # a copy: memory of a batch is freed as a whole
+        yield batch["geom"]
 
 
 class Borders:
@@ -97,16 +100,16 @@ class Borders:
 
     def __init__(self, unit_count: int) -> None:
         self._unit_count = unit_count
-        self._found: list[tuple[Positions, Numbers]] = []
+        self._found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
 
-    def add(self, one: Numbers, other: Numbers, km: Numbers) -> None:
-        """Add lengths to the borders of units, by their numbers."""
-        pairs = np.minimum(one, other).astype(np.int64) * self._unit_count + np.maximum(one, other).astype(np.int64)
-        self._found.append(_summed(pairs, km))
+    def add(self, one: Positions, other: Positions, km: Numbers) -> None:
+        """Add lengths to the borders of units, by their positions."""
+        pairs = np.minimum(one, other) * self._unit_count + np.maximum(one, other)
+        self._found.append(_summed(pairs, np.rint(km * NANOMETRES).astype(np.int64)))
 
     def batches(self, gids: pa.StringArray, level: int) -> Iterator[pa.RecordBatch]:
         """Yield each pair both ways, by the keys of its units."""
-        pairs, km = _summed(*map(np.concatenate, zip(*self._found, strict=True)))
+        pairs, lengths = _summed(*map(np.concatenate, zip(*self._found, strict=True)))
         rank = np.empty(len(gids), np.int64)
         in_order = pa.compute.sort_indices(gids).to_numpy()
         rank[in_order] = np.arange(len(gids))
@@ -120,16 +123,19 @@ class Borders:
                     gids.take(pa.array(units[rows])),
                     gids.take(pa.array(others[rows])),
                     pa.array(np.full(len(rows), level, np.int32)),
-                    pa.array(km[rows % len(pairs)]),
+                    pa.array(lengths[rows % len(pairs)] / NANOMETRES),
                 ],
                 schema=SCHEMA,
             )
 
 
-def _summed(keys: Positions, numbers: Numbers) -> tuple[Positions, Numbers]:
-    """Return every key once, with the sum of its numbers."""
-    once, at = np.unique(keys, return_inverse=True)
-    return once, np.bincount(at, numbers, len(once)).astype(np.float64)
+def _summed(keys: Positions, numbers: Positions) -> tuple[Positions, Positions]:
+    """Return every key once, in their order, with the sum of its numbers."""
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))  # first those that follow each other, as along a border
+    keys, numbers = keys[starts], np.add.reduceat(numbers, starts)
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return keys[order[starts]], np.add.reduceat(numbers[order], starts)
 
 
 def equal_pairs(rows: Numbers) -> tuple[Positions, Positions, npt.NDArray[np.bool_]]:
@@ -147,89 +153,155 @@ def equal_pairs(rows: Numbers) -> tuple[Positions, Positions, npt.NDArray[np.boo
     is_alone : ndarray of bool, shape (n,)
         Whether no other unit has the segment.
     """
-    if len(rows) >> INDEX_BITS:
-        raise ValueError(f"A bucket of {len(rows):,} segments is too large.")
-    index = np.uint64((1 << INDEX_BITS) - 1)
-    keys = (hashes_of(rows) << np.uint64(6) & ~index) | np.arange(len(rows), dtype=np.uint64)
-    keys.sort()  # one sort of numbers is several times as fast as one that returns positions
-    position = (keys & index).astype(np.int64)
-    keys >>= np.uint64(INDEX_BITS)
+    one, other = meetings((hashes_of(rows) & ~NUMBER) | np.arange(len(rows), dtype=np.uint64))
+    is_pair = _are_equal(rows[one], rows[other]) & (rows[one, OWNER] != rows[other, OWNER])
+    one, other = one[is_pair], other[is_pair]
     is_alone = np.ones(len(rows), bool)
-    ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for distance in range(1, len(rows)):
-        near = np.flatnonzero(keys[distance:] == keys[:-distance])
-        if not len(near):
-            break
-        one, other = position[near], position[near + distance]
-        ends, other_ends = rows[one], rows[other]
-        is_pair = _are_equal(ends, other_ends, (0, 1, 2, 3)) | _are_equal(ends, other_ends, (2, 3, 0, 1))
-        is_pair &= ends[:, OWNER] != other_ends[:, OWNER]
-        ones.append(one[is_pair])
-        others.append(other[is_pair])
-    one, other = np.concatenate(ones), np.concatenate(others)
     is_alone[one] = is_alone[other] = False
     return one, other, is_alone
 
 
-def _are_equal(ends: Numbers, others: Numbers, columns: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Compare the ends of segments with these columns of others."""
-    found: npt.NDArray[np.bool_] = ends[:, 0] == others[:, columns[0]]
-    for column, other in enumerate(columns[1:], start=1):
-        found &= ends[:, column] == others[:, other]
+def add_equal_borders(outlines: Outlines, pairs: Buckets, borders: Borders) -> None:
+    """Add the borders that two units draw alike, and note which segments are alone.
+
+    Parameters
+    ----------
+    outlines : Outlines
+        Of the units.
+    pairs : Buckets
+        For what is found on the way; of words.
+    borders : Borders
+        Where they are added.
+    """
+    pairs.clear()
+    in_threads(partial(_meetings, len(outlines.is_alone)), outlines.words, lambda found: pairs.put(*found))
+    in_threads(partial(_equal_borders, outlines), pairs, lambda found: borders.add(*found))
+
+
+def _meetings(count: int, words: Hashes) -> tuple[Hashes, Positions]:
+    """Return `meetings` of some of so many segments as words of two numbers, `parted` by the first one."""
+    one, other = meetings(words[:, 0])
+    found = one.astype(np.uint64)
+    return parted(found << NUMBER_BITS | other.astype(np.uint64), found * (~np.uint64(0) // np.uint64(max(count, 1))))
+
+
+def _equal_borders(outlines: Outlines, pairs: Hashes) -> tuple[Positions, Positions, Numbers]:
+    """Return two units and a length for each pair of equal segments, and note that these are not alone."""
+    pairs = ordered(pairs[:, 0])
+    one, other = (pairs >> NUMBER_BITS).astype(np.int64), (pairs & NUMBER).astype(np.int64)
+    breaks = (np.diff(one, prepend=-2) != 1) | (np.abs(np.diff(other, prepend=-2)) != 1)
+    starts = np.flatnonzero(breaks)  # what follows is a line along which both units stay the same
+    lengths = np.diff(starts, append=len(pairs))
+    owner, other_owner = (np.repeat(outlines.owners(number[starts]), lengths) for number in (one, other))
+    rows, other_rows = outlines.rows(one, owner), outlines.rows(other, other_owner)
+    is_border = (owner != other_owner) & _are_equal(rows, other_rows)
+    outlines.is_alone[one[is_border]] = False
+    outlines.is_alone[other[is_border]] = False
+    return owner[is_border], other_owner[is_border], lengths_km(rows)[is_border]
+
+
+def _are_equal(rows: Numbers, other_rows: Numbers) -> npt.NDArray[np.bool_]:
+    """Tell which segments are equal, whichever way round they are drawn."""
+    found = np.zeros(len(rows), bool)
+    for columns in ((0, 1, 2, 3), (2, 3, 0, 1)):
+        found |= np.logical_and.reduce([rows[:, at] == other_rows[:, column] for at, column in enumerate(columns)])
     return found
 
 
-def add_close_borders(alone: Spill, borders: Borders, folder: Path | None = None) -> None:
+def add_close_borders(outlines: Outlines, borders: Borders) -> None:
     """Add the borders that units do not draw alike: with other vertices, or up to `TOLERANCE` apart.
 
     Parameters
     ----------
-    alone : Spill
-        The segments that no other unit has.
+    outlines : Outlines
+        Of the units, with what is alone.
     borders : Borders
         Where they are added.
-    folder : Path, optional
-        Of files on disk.
     """
-    is_shared = _shared_cells(alone)
-    if not is_shared.any():
-        return
-    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, WIDTH)), np.empty((0, WIDTH)))]
-    with Buckets(WIDTH + 2, folder) as close:
-        first = 0
-        for rows in alone.chunks():
-            row, cell = _cells(rows, COARSE_DEGREES)
-            near = np.unique(row[is_shared[cell]])
-            row, cell = _cells(rows[near], FINE_DEGREES)
-            numbered = np.column_stack([rows[near][row], near[row] + first, cell])
-            close.add(numbered, mixed(cell.astype(np.uint64)))
-            first += len(rows)
-        for numbered in close:
-            found.append(_close_pairs(numbered))
-    one, other, rows, other_rows = map(np.concatenate, zip(*found, strict=True))
-    _pairs, once = np.unique(np.column_stack([one, other]), axis=0, return_index=True)
-    rows, other_rows = rows[once], other_rows[once]
-    parts = overlaps(rows, other_rows)
-    km = lengths_km(parts)
-    is_border = km > 0
-    borders.add(rows[is_border, OWNER], other_rows[is_border, OWNER], km[is_border])
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    in_threads(partial(_close_borders, outlines), _near(outlines), found.append)
+    one, other, km = map(np.concatenate, zip(*found, strict=True))
+    _pairs, once = np.unique(one << np.int64(NUMBER_BITS) | other, return_index=True)
+    borders.add(outlines.owners(one[once]), outlines.owners(other[once]), km[once])
 
 
-def _shared_cells(alone: Spill) -> npt.NDArray[np.bool_]:
-    """Return which cells of the coarse grid hold segments of several units."""
-    cells = int(_cell(np.array([180.1]), np.array([90.1]), COARSE_DEGREES)[0]) + 1
-    owner_in = np.full(cells, -1, np.int32)
-    is_shared = np.zeros(cells, bool)
-    for rows in alone.chunks():
-        row, cell = _cells(rows, COARSE_DEGREES)
-        owner = rows[row, OWNER].astype(np.int32)
-        before = owner_in[cell]
-        owner_in[cell] = owner
-        is_shared[cell[((before != owner) & (before >= 0)) | (owner_in[cell] != owner)]] = True
-    return is_shared
+def _near(outlines: Outlines) -> Iterator[tuple[Positions, Positions, Numbers]]:
+    """Yield `_stretches` that are alone in cells with those of other units, and together with these."""
+    found = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((4, 0)))]
+    in_threads(partial(_stretches, outlines), range(0, len(outlines.is_alone), BLOCK), found.append)
+    first, count, boxes = (np.concatenate(of, axis=-1) for of in zip(*found, strict=True))
+    row, cell = _in_shared_cells(*_cells_of_stretches(outlines, first, count, boxes), outlines.owners(first))
+    cells = np.flatnonzero(np.diff(cell, prepend=-1))
+    blocks = cells[np.diff(cells // NEAR_BLOCK, prepend=-1) != 0]
+    for start, stop in pairwise([*blocks, len(row)]):
+        once = np.unique(row[start:stop])
+        yield first[once], count[once], boxes[:, once]
 
 
-def _cells(rows: Numbers, degrees: float) -> tuple[Positions, Positions]:
+def _stretches(outlines: Outlines, start: int) -> tuple[Positions, Positions, Numbers]:
+    """Return where segments of a block are alone, some at a time.
+
+    Returns
+    -------
+    first : ndarray of int64, shape (n,)
+        Number of the first one of a stretch.
+    count : ndarray of int64, shape (n,)
+        How many they are, at most `STRETCH`.
+    boxes : ndarray of float64, shape (4, n)
+        The least longitude and latitude of their ends, and the greatest, with the tolerance.
+    """
+    is_alone = outlines.is_alone[start : start + BLOCK]
+    begins, ends = is_alone.copy(), is_alone.copy()
+    begins[1:] &= ~is_alone[:-1]
+    ends[:-1] &= ~is_alone[1:]
+    begins[::STRETCH] = is_alone[::STRETCH]
+    ends[STRETCH - 1 :: STRETCH] = is_alone[STRETCH - 1 :: STRETCH]
+    first, last = np.flatnonzero(begins), np.flatnonzero(ends)
+    points = np.ascontiguousarray(outlines.points(start, start + BLOCK + 1).T)
+    between = np.column_stack([first, last + 1]).ravel()
+    low, high = (
+        of(of.reduceat(points, between, axis=1)[:, ::2], points[:, last + 1]) for of in (np.minimum, np.maximum)
+    )
+    high[0, low[0] == -180] = 180  # what lies on the date line is there
+    return first + start, last + 1 - first, np.concatenate([low - TOLERANCE, high + TOLERANCE])
+
+
+def _counted(first: Positions, count: Positions) -> Positions:
+    """Return so many numbers from each first one on."""
+    return np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
+
+
+def _in_shared_cells(row: Positions, cell: Positions, owner: Positions) -> tuple[Positions, Positions]:
+    """Return rows and their cells, of these the ones that have rows of several owners; cell by cell."""
+    words = ordered(cell.astype(np.uint64) << NUMBER_BITS | row.astype(np.uint64))
+    row, cell = (words & NUMBER).astype(np.int64), (words >> NUMBER_BITS).astype(np.int64)
+    starts = np.flatnonzero(np.diff(cell, prepend=-1))
+    owner = owner[row]
+    is_shared = np.minimum.reduceat(owner, starts) != np.maximum.reduceat(owner, starts)
+    is_shared = np.repeat(is_shared, np.diff(starts, append=len(row)))
+    return row[is_shared], cell[is_shared]
+
+
+def _cells_of_stretches(
+    outlines: Outlines, first: Positions, count: Positions, boxes: Numbers
+) -> tuple[Positions, Positions]:
+    """As `_cells`: all cells of the box of each stretch, or if they are many, those that its segments run through."""
+    low, high = _across_and_along(boxes[0], boxes[1]), _across_and_along(boxes[2], boxes[3])
+    size = high - low + 1
+    cells = size.prod(axis=0)
+    is_box = cells <= BOX_CELLS
+    in_box = np.repeat(np.flatnonzero(is_box), cells[is_box])
+    across, along = divmod(_counted(np.zeros(is_box.sum(), np.int64), cells[is_box]), size[1, in_box])
+    wide = np.flatnonzero(~is_box)
+    number, of = _counted(first[wide], count[wide]), np.repeat(wide, count[wide])
+    row, cell = _cells(outlines.rows(number, of))
+    return (
+        np.concatenate([in_box, of[row]]),
+        np.concatenate([_number(low[0, in_box] + across, low[1, in_box] + along), cell]),
+    )
+
+
+def _cells(rows: Numbers) -> tuple[Positions, Positions]:
     """Return the cells that segments run through, with those that are within the tolerance.
 
     Returns
@@ -240,25 +312,25 @@ def _cells(rows: Numbers, degrees: float) -> tuple[Positions, Positions]:
         Number of the cell. It is there again if several pieces of a segment lie in it.
     """
     lon, lat, other_lon, other_lat = (rows[:, column].copy() for column in range(4))
-    low = _cell(np.minimum(lon, other_lon) - TOLERANCE, np.minimum(lat, other_lat) - TOLERANCE, degrees)
-    high = _cell(np.maximum(lon, other_lon) + TOLERANCE, np.maximum(lat, other_lat) + TOLERANCE, degrees)
+    low = _cell(np.minimum(lon, other_lon) - TOLERANCE, np.minimum(lat, other_lat) - TOLERANCE)
+    high = _cell(np.maximum(lon, other_lon) + TOLERANCE, np.maximum(lat, other_lat) + TOLERANCE)
     is_in_several = low != high
     within, across = np.flatnonzero(~is_in_several), np.flatnonzero(is_in_several)
-    row, cell = _cells_of_pieces(rows[across], degrees)
+    row, cell = _cells_of_pieces(rows[across])
     return np.concatenate([within, across[row]]), np.concatenate([low[within], cell])
 
 
-def _cells_of_pieces(rows: Numbers, degrees: float) -> tuple[Positions, Positions]:
+def _cells_of_pieces(rows: Numbers) -> tuple[Positions, Positions]:
     """As `_cells`: cut segments into pieces of half a cell, so that each lies in the cells of its box's corners."""
     extent = np.abs(rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
-    pieces = np.maximum(np.ceil(extent / (degrees / 2)), 1).astype(np.int64)
+    pieces = np.maximum(np.ceil(extent / (DEGREES / 2)), 1).astype(np.int64)
     row = np.repeat(np.arange(len(rows)), pieces)
     piece = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     begin = rows[row, :2]
     step = (rows[row, 2:4] - begin) / pieces[row, None]
     begin, end = begin + step * piece[:, None], begin + step * (piece[:, None] + 1)
     low, high = np.minimum(begin, end) - TOLERANCE, np.maximum(begin, end) + TOLERANCE
-    corners = [_cell(lon[:, 0], lat[:, 1], degrees) for lon in (low, high) for lat in (low, high)]
+    corners = [_cell(lon[:, 0], lat[:, 1]) for lon in (low, high) for lat in (low, high)]
     found_rows, found_cells = [row], [corners[0]]
     for number, corner in enumerate(corners[1:], start=1):
         is_new = np.logical_and.reduce([corner != earlier for earlier in corners[:number]])
@@ -267,42 +339,51 @@ def _cells_of_pieces(rows: Numbers, degrees: float) -> tuple[Positions, Position
     return np.concatenate(found_rows), np.concatenate(found_cells)
 
 
-def _cell(lon: Numbers, lat: Numbers, degrees: float) -> Positions:
+def _cell(lon: Numbers, lat: Numbers) -> Positions:
     """Return the number of the cell that a point lies in."""
-    across, along = np.floor((lon - ORIGIN[0]) / degrees), np.floor((lat - ORIGIN[1]) / degrees)
-    cell: Positions = (across * np.ceil(183 / degrees) + along).astype(np.int64)
-    return cell
+    across, along = _across_and_along(lon, lat)
+    return _number(across, along)
 
 
-def _close_pairs(numbered: Numbers) -> tuple[Positions, Positions, Numbers, Numbers]:
-    """Find segments of different units that come close to each other, in cells that several units share.
+def _across_and_along(lon: Numbers, lat: Numbers) -> Positions:
+    """Return how many cells there are to the west and to the south of a point."""
+    found: Positions = np.floor([(lon - ORIGIN[0]) / DEGREES, (lat - ORIGIN[1]) / DEGREES]).astype(np.int64)
+    return found
 
-    Parameters
-    ----------
-    numbered : ndarray of float64, shape (n, 7)
-        Segments, with their number and that of a cell.
 
-    Returns
-    -------
-    one, other : ndarray of int64, shape (m,)
-        Their numbers, the lower one first.
-    rows, other_rows : ndarray of float64, shape (m, 5)
-        The segments.
+def _number(across: Positions, along: Positions) -> Positions:
+    """Return the number of a cell."""
+    return across * math.ceil(183 / DEGREES) + along
+
+
+def _close_borders(
+    outlines: Outlines, near: tuple[Positions, Positions, Numbers]
+) -> tuple[Positions, Positions, Numbers]:
+    """Return two segments of different units, and how far one runs along the other.
+
+    Which one that is follows from their coordinates, so that the order of the units does not matter.
     """
-    numbered = numbered[np.argsort(numbered[:, WIDTH + 1], kind="stable")]
-    starts = np.flatnonzero(np.diff(numbered[:, WIDTH + 1], prepend=np.nan) != 0)
-    if not len(starts):
-        empty = np.empty(0, np.int64)
-        return empty, empty, np.empty((0, WIDTH)), np.empty((0, WIDTH))
-    is_shared = np.minimum.reduceat(numbered[:, OWNER], starts) != np.maximum.reduceat(numbered[:, OWNER], starts)
-    numbered = numbered[np.repeat(is_shared, np.diff(starts, append=len(numbered)))]
-    number, once = np.unique(numbered[:, WIDTH].astype(np.int64), return_index=True)
-    rows = numbered[once, :WIDTH]
+    first, count, boxes = near
+    owner = outlines.owners(first)
+    shapes = np.asarray(shapely.box(*boxes))
+    one, other = shapely.STRtree(shapes).query(shapes)
+    one, other = (stretch[owner[one] != owner[other]] for stretch in (one, other))
+    number = _counted(first[one], count[one])
+    rows = outlines.rows(number, number)
+    low, high = np.minimum(rows[:, :2], rows[:, 2:4]).T, np.maximum(rows[:, :2], rows[:, 2:4]).T
+    beside = boxes[:, np.repeat(other, count[one])]
+    number = np.unique(number[((low <= beside[2:]) & (high >= beside[:2])).all(axis=0)])
+    owner = outlines.owners(number)
+    rows = outlines.rows(number, owner)
+    rows[:, :4] = np.sort(rows[:, :4].reshape(-1, 2).view(np.complex128).reshape(-1, 2)).view(np.float64)
+    in_order = np.lexsort(rows[:, 3::-1].T)
+    number, owner, rows = number[in_order], owner[in_order], rows[in_order]
     lines = np.asarray(shapely.linestrings(rows[:, :4].reshape(-1, 2, 2)))
     one, other = shapely.STRtree(lines).query(lines, predicate="dwithin", distance=2 * TOLERANCE)
-    is_pair = (one < other) & (rows[one, OWNER] != rows[other, OWNER])
+    is_pair = (one < other) & (owner[one] != owner[other])
     one, other = one[is_pair], other[is_pair]
-    return number[one], number[other], rows[one], rows[other]
+    km = lengths_km(overlaps(rows[one], rows[other]))
+    return number[one][km > 0], number[other][km > 0], km[km > 0]
 
 
 def overlaps(rows: Numbers, other_rows: Numbers) -> Numbers:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +18,13 @@ from pyproj import Geod
 Numbers = npt.NDArray[np.float64]
 Hashes = npt.NDArray[np.uint64]
 Positions = npt.NDArray[np.int64]
+Rows = npt.NDArray[Any]
 
 WIDTH = 5  # of a row: longitude and latitude of one end, of the other end, and the owner
 OWNER = 4
 WGS84 = Geod(ellps="WGS84")
-BUCKET_BITS = 6
+BUCKET_BITS = 7
+NEAR_BITS = 9  # rows that are read together, since the next ones that are looked for will be among them
 LONG_DEGREES = 0.1  # the length of a longer segment is that of the geodesic
 FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
@@ -49,21 +54,41 @@ def segments(geoms: npt.NDArray[np.object_], first_owner: int = 0) -> tuple[Numb
         return np.empty((0, WIDTH)), np.empty(0, np.uint64)
     _kind, points, (rings, *_polygons) = shapely.to_ragged_array(geoms[there])
     points = points + 0.0  # of the two zeros, one is left
-    rows = np.empty((len(points) - 1, WIDTH))
-    rows[:, :2], rows[:, 2:4] = points[:-1], points[1:]
-    rows[:, OWNER] = np.repeat(there + first_owner, shapely.get_num_coordinates(geoms[there]))[:-1]
-    is_segment = np.ones(len(rows), bool)
+    is_segment, hashes = lines_of(points)
     is_segment[rings[1:-1] - 1] = False  # from the end of a ring to the beginning of the next
-    on_date_line = np.abs(points[:, 0]) == 180
-    if on_date_line.any():
-        rows[np.ix_(on_date_line[:-1] & on_date_line[1:], [0, 2])] = 180
-        points[on_date_line, 0] = 180
+    number = np.flatnonzero(is_segment)
+    owner = np.repeat(there + first_owner, shapely.get_num_coordinates(geoms[there]))
+    return rows_of(points, number, owner[number]), hashes[number]
+
+
+def lines_of(points: Numbers) -> tuple[npt.NDArray[np.bool_], Hashes]:
+    """Look at the lines from each of n points to the next.
+
+    Returns
+    -------
+    is_segment : ndarray of bool, shape (n - 1,)
+        Whether it has a length. Those at a pole have none.
+    hashes : ndarray of uint64, shape (n - 1,)
+        Alike for equal lines, whichever way round they are drawn.
+    """
+    points = points + 0.0  # zero has one sign
+    at_limit = np.abs(points) == (180, 90)
+    if at_limit[:, 0].any():
+        points[at_limit[:, 0], 0] = 180
     at_ends = _of_points(points)
-    is_segment &= at_ends[:-1] != at_ends[1:]
-    at_pole = np.abs(points[:, 1]) == 90
-    is_segment &= ~(at_pole[:-1] & at_pole[1:])
-    hashes = mixed(at_ends[:-1] + at_ends[1:])
-    return (rows, hashes) if is_segment.all() else (rows[is_segment], hashes[is_segment])
+    is_segment = at_ends[:-1] != at_ends[1:]
+    is_segment &= ~(at_limit[:-1, 1] & at_limit[1:, 1])
+    return is_segment, mixed(at_ends[:-1] + at_ends[1:])
+
+
+def rows_of(points: Numbers, number: Positions, owner: Positions) -> Numbers:
+    """Return the segments that begin at these points, by their positions, as rows; see `segments`."""
+    rows = np.empty((len(number), WIDTH))
+    rows[:, :2], rows[:, 2:4], rows[:, OWNER] = points.take(number, axis=0), points.take(number + 1, axis=0), owner
+    on_date_line = (np.abs(rows[:, 0]) == 180) & (np.abs(rows[:, 2]) == 180)
+    if on_date_line.any():
+        rows[np.ix_(on_date_line, [0, 2])] = 180
+    return rows
 
 
 def hashes_of(rows: Numbers) -> Hashes:
@@ -95,18 +120,25 @@ def lengths_km(rows: Numbers) -> Numbers:
     Those of up to a tenth of a degree are measured with the ellipsoid's two radii at their middle, which is right to
     1e-5 of the length; longer ones by their geodesic.
     """
-    lon, lat, other_lon, other_lat = rows[:, :4].T
-    middle = np.radians((lat + other_lat) / 2)
-    flattened = 1 - WGS84.es * np.sin(middle) ** 2
-    across = WGS84.a / np.sqrt(flattened)
-    along = across * (1 - WGS84.es) / flattened
-    metres: Numbers = np.hypot(
-        np.radians(other_lon - lon) * across * np.cos(middle), np.radians(other_lat - lat) * along
+    lon, lat, other_lon, other_lat = np.ascontiguousarray(rows[:, :4].T)
+    across, along = other_lon - lon, other_lat - lat
+    square_of_cosine = np.cos(np.radians((lat + other_lat) / 2)) ** 2
+    flattened = 1 - WGS84.es * (1 - square_of_cosine)
+    radius = (WGS84.a * np.radians(1)) ** 2 / flattened  # squared, of a degree, as what follows
+    metres: Numbers = np.sqrt(
+        across**2 * square_of_cosine * radius + along**2 * radius * ((1 - WGS84.es) / flattened) ** 2
     )
-    is_long = np.maximum(np.abs(other_lon - lon), np.abs(other_lat - lat)) > LONG_DEGREES
+    is_long = np.maximum(np.abs(across), np.abs(along)) > LONG_DEGREES
     if is_long.any():
         metres[is_long] = WGS84.inv(*rows[is_long, :4].T)[2]
     return metres / 1000
+
+
+def parted(rows: Rows, hashes: Hashes) -> tuple[Rows, Positions]:
+    """Sort rows by the buckets that their numbers say, and return where those of each bucket end."""
+    bucket = (hashes >> np.uint64(64 - BUCKET_BITS)).astype(np.uint8)
+    rows = rows.take(np.argsort(bucket, kind="stable"), axis=0)
+    return rows, np.cumsum(np.bincount(bucket, minlength=1 << BUCKET_BITS))
 
 
 class Buckets:
@@ -117,12 +149,14 @@ class Buckets:
     width : int
         Numbers in a row.
     folder : Path, optional
-        Of the files, which are gone once closed; by default that of the system.
+        Of the file, which is gone once closed; by default that of the system.
+    kind : type
+        Of the numbers.
     """
 
-    def __init__(self, width: int = WIDTH, folder: Path | None = None) -> None:
-        self._width = width
-        self._files = [tempfile.TemporaryFile(dir=folder) for _ in range(1 << BUCKET_BITS)]  # noqa: SIM115
+    def __init__(self, width: int = WIDTH, folder: Path | None = None, kind: type[np.generic] = np.float64) -> None:
+        self._rows = Spill(folder, width, kind)
+        self._stops = [np.zeros(1 << BUCKET_BITS, np.int64)]  # of the buckets of what was put last
 
     def __enter__(self) -> Buckets:
         return self
@@ -130,29 +164,46 @@ class Buckets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for file in self._files:
-            file.close()
+        self._rows.__exit__(kind, error, traceback)
 
-    def add(self, rows: Numbers, hashes: Hashes) -> None:
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._rows.clear()
+        del self._stops[1:]
+
+    def add(self, rows: Rows, hashes: Hashes) -> None:
         """Put rows into the buckets that their numbers say."""
-        bucket = (hashes >> np.uint64(64 - BUCKET_BITS)).astype(np.uint8)
-        sorted_rows = rows.take(np.argsort(bucket, kind="stable"), axis=0)
-        stops = np.cumsum(np.bincount(bucket, minlength=len(self._files)))
-        for file, start, stop in zip(self._files, [0, *stops[:-1]], stops, strict=True):
-            sorted_rows[start:stop].tofile(file)
+        self.put(*parted(rows, hashes))
 
-    def __iter__(self) -> Iterator[Numbers]:
-        """Yield the rows of one bucket after the other."""
-        for file in self._files:
-            file.seek(0)
-            yield np.fromfile(file).reshape(-1, self._width)
+    def put(self, rows: Rows, stops: Positions) -> None:
+        """Put rows that are `parted` into their buckets."""
+        self._rows.add(rows)
+        self._stops.append(self._stops[-1][-1] + stops)
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield the rows of one bucket after the other, in the order in which they came."""
+        starts = [np.concatenate([before[-1:], stops[:-1]]) for before, stops in pairwise(self._stops)]
+        for parts in zip(np.transpose(starts), np.transpose(self._stops[1:]), strict=True):
+            yield self._rows.parts(*parts)
 
 
 class Spill:
-    """Segments on disk, in the order in which they came."""
+    """Segments on disk, or other rows, in the order in which they came.
 
-    def __init__(self, folder: Path | None = None) -> None:
+    Parameters
+    ----------
+    folder : Path, optional
+        Of the file, which is gone once closed; by default that of the system.
+    width : int
+        Numbers in a row.
+    kind : type
+        Of the numbers.
+    """
+
+    def __init__(self, folder: Path | None = None, width: int = WIDTH, kind: type[np.generic] = np.float64) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._width, self._kind = width, kind
+        self.count = 0
 
     def __enter__(self) -> Spill:
         return self
@@ -162,12 +213,40 @@ class Spill:
     ) -> None:
         self._file.close()
 
-    def add(self, rows: Numbers) -> None:
+    def clear(self) -> None:
+        """Forget all rows; what follows is written over them, which is faster than into a new file."""
+        self._file.seek(0)
+        self.count = 0
+
+    def add(self, rows: Rows) -> None:
         """Append rows."""
         rows.tofile(self._file)
+        self.count += len(rows)
 
-    def chunks(self, rows: int = 1 << 20) -> Iterator[Numbers]:
+    def parts(self, starts: Iterable[int], stops: Iterable[int]) -> Rows:
+        """Return the rows of some ranges, one after the other; those after the last row are left out."""
+        size, file = self._width * np.dtype(self._kind).itemsize, self._file.fileno()
+        parts = (
+            os.pread(file, (min(stop, self.count) - start) * size, start * size)
+            for start, stop in zip(starts, stops, strict=True)
+        )
+        return np.frombuffer(b"".join(parts), self._kind).reshape(-1, self._width)
+
+    def around(self, number: Positions) -> tuple[Rows, Positions]:
+        """Return all rows that are near the ones with these numbers, and where among them these are.
+
+        The row after each of them is there too.
+        """
+        is_read = np.zeros((self.count >> NEAR_BITS) + 1, bool)
+        is_read[number >> NEAR_BITS] = True
+        edges = np.flatnonzero(np.diff(is_read, prepend=False, append=False))
+        starts, stops = edges[::2] << NEAR_BITS, (edges[1::2] << NEAR_BITS) + 1
+        before = np.cumsum(stops - starts) - (stops - starts)
+        shift = np.zeros(len(is_read), np.int64)
+        shift[is_read] = np.repeat(before - starts, edges[1::2] - edges[::2])
+        return self.parts(starts, stops), number + shift[number >> NEAR_BITS]
+
+    def chunks(self, rows: int = 1 << 20) -> Iterator[Rows]:
         """Yield the rows, so many at a time."""
-        self._file.seek(0)
-        while len(chunk := np.fromfile(self._file, count=rows * WIDTH)):
-            yield chunk.reshape(-1, WIDTH)
+        for start in range(0, self.count, rows):
+            yield self.parts([start], [start + rows])

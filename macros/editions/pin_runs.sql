@@ -96,10 +96,15 @@ comment on column {{ meta }}.{{ column.name }} is
 -#}
 {% macro hold_runs() %}
     {% set read = [] %}
-    {% for id in selected_resources %}
-        {% set parents = graph.nodes.get(id, {}).get('depends_on', {}).get('nodes', []) %}
-        {% for source_id in parents if source_id in graph.sources %}
-            {% do read.append(graph.sources[source_id].source_name) %}
+    {% set readers = selected_resources | list %}
+    {% for id in readers %}{# grows while it is gone through: a view that stays is read with what it reads #}
+        {% for parent in graph.nodes.get(id, {}).get('depends_on', {}).get('nodes', []) %}
+            {% if parent in graph.sources %}
+                {% do read.append(graph.sources[parent].source_name) %}
+            {% elif parent in graph.nodes and parent not in readers
+                and graph.nodes[parent].config.materialized in ('view', 'ephemeral') %}
+                {% do readers.append(parent) %}
+            {% endif %}
         {% endfor %}
     {% endfor %}
     {{ return(adapter.dispatch('hold_runs')(datasets() | select('in', read) | list)) }}

@@ -147,20 +147,17 @@
     )
     language plpgsql stable parallel safe
     set search_path from current
-    set admin_boundaries.edition = '{{ edition }}'
     as $handed_on$
     declare
         edition text;
     begin
-        select split_part(setting, '=', 2)
+        select substring(prosrc from 'marts_edition_[0-9a-f]{8}') -- as below
         into edition
         from pg_namespace
         inner join pg_proc
             on pronamespace = pg_namespace.oid
-        cross join unnest(proconfig) as setting
         where nspname = 'marts'
-            and proname = '{{ name }}'
-            and setting like 'admin\_boundaries.edition=%';
+            and proname = '{{ name }}';
 
         if edition is null or edition = '{{ edition }}' then
             return query select * from {{ edition }}.{{ name }}({{ arguments | join(', ') }});

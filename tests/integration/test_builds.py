@@ -289,13 +289,14 @@ def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
     assert place.editions() == {"B"}
 
 
-def test_a_part_cannot_be_built_from_a_run_that_is_gone(place: Place, files: dict[str, Path]) -> None:
+@pytest.mark.parametrize("part", ["stg_gadm__adm_1", "admin_level_1"])
+def test_a_part_cannot_be_built_from_a_run_that_is_gone(part: str, place: Place, files: dict[str, Path]) -> None:
     if not place.is_embedded:  # there, the views of staging keep the run
         with place.connect() as connection:
             connection.execute("drop schema staging cascade")
     place.warehouse.ingest("gadm", "--source", str(files["B"]), "--force")
     before = place.stamp()
-    assert "whose tables are gone" in place.dbt("build", "--select", "stg_gadm__adm_1", expect=2)
+    assert "whose tables are gone" in place.dbt("build", "--select", part, expect=2)
     assert place.stamp() == before
 
 

@@ -1,0 +1,35 @@
+"""Work in threads: numpy, shapely and geoarrow leave the interpreter to others while they compute."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+THREADS = 2  # each has a bucket or a piece of a level in memory
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], object] = lambda _result: None
+) -> None:
+    """Apply a function to items in threads, and another one to its results, here and in the order of the items.
+
+    At most one item more than there are threads is in memory, or its result. An error is raised here, once all threads
+    have ended: that of the function, of the items, or of what takes the results.
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > THREADS:
+                    take(waiting.popleft().result())
+            while waiting:
+                take(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
