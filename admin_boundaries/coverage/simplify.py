@@ -244,9 +244,9 @@ def _with_geometry(levels: Sequence[Relation], country: Country, lacking: Lackin
         here = np.flatnonzero(country.is_read & (country.levels == level))
         of_country = f"{'gid_0' if level else 'gid'} = {_text(country.gid)}" if country.gid else "gid_0 is null"
         others = country.gids[here[~country.is_leaf[here]]]
-        condition = f"{of_country} and (is_leaf{''.join(f' or gid = {_text(gid)}' for gid in others)})"
+        listed = f" or gid in ({', '.join(map(_text, others))})" if len(others) else ""
         position = dict(zip(country.gids[here], here, strict=True))
-        for batch in levels[level].select("gid", "geom").where(condition).batches():
+        for batch in levels[level].select("gid", "geom").where(f"{of_country} and (is_leaf{listed})").batches():
             at = np.array([position.get(gid, -1) for gid in batch["gid"].to_pylist()], np.int64)
             found = shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False))
             geoms[at[at >= 0]] = found[at >= 0]
