@@ -1,6 +1,7 @@
 -- Marts with the tag `derived`: the primary key and the foreign keys that each declares are in the database
 -- depends_on: {{ ref('admin_units') }}
 -- depends_on: {{ ref('admin_unit_neighbours') }}
+-- depends_on: {{ ref('admin_units_simplified') }}
 -- depends_on: {{ ref('admin_topology_faults') }}
 -- depends_on: {{ ref('admin_topology_summary') }}
 select table_name as missing

@@ -284,7 +284,7 @@ def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, p
 
 
 def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
-    place.dbt("build", "--select", "admin_units", "stg_gadm__adm_1")
+    place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units", "stg_gadm__adm_1")
     assert place.editions() == {"A"}
     place.dbt("run")
     assert place.editions() == {"B"}
@@ -297,14 +297,16 @@ def test_a_part_cannot_be_built_from_a_run_that_is_gone(part: str, place: Place,
             connection.execute("drop schema staging cascade")
     place.warehouse.ingest("gadm", "--source", str(files["B"]), "--force")
     before = place.stamp()
-    assert "whose tables are gone" in place.dbt("build", "--select", part, expect=2)
+    assert "whose tables are gone" in place.dbt("build", *WITHOUT_DERIVED, "--select", part, expect=2)
     assert place.stamp() == before
 
 
 def test_marts_that_do_not_say_which_run_they_are_of_are_built_as_a_whole(place: Place) -> None:
     with place.connect(read_only=False) as connection:
         connection.execute("drop table marts.marts_meta")
-    assert "do not say which run they are of" in place.dbt("build", "--select", "admin_units", expect=2)
+    assert "do not say which run they are of" in place.dbt(
+        "build", *WITHOUT_DERIVED, "--select", "admin_units", expect=2
+    )
     place.dbt("build", *QUICK)
     assert place.editions() == {"B"}
 
@@ -320,7 +322,7 @@ def test_keys_to_what_a_partial_build_made_are_all_there(place: Place) -> None:
             "from pg_constraint where connamespace = 'marts'::regnamespace and convalidated and contype = 'f'"
         )
     before = place.ask(query)
-    place.dbt("build", "--select", "admin_units", "admin_level_0", "timezones")
+    place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units", "admin_level_0", "timezones")
     assert place.ask(query) == before
     assert place.dbt("test", "--select", "foreign_keys_present", "primary_keys_present")
 
@@ -339,7 +341,7 @@ def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
     if place.is_embedded:
         assert place.ask("select count(*) from mine.places") == place.ask("select count(*) from marts.admin_units")
         assert "Function marts.my_macro" in printed
-    printed = place.dbt("build", "--select", "admin_units")
+    printed = place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units")
     assert place.ask("select count(*) from marts.my_points") == [(2,)]
     assert "is left behind" not in printed
 
@@ -469,10 +471,12 @@ def test_a_part_that_cannot_be_put_before_readers_fails_and_says_why(place: Plac
     assert place.warehouse.dsn is not None
     with psycopg.connect(place.warehouse.dsn) as idle:
         idle.execute("select count(*) from marts.admin_units").fetchall()
-        printed = place.dbt("run", "--select", "admin_units", "--vars", "{publish_patience: 2}", expect=1)
+        printed = place.dbt(
+            "run", *WITHOUT_DERIVED, "--select", "admin_units", "--vars", "{publish_patience: 2}", expect=1
+        )
         assert "idle in transaction" in printed
     assert place.stamp() == before
-    place.dbt("run", "--select", "admin_units")
+    place.dbt("run", *WITHOUT_DERIVED, "--select", "admin_units")
 
 
 @only("postgres")
