@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from admin_boundaries.coverage.segments import OWNER, WGS84, Hashes, Numbers, Positions, segments
+from admin_boundaries.coverage.segments import FACTORS, OWNER, WGS84, Hashes, Numbers, Positions, mixed, segments
 
 Shapes = npt.NDArray[np.object_]
 Flags = npt.NDArray[np.bool_]
@@ -19,7 +19,6 @@ Signs = npt.NDArray[np.int64]
 
 TOLERANCE = 1e-7  # degrees: what is narrower is not a fault, neighbours are found across it
 SLIVER_RATIO = 20  # length by width of a sliver, at least
-FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 METRES = 110_500  # of a degree of latitude, at least
 
 
@@ -100,9 +99,8 @@ def outlines(geoms: Shapes) -> Hashes:
     one = points.view(np.uint64)[:, 0] * FACTORS[0]
     one ^= one >> np.uint64(32)
     one += points.view(np.uint64)[:, 1]
-    _mix(one)
-    other = one ^ FACTORS[1]
-    _mix(other)
+    one = mixed(one)
+    other = mixed(one ^ FACTORS[1])
     sums = np.zeros(len(points), np.uint64)
     np.multiply(one[:-1], other[1:], out=sums[:-1])
     sums[:-1] -= one[1:] * other[:-1]
@@ -110,14 +108,6 @@ def outlines(geoms: Shapes) -> Hashes:
     counts = shapely.get_num_coordinates(geoms[there])
     found[there] = np.add.reduceat(sums, np.cumsum(counts) - counts)
     return found
-
-
-def _mix(numbers: Hashes) -> None:
-    """Spread what numbers differ in over all of their bits, in place."""
-    numbers *= FACTORS[1]
-    numbers ^= numbers >> np.uint64(29)
-    numbers *= FACTORS[0]
-    numbers ^= numbers >> np.uint64(32)
 
 
 def left_over(rows: Numbers, keys: Hashes, weights: Signs) -> Numbers:
