@@ -19,6 +19,7 @@ from ingest.errors import SettingsError, did_you_mean
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PROFILE = "admin_boundaries"
 PLANNING_SECONDS = 600.0
+BOUNDARIES = "gadm"  # the dataset whose marts have the plain names
 ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 # A worker allocates and frees thousands of batches: with these settings glibc keeps freed memory for the next batch
@@ -124,6 +125,8 @@ class Settings:
         Cron expression (UTC) that says when to check for new releases; never when empty.
     planning_seconds : float
         How long the files of a run may take to be opened and counted.
+    boundaries : str
+        The hierarchical dataset whose marts are read.
     """
 
     target: str
@@ -134,6 +137,17 @@ class Settings:
     alert_webhook: str = field(default="", repr=False)
     refresh_schedule: str = ""
     planning_seconds: float = PLANNING_SECONDS
+    boundaries: str = BOUNDARIES
+
+    @property
+    def marts(self) -> str:
+        """Schema of the marts: each dataset has one of its own, so that several stand side by side."""
+        return with_dataset("marts", self.boundaries)
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that the marts of the embedded target are in."""
+        return self.home / f"{with_dataset('warehouse', self.boundaries)}.duckdb"
 
     @property
     def lake(self) -> Path:
@@ -181,7 +195,20 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
         planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
+        boundaries=_boundaries(env.get("BOUNDARIES") or BOUNDARIES),
     )
+
+
+def with_dataset(name: str, dataset: str) -> str:
+    """Return the name of a schema or file as it is for a dataset: ``marts``, or ``marts_overture``."""
+    return name if dataset == BOUNDARIES else f"{name}_{dataset}"
+
+
+def _boundaries(name: str) -> str:
+    """Return the name of a dataset unchanged: it becomes part of the names of schemas and files."""
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,19}", name):
+        raise SettingsError(f"BOUNDARIES={name!r} is not the name of a dataset.", "Set BOUNDARIES=gadm, or unset it.")
+    return name
 
 
 def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
