@@ -23,7 +23,6 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from ingest.settings import private_folder
 
-ALIAS = "warehouse"
 # A group of rows is written when it is full: one of 122,880 units, DuckDB's own size, holds gigabytes until then.
 # There is no journal: a build that is killed begins anew, and rows need not be written twice.
 OPTIONS = "row_group_size 16384, recovery_mode no_wal_writes"
@@ -42,6 +41,7 @@ class Edition:
     def __init__(self, warehouse: Path) -> None:
         self.warehouse = warehouse
         self.file = warehouse.parent / "build" / warehouse.name
+        self.alias = warehouse.stem  # as dbt-duckdb, and whoever opens the file, names the database in it
         self._held: list[int] = []
         self._has_begun = False
 
@@ -73,15 +73,15 @@ class Edition:
             self._attach_published(connection, PUBLISHED)
             if is_new and not is_whole:
                 shutil.copyfile(self.warehouse, self.file)
-        connection.execute(f"attach {_text(self.file)} as {ALIAS} ({OPTIONS})")
+        connection.execute(f"attach {_text(self.file)} as {self.alias} ({OPTIONS})")
         self.file.chmod(0o600)
 
     def attach(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Attach the published file read-only, for a command that only reads; without one, an empty database."""
         if self.warehouse.exists():
-            self._attach_published(connection, ALIAS)
+            self._attach_published(connection, self.alias)
         else:
-            connection.execute(f"attach ':memory:' as {ALIAS}")
+            connection.execute(f"attach ':memory:' as {self.alias}")
 
     def _lock(self) -> None:
         """Let no other build begin as long as this process lives."""

@@ -16,7 +16,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection
 
-from admin_boundaries.duckdb_edition import ALIAS, Edition
+from admin_boundaries.duckdb_edition import Edition
 from admin_boundaries.duckdb_spatial import load_spatial
 
 BUILDING = ("build", "run", "seed", "snapshot")
@@ -98,7 +98,7 @@ class Plugin(BasePlugin):
 
     def configure_cursor(self, cursor: Any) -> None:
         """Make the warehouse the database that unqualified names refer to, which a cursor does not inherit."""
-        cursor.execute(f"use {ALIAS}")
+        cursor.execute(f"use {self._edition.alias}")
 
 
 def _is_whole(flags: Any) -> bool:

@@ -19,11 +19,15 @@ CATALOG = Path(__file__).with_name("catalog.yaml")
 
 @dataclass(frozen=True)
 class Column:
-    """A text column of a raw table, with the names that it has in the source files."""
+    """A text column of a raw table, with the names that it has in the source files.
+
+    ``staged_as`` is what the staging view makes of it.
+    """
 
     name: str
     source: tuple[str, ...]
     required: bool
+    staged_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ class Dataset:
     _releases: Mapping[str, Mapping[str, Any]]
     latest: Latest | None = None
     country: str | None = None
+    attribution: str = ""
+    source_name: str = ""
 
     @property
     def is_hierarchy(self) -> bool:
@@ -246,6 +252,8 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         _releases={str(key): value for key, value in entry["releases"].items()},
         latest=Latest(entry["latest"]["url"], re.compile(entry["latest"]["pattern"])) if "latest" in entry else None,
         country=country,
+        attribution=entry.get("attribution", ""),
+        source_name=entry.get("source_name", ""),
     )
 
 
@@ -255,7 +263,8 @@ def _table(entry: Mapping[str, Any], level: int | None) -> Table:
         lowest, highest = item.get("levels", (0, level or 0))
         if level is not None and not lowest <= level <= highest:
             continue
-        ancestors = range((level or 0) + 1) if item.get("each") == "ancestors" else (0,)
+        above = {"ancestors": range((level or 0) + 1), "parents": range(level or 0)}
+        ancestors = above.get(item.get("each"), (0,))
         for k in ancestors:
             words = {"level": level, "k": k}
             columns.append(
@@ -263,6 +272,7 @@ def _table(entry: Mapping[str, Any], level: int | None) -> Table:
                     name=item["name"].format(**words),
                     source=tuple(source.format(**words) for source in item["source"]),
                     required=bool(item.get("required", False)),
+                    staged_as=(item["as"].format(**words),) if "as" in item else (),
                 )
             )
     return Table(name=entry["table"].format(level=level), level=level, columns=tuple(columns))

@@ -601,6 +601,21 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
+@click.argument("dataset")
+def scaffold(dataset: str) -> None:
+    """Write the staging models of a DATASET of ingest/catalog.yaml; `BOUNDARIES=DATASET dbt build` then builds it."""
+    from ingest import catalog
+    from ingest import scaffold as staging
+    from ingest.settings import PROJECT_ROOT
+
+    files = staging.staging_folder(catalog.get(dataset))
+    folder = PROJECT_ROOT / "models" / "staging" / dataset
+    for path in staging.write(files, folder):
+        console.say(f"{path.relative_to(PROJECT_ROOT)}: written")
+    console.say(f"Next: `python -m ingest {dataset} timezones`, then `BOUNDARIES={dataset} dbt build`.")
+
+
+@cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
 @click.option(
     "--port",

@@ -14,6 +14,7 @@ load whose tables the transformer could not read.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,9 +22,9 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from ingest import refusals, sessions
+from ingest import catalog, refusals, sessions
 from ingest.errors import IngestError, PermissionMissing, TargetUnavailable, UsageError
-from ingest.settings import Postgres, Settings
+from ingest.settings import Postgres, Settings, with_dataset
 from ingest.setup import keeper
 from ingest.setup.keeper import RAW
 
@@ -32,8 +33,11 @@ MARTS = "marts"
 OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
 EXTENSIONS = "extensions"  # where PostGIS is put if there is no schema public
-LOOKUP = "marts_edition_"  # begins the name of the schema through which an edition's lookup functions read its tables
-OF_BUILDS = rf"^(staging|intermediate|marts)_(next|old_[0-9a-f]+)$|^{LOOKUP}[0-9a-f]+$"  # or left by a killed one
+# the marts of every dataset, which the first build of each makes, and what builds make beside them
+EVERY_MARTS = tuple(with_dataset(MARTS, name) for name, each in catalog.datasets().items() if each.is_hierarchy)
+OF_DATASETS = "|".join(with_dataset("", name) for name, each in catalog.datasets().items() if each.is_hierarchy)
+LOOKUP = rf"^marts({OF_DATASETS})_edition_[0-9a-f]+$"  # through which an edition's lookup functions read its tables
+OF_BUILDS = rf"^(staging|intermediate|marts)({OF_DATASETS})(|_next|_old_[0-9a-f]+)$|{LOOKUP}"
 MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one
 KINDS = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 PUBLIC = ""  # the grantee that stands for everybody
@@ -578,8 +582,9 @@ def _ownership(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
 
 
 def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
-    of_lookups = [(schema, roles.reader) for schema in found.schemas if schema.startswith(LOOKUP)]
-    for schema, grantee in ((RAW, roles.transformer), (MARTS, roles.reader), *of_lookups):
+    marts = [MARTS, *(schema for schema in found.schemas if schema in EVERY_MARTS and schema != MARTS)]
+    of_lookups = [schema for schema in found.schemas if re.match(LOOKUP, schema)]
+    for schema, grantee in ((RAW, roles.transformer), *((schema, roles.reader) for schema in (*marts, *of_lookups))):
         owner = roles.owner(schema)
         _, grants = found.schemas.get(schema, (owner, frozenset()))
         there = [relation for relation in found.relations if relation.schema == schema and relation.kind != "S"]
@@ -588,11 +593,11 @@ def _reading(found: Catalogue, roles: Roles) -> Iterator[sql.Composed]:
             yield sql.SQL("grant usage on schema {schema} to {grantee}").format(**names)
         if any((grantee, "SELECT") not in relation.grants for relation in there):
             yield sql.SQL("grant select on all tables in schema {schema} to {grantee}").format(**names)
-        if schema in SCHEMAS and (owner, schema, grantee, "SELECT") not in found.defaults:
+        if schema in (RAW, *marts) and (owner, schema, grantee, "SELECT") not in found.defaults:
             yield sql.SQL(
                 "alter default privileges for role {owner} in schema {schema} grant select on tables to {grantee}"
             ).format(**names)
-        if schema == MARTS and (owner, schema, grantee, "EXECUTE") not in found.defaults:
+        if schema in marts and (owner, schema, grantee, "EXECUTE") not in found.defaults:
             # By default everybody may call a new function, but a database may have revoked that.
             yield sql.SQL("grant execute on all functions in schema {schema} to {grantee}").format(**names)
             yield sql.SQL(

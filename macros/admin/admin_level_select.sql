@@ -7,7 +7,7 @@ with
 
 staged as (
 
-    select * from {{ ref('stg_gadm__adm_' ~ level) }}
+    select * from {{ staged_level(level) }}
 
 ),
 
@@ -34,6 +34,11 @@ select
     staged.hasc_code,
     staged.iso_code,
     staged.cc_code,
+
+    ---------- rights
+    staged.licence,
+    staged.attribution,
+    staged.source_name,
 
     ---------- numbers
     staged.area_km2,

@@ -1,17 +1,21 @@
 {#-
-  The select of a staging view `stg_gadm__adm_N`. The publisher's column names, which carry the level's number, become
-  the same names on every level, and text is cleaned; nothing is joined or filtered. Columns that a level does not
-  have are NULL.
+  The select of a staging view `stg_<dataset>__adm_N`. The publisher's columns become the same columns on every level of
+  every dataset, and text is cleaned; nothing is joined or filtered. What a level does not have is NULL.
+
+  `columns` names the raw column behind a staged one, or several that hold variants of one name. Where `parent_gid` is
+  not among them, the ancestor one level above is the parent. `constants` are the same for all rows; `missing` are the
+  publisher's words for no text. `python -m ingest scaffold` writes the views.
 -#}
-{% macro staged_admin_level(level) -%}
-{%- set run = pinned_run('gadm') -%}
+{% macro staged_admin_level(dataset, level, columns, constants={}, missing=[]) -%}
+{%- set run = pinned_run(dataset) -%}
+{%- set text = namespace(parent=columns.get('parent_gid') or columns.get('gid_' ~ (level - 1))) -%}
 {{ wait_for_ledger() }}
 
 with
 
 source as (
 
-    select * from {{ source('gadm', 'gadm_adm_' ~ level) }}
+    select * from {{ source(dataset, dataset ~ '_adm_' ~ level) }}
 
 ),
 
@@ -26,31 +30,18 @@ renamed as (
         source_layer,
         source_fid,
         {{ level }} as admin_level,
-        {{ clean_text('gid_' ~ level) }} as gid,
+        {{ clean_text(columns.gid, missing) }} as gid,
+        {{ clean_text(text.parent, missing) if text.parent and level > 0 else 'cast(null as text)' }} as parent_gid,
         {%- for ancestor in range(level) %}
-        {{ clean_text('gid_' ~ ancestor) }} as gid_{{ ancestor }},
+        {{ clean_text(columns['gid_' ~ ancestor], missing) if ('gid_' ~ ancestor) in columns
+            else 'cast(null as text)' }} as gid_{{ ancestor }},
         {%- endfor %}
 
         ---------- text
-        {%- if level == 0 %}
-        {{ clean_text('country') }} as name,
-        cast(null as text) as name_local,
-        cast(null as text) as name_variants,
-        cast(null as text) as type_local,
-        cast(null as text) as type_english,
-        cast(null as text) as hasc_code,
-        cast(null as text) as iso_code,
-        cast(null as text) as cc_code,
-        {%- else %}
-        {{ clean_text('name_' ~ level) }} as name,
-        {{ clean_text('nl_name_' ~ level) }} as name_local,
-        {{ clean_text('varname_' ~ level) }} as name_variants,
-        {{ clean_text('type_' ~ level) }} as type_local,
-        {{ clean_text('engtype_' ~ level) }} as type_english,
-        {{ clean_text('hasc_' ~ level) }} as hasc_code,
-        {{ clean_text('iso_1') if level == 1 else 'cast(null as text)' }} as iso_code,
-        {{ clean_text('cc_' ~ level) }} as cc_code,
-        {%- endif %}
+        {%- for name in staged_texts() %}
+        {{ staged_text(columns[name], missing) if name in columns
+            else text_literal(constants.get(name)) }} as {{ name }},
+        {%- endfor %}
 
         {{ staged_geometry_columns() }}
 
@@ -60,3 +51,55 @@ renamed as (
 
 select * from renamed
 {%- endmacro %}
+
+{#- The text of a raw column, or of several, in which case a `|` stands between them; NULL if none has any. -#}
+{% macro staged_text(columns, missing) -%}
+    {%- if columns is string -%}
+        {{ clean_text(columns, missing) }}
+    {%- else -%}
+        nullif(concat_ws('|'
+            {%- for column in columns -%}, {{ clean_text(column, missing) }}{%- endfor -%}
+        ), '')
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The select of a staging view of a level that the dataset does not have. -#}
+{% macro staged_no_level(level) -%}
+select
+    {%- for name in ['run_id', 'release'] %}
+    cast(null as text) as {{ name }},
+    {%- endfor %}
+    cast(null as integer) as file_no,
+    cast(null as text) as source_file,
+    cast(null as text) as source_layer,
+    cast(null as bigint) as source_fid,
+    {{ level }} as admin_level,
+    cast(null as text) as gid,
+    cast(null as text) as parent_gid,
+    {%- for ancestor in range(level) %}
+    cast(null as text) as gid_{{ ancestor }},
+    {%- endfor %}
+    {%- for name in staged_texts() %}
+    cast(null as text) as {{ name }},
+    {%- endfor %}
+    cast(null as bigint) as vertex_count,
+    {%- for name in ['area_km2', 'area_km2_in_source', 'point_lon', 'point_lat', 'min_lon', 'min_lat', 'max_lon',
+        'max_lat', 'west_lon', 'east_lon'] %}
+    cast(null as double precision) as {{ name }},
+    {%- endfor %}
+    cast(null as boolean) as is_valid_in_source,
+    cast(null as text) as invalid_reason,
+    {{ geom_as_published('cast(null as geometry)') }} as geom
+where false
+{%- endmacro %}
+
+{#- The texts that every staged unit has, or NULL. -#}
+{% macro staged_texts() %}
+    {{ return(['name', 'name_local', 'name_variants', 'type_local', 'type_english', 'hasc_code', 'iso_code', 'cc_code',
+        'licence', 'attribution', 'source_name']) }}
+{% endmacro %}
+
+{#- The staging view of a level, of the dataset that is built. -#}
+{% macro staged_level(level) %}
+    {{ return(ref('stg_' ~ boundaries() ~ '__adm_' ~ level)) }}
+{% endmacro %}

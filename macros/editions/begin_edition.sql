@@ -31,13 +31,13 @@
 {% macro duckdb__open_edition() %}
 select error('{{ nothing_loaded() }}')
 where not exists (select 1 from {{ source('ledger', 'ingest_runs').external.replace('read_parquet', 'glob') }});
-create schema if not exists marts;
-drop table if exists marts.failed_build;
+create schema if not exists {{ marts_meta().schema }};
+drop table if exists {{ marts_meta().schema }}.failed_build;
 {{ carry_over() }}
 {% endmacro %}
 
 {% macro nothing_loaded() -%}
-    Nothing has been loaded yet. Load first: python -m ingest gadm timezones
+    Nothing has been loaded yet. Load first: python -m ingest {{ datasets() | join(' ') }}
 {%- endmacro %}
 
 {% macro postgres__open_edition() %}
@@ -45,7 +45,6 @@ drop table if exists marts.failed_build;
 do $open$
 declare
     nexts constant text[] := array[{% for name in schemas %}'{{ name }}_next'{{ ', ' if not loop.last }}{% endfor %}];
-    next text;
     quiet integer := 0;
     entry record;
 begin
@@ -96,15 +95,15 @@ begin
         perform pg_sleep(0.3);
     end loop;
 
-    foreach next in array nexts loop
-        execute format(
-            'create schema %I authorization %s',
-            next,
-            coalesce(
-                (select nspowner::regrole::text from pg_namespace where nspname || '_next' = next),
-                quote_ident(current_user)
-            )
-        );
+    for entry in
+        select
+            models.next,
+            coalesce(nspowner::regrole::text, quote_ident(current_user)) as owner
+        from ({{ models_of_schemas() }}) as models
+        left join pg_namespace
+            on models.model = pg_namespace.oid
+    loop
+        execute format('create schema %I authorization %s', entry.next, entry.owner);
     end loop;
 exception when insufficient_privilege then
     raise exception '% may not do what a build does in this database: %. Run as a superuser: python -m ingest init',
@@ -133,7 +132,7 @@ update {{ meta }} set build_id = '{{ invocation_id }}';
 select error('There is no failed build to go on with: what it built is gone. Build again: dbt build')
 where not exists (
     select 1 from duckdb_tables()
-    where database_name = current_database() and schema_name = 'marts' and table_name = 'failed_build'
+    where database_name = current_database() and schema_name = '{{ marts_meta().schema }}' and table_name = 'failed_build'
 );
 {% endmacro %}
 

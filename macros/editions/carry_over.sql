@@ -4,7 +4,10 @@
   made there may be lost with it. Functions cannot be copied; the log names them.
 -#}
 {% macro carry_over(views=false) %}
-    {% set ours = ['marts.marts_meta', 'marts.fold_name', 'marts.locate', 'marts.locate_points'] %}
+    {% set ours = [] %}
+    {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
+        {% do ours.append(with_dataset('marts') ~ '.' ~ name) %}
+    {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type in ('model', 'seed', 'snapshot') %}
         {% do ours.append(node.schema ~ '.' ~ node.alias) %}
     {% endfor %}
@@ -35,7 +38,7 @@
             and not exists (
                 select 1
                 from objects as copied
-                where copied.database_name = 'warehouse'
+                where copied.database_name = '{{ target.database }}'
                     and copied.schema_name = objects.schema_name
                     and copied.name = objects.name
                     and copied.kind = objects.kind
@@ -52,7 +55,7 @@ by name select * from published.{{ adapter.quote(row[0]) }}.{{ adapter.quote(row
         {% endif %}
     {% endfor %}
     {% for row in theirs.rows if row[3] == 'function' and not views and (row[0] ~ '.' ~ row[1]) not in ours %}
-        {% do log('Function ' ~ row[0] ~ '.' ~ row[1] ~ ' of warehouse.duckdb is not made by this project and is left '
-            ~ 'behind: create it again, or keep it in a file of its own.', info=true) %}
+        {% do log('Function ' ~ row[0] ~ '.' ~ row[1] ~ ' of ' ~ target.database ~ '.duckdb is not made by this project and is '
+            ~ 'left behind: create it again, or keep it in a file of its own.', info=true) %}
     {% endfor %}
 {% endmacro %}

@@ -3,6 +3,7 @@
   tenths of a second are spent on waiting, and what cannot be dropped is left to the next build.
 -#}
 {% macro clear_old_editions(patience) %}
+{% set marts = with_dataset('marts') %}
 do $clear$
 declare
     readers constant text[] := array(
@@ -27,15 +28,15 @@ begin
         return;
     end if;
     {% endif %}
-    if to_regclass('marts.marts_meta') is not null then
-        execute 'select left(build_id, 8) from marts.marts_meta limit 1' into current;
+    if to_regclass('{{ marts }}.marts_meta') is not null then
+        execute 'select left(build_id, 8) from {{ marts }}.marts_meta limit 1' into current;
     end if;
     for entry in
         select nspname as name
         from pg_namespace
         -- the lookup functions of each edition have a schema of their own
-        where nspname ~ '^({{ edition_schemas() | join('|') }})_old_[0-9a-f]{8}$|^marts_edition_[0-9a-f]{8}$'
-            and nspname is distinct from 'marts_edition_' || current
+        where nspname ~ '^({{ edition_schemas() | join('|') }})_old_[0-9a-f]{8}$|^{{ marts }}_edition_[0-9a-f]{8}$'
+            and nspname is distinct from '{{ marts }}_edition_' || current
     loop
         begin
             execute format('drop schema %I cascade', entry.name);

@@ -1,6 +1,7 @@
 {#-
   SQL that gives the schemas of the edition in progress the grants and default privileges of those that they replace,
-  for what is created from now on. Whoever may read the marts goes on reading them.
+  for what is created from now on. Whoever may read the marts goes on reading them. The first build of another dataset
+  takes those of `marts`, which `ingest init` has set.
 -#}
 {% macro copy_schema_rights() %}
 do $rights$
@@ -10,27 +11,26 @@ begin
     for entry in
         select
             format(
-                'grant %s on schema %I to %s', granted.privilege_type, nspname || '_next',
-                {{ grantee() }}
+                'grant %s on schema %I to %s', granted.privilege_type, models.next, {{ grantee() }}
             ) as statement
-        from pg_namespace
+        from ({{ models_of_schemas() }}) as models
+        inner join pg_namespace
+            on models.model = pg_namespace.oid
         cross join lateral aclexplode(nspacl) as granted
-        where nspname = any({{ edition_schemas_as_array() }})
-            and granted.grantee <> nspowner
+        where granted.grantee <> nspowner
         union all
         select
             format(
                 'alter default privileges for role %s in schema %I grant %s on %s to %s',
-                defaclrole::regrole, nspname || '_next', granted.privilege_type,
+                defaclrole::regrole, models.next, granted.privilege_type,
                 case defaclobjtype when 'r' then 'tables' when 'f' then 'functions' end,
                 {{ grantee() }}
             )
-        from pg_default_acl
-        inner join pg_namespace
-            on defaclnamespace = pg_namespace.oid
+        from ({{ models_of_schemas() }}) as models
+        inner join pg_default_acl
+            on models.model = defaclnamespace
         cross join lateral aclexplode(defaclacl) as granted
-        where nspname = any({{ edition_schemas_as_array() }})
-            and defaclobjtype in ('r', 'f')
+        where defaclobjtype in ('r', 'f')
             and pg_has_role(defaclrole, 'member')
     loop
         execute entry.statement;
@@ -38,6 +38,14 @@ begin
 end
 $rights$;
 {% endmacro %}
+
+{#- A select of the schemas of the edition in progress, each with the one whose owner and rights it takes. -#}
+{% macro models_of_schemas() -%}
+    select
+        name || '_next' as next,
+        coalesce(to_regnamespace(name), to_regnamespace(split_part(name, '_', 1)))::oid as model
+    from unnest({{ edition_schemas_as_array() }}) as name
+{%- endmacro %}
 
 {#-
   SQL that makes the tables and functions of the edition in progress belong to the owner of their schema, with the

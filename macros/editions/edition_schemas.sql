@@ -3,5 +3,5 @@
   project and stay where they are. (They are listed, since a unit test knows no other models.)
 -#}
 {% macro edition_schemas() %}
-    {{ return(['intermediate', 'marts', 'staging']) }}
+    {{ return([with_dataset('intermediate'), with_dataset('marts'), with_dataset('staging')]) }}
 {% endmacro %}

@@ -125,7 +125,7 @@ from (
         dataset,
         hold_run(dataset, coalesce(run_id, 'empty')) as is_held,
         case when list_contains({{ read }}, dataset) then damage_of_run(dataset, run_id) else '' end as damage
-    from marts.marts_meta
+    from {{ marts_meta() }}
 ) as held;
 {% endmacro %}
 

@@ -33,5 +33,7 @@
 {% endmacro %}
 
 {% macro marts_meta() %}
-    {{ return(api.Relation.create(database=target.database, schema='marts', identifier='marts_meta', type='table')) }}
+    {{ return(api.Relation.create(
+        database=target.database, schema=with_dataset('marts'), identifier='marts_meta', type='table'
+    )) }}
 {% endmacro %}

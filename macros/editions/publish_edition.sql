@@ -27,9 +27,9 @@ select '{{ invocation_id }}' as build_id;
 {% macro duckdb__put_before_readers() %}
 {{ create_lookup_functions() }}
 {{ carry_over(views=true) }}
-checkpoint warehouse;
+checkpoint {{ target.database }};
 use memory;
-detach warehouse;
+detach {{ target.database }};
 select publish_warehouse();
 {% endmacro %}
 
@@ -39,7 +39,7 @@ select publish_warehouse();
 {% endmacro %}
 
 {% macro duckdb__keep_for_retry() %}
-checkpoint warehouse;
+checkpoint {{ target.database }};
 {% endmacro %}
 
 {% macro postgres__keep_for_retry() %}

@@ -32,7 +32,10 @@ commit;
 
 {#- The names of what the project makes in its schemas, as a list: all else there is somebody else's. -#}
 {% macro our_marts() %}
-    {% set names = ['marts.marts_meta', 'marts.fold_name', 'marts.locate', 'marts.locate_points'] %}
+    {% set names = [] %}
+    {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
+        {% do names.append(with_dataset('marts') ~ '.' ~ name) %}
+    {% endfor %}
     {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized != 'ephemeral' %}
         {% do names.append(node.schema ~ '.' ~ node.alias) %}
     {% endfor %}

@@ -1,7 +1,11 @@
 {#-
-  A unit's key without its version, in the regular spelling: `GBR.1.6_1` gives `GBR.1.6`, and Ghana's `GHA1.2_2` gives
-  `GHA.1.2`.
+  A unit's key as those of the units below begin. GADM's is without its version, in the regular spelling: `GBR.1.6_1`
+  gives `GBR.1.6`, and Ghana's `GHA1.2_2` gives `GHA.1.2`. Other keys stay as they are.
 -#}
 {% macro key_stem(gid) -%}
+    {%- if boundaries() == 'gadm' -%}
     regexp_replace(regexp_replace({{ gid }}, '_[0-9]+$', ''), '^([A-Z]{3})([0-9])', '\1.\2')
+    {%- else -%}
+    {{ gid }}
+    {%- endif -%}
 {%- endmacro %}

@@ -13,8 +13,9 @@
   an older snapshot find them empty.
 -#}
 {% macro postgres__create_lookup_functions() %}
+{% set marts = with_dataset('marts') %}
 {% set functions = beside(marts_meta()).schema %}
-{% set views = 'marts_edition_' ~ invocation_id.replace('-', '')[:8] %}
+{% set views = with_dataset('marts') ~ '_edition_' ~ invocation_id.replace('-', '')[:8] %}
 {% set tables = ['admin_leaf_parts', 'timezone_parts', 'admin_units', 'admin_unit_ancestors'] %}
 do $create$
 declare
@@ -35,7 +36,7 @@ begin
     if exists (
         select
         from unnest(array['{{ tables | join("', '") }}']) as name
-        where coalesce(to_regclass('{{ functions }}.' || name), to_regclass('marts.' || name)) is null
+        where coalesce(to_regclass('{{ functions }}.' || name), to_regclass('{{ marts }}.' || name)) is null
     ) then
         return;
     end if;
@@ -43,7 +44,7 @@ begin
     for entry in
         select
             name,
-            coalesce(to_regclass('{{ functions }}.' || name), to_regclass('marts.' || name)) as source
+            coalesce(to_regclass('{{ functions }}.' || name), to_regclass('{{ marts }}.' || name)) as source
         from unnest(array['{{ tables | join("', '") }}']) as name
     loop
         execute format('create view {{ views }}.%I as select * from %s', entry.name, entry.source);
@@ -62,7 +63,7 @@ $create$;
   functions are for whoever may use the schema.
 -#}
 {% macro copy_lookup_rights() %}
-{% set views = 'marts_edition_' ~ invocation_id.replace('-', '')[:8] %}
+{% set views = with_dataset('marts') ~ '_edition_' ~ invocation_id.replace('-', '')[:8] %}
 do $rights$
 declare
     entry record;
@@ -85,7 +86,7 @@ begin
             inner join pg_class as source
                 on source.oid = coalesce(
                     to_regclass('{{ beside(marts_meta()).schema }}.' || quote_ident(view.relname)),
-                    to_regclass('marts.' || quote_ident(view.relname))
+                    to_regclass('{{ with_dataset('marts') }}.' || quote_ident(view.relname))
                 )
             where view.relnamespace = to_regnamespace('{{ views }}')
         ) as objects
@@ -102,7 +103,7 @@ $rights$;
 {% endmacro %}
 
 {% macro duckdb__create_lookup_functions() %}
-create schema if not exists marts;
-create or replace macro marts.fold_name(name) as {{ fold_name('name') }};
+create schema if not exists {{ with_dataset('marts') }};
+create or replace macro {{ with_dataset('marts') }}.fold_name(name) as {{ fold_name('name') }};
 {{ locate_in_duckdb() }}
 {% endmacro %}

@@ -4,7 +4,7 @@
   The date line is one meridian with two longitudes, so a point on it is probed on both sides. NULL and NaN fail every
   `between`.
 -#}
-{% macro locate_answers(leaf_parts=none, zone_parts=none, schema='marts') -%}
+{% macro locate_answers(leaf_parts=none, zone_parts=none, schema=none) -%}
 good_points as (
 
     select

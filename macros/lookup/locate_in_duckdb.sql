@@ -3,7 +3,8 @@
   of a table with `point_number`, `lon` and `lat`; DuckDB builds an R-tree over its points.
 -#}
 {% macro locate_in_duckdb() %}
-create or replace macro marts.locate(lon, lat) as table
+{% set marts = with_dataset('marts') %}
+create or replace macro {{ marts }}.locate(lon, lat) as table
 with
 
 points as (
@@ -15,12 +16,12 @@ points as (
 
 ),
 
-{{ locate_answers(parts_at_a_point('admin_leaf_parts'), parts_at_a_point('timezone_parts')) }}
+{{ locate_answers(parts_at_a_point('admin_leaf_parts'), parts_at_a_point('timezone_parts'), marts) }}
 
 select * exclude (point_number)
 from answers;
 
-create or replace macro marts.locate_points(points_table) as table
+create or replace macro {{ marts }}.locate_points(points_table) as table
 with
 
 points as (
@@ -33,7 +34,7 @@ points as (
 
 ),
 
-{{ locate_answers() }}
+{{ locate_answers(schema=marts) }}
 
 select *
 from answers
@@ -44,7 +45,7 @@ order by point_number;
 {% macro parts_at_a_point(mart) -%}
 (
         select *
-        from marts.{{ mart }}
+        from {{ with_dataset('marts') }}.{{ mart }}
         where (lon between min_lon - {{ border_degrees() }} and max_lon + {{ border_degrees() }} or abs(lon) = 180)
             and lat between min_lat - {{ border_degrees() }} and max_lat + {{ border_degrees() }}
     )

@@ -151,12 +151,12 @@
     declare
         edition text;
     begin
-        select substring(prosrc from 'marts_edition_[0-9a-f]{8}') -- as below
+        select substring(prosrc from '{{ with_dataset('marts') }}_edition_[0-9a-f]{8}') -- as below
         into edition
         from pg_namespace
         inner join pg_proc
             on pronamespace = pg_namespace.oid
-        where nspname = 'marts'
+        where nspname = '{{ with_dataset('marts') }}'
             and proname = '{{ name }}';
 
         if edition is null or edition = '{{ edition }}' then

@@ -26,7 +26,7 @@ staged as (
         max_lon,
         max_lat,
         geom
-    from {{ ref('stg_gadm__adm_' ~ level) }}
+    from {{ staged_level(level) }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
 

@@ -10,7 +10,8 @@ units as (
 
 repairs as (
 
-    select * from {{ ref('gadm_key_repairs') }}
+    select * from {{ ref('key_repairs') }}
+    where dataset = '{{ boundaries() }}'
 
 ),
 

@@ -9,7 +9,7 @@ select
     source_layer,
     source_fid,
     gid,
-    {{ 'gid_' ~ (level - 1) if level > 0 else 'cast(null as text)' }} as source_parent_gid,
+    parent_gid as source_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     {{ 'gid_' ~ ancestor if ancestor < level else 'cast(null as text)' }} as source_gid_{{ ancestor }},
     {%- endfor %}
@@ -21,6 +21,6 @@ select
     area_km2_in_source,
     is_valid_in_source,
     invalid_reason
-from {{ ref('stg_gadm__adm_' ~ level) }}
+from {{ staged_level(level) }}
 {{ 'union all' if not loop.last }}
 {% endfor %}

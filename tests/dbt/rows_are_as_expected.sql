@@ -13,7 +13,7 @@ counts as (
         rows_in_file
     from {{ ref('admin_level_counts') }}
     where scope = 'world'
-        and release in (select release from {{ ref('gadm_expected_counts') }})
+        and release in (select release from {{ ref('expected_counts') }} where dataset = '{{ boundaries() }}')
 
 ),
 
@@ -23,8 +23,9 @@ expected as (
         release,
         admin_level,
         expected_rows
-    from {{ ref('gadm_expected_counts') }}
-    where release in (select release from counts)
+    from {{ ref('expected_counts') }}
+    where dataset = '{{ boundaries() }}'
+        and release in (select release from counts)
 
 )
 

@@ -10,7 +10,7 @@ import pytest
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
 from admin_boundaries import duckdb_plugin
-from admin_boundaries.duckdb_edition import ALIAS, Edition
+from admin_boundaries.duckdb_edition import Edition
 
 
 def test_dbt_finds_the_warehouse_again_when_it_connects_a_second_time(
@@ -33,7 +33,7 @@ def test_a_build_that_connects_a_second_time_goes_on_with_what_it_has_made(tmp_p
     for statement in ("create table units as select 1 as n", "insert into units values (2)"):
         with duckdb.connect() as connection:
             edition.open(connection, is_whole=True, is_retry=False)
-            connection.execute(f"use {ALIAS}")
+            connection.execute("use warehouse")
             connection.execute(statement)
     with duckdb.connect(edition.file, read_only=True) as made:
         assert made.execute("select n from units order by n").fetchall() == [(1,), (2,)]

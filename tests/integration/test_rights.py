@@ -170,7 +170,7 @@ def test_the_reader_asks_where_a_point_and_a_name_is(divided: Divided) -> None:
         "select from raw.ingest_runs",
         "select from raw.gadm_adm_0",
         "select from staging.stg_gadm__adm_0",
-        "select from seeds.gadm_key_repairs",
+        "select from seeds.key_repairs",
         "delete from marts.admin_units",
         "create table marts.mine (a int)",
         "create table public.mine (a int)",

@@ -11,6 +11,7 @@ lineage as (
 disputed_areas as (
 
     select * from {{ ref('disputed_areas') }}
+    where dataset = '{{ boundaries() }}'
 
 )
 

@@ -29,6 +29,7 @@ units as (
 disputed_areas as (
 
     select * from {{ ref('disputed_areas') }}
+    where dataset = '{{ boundaries() }}'
 
 ),
 

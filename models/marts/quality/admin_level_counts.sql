@@ -17,7 +17,7 @@ pinned_run as (
         release,
         scope
     from {{ source('marts', 'marts_meta') }}
-    where dataset = 'gadm'
+    where dataset = '{{ boundaries() }}'
         and run_id is not null
 
 ),
@@ -71,9 +71,10 @@ expected_counts as (
     select
         expected.admin_level,
         expected.expected_rows
-    from {{ ref('gadm_expected_counts') }} as expected
+    from {{ ref('expected_counts') }} as expected
     inner join pinned_run
-        on expected.release = pinned_run.release
+        on expected.dataset = '{{ boundaries() }}'
+        and expected.release = pinned_run.release
         -- only the publisher's whole file can be expected to hold every unit
         and pinned_run.scope = 'world'
 

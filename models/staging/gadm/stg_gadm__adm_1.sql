@@ -1,1 +1,24 @@
-{{ staged_admin_level(1) }}
+{{ config(enabled=(boundaries() == 'gadm')) }}
+
+{{ staged_admin_level(
+    'gadm',
+    1,
+    columns={
+        'gid': 'gid_1',
+        'gid_0': 'gid_0',
+        'name': 'name_1',
+        'name_local': 'nl_name_1',
+        'name_variants': 'varname_1',
+        'type_local': 'type_1',
+        'type_english': 'engtype_1',
+        'hasc_code': 'hasc_1',
+        'iso_code': 'iso_1',
+        'cc_code': 'cc_1',
+    },
+    constants={
+        'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
+        'attribution': 'GADM, https://gadm.org',
+        'source_name': 'GADM',
+    },
+    missing=['NA'],
+) }}

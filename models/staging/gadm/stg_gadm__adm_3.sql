@@ -1,1 +1,25 @@
-{{ staged_admin_level(3) }}
+{{ config(enabled=(boundaries() == 'gadm')) }}
+
+{{ staged_admin_level(
+    'gadm',
+    3,
+    columns={
+        'gid': 'gid_3',
+        'gid_0': 'gid_0',
+        'gid_1': 'gid_1',
+        'gid_2': 'gid_2',
+        'name': 'name_3',
+        'name_local': 'nl_name_3',
+        'name_variants': 'varname_3',
+        'type_local': 'type_3',
+        'type_english': 'engtype_3',
+        'hasc_code': 'hasc_3',
+        'cc_code': 'cc_3',
+    },
+    constants={
+        'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
+        'attribution': 'GADM, https://gadm.org',
+        'source_name': 'GADM',
+    },
+    missing=['NA'],
+) }}

@@ -1,1 +1,26 @@
-{{ staged_admin_level(4) }}
+{{ config(enabled=(boundaries() == 'gadm')) }}
+
+{{ staged_admin_level(
+    'gadm',
+    4,
+    columns={
+        'gid': 'gid_4',
+        'gid_0': 'gid_0',
+        'gid_1': 'gid_1',
+        'gid_2': 'gid_2',
+        'gid_3': 'gid_3',
+        'name': 'name_4',
+        'name_local': 'nl_name_4',
+        'name_variants': 'varname_4',
+        'type_local': 'type_4',
+        'type_english': 'engtype_4',
+        'hasc_code': 'hasc_4',
+        'cc_code': 'cc_4',
+    },
+    constants={
+        'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
+        'attribution': 'GADM, https://gadm.org',
+        'source_name': 'GADM',
+    },
+    missing=['NA'],
+) }}

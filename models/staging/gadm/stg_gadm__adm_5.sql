@@ -1,1 +1,27 @@
-{{ staged_admin_level(5) }}
+{{ config(enabled=(boundaries() == 'gadm')) }}
+
+{{ staged_admin_level(
+    'gadm',
+    5,
+    columns={
+        'gid': 'gid_5',
+        'gid_0': 'gid_0',
+        'gid_1': 'gid_1',
+        'gid_2': 'gid_2',
+        'gid_3': 'gid_3',
+        'gid_4': 'gid_4',
+        'name': 'name_5',
+        'name_local': 'nl_name_5',
+        'name_variants': 'varname_5',
+        'type_local': 'type_5',
+        'type_english': 'engtype_5',
+        'hasc_code': 'hasc_5',
+        'cc_code': 'cc_5',
+    },
+    constants={
+        'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
+        'attribution': 'GADM, https://gadm.org',
+        'source_name': 'GADM',
+    },
+    missing=['NA'],
+) }}

@@ -1,0 +1,236 @@
+"""The staging folder of a hierarchical dataset, written from its entry in the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ingest.catalog import Column, Dataset, Table
+from ingest.errors import UsageError
+from ingest.settings import BOUNDARIES
+
+LEVELS = range(6)
+ORIGIN = ("run_id", "release", "file_no", "source_file", "source_layer", "source_fid")
+TEXTS = ("name", "name_local", "name_variants", "type_local", "type_english", "hasc_code", "iso_code", "cc_code")
+RIGHTS = ("licence", "attribution", "source_name")
+FACTS = (
+    *("vertex_count", "area_km2", "area_km2_in_source", "point_lon", "point_lat", "min_lon", "min_lat"),
+    *("max_lon", "max_lat", "west_lon", "east_lon"),
+)
+# names of documentation blocks in models/docs/columns.md, where they differ from that of the column
+BLOCKS = {"name": "unit_name", "is_valid": "is_valid_in_source", "parent_gid": "source_parent_gid"}
+MAX_WIDTH = 120
+
+
+def staging_folder(dataset: Dataset) -> dict[str, str]:
+    """Return the files of a dataset's folder in ``models/staging``, by name.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Of the catalog.
+
+    Returns
+    -------
+    dict of str to str
+        Its sources, the descriptions of its views, and a view for each level; a level that the dataset does not have is
+        an empty view, so that all datasets have one shape.
+
+    Raises
+    ------
+    UsageError
+        When the dataset has no levels, or the catalog does not say which column is the key.
+    """
+    if not dataset.is_hierarchy:
+        raise UsageError(f"{dataset.name} has no levels, so that its staging views are written by hand.")
+    for table in dataset.tables:
+        if not _raw_columns(table).get("gid"):
+            raise UsageError(
+                f"The catalog does not say which column of {table.name} is the key.", "Add `as: gid` to that column."
+            )
+    tables = {table.level: table for table in dataset.tables}
+    views = {f"stg_{dataset.name}__adm_{level}.sql": _view(dataset, level, tables.get(level)) for level in LEVELS}
+    return {
+        f"_{dataset.name}__sources.yml": _lines(_sources(dataset)),
+        f"_{dataset.name}__models.yml": _lines(_models(dataset)),
+        **views,
+    }
+
+
+def write(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write files into a folder, which is made if need be.
+
+    Parameters
+    ----------
+    files : mapping of str to str
+        Texts by name.
+    folder : Path
+        Of the dataset.
+
+    Returns
+    -------
+    list of Path
+        The files that were not there like that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    changed = [
+        folder / name for name, text in files.items() if not (folder / name).exists() or _read(folder / name) != text
+    ]
+    for path in changed:
+        path.write_text(files[path.name], encoding="utf-8")
+    return changed
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _lines(lines: Iterator[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _view(dataset: Dataset, level: int, table: Table | None) -> str:
+    config = f"{{{{ config(enabled=(boundaries() == '{dataset.name}')) }}}}\n\n"
+    if table is None:
+        return f"{config}{{{{ staged_no_level({level}) }}}}\n"
+    raw = _raw_columns(table)
+    columns = [(name, raw[name]) for name in _staged(level) if name in raw]
+    constants = [(name, value) for name, value in _constants(dataset) if name not in raw]
+    missing = ", ".join(map(_quoted, dataset.missing_text))
+    return (
+        f"{config}{{{{ staged_admin_level(\n"
+        f"    '{dataset.name}',\n"
+        f"    {level},\n"
+        f"    columns={_mapping((name, _listed(found)) for name, found in columns)},\n"
+        f"    constants={_mapping((name, _quoted(value)) for name, value in constants)},\n"
+        f"    missing=[{missing}],\n"
+        ") }}\n"
+    )
+
+
+def _staged(level: int) -> tuple[str, ...]:
+    return ("gid", "parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
+
+
+def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    values = (dataset.licence, dataset.attribution, dataset.source_name)
+    yield from ((name, value) for name, value in zip(RIGHTS, values, strict=True) if value)
+
+
+def _raw_columns(table: Table) -> dict[str, list[str]]:
+    """Return the raw columns that each staged one is made of."""
+    found: dict[str, list[str]] = {}
+    for column in table.columns:
+        for name in column.staged_as:
+            found.setdefault(name, []).append(column.name)
+    return found
+
+
+def _mapping(pairs: Iterable[tuple[str, str]]) -> str:
+    return "{\n" + "".join(f"        '{name}': {value},\n" for name, value in pairs) + "    }"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return a column, or several whose texts are variants of one name, as Jinja."""
+    return _quoted(names[0]) if len(names) == 1 else f"[{', '.join(map(_quoted, names))}]"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _is_built(name: str) -> str:
+    """Return the condition that the environment asks for this dataset, as YAML."""
+    asked = f"in ['', '{name}']" if name == BOUNDARIES else f"== '{name}'"
+    return f"\"{{{{ env_var('BOUNDARIES', '') {asked} }}}}\""
+
+
+def _sources(dataset: Dataset) -> Iterator[str]:
+    name = dataset.name
+    yield from ("version: 2", "", "sources:", f"  - name: {name}", "    description: >")
+    yield from _folded(f"{dataset.title}, as the last published run of ingest loaded it. {dataset.licence}.", 6)
+    yield from (
+        "    schema: raw",
+        "    config:",
+        f"      enabled: {_is_built(name)}",
+        "      freshness:",
+        "        warn_after: {count: 400, period: day}",
+        "      # the ledger knows when the data was last fetched, or last found to be the publisher's newest",
+        "      loaded_at_query: |",
+        "        select max(finished_at)",
+        "        from {{ source('ledger', 'ingest_runs') }}",
+        f"        where dataset = '{name}' and state in ('published', 'unchanged')",
+        "      meta:",
+        "        # the embedded target reads ingest's files in place; PostgreSQL has views under these names and ignores "
+        "this",
+        "        external_location: >-",
+        "          read_parquet('{{ env_var('WAREHOUSE_HOME', '') or '.warehouse' }}"
+        f"/raw/{name}/current/{{name}}/*.parquet')",
+        "    tables:",
+    )
+    for table in dataset.tables:
+        yield f"      - name: {table.name}"
+        yield f"        description: One row per feature of level {table.level}, as the file has it."
+        yield "        data_tests:"
+        yield "          - rows_agree_with_ledger:"
+        yield f"              arguments: {{dataset: {name}, table_name: {table.name}}}"
+        yield f"              config: {{enabled: {_is_built(name)}}}"
+        yield "        columns:"
+        named = [(column.name, _description(column, dataset)) for column in table.columns]
+        others = [(column, _block(column)) for column in (*ORIGIN, "geom", *FACTS, "is_valid", "invalid_reason")]
+        yield from _columns([*others[: len(ORIGIN)], *named, *others[len(ORIGIN) :]], 10)
+
+
+def _models(dataset: Dataset) -> Iterator[str]:
+    yield from ("version: 2", "", "models:")
+    levels = {table.level for table in dataset.tables}
+    for level in LEVELS:
+        what = f"One row per feature of level {level} of {dataset.source_name or dataset.title}, as published."
+        if level not in levels:
+            what = f"No rows: {dataset.source_name or dataset.title} has no level {level}."
+        yield f"  - name: stg_{dataset.name}__adm_{level}"
+        yield "    description: >"
+        yield from _folded(f"{what} Names as on every other level, text cleaned; nothing joined, nothing filtered.", 6)
+        yield "    data_tests:"
+        yield "      - unique_combination: {arguments: {columns: [file_no, source_file, source_layer, source_fid]}}"
+        yield "    columns:"
+        ancestors = [(f"gid_{ancestor}", _block("source_gid")) for ancestor in range(level)]
+        keys = [
+            ("admin_level", _block("admin_level")),
+            ("gid", _block("raw_gid")),
+            ("parent_gid", _block("parent_gid")),
+        ]
+        others = [
+            (name, _block(name)) for name in (*TEXTS, *RIGHTS, *FACTS, "is_valid_in_source", "invalid_reason", "geom")
+        ]
+        yield from _columns([*((name, _block(name)) for name in ORIGIN), *keys, *ancestors, *others], 6)
+
+
+def _block(name: str) -> str:
+    return f"\"{{{{ doc('{BLOCKS.get(name, name)}') }}}}\""
+
+
+def _description(column: Column, dataset: Dataset) -> str:
+    """Return the description of a raw column, as YAML."""
+    if not column.staged_as:
+        return "As in the file." if column.name != dataset.country else "The country that the row belongs to."
+    name = column.staged_as[0]
+    if name.startswith("code:"):
+        return f"Code of the scheme {name.removeprefix('code:')}, as in the file."
+    if name == "gid":
+        return _block("raw_gid")
+    return _block("source_gid" if name.startswith("gid_") else name)
+
+
+def _columns(columns: Sequence[tuple[str, str]], indent: int) -> Iterator[str]:
+    yield from (f"{' ' * indent}- {{name: {name}, description: {description}}}" for name, description in columns)
+
+
+def _folded(text: str, indent: int) -> Iterator[str]:
+    line = ""
+    for word in text.split():
+        if line and indent + len(line) + 1 + len(word) > MAX_WIDTH:
+            yield " " * indent + line
+            line = ""
+        line = f"{line} {word}".strip()
+    yield " " * indent + line
