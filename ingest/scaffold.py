@@ -161,8 +161,7 @@ def _sources(dataset: Dataset) -> Iterator[str]:
         "        from {{ source('ledger', 'ingest_runs') }}",
         f"        where dataset = '{name}' and state in ('published', 'unchanged')",
         "      meta:",
-        "        # the embedded target reads ingest's files in place; PostgreSQL has views under these names and ignores "
-        "this",
+        "        # the embedded target reads ingest's files in place; PostgreSQL has views and ignores this",
         "        external_location: >-",
         "          read_parquet('{{ env_var('WAREHOUSE_HOME', '') or '.warehouse' }}"
         f"/raw/{name}/current/{{name}}/*.parquet')",
