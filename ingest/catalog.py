@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,19 @@ CATALOG = Path(__file__).with_name("catalog.yaml")
 
 @dataclass(frozen=True)
 class Column:
-    """A text column of a raw table, with the names that it has in the source files.
+    """A text column of a raw table.
 
-    ``staged_as`` is what the staging view makes of it.
+    Attributes
+    ----------
+    name : str
+        Its name in the raw table.
+    source : tuple of str
+        The names that it has in the source files; the first that a file has is taken.
+    required : bool
+        Whether a file without it is refused.
+    staged_as : tuple of str
+        What the staging view makes of it, such as ``gid``, ``name`` or ``code:wikidata``; empty in datasets whose
+        staging views are written by hand.
     """
 
     name: str
@@ -42,39 +53,109 @@ class Table:
         Level of the hierarchy; None for a flat dataset.
     columns : tuple of Column
         Text columns, in the order of the table.
+    joined : tuple of (str, tuple of str)
+        What the staging view makes of several columns, and these columns, whose texts are joined without a separator: a
+        key that the file holds in parts.
     """
 
     name: str
     level: int | None
     columns: tuple[Column, ...]
+    joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A pattern for names of layers, and their level; None where the group ``level`` of the pattern says it."""
+
+    pattern: re.Pattern[str]
+    level: int | None = None
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Where a publisher's interface lists the files of a country.
+
+    Attributes
+    ----------
+    url : str
+        Template of an address that answers with JSON.
+    key : str
+        The key, anywhere in the answer, whose values are addresses of files.
+    pattern : str
+        Template of a regular expression for the addresses that are wanted.
+    """
+
+    url: str
+    key: str
+    pattern: str
 
 
 @dataclass(frozen=True)
 class Release:
-    """One release of a dataset: the addresses of its files and the names of its layers."""
+    """One release of a dataset: the addresses of its files and the names of its layers.
+
+    ``url`` is the file of the world. Where it is several, there are ``level_urls`` instead: levels and templates.
+    """
 
     name: str
-    url: str
+    url: str | None
     country_url: str | None
-    layers: tuple[re.Pattern[str], ...]
+    layers: tuple[Layer, ...]
     sha256: str | None = None
     mirrors: tuple[str, ...] = ()
     country_mirrors: tuple[str, ...] = ()
+    level_urls: tuple[tuple[int, str], ...] = ()
+    country_lookup: Lookup | None = None
+
+    def level_of(self, layer: str) -> int | bool | None:
+        """Return the level in a layer's name; None if the dataset has no levels, False if no pattern matches."""
+        for each in self.layers:
+            match = each.pattern.fullmatch(layer)
+            if match:
+                level = match.groupdict().get("level") if each.level is None else each.level
+                return None if level is None else int(level)
+        return False
 
 
 @dataclass(frozen=True)
 class Latest:
-    """How to find the newest release: an address that redirects to it, and a pattern that picks its name."""
+    """How to find the newest release.
+
+    Attributes
+    ----------
+    url : str
+        An address that redirects to the newest release, or that lists all of them.
+    pattern : re.Pattern
+        What a release is called there, in the group ``release``.
+    is_listed : bool
+        Whether the pattern is looked for in what the address answers, where the highest name counts, and not in the
+        address that it redirects to.
+    """
 
     url: str
     pattern: re.Pattern[str]
+    is_listed: bool = False
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset of the catalog.
 
-    ``country`` is the raw column, in every table, that says which country a row belongs to; None if there is none.
+    Attributes
+    ----------
+    title, licence : str
+        What it is, and what may be done with it.
+    attribution, source_name : str
+        What the publisher wants to be named as, in full and in short.
+    tables : tuple of Table
+        Its raw tables, one per level or a single one.
+    missing_text : tuple of str
+        Texts that mean that there is no value.
+    words : mapping of str to tuple of str
+        Words of the templates of addresses that stand for a file each.
+    country : str or None
+        The raw column, in every table, that says which country a row belongs to; None if there is none.
     """
 
     name: str
@@ -90,11 +171,22 @@ class Dataset:
     country: str | None = None
     attribution: str = ""
     source_name: str = ""
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def is_hierarchy(self) -> bool:
         """Whether the dataset has levels."""
         return self.tables[0].level is not None
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels that have files, from the highest unit down; empty if the dataset has none."""
+        return tuple(table.level for table in self.tables if table.level is not None)
+
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """The releases that the catalog knows; one with a bracket is a pattern for their names."""
+        return tuple(self._releases)
 
     def release(self, name: str | None = None) -> Release:
         """Return a release by name, or the default release.
@@ -109,15 +201,7 @@ class Dataset:
             if pattern == wanted or (
                 "[" in pattern and re.fullmatch(pattern, wanted)
             ):  # without a bracket it is a plain name: "4.1" must not match 4x1
-                return Release(
-                    name=wanted,
-                    url=entry["url"],
-                    country_url=entry.get("country_url"),
-                    layers=tuple(re.compile(layer, re.IGNORECASE) for layer in entry["layers"]),
-                    sha256=entry.get("sha256"),
-                    mirrors=tuple(entry.get("mirrors", ())),
-                    country_mirrors=tuple(entry.get("country_mirrors", ())),
-                )
+                return _release(wanted, entry)
         raise UsageError(f"{self.name} has no release {wanted!r}.", did_you_mean(wanted, self._releases))
 
     def table(self, level: int | None) -> Table:
@@ -131,7 +215,9 @@ class Dataset:
         for table in self.tables:
             if table.level == level:
                 return table
-        raise LayerMissing(f"{self.name} has no level {level}.", f"Levels: 0 to {len(self.tables) - 1}.")
+        raise LayerMissing(
+            f"{self.name} has no level {level}.", f"Levels: {self.tables[0].level} to {self.tables[-1].level}."
+        )
 
 
 def urls(
@@ -139,6 +225,7 @@ def urls(
     release: Release,
     *,
     countries: Sequence[str] = (),
+    levels: Sequence[int] | None = None,
     variant: str = "now",
     oceans: bool = True,
     root: Path = PROJECT_ROOT,
@@ -151,6 +238,8 @@ def urls(
         What to load.
     countries : sequence of str
         ISO 3166-1 alpha-3 codes, to get the per-country files instead of the world file.
+    levels : sequence of int or None
+        The levels that are wanted, where each has files of its own; None for all.
     variant : str
         Variant of a time zone release: ``now``, ``1970`` or ``all``.
     oceans : bool
@@ -163,7 +252,7 @@ def urls(
     tuple of str
         URLs, or absolute paths of files that come with the project, without checksums.
     """
-    found = addresses(dataset, release, countries=countries, variant=variant, oceans=oceans, root=root)
+    found = addresses(dataset, release, countries=countries, levels=levels, variant=variant, oceans=oceans, root=root)
     return tuple(first.partition("#sha256=")[0] for first, *_ in found)
 
 
@@ -172,6 +261,7 @@ def addresses(
     release: Release,
     *,
     countries: Sequence[str] = (),
+    levels: Sequence[int] | None = None,
     variant: str = "now",
     oceans: bool = True,
     root: Path = PROJECT_ROOT,
@@ -184,7 +274,7 @@ def addresses(
     Raises
     ------
     UsageError
-        When countries are given and the release has no per-country files.
+        When the release has no per-country files and countries are given, or has no others and none are.
     """
     words = {"release": release.name}
     if dataset.variants:
@@ -196,9 +286,50 @@ def addresses(
             raise UsageError(f"{dataset.name} {release.name} has no per-country files.", "Leave --country out.")
         templates = (release.country_url, *release.country_mirrors)
         return tuple(tuple(template.format(iso3=code, **words) for template in templates) for code in countries)
-    found = [template.format(**words) for template in (release.url, *release.mirrors)]
+    if release.url is None:
+        found = [
+            (template.format(**words, **each),)
+            for level, template in release.level_urls
+            if levels is None or level in levels
+            for each in _each(dataset.words, template)
+        ]
+        if not found:
+            raise UsageError(
+                f"{dataset.name} {release.name} has no file of the whole world.",
+                "Choose countries with --country, or give a file with --source.",
+            )
+        return tuple(found)
+    alike = [template.format(**words) for template in (release.url, *release.mirrors)]
     mark = f"#sha256={release.sha256}" if release.sha256 else ""
-    return (tuple((url if "://" in url else str(root / url)) + mark for url in found),)
+    return (tuple((url if "://" in url else str(root / url)) + mark for url in alike),)
+
+
+def _each(words: Mapping[str, tuple[str, ...]], template: str) -> list[dict[str, str]]:
+    """Return the values of the words in a template, one combination for each file that it stands for."""
+    used = [word for word in words if f"{{{word}}}" in template]
+    return [dict(zip(used, values, strict=True)) for values in itertools.product(*(words[word] for word in used))]
+
+
+def lookup(release: Release, country: str) -> Lookup:
+    """Return where the files of a country are listed, with its code filled in.
+
+    Raises
+    ------
+    UsageError
+        When the release has no such list.
+    """
+    found = release.country_lookup
+    if found is None:
+        raise UsageError(f"{release.name} has no list of files.", "Leave --country out.")
+    return Lookup(
+        _with_code(found.url, country),
+        found.key,
+        found.pattern.replace("{iso3}", re.escape(country)).replace("{iso3_lower}", re.escape(country.lower())),
+    )
+
+
+def _with_code(template: str, country: str) -> str:
+    return template.format(iso3=country, iso3_lower=country.lower())
 
 
 @cache
@@ -236,43 +367,93 @@ def get(name: str) -> Dataset:
 
 
 def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
-    levels: Sequence[int | None] = range(entry["levels"]) if "levels" in entry else (None,)
-    tables, country = tuple(_table(entry, level) for level in levels), entry.get("country")
+    tables, country = tuple(_table(entry, level) for level in _levels(entry)), entry.get("country")
     if country and any(country not in {column.name for column in table.columns} for table in tables):
         raise ValueError(f"{name} has a table without the column {country}")
+    for release in entry["releases"].values():
+        _release(name, release)  # a fault of any is one of the catalog
     return Dataset(
         name=name,
         title=entry["title"],
         licence=entry["licence"],
+        attribution=entry.get("attribution", entry["title"]),
+        source_name=entry.get("source_name", entry["title"]),
         tables=tables,
         missing_text=tuple(entry.get("missing_text", ())),
         default_release=str(entry["default_release"]),
         variants=entry.get("variants", {}),
         oceans=entry.get("oceans", {}),
+        words={word: tuple(values) for word, values in entry.get("words", {}).items()},
         _releases={str(key): value for key, value in entry["releases"].items()},
-        latest=Latest(entry["latest"]["url"], re.compile(entry["latest"]["pattern"])) if "latest" in entry else None,
+        latest=_latest(entry["latest"]) if "latest" in entry else None,
         country=country,
-        attribution=entry.get("attribution", ""),
-        source_name=entry.get("source_name", ""),
+    )
+
+
+def _levels(entry: Mapping[str, Any]) -> Sequence[int | None]:
+    """Return the levels of a dataset: ``6`` stands for 0 to 5, and ``[1, 3]`` for 1 to 3."""
+    levels = entry.get("levels")
+    if levels is None:
+        return (None,)
+    lowest, highest = (0, levels - 1) if isinstance(levels, int) else levels
+    return range(lowest, highest + 1)
+
+
+def _latest(entry: Mapping[str, Any]) -> Latest:
+    return Latest(entry["url"], re.compile(entry["pattern"]), is_listed=bool(entry.get("listed", False)))
+
+
+def _release(name: str, entry: Mapping[str, Any]) -> Release:
+    url, layers, lookup = entry.get("url"), entry["layers"], entry.get("country_lookup")
+    by_level = url if isinstance(url, Mapping) else {}
+    named = layers.items() if isinstance(layers, Mapping) else ((pattern, None) for pattern in layers)
+    return Release(
+        name=name,
+        url=None if by_level else url,
+        level_urls=tuple(by_level.items()),
+        country_url=entry.get("country_url"),
+        country_lookup=Lookup(lookup["url"], lookup["key"], lookup["pattern"]) if lookup else None,
+        layers=tuple(Layer(re.compile(pattern, re.IGNORECASE), level) for pattern, level in named),
+        sha256=entry.get("sha256"),
+        mirrors=tuple(entry.get("mirrors", ())),
+        country_mirrors=tuple(entry.get("country_mirrors", ())),
     )
 
 
 def _table(entry: Mapping[str, Any], level: int | None) -> Table:
     columns: list[Column] = []
     for item in entry["columns"]:
-        lowest, highest = item.get("levels", (0, level or 0))
-        if level is not None and not lowest <= level <= highest:
+        if not _is_of(item, level):
             continue
-        above = {"ancestors": range((level or 0) + 1), "parents": range(level or 0)}
-        ancestors = above.get(item.get("each"), (0,))
-        for k in ancestors:
+        for k in _ancestors(item.get("each"), level):
             words = {"level": level, "k": k}
             columns.append(
                 Column(
                     name=item["name"].format(**words),
                     source=tuple(source.format(**words) for source in item["source"]),
                     required=bool(item.get("required", False)),
-                    staged_as=(item["as"].format(**words),) if "as" in item else (),
+                    staged_as=tuple(staged.format(**words) for staged in _listed(item.get("as", ()))),
                 )
             )
-    return Table(name=entry["table"].format(level=level), level=level, columns=tuple(columns))
+    names = {column.name for column in columns}
+    joined = tuple((item["as"], tuple(item["of"])) for item in entry.get("joined", ()) if _is_of(item, level))
+    if missing := {part for _, parts in joined for part in parts} - names:
+        raise ValueError(f"level {level} has no column {', '.join(sorted(missing))}")
+    return Table(name=entry["table"].format(level=level), level=level, columns=tuple(columns), joined=joined)
+
+
+def _is_of(item: Mapping[str, Any], level: int | None) -> bool:
+    """Return whether an entry applies to a level."""
+    lowest, highest = item.get("levels", (0, level or 0))
+    return level is None or lowest <= level <= highest
+
+
+def _ancestors(each: str | None, level: int | None) -> Sequence[int]:
+    """Return the levels that a column is repeated for: those above, with or without its own; otherwise a single one."""
+    if each is None:
+        return (0,)
+    return range({"ancestors": (level or 0) + 1, "parents": level or 0}[each])
+
+
+def _listed(value: str | Sequence[str]) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value

@@ -189,11 +189,11 @@ def most_bytes(layer: Layer, heaviest: int) -> int:
 def _files(folder: Path, release: Release) -> list[Path]:
     """Return the files of a folder that may hold layers of a release."""
     found = parts.members(folder)
-    named = [path for path in found.passed_over.get(parts.NOT_GEOJSON, ()) if _level(path.stem, release) is not False]
+    named = [path for path in found.passed_over.get(parts.NOT_GEOJSON, ()) if release.level_of(path.stem) is not False]
     if named:
         check_format(named[0])
         raise FormatUnknown(f"{printable(named[0].name)} has the name of a layer, and is not GeoJSON.", "Get it again.")
-    others = [path for path in found.files if parts.suffix_of(path) == ".shp" and _level(path.stem, release) is False]
+    others = [path for path in found.files if parts.suffix_of(path) == ".shp" and release.level_of(path.stem) is False]
     if others:
         found.files = [path for path in found.files if path not in others]
         found.passed_over[OTHER_SHAPEFILES] = others
@@ -221,7 +221,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
         geopackage.check(path)
     with lend(path) as lent:
         names = _layer_names(lent)
-        levels = {name: level for name in names if (level := _level(name, release)) is not False}
+        levels = {name: level for name in names if (level := release.level_of(name)) is not False}
         if len(levels) < len(names):
             others = [name for name in names if name not in levels]
             log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))
@@ -239,16 +239,6 @@ def _layer_names(path: Path) -> list[str]:
         raise FormatUnknown(
             f"{path.name} cannot be opened: {error}.", "The file is damaged; download it again."
         ) from error
-
-
-def _level(name: str, release: Release) -> int | bool | None:
-    """Return the level in a layer's name; None if the dataset has no levels, False if no pattern matches."""
-    for pattern in release.layers:
-        match = pattern.fullmatch(name)
-        if match:
-            level = match.groupdict().get("level")
-            return None if level is None else int(level)
-    return False
 
 
 def _open(path: Path, name: str, driver: str, table: Table, named_crs: str | None, encoding: str | None) -> Layer:

@@ -52,7 +52,7 @@ class Finding:
     Attributes
     ----------
     dataset : str
-        Name of the dataset.
+        Name of the dataset; of several that were never loaded, all of them.
     verdict : Verdict
         The result.
     text : str
@@ -83,19 +83,23 @@ def check(ledger: Ledger, damaged: Collection[str] = ()) -> list[Finding]:
     Returns
     -------
     list of Finding
-        One or more per dataset; at most one of them has a ``request``.
+        One or more per dataset, of which at most one has a ``request``; a single one for all that were never loaded.
     """
     found: list[Finding] = []
+    never_loaded = []
     for dataset in catalog.datasets().values():
         published = ledger.published_run(dataset.name)
         if published is None:
-            found.append(_skipped(dataset.name, "never loaded, nothing to refresh"))
+            never_loaded.append(dataset.name)
         elif published.base_run_id is not None:
             found.append(_skipped(dataset.name, "loaded with --add, which is not checked"))
         elif published.scope == "custom":
             found.append(_skipped(dataset.name, "loaded with --source, which is not checked"))
         else:
             found += _check_dataset(dataset, published, is_damaged=dataset.name in damaged)
+    if never_loaded:
+        names = ", ".join(never_loaded)
+        found.append(Finding(names, Verdict.SKIPPED, f"{names}: never loaded, nothing to refresh."))
     return found
 
 
@@ -262,7 +266,7 @@ def _check_newer_release(dataset: catalog.Dataset, request: Request) -> list[Fin
 def _new_release(dataset: catalog.Dataset, release: catalog.Release, request: Request) -> Finding:
     """Return a finding that requests a release with the options of the published one."""
     variant, _, oceans = (request.variant or "now, with oceans").partition(", ")
-    files = catalog.addresses(dataset, release, variant=variant, oceans=oceans == "with oceans")
+    files = catalog.addresses(dataset, release, levels=request.levels, variant=variant, oceans=oceans == "with oceans")
     sources = tuple(first for first, *_ in files)
     wanted = replace(request, release=release.name, sources=sources, mirrors=mirrors.of(files))
     text = f"{dataset.name} {release.name}: a new release; {request.release} is published."

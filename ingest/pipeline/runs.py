@@ -91,10 +91,14 @@ def requests(
         mine = countries if dataset.is_hierarchy else ()
         if mine and sources[name]:
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
-        if dataset.is_hierarchy and levels and max(levels) >= len(dataset.tables):
-            raise UsageError(f"{name} has no level {max(levels)}.", f"Levels: 0-{len(dataset.tables) - 1}.")
+        if dataset.is_hierarchy and levels and (unknown := sorted(set(levels) - set(dataset.levels))):
+            raise UsageError(
+                f"{name} has no level {unknown[-1]}.", f"Levels: {dataset.levels[0]}-{dataset.levels[-1]}."
+            )
         given = [(absolute(location),) for location in sources[name]]
-        found = given or catalog.addresses(dataset, release, countries=mine, variant=variant, oceans=oceans)
+        found = given or catalog.addresses(
+            dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans
+        )
         made.append(
             Request(
                 dataset=name,

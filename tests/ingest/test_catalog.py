@@ -9,6 +9,13 @@ import pytest
 from ingest import catalog
 from ingest.errors import LayerMissing, SettingsError, UsageError
 
+CODES = ("iso_3166_1_alpha_2", "iso_3166_1_alpha_3", "iso_3166_2", "hasc", "fips", "geoid", "p_code", "wikidata")
+STAGED = {
+    *("gid", "parent_gid", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "name", "name_local", "name_variants"),
+    *("type_local", "type_english", "hasc_code", "iso_code", "cc_code", "licence", "attribution", "source_name"),
+    *(f"code:{scheme}" for scheme in (*CODES, "gers", "shape_id")),
+}
+
 
 def names(dataset: str, level: int | None) -> list[str]:
     """Return the text columns of a raw table."""
@@ -123,8 +130,40 @@ def test_a_file_that_is_no_catalog_is_told(tmp_path: Path, text: str) -> None:
         catalog.datasets(path)
 
 
-def test_every_dataset_says_what_it_is_and_under_which_licence() -> None:
+def test_every_dataset_says_what_it_is_whose_and_under_which_licence() -> None:
     for dataset in catalog.datasets().values():
         assert dataset.title
         assert dataset.licence
-        assert dataset.release().url
+        assert dataset.attribution not in ("", dataset.title)
+        assert dataset.source_name not in ("", dataset.title)
+        assert dataset.release().name == dataset.default_release
+
+
+def test_every_hierarchy_of_the_catalog_but_gadm_says_what_its_columns_are_staged_as() -> None:
+    for dataset in catalog.datasets().values():
+        if not dataset.is_hierarchy or dataset.name == "gadm":
+            continue
+        for table in dataset.tables:
+            staged = [name for column in table.columns for name in column.staged_as] + [
+                name for name, _ in table.joined
+            ]
+            assert staged.count("gid") == staged.count("name") == 1, table.name
+            assert set(staged) <= STAGED, table.name
+            repeated = {name for name in staged if staged.count(name) > 1}
+            assert repeated <= {"name_variants"}, table.name
+
+
+def test_levels_with_files_of_their_own_are_one_file_each() -> None:
+    earth = catalog.get("naturalearth")
+    folder = "https://naciscdn.org/naturalearth/5.1.1/10m/cultural"
+    countries, states = f"{folder}/ne_10m_admin_0_countries.zip", f"{folder}/ne_10m_admin_1_states_provinces.zip"
+    assert catalog.urls(earth, earth.release("5.1.1")) == (countries, states)
+    assert catalog.urls(earth, earth.release("5.1.1"), levels=(1,)) == (states,)
+
+
+def test_a_layer_has_the_level_that_its_name_stands_for() -> None:
+    release = catalog.get("naturalearth").release()
+    assert release.level_of("ne_10m_admin_0_countries") == 0
+    assert release.level_of("NE_10m_admin_1_states_provinces") == 1
+    assert release.level_of("ne_10m_admin_0_countries_lakes") is False
+    assert catalog.get("timezones").release().level_of("combined-shapefile") is None

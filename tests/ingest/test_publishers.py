@@ -1,0 +1,109 @@
+"""Open datasets load from files of their publishers' schemas, and a file of another dataset is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from ingest import catalog, engines
+from ingest.errors import UsageError
+from tests.fixtures import boundaries, publishers
+from tests.ingest.conftest import Pipeline
+from tests.ingest.test_requests import requests
+
+
+def loaded(pipeline: Pipeline, *sources: Path, dataset: str, **values: Any) -> dict[int, list[dict[str, Any]]]:
+    """Load files, and return the rows that readers see of each level, ordered by their key."""
+    known = catalog.get(dataset)
+    run_id = pipeline.run(*sources, dataset=dataset, release=known.default_release, **values)
+    assert pipeline.state(run_id) == ("published", None)
+    found = {}
+    for table in known.tables:
+        (key,) = (column.name for column in table.columns if "gid" in column.staged_as)
+        files = sorted((pipeline.lake / dataset / "current" / table.name).glob("*.parquet"))
+        rows = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist()
+        found[int(table.level or 0)] = sorted(rows, key=lambda row: str(row[key]))
+    return found
+
+
+def texts(row: dict[str, Any], dataset: str, level: int) -> dict[str, str | None]:
+    """Return the text columns of a row."""
+    return {column.name: row[column.name] for column in catalog.get(dataset).table(level).columns}
+
+
+def assert_shapes_are_those_of_the_world(rows: dict[int, list[dict[str, Any]]]) -> None:
+    """The hole is a hole, the units on the date line are narrow, and all are what was written."""
+    for level, found in rows.items():
+        wanted = {unit.geometry.normalize().wkb for unit in publishers.units(level)}
+        assert {shapely.from_wkb(row["geom"]).normalize().wkb for row in found} == wanted
+        assert all(row["is_valid"] for row in found)
+        east = [row for row in found if row["min_lon"] == -180 and row["max_lon"] == 180]
+        assert [(row["west_lon"], row["east_lon"]) for row in east] == [(176, -176)] * len(east)
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_natural_earth_loads_from_its_two_zips(pipeline: Pipeline, tmp_path: Path, engine: str) -> None:
+    rows = loaded(pipeline, *publishers.write_naturalearth(tmp_path), dataset="naturalearth", engine=engine)
+    assert {level: len(found) for level, found in rows.items()} == {0: 2, 1: 4}
+    assert texts(rows[0][1], "naturalearth", 0) == {
+        "adm0_a3": "QQB",
+        "name": "Dateline Islands",
+        "name_long": "Republic of Dateline Islands",
+        "formal_en": "The Republic of Dateline Islands",
+        "name_alt": None,
+        "name_en": "Dateline Islands",
+        "type": "Sovereign country",
+        "iso_a2_eh": "QB",
+        "iso_a3_eh": None,
+        "fips": None,
+        "wikidataid": "Q2",
+    }
+    assert texts(rows[1][1], "naturalearth", 1) == {
+        "adm1_code": "QQA-101",
+        "adm0_a3": "QQA",
+        "name": "Lakeland",
+        "name_local": "Sjöland",
+        "name_alt": "Lakeland Province|Old Lakeland",
+        "name_en": "Lakeland",
+        "type": "Provins",
+        "code_local": None,
+        "code_hasc": "QA.LA",
+        "iso_3166_2": "QA-2",
+        "fips": "QA02",
+        "wikidataid": "Q12",
+    }
+    assert rows[1][0]["name_local"] is None
+    assert_shapes_are_those_of_the_world(rows)
+
+
+@pytest.mark.parametrize("dataset", ["naturalearth"])
+def test_a_file_of_another_dataset_is_refused(pipeline: Pipeline, tmp_path: Path, dataset: str) -> None:
+    release = catalog.get(dataset).default_release
+    own = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
+    state, error = pipeline.state(pipeline.run(own, dataset=dataset, release=release))
+    assert state == "failed"
+    assert f"has no layer of {dataset}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        ("naturalearth", {"levels": (0, 2)}, r"naturalearth has no level 2\. Levels: 0-1\."),
+        ("naturalearth", {"countries": ("TGO",)}, r"naturalearth 5\.1\.2 has no per-country files\. Leave --country"),
+        ("naturalearth", {"releases": {"naturalearth": ["5.1"]}}, r"naturalearth has no release '5\.1'"),
+    ],
+)
+def test_options_are_checked_as_for_any_dataset(dataset: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        requests(dataset, **options)
+
+
+def test_only_the_files_of_the_levels_that_are_loaded_are_fetched() -> None:
+    (request,) = requests("naturalearth", levels=(1,))
+    assert (request.scope, request.levels) == ("world", (1,))
+    assert [source.rpartition("/")[2] for source in request.sources] == ["ne_10m_admin_1_states_provinces.zip"]
