@@ -1,0 +1,3 @@
+{{ config(enabled=(boundaries() == 'naturalearth')) }}
+
+{{ staged_no_level(5) }}
