@@ -89,7 +89,7 @@ select
     {%- endfor %}
     cast(null as boolean) as is_valid_in_source,
     cast(null as text) as invalid_reason,
-    {{ geom_as_published('cast(null as geometry)') }} as geom
+    {{ no_geometry() }} as geom
 where false
 {%- endmacro %}
 
