@@ -94,14 +94,16 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
     if table is None:
         return f"{config}{{{{ staged_no_level({level}) }}}}\n"
     raw = _raw_columns(table)
-    columns = [(name, raw[name]) for name in _staged(level) if name in raw]
-    constants = [(name, value) for name, value in _constants(dataset) if name not in raw]
+    joined = {name: f"{{'joined': {_listed(columns)}}}" for name, columns in table.joined}
+    listed = {**{name: _listed(columns) for name, columns in raw.items()}, **joined}
+    columns = [(name, listed[name]) for name in _staged(level) if name in listed]
+    constants = [(name, value) for name, value in _constants(dataset) if name not in listed]
     missing = ", ".join(map(_quoted, dataset.missing_text))
     return (
         f"{config}{{{{ staged_admin_level(\n"
         f"    '{dataset.name}',\n"
         f"    {level},\n"
-        f"    columns={_mapping((name, _listed(found)) for name, found in columns)},\n"
+        f"    columns={_mapping(columns)},\n"
         f"    constants={_mapping((name, _quoted(value)) for name, value in constants)},\n"
         f"    missing=[{missing}],\n"
         ") }}\n"

@@ -2,9 +2,10 @@
   The select of a staging view `stg_<dataset>__adm_N`. The publisher's columns become the same columns on every level of
   every dataset, and text is cleaned; nothing is joined or filtered. What a level does not have is NULL.
 
-  `columns` names the raw column behind a staged one, or several that hold variants of one name. Where `parent_gid` is
-  not among them, the ancestor one level above is the parent. `constants` are the same for all rows; `missing` are the
-  publisher's words for no text. `python -m ingest scaffold` writes the views.
+  `columns` names the raw column behind a staged one; a list of several that hold variants of one name; or, as
+  `{'joined': […]}`, those that a key is made of. Where `parent_gid` is not among them, the ancestor one level above is
+  the parent. `constants` are the same for all rows; `missing` are the publisher's words for no text.
+  `python -m ingest scaffold` writes the views.
 -#}
 {% macro staged_admin_level(dataset, level, columns, constants={}, missing=[]) -%}
 {%- set run = pinned_run(dataset) -%}
@@ -30,10 +31,10 @@ renamed as (
         source_layer,
         source_fid,
         {{ level }} as admin_level,
-        {{ clean_text(columns.gid, missing) }} as gid,
-        {{ clean_text(text.parent, missing) if text.parent and level > 0 else 'cast(null as text)' }} as parent_gid,
+        {{ staged_text(columns.gid, missing) }} as gid,
+        {{ staged_text(text.parent, missing) if text.parent and level > 0 else 'cast(null as text)' }} as parent_gid,
         {%- for ancestor in range(level) %}
-        {{ clean_text(columns['gid_' ~ ancestor], missing) if ('gid_' ~ ancestor) in columns
+        {{ staged_text(columns['gid_' ~ ancestor], missing) if ('gid_' ~ ancestor) in columns
             else 'cast(null as text)' }} as gid_{{ ancestor }},
         {%- endfor %}
 
@@ -52,10 +53,17 @@ renamed as (
 select * from renamed
 {%- endmacro %}
 
-{#- The text of a raw column, or of several, in which case a `|` stands between them; NULL if none has any. -#}
+{#-
+  The text of a raw column. Of several, a `|` stands between them, NULL if none has any; or they are joined as they are,
+  NULL if one has none.
+-#}
 {% macro staged_text(columns, missing) -%}
     {%- if columns is string -%}
         {{ clean_text(columns, missing) }}
+    {%- elif columns is mapping -%}
+        {%- for column in columns.joined -%}
+            {{ clean_text(column, missing) }}{{ ' || ' if not loop.last }}
+        {%- endfor -%}
     {%- else -%}
         nullif(concat_ws('|'
             {%- for column in columns -%}, {{ clean_text(column, missing) }}{%- endfor -%}

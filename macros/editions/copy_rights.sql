@@ -39,11 +39,17 @@ end
 $rights$;
 {% endmacro %}
 
-{#- A select of the schemas of the edition in progress, each with the one whose owner and rights it takes. -#}
+{#-
+  A select of the schemas of the edition in progress, each with the one whose owner and rights it takes. dbt has made
+  those of a new dataset before the first hook runs, without rights; there is nothing in them.
+-#}
 {% macro models_of_schemas() -%}
     select
         name || '_next' as next,
-        coalesce(to_regnamespace(name), to_regnamespace(split_part(name, '_', 1)))::oid as model
+        coalesce(
+            (select relnamespace from pg_class where relnamespace = to_regnamespace(name) limit 1),
+            to_regnamespace(split_part(name, '_', 1))::oid
+        ) as model
     from unnest({{ edition_schemas_as_array() }}) as name
 {%- endmacro %}
 
