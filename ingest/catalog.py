@@ -90,6 +90,14 @@ class Lookup:
     key: str
     pattern: str
 
+    def of(self, country: str) -> Lookup:
+        """Return where the files of a country are listed."""
+        codes = {"iso3": country, "iso3_lower": country.lower()}
+        pattern = self.pattern  # not a template of `format`: braces mean something else in it
+        for name, code in codes.items():
+            pattern = pattern.replace(f"{{{name}}}", code)
+        return Lookup(self.url.format(**codes), self.key, pattern)
+
 
 @dataclass(frozen=True)
 class Release:
@@ -308,28 +316,6 @@ def _each(words: Mapping[str, tuple[str, ...]], template: str) -> list[dict[str,
     """Return the values of the words in a template, one combination for each file that it stands for."""
     used = [word for word in words if f"{{{word}}}" in template]
     return [dict(zip(used, values, strict=True)) for values in itertools.product(*(words[word] for word in used))]
-
-
-def lookup(release: Release, country: str) -> Lookup:
-    """Return where the files of a country are listed, with its code filled in.
-
-    Raises
-    ------
-    UsageError
-        When the release has no such list.
-    """
-    found = release.country_lookup
-    if found is None:
-        raise UsageError(f"{release.name} has no list of files.", "Leave --country out.")
-    return Lookup(
-        _with_code(found.url, country),
-        found.key,
-        found.pattern.replace("{iso3}", re.escape(country)).replace("{iso3_lower}", re.escape(country.lower())),
-    )
-
-
-def _with_code(template: str, country: str) -> str:
-    return template.format(iso3=country, iso3_lower=country.lower())
 
 
 @cache

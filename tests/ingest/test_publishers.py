@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,34 @@ import pytest
 import shapely
 
 from ingest import catalog, engines
-from ingest.errors import UsageError
+from ingest.errors import SourceUnavailable, UsageError
+from ingest.sources import http, lookup
+from ingest.sources.address import Source
 from tests.fixtures import boundaries, publishers
+from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import Pipeline
 from tests.ingest.test_requests import requests
+
+Listing = Callable[[object], Publisher]
+KINDS = ("gdb.zip", "shp.zip", "geojson.zip", "xlsx")
+
+
+@pytest.fixture
+def listing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listing]:
+    """Return a function that has every publisher's list of files answer with this JSON or text."""
+    with serving(b"") as publisher:
+
+        def answer(body: object) -> Publisher:
+            publisher.body = (body if isinstance(body, str) else json.dumps(body)).encode()
+            return publisher
+
+        ask = http.ask
+
+        def ask_here(source: Source, *values: Any, **options: Any) -> tuple[str, bytes]:
+            return ask(Source(re.sub("https://[^/]+/", publisher.url(""), source.location)), *values, **options)
+
+        monkeypatch.setattr(http, "ask", ask_here)
+        yield answer
 
 
 def loaded(pipeline: Pipeline, *sources: Path, dataset: str, **values: Any) -> dict[int, list[dict[str, Any]]]:
@@ -81,7 +108,76 @@ def test_natural_earth_loads_from_its_two_zips(pipeline: Pipeline, tmp_path: Pat
     assert_shapes_are_those_of_the_world(rows)
 
 
-@pytest.mark.parametrize("dataset", ["naturalearth"])
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_countries_of_cod_load_from_files_of_either_schema(pipeline: Pipeline, tmp_path: Path, engine: str) -> None:
+    new = publishers.write_cod(tmp_path / "qqa_admin_boundaries.shp.zip")
+    old = publishers.write_old_cod(tmp_path / "qqb_adm.gpkg")
+    rows = loaded(pipeline, new, old, dataset="cod", engine=engine)
+    assert {level: len(found) for level, found in rows.items()} == {0: 2, 1: 4, 2: 8, 3: 0, 4: 0, 5: 0}
+    assert texts(rows[0][0], "cod", 0) == {
+        "adm0_pcode": "QA",
+        "adm0_name": "Norvia",
+        "adm0_name1": "Nörvia",
+        "adm0_name2": None,
+        "adm0_name3": None,
+        "adm0_ref_name": None,
+        "adm0alt1": None,
+        "iso2": "QA",
+        "iso3": "QQA",
+    }
+    assert texts(rows[2][7], "cod", 2) == {
+        "adm0_pcode": "QB",
+        "adm1_pcode": "QB02",
+        "adm2_pcode": "QB0202",
+        "adm2_name": "Today North",
+        "adm2_name1": None,
+        "adm2_name2": None,
+        "adm2_name3": None,
+        "adm2_ref_name": "Auj.-Nord",
+        "adm2alt1": None,
+    }
+    assert_shapes_are_those_of_the_world(rows)
+
+
+def test_the_files_of_a_country_are_those_that_its_publisher_lists(listing: Listing) -> None:
+    folder = "https://data.humdata.org/dataset/d/resource"
+    resources = [f"{folder}/{number}/download/tgo_admin_boundaries.{kind}" for number, kind in enumerate(KINDS)]
+    asked = listing({"result": {"resources": [{"name": "x", "download_url": each} for each in resources]}})
+    (request,) = requests("cod", countries=("TGO",))
+    assert (request.sources, request.scope) == ((resources[1],), "countries")
+    assert [each.path for each in asked.asked] == ["/api/3/action/package_show?id=cod-ab-tgo"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ({"result": {"resources": []}}, "lists no file as it is expected. The first are: none."),
+        ({"download_url": "https://data.humdata.org/x/old.zip"}, "The first are: old.zip."),
+        ({"download_url": "https://elsewhere.org/x/tgo_admin_boundaries.shp.zip"}, "lists no file"),
+        ({"download_url": "http://data.humdata.org/x/tgo_admin_boundaries.shp.zip"}, "lists no file"),
+        ({"download_url": "/etc/tgo_admin_boundaries.shp.zip"}, "lists no file"),
+        ({"download_url": ["https://data.humdata.org/x/tgo_admin_boundaries.shp.zip"]}, "lists no file"),
+        ("<html>", "did not answer with JSON"),
+        ("[" * 100_000, "did not answer with JSON"),
+    ],
+)
+def test_a_list_without_the_expected_file_is_told_and_nothing_of_it_is_fetched(
+    listing: Listing, answer: object, message: str
+) -> None:
+    listing(answer)
+    with pytest.raises(SourceUnavailable, match=re.escape(message)) as told:
+        requests("cod", countries=("TGO",))
+    assert "give it with --source" in told.value.hint
+
+
+def test_a_list_without_end_is_not_read_to_its_end(listing: Listing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "MAX_BYTES", 100)
+    listing("x" * 200)
+    with pytest.raises(SourceUnavailable, match="answered more than 100 bytes"):
+        requests("cod", countries=("TGO",))
+
+
+@pytest.mark.parametrize("dataset", ["naturalearth", "cod"])
 def test_a_file_of_another_dataset_is_refused(pipeline: Pipeline, tmp_path: Path, dataset: str) -> None:
     release = catalog.get(dataset).default_release
     own = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
@@ -95,6 +191,9 @@ def test_a_file_of_another_dataset_is_refused(pipeline: Pipeline, tmp_path: Path
     [
         ("naturalearth", {"levels": (0, 2)}, r"naturalearth has no level 2\. Levels: 0-1\."),
         ("naturalearth", {"countries": ("TGO",)}, r"naturalearth 5\.1\.2 has no per-country files\. Leave --country"),
+        ("cod", {}, r"cod current has no file of the whole world\. Choose countries with --country, or give a file"),
+        ("cod", {"levels": (6,)}, r"cod has no level 6\. Levels: 0-5\."),
+        ("cod", {"countries": ("TGO",), "sources": {"cod": ["/a"]}}, "--country and --source exclude each other"),
         ("naturalearth", {"releases": {"naturalearth": ["5.1"]}}, r"naturalearth has no release '5\.1'"),
     ],
 )
