@@ -222,6 +222,8 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := release.level_of(name)) is not False}
+        if driver == "GeoJSON" and not levels and (level := release.level_of(path.stem)) is not False:
+            levels = dict.fromkeys(names, level)  # its single layer may have been given a name by whatever wrote it
         if len(levels) < len(names):
             others = [name for name in names if name not in levels]
             log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))

@@ -15,6 +15,7 @@ import shapely
 
 from ingest import catalog, engines
 from ingest.errors import SourceUnavailable, UsageError
+from ingest.pipeline import refresh
 from ingest.sources import http, lookup
 from ingest.sources.address import Source
 from tests.fixtures import boundaries, publishers
@@ -139,6 +140,95 @@ def test_countries_of_cod_load_from_files_of_either_schema(pipeline: Pipeline, t
     assert_shapes_are_those_of_the_world(rows)
 
 
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_countries_of_geoboundaries_load_from_a_geojson_for_each_level(
+    pipeline: Pipeline, tmp_path: Path, engine: str
+) -> None:
+    first = boundaries.zip_files(tmp_path / "norvia.zip", publishers.write_geoboundaries(tmp_path / "norvia"))
+    second = publishers.write_geoboundaries(tmp_path / "islands", country=1)
+    rows = loaded(pipeline, first, *second, dataset="geoboundaries", engine=engine)
+    assert {level: len(found) for level, found in rows.items()} == {0: 2, 1: 4, 2: 8, 3: 0, 4: 0, 5: 0}
+    assert texts(rows[0][0], "geoboundaries", 0) == {
+        "shapegroup": "QQA",
+        "shapeid": "37B46913878",
+        "shapename": "Norvia",
+    }
+    (north,) = (row for row in rows[1] if row["shapename"] == "Northern Islands")
+    assert texts(north, "geoboundaries", 1) == {
+        "shapegroup": "QQB",
+        "shapeid": "814B46913878",
+        "shapename": "Northern Islands",
+        "shapeiso": "QB-2",
+    }
+    assert set(texts(rows[2][0], "geoboundaries", 2)) == {"shapegroup", "shapeid", "shapename"}
+    assert_shapes_are_those_of_the_world(rows)
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_the_world_of_geoboundaries_loads_though_it_has_fewer_columns(
+    pipeline: Pipeline, tmp_path: Path, engine: str
+) -> None:
+    rows = loaded(pipeline, *publishers.write_cgaz(tmp_path), dataset="geoboundaries", engine=engine)
+    assert {level: len(found) for level, found in rows.items()} == {0: 2, 1: 4, 2: 8, 3: 0, 4: 0, 5: 0}
+    assert (rows[0][1]["shapegroup"], rows[0][1]["shapeid"], rows[1][0]["shapeiso"]) == ("QQB", None, None)
+    assert_shapes_are_those_of_the_world(rows)
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_tiger_loads_from_a_zip_for_each_level_and_state(pipeline: Pipeline, tmp_path: Path, engine: str) -> None:
+    rows = loaded(pipeline, *publishers.write_tiger(tmp_path), dataset="tiger", engine=engine)
+    assert {level: len(found) for level, found in rows.items()} == {1: 4, 2: 8, 3: 12}
+    assert texts(rows[1][1], "tiger", 1) == {"geoid": "91", "statefp": "91", "name": "Lakeland", "stusps": "LA"}
+    assert texts(rows[2][3], "tiger", 2) == {
+        "geoid": "91003",
+        "statefp": "91",
+        "countyfp": "003",
+        "name": "Lakes",
+        "namelsad": "Lakes County",
+    }
+    assert texts(rows[3][3], "tiger", 3) == {
+        "geoid": "9100390002",
+        "statefp": "91",
+        "countyfp": "003",
+        "name": "Lakes 2",
+        "namelsad": "Lakes 2 town",
+    }
+    assert_shapes_are_those_of_the_world({1: rows[1], 2: rows[2]})
+    assert rows[1][1]["area_km2"] == pytest.approx(rows[2][2]["area_km2"] + rows[2][3]["area_km2"])
+
+
+def test_the_parent_of_a_subdivision_is_joined_from_the_parts_of_its_key() -> None:
+    assert catalog.get("tiger").table(3).joined == (("gid_2", ("statefp", "countyfp")),)
+    assert catalog.get("tiger").table(2).joined == ()
+
+
+def test_the_subdivisions_of_tiger_are_a_file_for_each_state() -> None:
+    (request,) = requests("tiger", levels=(1, 3), releases={"tiger": ["2024"]})
+    names = [source.rpartition("/")[2] for source in request.sources]
+    assert (len(names), names[0]) == (57, "tl_2024_us_state.zip")
+    assert (names[1], names[-1]) == ("tl_2024_01_cousub.zip", "tl_2024_78_cousub.zip")
+
+
+def test_the_newest_year_of_tiger_is_the_highest_that_is_listed(listing: Listing) -> None:
+    listing('<a href="TIGER2008/"> <a href="TIGER2025/"> <a href="TIGER2024/"> <a href="TIGER_RD18/">')
+    where = catalog.get("tiger").latest
+    assert where is not None
+    assert refresh.latest(where) == "2025"
+
+
+def test_the_levels_of_a_country_are_those_that_its_publisher_lists(listing: Listing) -> None:
+    folder = "https://github.com/wmgeolab/geoBoundaries/raw"
+    files = [f"{folder}/9469f09/releaseData/gbOpen/TGO/ADM{n}/geoBoundaries-TGO-ADM{n}.geojson" for n in range(3)]
+    simplified = files[0].replace(".geojson", "_simplified.geojson")
+    later = files[0].replace("9469f09", "0badc0de")
+    listing([{"gjDownloadURL": each, "x": {"gjDownloadURL": later}} for each in (*files, simplified)])
+    assert requests("geoboundaries", countries=("TGO",))[0].sources == tuple(files)
+    assert requests("geoboundaries", countries=("TGO",), levels=(1, 2))[0].sources == tuple(files[1:])
+    assert requests("geoboundaries", countries=("TGO",), levels=(0,))[0].sources == (files[0],)
+    current = requests("geoboundaries", countries=("TGO",), releases={"geoboundaries": ["current"]})[0]
+    assert current.sources == (files[0], later, *files[1:])
+
+
 def test_the_files_of_a_country_are_those_that_its_publisher_lists(listing: Listing) -> None:
     folder = "https://data.humdata.org/dataset/d/resource"
     resources = [f"{folder}/{number}/download/tgo_admin_boundaries.{kind}" for number, kind in enumerate(KINDS)]
@@ -177,7 +267,7 @@ def test_a_list_without_end_is_not_read_to_its_end(listing: Listing, monkeypatch
         requests("cod", countries=("TGO",))
 
 
-@pytest.mark.parametrize("dataset", ["naturalearth", "cod"])
+@pytest.mark.parametrize("dataset", ["naturalearth", "cod", "geoboundaries", "tiger"])
 def test_a_file_of_another_dataset_is_refused(pipeline: Pipeline, tmp_path: Path, dataset: str) -> None:
     release = catalog.get(dataset).default_release
     own = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
@@ -194,6 +284,9 @@ def test_a_file_of_another_dataset_is_refused(pipeline: Pipeline, tmp_path: Path
         ("cod", {}, r"cod current has no file of the whole world\. Choose countries with --country, or give a file"),
         ("cod", {"levels": (6,)}, r"cod has no level 6\. Levels: 0-5\."),
         ("cod", {"countries": ("TGO",), "sources": {"cod": ["/a"]}}, "--country and --source exclude each other"),
+        ("tiger", {"levels": (0, 1)}, r"tiger has no level 0\. Levels: 1-3\."),
+        ("tiger", {"releases": {"tiger": ["2010"]}}, r"tiger has no release '2010'"),
+        ("tiger", {"countries": ("USA",)}, r"tiger 2025 has no per-country files\. Leave --country out"),
         ("naturalearth", {"releases": {"naturalearth": ["5.1"]}}, r"naturalearth has no release '5\.1'"),
     ],
 )
