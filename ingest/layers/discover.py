@@ -200,9 +200,10 @@ def _files(folder: Path, release: Release) -> list[Path]:
     lines = list(found.lines(folder))
     if not found.files:
         which = f" to load. Passed over: {'; '.join(lines)}" if lines else ""
+        hint = "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else ""
         raise FormatUnknown(
             f"{printable(str(folder))} contains no GeoPackage, shapefile or GeoJSON{which}.",
-            "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else "",
+            "Is the file of this dataset, and of this release?" if others else hint,
         )
     for line in lines:
         log.info("%s: passed over %s.", printable(folder.name), line)

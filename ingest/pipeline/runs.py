@@ -208,6 +208,15 @@ def start(
                 reporter.say(added)
 
 
+def published(ledger: Ledger, dataset: str) -> str | None:
+    """Return what is published of a dataset, in a clause; None if nothing is."""
+    run = ledger.published_run(dataset)
+    if run is None:
+        return None
+    release = f"{run.release} ({run.variant})" if run.variant else run.release
+    return f"{release}, {_content(run.request, run.base_run_id)}: {run.rows_loaded or 0:,} rows by run {run.run_id}"
+
+
 def resume(
     run_id: str | None, reporter: Reporter, *, workers: int, sources: Sequence[str] = (), is_async: bool = False
 ) -> None:

@@ -14,13 +14,14 @@ import pytest
 import shapely
 
 from ingest import catalog, engines
-from ingest.errors import SourceUnavailable, UsageError
-from ingest.pipeline import refresh
+from ingest.errors import SourceUnavailable, TargetUnavailable, UsageError
+from ingest.pipeline import refresh, runs
 from ingest.sources import http, lookup
 from ingest.sources.address import Source
 from tests.fixtures import boundaries, publishers
 from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import Pipeline
+from tests.ingest.test_cli import run
 from tests.ingest.test_requests import requests
 
 Listing = Callable[[object], Publisher]
@@ -299,3 +300,62 @@ def test_only_the_files_of_the_levels_that_are_loaded_are_fetched() -> None:
     (request,) = requests("naturalearth", levels=(1,))
     assert (request.scope, request.levels) == ("world", (1,))
     assert [source.rpartition("/")[2] for source in request.sources] == ["ne_10m_admin_1_states_provinces.zip"]
+
+
+def test_a_shapefile_of_another_dataset_is_refused_by_its_name(pipeline: Pipeline, tmp_path: Path) -> None:
+    states, *_ = publishers.write_tiger(tmp_path)
+    state, error = pipeline.state(pipeline.run(states, dataset="naturalearth", release="5.1.2"))
+    assert state == "failed"
+    assert "shapefiles of other names: tl_2025_us_state.shp. Is the file of this dataset" in str(error)
+
+
+def listed(printed: str) -> dict[str, dict[str, str]]:
+    """Return what `datasets` printed: of each dataset, each line by its name, put together again."""
+    found: dict[str, dict[str, str]] = {}
+    name = what = ""
+    for line in printed.splitlines():
+        name, what = line[:15].strip() or name, line[15:28].strip() or what
+        lines = found.setdefault(name, {})
+        lines[what] = f"{lines.get(what, '')} {line[28:].strip()}".strip()
+    return found
+
+
+def test_all_datasets_are_listed_before_anything_is_loaded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, printed = run("datasets", capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 0
+    assert max(map(len, printed.splitlines())) <= 80
+    found = listed(printed)
+    assert list(found) == list(catalog.datasets())
+    assert found["tiger"]["releases"] == "2025 (default) and others like it"
+    assert found["gadm"]["releases"] == "4.1 (default), 3.6, sample"
+    assert (found["tiger"]["levels"], found["timezones"]["levels"]) == ("1-3", "none")
+    assert found["naturalearth"]["attribution"] == "Made with Natural Earth, naturalearthdata.com"
+    assert found["cod"]["licence"].startswith("Of each country its own, most often CC BY-IGO;")
+    assert {lines["loaded"] for lines in found.values()} == {"nothing"}
+
+
+def test_what_is_loaded_of_a_dataset_is_listed(
+    pipeline: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    files = publishers.write_naturalearth(tmp_path)
+    run_id = pipeline.run(*files, dataset="naturalearth", release="5.1.2", scope="world")
+    found = listed(run("datasets", capsys=capsys, monkeypatch=monkeypatch)[1])
+    assert found["naturalearth"]["loaded"] == f"5.1.2, the world: 6 rows by run {run_id}"
+    assert found["gadm"]["loaded"] == "nothing"
+
+
+def test_datasets_are_listed_where_the_target_does_not_answer(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise TargetUnavailable("The ledger does not answer.", "Is the server running?")
+
+    monkeypatch.setattr(runs, "open_target", fail)
+    code, printed = run("datasets", capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 0
+    assert "What is loaded is not known. The ledger does not answer. Is the server running?" in printed
+    assert printed.count("not known") == 1 + len(catalog.datasets())
