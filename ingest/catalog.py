@@ -90,6 +90,14 @@ class Lookup:
     key: str
     pattern: str
 
+    def of(self, country: str) -> Lookup:
+        """Return where the files of a country are listed."""
+        codes = {"iso3": country, "iso3_lower": country.lower()}
+        pattern = self.pattern  # not a template of `format`: braces mean something else in it
+        for name, code in codes.items():
+            pattern = pattern.replace(f"{{{name}}}", code)
+        return Lookup(self.url.format(**codes), self.key, pattern)
+
 
 @dataclass(frozen=True)
 class Release:
@@ -184,9 +192,15 @@ class Dataset:
         return tuple(table.level for table in self.tables if table.level is not None)
 
     @property
-    def releases(self) -> tuple[str, ...]:
-        """The releases that the catalog knows; one with a bracket is a pattern for their names."""
-        return tuple(self._releases)
+    def named_releases(self) -> tuple[str, ...]:
+        """The default release, and all others that the catalog knows by their names and not by a pattern."""
+        others = (name for name in self._releases if not _is_pattern(name) and name != self.default_release)
+        return (self.default_release, *others)
+
+    @property
+    def has_further_releases(self) -> bool:
+        """Whether the catalog knows releases by a pattern for their names, such as any year."""
+        return any(map(_is_pattern, self._releases))
 
     def release(self, name: str | None = None) -> Release:
         """Return a release by name, or the default release.
@@ -198,9 +212,7 @@ class Dataset:
         """
         wanted = name or self.default_release
         for pattern, entry in self._releases.items():
-            if pattern == wanted or (
-                "[" in pattern and re.fullmatch(pattern, wanted)
-            ):  # without a bracket it is a plain name: "4.1" must not match 4x1
+            if pattern == wanted or (_is_pattern(pattern) and re.fullmatch(pattern, wanted)):
                 return _release(wanted, entry)
         raise UsageError(f"{self.name} has no release {wanted!r}.", did_you_mean(wanted, self._releases))
 
@@ -218,6 +230,11 @@ class Dataset:
         raise LayerMissing(
             f"{self.name} has no level {level}.", f"Levels: {self.tables[0].level} to {self.tables[-1].level}."
         )
+
+
+def _is_pattern(release: str) -> bool:
+    """Return whether the name of an entry is a pattern; without a bracket it is not: "4.1" must not match 4x1."""
+    return "[" in release
 
 
 def urls(
@@ -308,28 +325,6 @@ def _each(words: Mapping[str, tuple[str, ...]], template: str) -> list[dict[str,
     """Return the values of the words in a template, one combination for each file that it stands for."""
     used = [word for word in words if f"{{{word}}}" in template]
     return [dict(zip(used, values, strict=True)) for values in itertools.product(*(words[word] for word in used))]
-
-
-def lookup(release: Release, country: str) -> Lookup:
-    """Return where the files of a country are listed, with its code filled in.
-
-    Raises
-    ------
-    UsageError
-        When the release has no such list.
-    """
-    found = release.country_lookup
-    if found is None:
-        raise UsageError(f"{release.name} has no list of files.", "Leave --country out.")
-    return Lookup(
-        _with_code(found.url, country),
-        found.key,
-        found.pattern.replace("{iso3}", re.escape(country)).replace("{iso3_lower}", re.escape(country.lower())),
-    )
-
-
-def _with_code(template: str, country: str) -> str:
-    return template.format(iso3=country, iso3_lower=country.lower())
 
 
 @cache

@@ -41,6 +41,7 @@ def cli() -> None:
     \b
     python -m ingest gadm                 load GADM's world download
     python -m ingest gadm timezones       load both datasets side by side
+    python -m ingest datasets             list all datasets and their licences
     python -m ingest status               list the latest runs
     """  # noqa: D301  click reads the escape as a character
 
@@ -123,7 +124,7 @@ def _warn_if_stale(editions: Sequence[Edition]) -> None:
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option(
-    "--release", "releases", multiple=True, metavar="[DATASET=]RELEASE", help="Release to load (GADM: 4.1, 3.6)."
+    "--release", "releases", multiple=True, metavar="[DATASET=]RELEASE", help="Release to load; `datasets` lists them."
 )
 @click.option(
     "--variant",
@@ -390,6 +391,21 @@ def prune(is_dry: bool) -> None:
     settings, ledger = runs.open_target()
     freed = pruning.prune(settings, ledger, sinks.get(settings), console.say, is_dry=is_dry)
     console.say(f"{freed:,} bytes {'would be' if is_dry else 'are'} freed.")
+
+
+@cli.command()
+def datasets() -> None:
+    """List the datasets that can be loaded: licence, attribution, releases, levels, and what is loaded."""
+    from ingest import catalog
+    from ingest.pipeline import runs
+
+    loaded: dict[str, str | None] = {}
+    try:
+        _, ledger = runs.open_target()
+        loaded = {name: runs.published(ledger, name) for name in catalog.datasets()}
+    except IngestError as fault:  # what can be loaded is known without a target
+        console.warning(f"What is loaded is not known. {fault}")
+    console.datasets(loaded)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -142,6 +143,37 @@ def published(ledger: Ledger) -> str:
         if run
     ]
     return " ".join(lines) or "Nothing is loaded yet."
+
+
+def datasets(loaded: Mapping[str, str | None]) -> None:
+    """Print the datasets of the catalog, as wide as the terminal is.
+
+    Parameters
+    ----------
+    loaded : mapping of str to (str or None)
+        What is loaded of a dataset, by its name; without the name, it is not known.
+    """
+    from ingest import catalog
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for width, overflow in ((13, "fold"), (11, "fold"), (None, "fold")):
+        table.add_column(min_width=width, overflow=overflow)  # type: ignore[arg-type]
+    for name, dataset in catalog.datasets().items():
+        default, *others = dataset.named_releases
+        releases = f"{default} (default){' and others like it' if dataset.has_further_releases else ''}"
+        levels = dataset.levels
+        lines = {
+            "title": dataset.title,
+            "licence": dataset.licence,
+            "attribution": dataset.attribution,
+            "releases": ", ".join([releases, *others]),
+            "levels": f"{levels[0]}-{levels[-1]}" if levels else "none",
+            "loaded": (loaded[name] or "nothing") if name in loaded else "not known",
+        }
+        for number, (what, text) in enumerate(lines.items()):
+            table.add_row("" if number else f"[bold]{name}[/]", what, _plain(text))
+        table.add_row()
+    out.print(table, soft_wrap=False, width=min(shutil.get_terminal_size().columns, WIDTH))
 
 
 def summary(ledger: Ledger, run: Run, target: str) -> None:

@@ -200,9 +200,10 @@ def _files(folder: Path, release: Release) -> list[Path]:
     lines = list(found.lines(folder))
     if not found.files:
         which = f" to load. Passed over: {'; '.join(lines)}" if lines else ""
+        hint = "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else ""
         raise FormatUnknown(
             f"{printable(str(folder))} contains no GeoPackage, shapefile or GeoJSON{which}.",
-            "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else "",
+            "Is the file of this dataset, and of this release?" if others else hint,
         )
     for line in lines:
         log.info("%s: passed over %s.", printable(folder.name), line)
@@ -222,6 +223,8 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := release.level_of(name)) is not False}
+        if driver == "GeoJSON" and not levels and (level := release.level_of(path.stem)) is not False:
+            levels = dict.fromkeys(names, level)  # its single layer may have been given a name by whatever wrote it
         if len(levels) < len(names):
             others = [name for name in names if name not in levels]
             log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", others))

@@ -15,11 +15,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import pycurl
 from huey import crontab
 
 from ingest import catalog, sinks
-from ingest.errors import RunInProgress, SettingsError, SourceInterrupted, SourceUnavailable, UsageError
+from ingest.errors import RunInProgress, SettingsError, SourceUnavailable, UsageError
 from ingest.ledger import Ledger, Request, Run
 from ingest.pipeline import alerts, publication
 from ingest.pipeline.queue import huey
@@ -32,6 +31,8 @@ log = logging.getLogger(__name__)
 
 CRON_FIELDS = ("minute", "hour", "day", "month", "day_of_week")
 PROBE_SECONDS = 30
+LIST_BYTES = 1 << 20  # of a publisher's list of releases
+CORRECT_LATEST = "Correct `latest` in ingest/catalog.yaml."
 
 
 class Verdict(enum.Enum):
@@ -274,41 +275,26 @@ def _new_release(dataset: catalog.Dataset, release: catalog.Release, request: Re
 
 
 def latest(where: catalog.Latest) -> str:
-    """Return the name of a publisher's newest release, taken from the URL that an address redirects to.
+    """Return the name of a publisher's newest release, from the URL that an address redirects to, or from a list.
 
     Raises
     ------
     SourceUnavailable
-        When the address cannot be reached, or that URL contains no release name.
+        When the address cannot be reached, or there is no release name in that URL or list.
     """
-    reached = ""
+    source, reached, listed = Source.parse(where.url), "", b""
     for attempt in http.retrying():
         with attempt:
-            reached = _final_address(Source.parse(where.url))
-    match = where.pattern.search(reached)
-    if match is None:
+            limit = LIST_BYTES if where.is_listed else 0
+            reached, listed = http.ask(source, PROBE_SECONDS, CORRECT_LATEST, max_bytes=limit)
+    text = listed.decode("utf-8", "replace") if where.is_listed else reached
+    names = [match["release"] for match in where.pattern.finditer(text)]
+    if not names:
         raise SourceUnavailable(
             f"{where.url} leads to {Source.parse(reached).public}, which names no release.",
-            "Has the publisher moved? Correct `latest` in ingest/catalog.yaml.",
+            f"Has the publisher moved? {CORRECT_LATEST}",
         )
-    return match["release"]
-
-
-def _final_address(source: Source) -> str:
-    """Return the address at the end of all redirects."""
-    with http.handle(source) as curl:
-        curl.setopt(pycurl.NOBODY, True)
-        curl.setopt(pycurl.TIMEOUT, PROBE_SECONDS)
-        try:
-            curl.perform()
-        except pycurl.error as error:
-            raise SourceInterrupted(f"{source.public}: {error.args[1]}.", "Is the machine online?") from error
-        status, reached = int(curl.getinfo(pycurl.RESPONSE_CODE)), str(curl.getinfo(pycurl.EFFECTIVE_URL))
-    if status == 429 or status >= 500:
-        raise SourceInterrupted(f"{source.public} answered {status}.", "The server may be busy. Try again later.")
-    if status >= 400:
-        raise SourceUnavailable(f"{source.public} answered {status}.", "Correct `latest` in ingest/catalog.yaml.")
-    return reached
+    return max(names, key=_sort_key) if where.is_listed else names[0]
 
 
 def _identity_if_reachable(request: Request) -> str | None:

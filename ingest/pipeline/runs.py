@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from ingest import catalog, sinks
@@ -17,7 +18,7 @@ from ingest.pipeline import adding, alerts, consumer, publication, refresh, retr
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
 from ingest.setup import rights
-from ingest.sources import mirrors, network
+from ingest.sources import lookup, mirrors, network
 from ingest.sources.address import Source, absolute
 
 RUN_ID = re.compile(r"\d{8}t\d{6}_[0-9a-f]{4}")
@@ -78,6 +79,8 @@ def requests(
     ------
     UsageError
         When a dataset, release, level or encoding does not exist, or options exclude each other.
+    SourceUnavailable
+        When the publisher's list of files of a country is needed, and cannot be fetched or lacks the country.
     """
     encodings.check(encoding)
     made = []
@@ -95,10 +98,12 @@ def requests(
             raise UsageError(
                 f"{name} has no level {unknown[-1]}.", f"Levels: {dataset.levels[0]}-{dataset.levels[-1]}."
             )
-        given = [(absolute(location),) for location in sources[name]]
-        found = given or catalog.addresses(
-            dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans
-        )
+        found: Sequence[tuple[str, ...]] = [(absolute(location),) for location in sources[name]]
+        if mine and release.country_lookup:
+            with network.only_public(only_public):
+                found = _listed(release, release.country_lookup, mine, levels)
+        elif not found:
+            found = catalog.addresses(dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans)
         made.append(
             Request(
                 dataset=name,
@@ -123,6 +128,18 @@ def requests(
     if countries and not any(catalog.get(name).is_hierarchy for name in names):
         raise UsageError("--country applies only to datasets with levels.", "Leave it out.")
     return made
+
+
+def _listed(
+    release: catalog.Release, where: catalog.Lookup, countries: Sequence[str], levels: Sequence[int] | None
+) -> list[tuple[str, ...]]:
+    """Ask the publisher for the files of countries; a file of a single level is taken only if the level is wanted."""
+    found = []
+    for country in countries:
+        wanted = where.of(country)
+        found += lookup.addresses(wanted.url, wanted.key, wanted.pattern)
+    level_of = {address: release.level_of(PurePosixPath(address).stem) for address in found}
+    return [(each,) for each in found if levels is None or level_of[each] is False or level_of[each] in levels]
 
 
 def start(
@@ -189,6 +206,15 @@ def start(
             reporter.summary(ledger, run, settings.target)
             if added := adding.outcome(ledger, run):
                 reporter.say(added)
+
+
+def published(ledger: Ledger, dataset: str) -> str | None:
+    """Return what is published of a dataset, in a clause; None if nothing is."""
+    run = ledger.published_run(dataset)
+    if run is None:
+        return None
+    release = f"{run.release} ({run.variant})" if run.variant else run.release
+    return f"{release}, {_content(run.request, run.base_run_id)}: {run.rows_loaded or 0:,} rows by run {run.run_id}"
 
 
 def resume(

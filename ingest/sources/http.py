@@ -153,6 +153,50 @@ def _login(source: Source) -> tuple[str, str] | None:
     return (found[0], found[2]) if found and found[2] else None
 
 
+def ask(source: Source, seconds: int, hint: str, *, max_bytes: int = 0) -> tuple[str, bytes]:
+    """Return the address at the end of all redirects, and what it answers.
+
+    Parameters
+    ----------
+    source : Source
+        The address to ask.
+    seconds : int
+        How long the answer may take.
+    hint : str
+        What to do if there is nothing at the address.
+    max_bytes : int
+        Maximum size of the answer; 0 asks for its headers only.
+
+    Raises
+    ------
+    SourceUnavailable
+        When the address does not answer with success, or the answer is larger (``SourceInterrupted`` if a later attempt
+        may succeed).
+    """
+    body = bytearray()
+
+    def on_body(data: bytes) -> int:
+        body.extend(data)
+        return len(data) if len(body) <= max_bytes else 0
+
+    with handle(source) as curl:
+        curl.setopt(pycurl.NOBODY, max_bytes == 0)
+        curl.setopt(pycurl.WRITEFUNCTION, on_body)
+        curl.setopt(pycurl.TIMEOUT, seconds)
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            if len(body) > max_bytes:
+                raise SourceUnavailable(f"{source.public} answered more than {max_bytes:,} bytes.", hint) from error
+            raise SourceInterrupted(f"{source.public}: {error.args[1]}.", "Is the machine online?") from error
+        status, reached = int(curl.getinfo(pycurl.RESPONSE_CODE)), str(curl.getinfo(pycurl.EFFECTIVE_URL))
+    if status == 429 or status >= 500:
+        raise SourceInterrupted(f"{source.public} answered {status}.", "The server may be busy. Try again later.")
+    if status >= 400:
+        raise SourceUnavailable(f"{source.public} answered {status}.", hint)
+    return reached, bytes(body)
+
+
 def request(
     source: Source,
     answer: Validators,
