@@ -1,0 +1,17 @@
+{{ config(enabled=(boundaries() == 'geoboundaries')) }}
+
+{{ staged_admin_level(
+    'geoboundaries',
+    4,
+    columns={
+        'gid': 'shapeid',
+        'gid_0': 'shapegroup',
+        'name': 'shapename',
+    },
+    constants={
+        'licence': 'Differs by country and level, from public domain to ODbL: see https://www.geoboundaries.org',
+        'attribution': 'geoBoundaries, https://www.geoboundaries.org, and the source that a file\'s metadata names',
+        'source_name': 'geoBoundaries',
+    },
+    missing=[],
+) }}

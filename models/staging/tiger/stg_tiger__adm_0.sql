@@ -1,0 +1,3 @@
+{{ config(enabled=(boundaries() == 'tiger')) }}
+
+{{ staged_no_level(0) }}

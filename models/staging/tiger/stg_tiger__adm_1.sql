@@ -1,0 +1,17 @@
+{{ config(enabled=(boundaries() == 'tiger')) }}
+
+{{ staged_admin_level(
+    'tiger',
+    1,
+    columns={
+        'gid': 'geoid',
+        'name': 'name',
+        'name_variants': 'stusps',
+    },
+    constants={
+        'licence': 'Public domain, as a work of the U.S. government',
+        'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',
+        'source_name': 'U.S. Census Bureau',
+    },
+    missing=[],
+) }}

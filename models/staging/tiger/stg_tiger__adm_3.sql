@@ -1,0 +1,19 @@
+{{ config(enabled=(boundaries() == 'tiger')) }}
+
+{{ staged_admin_level(
+    'tiger',
+    3,
+    columns={
+        'gid': 'geoid',
+        'gid_1': 'statefp',
+        'gid_2': {'joined': ['statefp', 'countyfp']},
+        'name': 'name',
+        'name_variants': 'namelsad',
+    },
+    constants={
+        'licence': 'Public domain, as a work of the U.S. government',
+        'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',
+        'source_name': 'U.S. Census Bureau',
+    },
+    missing=[],
+) }}
