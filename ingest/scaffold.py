@@ -90,17 +90,20 @@ def _lines(lines: Iterator[str]) -> str:
 
 
 def _view(dataset: Dataset, level: int, table: Table | None) -> str:
-    config = f"{{{{ config(enabled=(boundaries() == '{dataset.name}')) }}}}\n\n"
+    is_built = f"enabled=(boundaries() == '{dataset.name}')"
     if table is None:
-        return f"{config}{{{{ staged_no_level({level}) }}}}\n"
+        return f"{{{{ config({is_built}) }}}}\n\n{{{{ staged_no_level({level}) }}}}\n"
     raw = _raw_columns(table)
     joined = {name: f"{{'joined': {_listed(columns)}}}" for name, columns in table.joined}
     listed = {**{name: _listed(columns) for name, columns in raw.items()}, **joined}
     columns = [(name, listed[name]) for name in _staged(level) if name in listed]
     constants = [(name, value) for name, value in _constants(dataset) if name not in listed]
     missing = ", ".join(map(_quoted, dataset.missing_text))
+    names_parents = level == dataset.tables[0].level or listed.keys() & {"parent_gid", f"gid_{level - 1}"}
+    meta = "" if names_parents else ", meta={'has_parents_by_geometry': true}"
     return (
-        f"{config}{{{{ staged_admin_level(\n"
+        f"{{{{ config({is_built}{meta}) }}}}\n\n"
+        "{{ staged_admin_level(\n"
         f"    '{dataset.name}',\n"
         f"    {level},\n"
         f"    columns={_mapping(columns)},\n"

@@ -1,5 +1,5 @@
 -- The parent column comes first; where it names no unit one level above, a documented repair; otherwise the unit's own
--- key, if exactly one unit fits it.
+-- key, if exactly one unit fits it; and where the publisher names no parents, the geometry.
 with
 
 units as (
@@ -48,6 +48,22 @@ units_by_key as (
 
 ),
 
+parents_by_geometry as (
+
+    select * from {{ ref('int_admin_units__parents_by_geometry') }}
+
+),
+
+units_at_point as (
+
+    select
+        admin_level,
+        gid,
+        key_stem
+    from {{ ref('int_admin_units__deduplicated') }}
+
+),
+
 -- which levels the files hold for which country: a file of one level has no parents to offer, and its rows are not to
 -- blame
 loaded_levels as (
@@ -65,13 +81,16 @@ resolved as (
         units.*,
         repairs.reason as repair_reason,
         loaded_levels.admin_level is not null as is_parent_level_loaded,
-        coalesce(units_by_column.gid, units_by_repair.gid, units_by_key.gid) as parent_gid,
-        coalesce(units_by_column.key_stem, units_by_repair.key_stem, units_by_key.key_stem) as stem_of_parent,
+        coalesce(units_by_column.gid, units_by_repair.gid, units_by_key.gid, units_at_point.gid) as parent_gid,
+        coalesce(
+            units_by_column.key_stem, units_by_repair.key_stem, units_by_key.key_stem, units_at_point.key_stem
+        ) as stem_of_parent,
         case
             when units.admin_level = 0 then 'root'
             when units_by_column.gid is not null then 'column'
             when units_by_repair.gid is not null then 'repair seed'
             when units_by_key.gid is not null then 'key'
+            when units_at_point.gid is not null then 'geometry'
             else 'none'
         end as parent_source
     from units
@@ -87,6 +106,12 @@ resolved as (
     left join units_by_key
         on units.parent_key_stem = units_by_key.key_stem
         and units.admin_level - 1 = units_by_key.admin_level
+    left join parents_by_geometry
+        on units.gid = parents_by_geometry.gid
+        and units.admin_level = parents_by_geometry.admin_level
+    left join units_at_point
+        on parents_by_geometry.parent_gid = units_at_point.gid
+        and units.admin_level - 1 = units_at_point.admin_level
     left join loaded_levels
         on units.source_gid_0 = loaded_levels.country_key
         and units.admin_level - 1 = loaded_levels.admin_level
