@@ -16,7 +16,7 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings, geopackage, reference, shapefile
+from ingest.layers import encodings, flatgeobuf, geopackage, reference, shapefile
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -74,7 +74,7 @@ class Layer:
     @property
     def is_divisible(self) -> bool:
         """Whether the format allows reading a range of features."""
-        return self.driver != "GeoJSON"
+        return self.driver in ("GPKG", "ESRI Shapefile")
 
     def where(self, fid_from: int, fid_to: int) -> str | None:
         """Return the filter that selects a range of features; None if the layer can only be read whole."""
@@ -154,8 +154,8 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the id and the size in bytes of every feature, without reading a geometry.
 
-    Both come from the rows of a GeoPackage, and from the records of a shapefile: what a file states as its number of
-    rows may be older than its content. Every feature of a GeoJSON counts as an equal share of the file.
+    Both come from the rows of a GeoPackage, and from the records of a shapefile or FlatGeobuf: what a file states as
+    its number of rows may be older than its content. Every feature of a GeoJSON counts as an equal share of the file.
 
     Returns
     -------
@@ -171,6 +171,8 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
         return geopackage.features(layer.path, layer.name)
     if layer.driver == "ESRI Shapefile":
         return shapefile.examine(layer.path).features()
+    if layer.driver == "FlatGeobuf":
+        return flatgeobuf.features(layer.path)
     share = layer.path.stat().st_size // max(layer.row_count, 1)
     return np.arange(layer.row_count, dtype=np.int64), np.full(layer.row_count, share, np.int64)
 
@@ -178,12 +180,12 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 def most_bytes(layer: Layer, heaviest: int) -> int:
     """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage states the size. A record of a shapefile at most doubles. Of a GeoJSON only the size of the file is
-    known, but a vertex takes at least six characters there, and 16 bytes as WKB.
+    A GeoPackage states the size. A record of a shapefile or FlatGeobuf at most doubles. Of a GeoJSON only the size of
+    the file is known, but a vertex takes at least six characters there, and 16 bytes as WKB.
     """
     if layer.driver == "GPKG":
         return heaviest
-    return 2 * heaviest if layer.driver == "ESRI Shapefile" else 3 * layer.path.stat().st_size
+    return 2 * heaviest if layer.driver in ("ESRI Shapefile", "FlatGeobuf") else 3 * layer.path.stat().st_size
 
 
 def _files(folder: Path, release: Release) -> list[Path]:
@@ -202,7 +204,7 @@ def _files(folder: Path, release: Release) -> list[Path]:
         which = f" to load. Passed over: {'; '.join(lines)}" if lines else ""
         hint = "Give a zip archive as a source of its own." if parts.ARCHIVES in found.passed_over else ""
         raise FormatUnknown(
-            f"{printable(str(folder))} contains no GeoPackage, shapefile or GeoJSON{which}.",
+            f"{printable(str(folder))} contains no {parts.FORMATS}{which}.",
             "Is the file of this dataset, and of this release?" if others else hint,
         )
     for line in lines:
@@ -220,6 +222,8 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
         if parts.pending(path):  # what was there when it was fetched is part of the copy
             raise parts.changed(path)
         geopackage.check(path)
+    elif driver == "FlatGeobuf":
+        flatgeobuf.check(path)
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := release.level_of(name)) is not False}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
+from ingest.layers import flatgeobuf
 from ingest.sources import parts
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
@@ -55,9 +56,11 @@ def check_format(path: Path) -> str:
         if not parts.is_geojson(path):
             raise FormatUnknown(f"{shown} is JSON, but not GeoJSON.", "Give the GeoJSON itself.")
         return "GeoJSON"
+    if suffix == ".fgb" and head.startswith(flatgeobuf.MAGIC):
+        return "FlatGeobuf"
     raise FormatUnknown(
-        f"{shown} is not a GeoPackage, shapefile or GeoJSON: {looks_like(path)}.",
-        "Give a .gpkg, .shp, .geojson, or a .zip or folder of them.",
+        f"{shown} is not a {parts.FORMATS}: {looks_like(path)}.",
+        "Give a .gpkg, .shp, .geojson or .fgb, or a .zip or folder of them.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Limit GDAL to the three drivers that may open a file.
+"""Limit GDAL to the drivers that may open a file.
 
 The first bytes of a file do not determine its driver: GDAL asks every driver, and some search the start of the file for
 their signature. A GeoJSON with a VRT in one of its texts would be opened as a VRT, which can point to any other file.
@@ -20,7 +20,7 @@ FURTHER_TYPES = [
     kind + dimensions
     for kind, dimensions in itertools.product((0, *range(8, 18)), (0, 1000, 2000, 3000, 1 << 31, -(1 << 31)))
 ]
-DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON"})
+DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "FlatGeobuf"})
 
 
 @contextmanager

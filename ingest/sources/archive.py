@@ -130,7 +130,7 @@ def _extract(path: Path, folder: Path) -> None:
                 raise _too_many(shown)
             packed.unlink()
         if not parts.members(folder).files:
-            raise ArchiveInvalid(f"{shown} contains no GeoPackage, shapefile or GeoJSON.")
+            raise ArchiveInvalid(f"{shown} contains no {parts.FORMATS}.")
     except NotImplementedError as error:  # a compression or encryption that Python's library lacks
         raise ArchiveInvalid(f"{shown} cannot be unpacked: {error}.", "Unpack it, and give the folder.") from error
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError) as error:

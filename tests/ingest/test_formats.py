@@ -1,4 +1,4 @@
-"""Only three formats are read, told by their bytes: no harmless name makes GDAL open another file or address."""
+"""Only a few formats are read, told by their bytes: no harmless name makes GDAL open another file or address."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import fiona
+import geopandas as gpd
 import pyarrow as pa
 import pyogrio
 import pytest
@@ -17,7 +19,7 @@ import pytest
 from admin_boundaries import export
 from ingest import catalog, engines
 from ingest.errors import FormatUnknown, IngestError
-from ingest.layers import discover, gdal
+from ingest.layers import discover, flatgeobuf, gdal
 from ingest.layers.formats import check_format
 from ingest.settings import Settings
 from tests.fixtures import boundaries
@@ -25,6 +27,8 @@ from tests.fixtures import marts as built
 from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import layers_of, read, slice_of
 
+KINDS = [("gpkg", "GPKG"), ("shp", "ESRI Shapefile"), ("json", "GeoJSON"), ("fgb", "FlatGeobuf")]
+SUFFIXES = ["shp", "json", "geojson", "fgb"]
 VRT = '<OGRVRTDataSource><OGRVRTLayer name="ADM_0"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
 FEATURE = {
     "type": "Feature",
@@ -47,18 +51,28 @@ def geojson(path: Path, crs: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("write", "driver"), [("gpkg", "GPKG"), ("shp", "ESRI Shapefile"), ("json", "GeoJSON")])
+def flatgeobuf_of(folder: Path, frame: gpd.GeoDataFrame, **options: str) -> Path:
+    """Write a level of country AAA as FlatGeobuf."""
+    path = folder / f"gadm41_AAA_{sum(name.startswith('GID_') for name in frame) - 1}.fgb"
+    pyogrio.write_dataframe(frame, path, driver="FlatGeobuf", **options)
+    return path
+
+
+@pytest.mark.parametrize(("write", "driver"), KINDS)
 def test_a_file_is_what_its_bytes_say(tmp_path: Path, write: str, driver: str) -> None:
     made = boundaries.levels({"AAA": 0})
     paths = {
         "gpkg": lambda: boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made),
         "shp": lambda: boundaries.write_shapefiles(tmp_path, made) / "gadm41_AAA_0.shp",
         "json": lambda: boundaries.write_geojson(tmp_path, made) / "gadm41_AAA_0.json",
+        "fgb": lambda: flatgeobuf_of(tmp_path, made[0]),
     }
     assert check_format(paths[write]()) == driver
 
 
-@pytest.mark.parametrize("name", ["gadm.gpkg", "gadm41_AAA_0.shp", "gadm41_AAA_0.json", "gadm41_AAA_0.geojson"])
+@pytest.mark.parametrize(
+    "name", ["gadm.gpkg", "gadm41_AAA_0.shp", "gadm41_AAA_0.json", "gadm41_AAA_0.geojson", "gadm41_AAA_0.fgb"]
+)
 @pytest.mark.parametrize(
     "content", [VRT.format("/etc/passwd"), "<html>404</html>", "", "GDAL:/vsicurl/http://host/x", "[1, 2]"]
 )
@@ -109,7 +123,7 @@ def test_a_geojson_with_a_virtual_file_in_one_of_its_texts_is_only_a_geojson(
     assert read(engine, slice_of(layers_of(path)[0])).column("gid_0").to_pylist() == ["AAA"]
 
 
-def test_no_driver_but_three_may_open_a_file() -> None:
+def test_no_driver_but_ours_may_open_a_file() -> None:
     with gdal.only_our_drivers(), fiona.Env() as environment:
         assert set(environment.drivers()) == gdal.DRIVERS
     gdal.restrict_pyogrio()
@@ -205,3 +219,82 @@ def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Set
     assert "FlatGeobuf" in pyogrio.list_drivers()
     gdal.restrict_pyogrio()
     assert set(pyogrio.list_drivers()) == gdal.DRIVERS
+
+
+@pytest.mark.parametrize("has_index", ["YES", "NO"])
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_a_flatgeobuf_gives_the_same_rows_as_a_geopackage(tmp_path: Path, engine: str, has_index: str) -> None:
+    made = boundaries.levels({"AAA": 1}, parts=5)
+    gpkg = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
+    path = flatgeobuf_of(tmp_path, made[1], SPATIAL_INDEX=has_index)
+    (layer,) = layers_of(path).values()
+    assert (layer.row_count, layer.is_divisible, len(discover.features(layer)[0])) == (25, False, 25)
+    assert discover.features(layer)[1].min() > 16 * 5
+    columns = [column.name for column in layer.table.columns] + ["geom", "area_km2", "is_valid"]
+    rows = [read(engine, slice_of(each)).select(columns).sort_by("gid_1") for each in (layer, layers_of(gpkg)[1])]
+    assert rows[0].equals(rows[1])
+
+
+def with_reference_system(path: Path, authority: str, code: str) -> None:
+    """Have a FlatGeobuf name its reference system by these, in a table that takes the place of the system's text."""
+    content = bytearray(path.read_bytes())
+    (size,) = struct.unpack_from("<I", content, 8)
+    body = bytes(content[12 : 12 + size])
+    header = flatgeobuf._Table(body, struct.unpack_from("<I", body)[0])
+    system = header.table(flatgeobuf.CRS)
+    assert system is not None
+    room, pointer = 12 + system._target(4), 12 + header._at(flatgeobuf.CRS)
+    table, texts = room + 16, room + 28
+    struct.pack_into("<8H", content, room, 16, 12, 4, 0, 0, 0, 0, 8)
+    struct.pack_into("<i", content, table, 16)
+    for number, text in enumerate((authority.encode(), code.encode())):
+        struct.pack_into("<I", content, table + 4 + 4 * number, texts - (table + 4 + 4 * number))
+        struct.pack_into(f"<I{len(text) + 1}s", content, texts, len(text), text)
+        texts += 4 + (len(text) // 4 + 1) * 4
+    struct.pack_into("<I", content, pointer, table - pointer)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("authority", "code"), [("http", "{}"), ("http:{}", "1"), ("OGC", "{}"), ("/etc/passwd", "1"), ("WKT", '["x"]')]
+)
+def test_a_flatgeobuf_cannot_make_gdal_fetch_its_reference_system(
+    tmp_path: Path, gadm: catalog.Dataset, elsewhere: Publisher, authority: str, code: str
+) -> None:
+    made = boundaries.levels({"AAA": 0})[0]
+    with_reference_system(path := flatgeobuf_of(tmp_path, made), "OGC", "CRS84")
+    assert [layer.crs for layer in discover.layers(path, gadm, gadm.release())] == [None]
+    flatgeobuf_of(tmp_path, made)
+    address = elsewhere.url("crs").partition(":")[2]
+    with_reference_system(path, authority.format(address), code.format(address))
+    with pytest.raises(FormatUnknown, match=r"gadm41_AAA_0\.fgb links to its reference system"):
+        discover.layers(path, gadm, gadm.release())
+    assert not elsewhere.asked
+
+
+def test_a_flatgeobuf_with_a_name_that_is_not_text_never_reaches_gdal(
+    tmp_path: Path, gadm: catalog.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = flatgeobuf_of(tmp_path, boundaries.levels({"AAA": 0})[0])
+    monkeypatch.setattr(fiona, "listlayers", lambda _path: pytest.fail("fiona crashes on it"))
+    for text in (b"COUNTRY\0", b"gadm41_AAA_0\0"):
+        content = path.read_bytes()
+        assert text in content
+        (tmp_path / "other.fgb").write_bytes(content.replace(text, text[:-2] + b"\xff\0"))
+        with pytest.raises(FormatUnknown, match=r"other\.fgb is damaged or cut off"):
+            discover.layers(tmp_path / "other.fgb", gadm, gadm.release())
+
+
+@pytest.mark.parametrize("has_index", ["YES", "NO"])
+def test_a_flatgeobuf_that_is_cut_off_is_never_read_in_part(
+    tmp_path: Path, gadm: catalog.Dataset, has_index: str
+) -> None:
+    path = flatgeobuf_of(tmp_path, boundaries.levels({"AAA": 1}, parts=3)[1], SPATIAL_INDEX=has_index)
+    content = path.read_bytes()
+    for length in range(0, len(content), 37):
+        path.write_bytes(content[:length])
+        with pytest.raises(FormatUnknown):
+            [discover.features(layer) for layer in discover.layers(path, gadm, gadm.release())]
+    path.write_bytes(content + b"\0\0\0\0")
+    with pytest.raises(FormatUnknown, match="damaged or cut off"):
+        flatgeobuf.features(path)

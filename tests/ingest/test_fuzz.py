@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import fiona
+import pyogrio
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,24 +23,29 @@ from tests.ingest.conftest import layers_of, read
 
 # The same examples every time: a crash of GDAL would otherwise end some later, unrelated run of the suite.
 steady = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+KINDS = ["gpkg", "shp", "json", "fgb"]
 few = settings(steady, max_examples=30)  # each writes a file
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Whole files in all three formats, each in a folder of its own."""
+    """Whole files in all formats, each in a folder of its own."""
     folder = tmp_path_factory.mktemp("whole")
     made = boundaries.levels({"AAA": 1})
     (folder / "gpkg").mkdir()
     boundaries.write_levels_gpkg(folder / "gpkg" / "gadm.gpkg", made)
     boundaries.write_shapefiles(folder / "shp", made)
     boundaries.write_geojson(folder / "json", made)
+    (folder / "fgb").mkdir()
+    pyogrio.write_dataframe(made[1], folder / "fgb" / "gadm41_AAA_1.fgb", driver="FlatGeobuf")
     return folder
 
 
 @steady
-@given(kind=st.sampled_from(["gpkg", "shp", "json"]), at=st.integers(0, 50), changes=damage, kept=st.floats(0.1, 6))
+@given(
+    kind=st.sampled_from(["gpkg", "shp", "json", "fgb"]), at=st.integers(0, 50), changes=damage, kept=st.floats(0.1, 6)
+)
 def test_a_file_with_wrong_bytes_is_read_or_refused(
     whole: Path,
     tmp_path_factory: pytest.TempPathFactory,
