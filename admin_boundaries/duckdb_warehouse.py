@@ -12,9 +12,10 @@ import duckdb
 from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
+from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.settings import build_command, with_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,27 +37,28 @@ NONE_PUBLISHED = (
 
 
 @contextmanager
-def connected(path: Path, lake: Path) -> Iterator[DuckdbWarehouse]:
-    """Open a warehouse file read-only, beside the lake that it is built from; see `open_warehouse`."""
+def connected(path: Path, lake: Path, dataset: str) -> Iterator[DuckdbWarehouse]:
+    """Open the warehouse file of a dataset read-only, beside the lake that it is built from; see `open_warehouse`."""
     if not path.exists():
         with duckdb.connect() as connection:
-            published = DuckdbWarehouse(connection, lake).published()
-        raise MartsMissing(f"There is no warehouse {path}.", how_to_build(published))
+            published = DuckdbWarehouse(connection, lake, dataset).published()
+        raise MartsMissing(f"There is no warehouse {path}.", how_to_build(dataset, published))
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
             load_spatial(connection)
-            warehouse = DuckdbWarehouse(connection, lake)
+            warehouse = DuckdbWarehouse(connection, lake, dataset)
             try:
                 yield warehouse
             except duckdb.CatalogException as error:
                 raise MartsMissing(
-                    f"{path} lacks some of the marts: {first_line(error)}.", how_to_build(warehouse.published())
+                    f"{path} lacks some of the marts: {first_line(error)}.",
+                    how_to_build(dataset, warehouse.published()),
                 ) from error
     except duckdb.IOException as error:
         hint = (
             "Close the program that has it open for writing, such as a notebook. Opened read-only, it is not locked."
             if LOCKED in str(error)
-            else "Check that it is a DuckDB file that you may read. `dbt build` makes a new one."
+            else f"Check that it is a DuckDB file that you may read. `{build_command(dataset)}` makes a new one."
         )
         raise TargetUnavailable(f"{path} cannot be read: {first_line(error)}.", hint) from error
 
@@ -66,13 +68,15 @@ class DuckdbWarehouse:
 
     as_wkb = "ST_AsWKB"
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path, dataset: str) -> None:
+        self.dataset, self.marts = dataset, with_dataset("marts", dataset)
         self._connection = connection
         self._runs = lake / "ledger" / "ingest_runs.parquet"
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
-        row: Row | None = self._connection.execute("select * from marts.locate(?, ?)", [lon, lat]).fetchone()
+        query = f"select * from {self.marts}.locate(?, ?)"  # noqa: S608  it contains no value
+        row: Row | None = self._connection.execute(query, [lon, lat]).fetchone()
         assert row is not None  # noqa: S101  the function returns a row for every point
         return row
 
@@ -83,19 +87,22 @@ class DuckdbWarehouse:
 
         points = pyarrow.table({"point_number": np.arange(len(lons)), "lon": lons, "lat": lats})
         self._connection.register("points_to_locate", points)
-        query = "select * exclude (point_number) from marts.locate_points('points_to_locate')"
+        points_found = f"{self.marts}.locate_points('points_to_locate')"
+        query = f"select * exclude (point_number) from {points_found}"  # noqa: S608  it contains no value
         return self._connection.execute(query).fetchall()
 
     def find(self, name: str, limit: int) -> list[Name]:
         """Find units by name or prefix."""
-        query = FIND.format(name="?", begins="starts_with(names.folded_name, wanted.folded_name)", limit="?")
+        begins = "starts_with(names.folded_name, wanted.folded_name)"
+        query = FIND.format(marts=self.marts, name="?", begins=begins, limit="?")
         return [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the copy of the ledger in the lake."""
         published, parameters = self._published()
         try:
-            return edition.from_rows(self.rows(edition.query(published, AS_TIME), parameters))
+            query = edition.query(self.marts, published, AS_TIME)
+            return edition.from_rows(self.rows(query, [*parameters, *datasets_of(self.dataset)]))
         except duckdb.CatalogException:
             known_marts(self)
             return []

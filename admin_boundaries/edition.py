@@ -1,6 +1,6 @@
 """Which runs the marts are of, and which runs are published: a mart that is not of the published run is stale.
 
-``dbt build`` records the first in ``marts.marts_meta``; a load, a refresh and a rollback change the second.
+``dbt build`` records the first in ``marts_meta``, beside the marts; a load, a refresh and a rollback change the second.
 """
 
 from __future__ import annotations
@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from admin_boundaries.marts import BOUNDARIES
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BUILD = "Run `dbt build`."
 COLUMNS = ("marts of", "run", "release", "scope", "built", "build", "state")
 UNKNOWN = "The marts do not say which runs they are of: an older version built them."
 
@@ -100,11 +97,11 @@ def faults(editions: Sequence[Edition]) -> list[str]:
     return [edition.staleness for edition in editions if edition.is_stale]
 
 
-def no_unit(editions: Sequence[Edition]) -> str:
-    """Return where a point may be that lies in no unit of the marts."""
+def no_unit(editions: Sequence[Edition], dataset: str) -> str:
+    """Return where a point may be that lies in no unit of the marts of a dataset."""
     if not editions:
         return "at sea, or in a country that is not in these marts"
-    boundaries = next((edition for edition in editions if edition.dataset == BOUNDARIES), None)
+    boundaries = next((edition for edition in editions if edition.dataset == dataset), None)
     if boundaries is None or boundaries.published is None or not boundaries.is_stale:
         return "at sea, or in a country that is not loaded"
     of = f"are of run {boundaries.run.run_id}" if boundaries.run else "hold none"
@@ -114,13 +111,17 @@ def no_unit(editions: Sequence[Edition]) -> str:
     )
 
 
-def query(published: str, as_time: str) -> str:
+def query(marts: str, published: str, as_time: str) -> str:
     """Return the SQL whose rows `from_rows` reads.
+
+    Its last parameters are the two datasets that the marts are made from.
 
     Parameters
     ----------
+    marts : str
+        Schema of the marts.
     published : str
-        Relation of the published runs.
+        Relation of the published runs, of whatever datasets.
     as_time : str
         SQL expression that turns the time ``{}`` into a value that the driver can fetch.
     """
@@ -133,8 +134,9 @@ def query(published: str, as_time: str) -> str:
         ),
     ]
     return (
-        f"select {', '.join(columns)} from marts.marts_meta as built "  # noqa: S608  it contains no value
-        f"full join {published} as published on built.dataset = published.dataset order by 1"
+        f"select {', '.join(columns)} from {marts}.marts_meta as built "  # noqa: S608  it contains no value
+        f"full join {published} as published on built.dataset = published.dataset "
+        "where coalesce(built.dataset, published.dataset) in (?, ?) order by 1"
     )
 
 

@@ -69,7 +69,7 @@ def export(
     Parameters
     ----------
     settings : Settings
-        Of the target.
+        Of the target and the dataset.
     names : sequence of str
         Marts; all levels if empty.
     countries : sequence of str
@@ -123,10 +123,11 @@ def export(
 def _check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
     if not countries:
         return
-    known = {gid for (gid,) in warehouse.rows("select gid from marts.admin_level_0")}
+    query = f"select gid from {warehouse.marts}.admin_level_0"  # noqa: S608  it contains no value
+    known = {gid for (gid,) in warehouse.rows(query)}
     for country in countries:
         if country not in known:
-            raise UsageError(f"{country} is not in the warehouse.", did_you_mean(country, known))
+            raise UsageError(f"{country} is not in the marts of {warehouse.dataset}.", did_you_mean(country, known))
 
 
 def _check_count(warehouse: Warehouse, selection: Selection, rows: int) -> None:

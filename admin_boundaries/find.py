@@ -38,13 +38,13 @@ class Name:
         return self.gid, str(self.admin_level), self.type_english or "", name, self.path
 
 
-# To be formatted with the target's placeholders, and its condition that `folded_name` has the wanted prefix.
+# To be formatted with the schema, the target's placeholders, and its condition that `folded_name` begins as wanted.
 FIND = """
 with
 
 wanted as (
 
-    select marts.fold_name({name}) as folded_name
+    select {marts}.fold_name({name}) as folded_name
 
 ),
 
@@ -65,7 +65,7 @@ matches as (
                 case names.name_kind when 'name' then 0 when 'variant' then 1 else 2 end,
                 names.name
         ) as match_number
-    from marts.admin_unit_names as names
+    from {marts}.admin_unit_names as names
     inner join wanted
         on {begins}
     where wanted.folded_name <> ''

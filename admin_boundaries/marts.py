@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MARTS = "marts"
+from ingest.settings import build_command
+
 GEOMETRY = "geom"
-BOUNDARIES = "gadm"  # the dataset that the units are from
-NOT_LOADED = "Load the datasets and build the marts: python -m ingest gadm timezones, then dbt build."
+TIMEZONES = "timezones"  # the dataset that is in all marts
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,13 @@ class Mart:
         Name without the schema.
     columns : tuple of str
         All of them, including the geometry.
+    schema : str
+        The schema that it is in.
     """
 
     name: str
     columns: tuple[str, ...]
+    schema: str
 
     @property
     def has_geometry(self) -> bool:
@@ -43,9 +46,21 @@ class Mart:
         return next((name for name in known if name in self.columns), None)
 
 
-def how_to_build(published: Sequence[str]) -> str:
-    """Return what to do where marts are missing, given the datasets that have a published run."""
-    return f"Run `dbt build`. Already loaded: {', '.join(published)}." if published else NOT_LOADED
+def datasets_of(dataset: str) -> tuple[str, str]:
+    """Return the datasets that the marts of a dataset are made from."""
+    return dataset, TIMEZONES
+
+
+def how_to_build(dataset: str, published: Sequence[str]) -> str:
+    """Return what to do where marts of a dataset are missing, given the datasets that have a published run."""
+    needed = datasets_of(dataset)
+    if dataset in published:
+        loaded = ", ".join(name for name in published if name in needed)
+        return f"Run `{build_command(dataset)}`. Already loaded: {loaded}."
+    missing = " ".join(name for name in needed if name not in published)
+    hint = f"Load the datasets and build the marts: python -m ingest {missing}, then {build_command(dataset)}."
+    others = ", ".join(name for name in published if name not in needed)
+    return f"{hint} To read what is loaded, choose it with --dataset: {others}." if others else hint
 
 
 def quoted(name: str) -> str:
@@ -55,7 +70,7 @@ def quoted(name: str) -> str:
 
 def relation(mart: Mart) -> str:
     """Return the name of a mart, with its schema, for SQL."""
-    return f"{MARTS}.{quoted(mart.name)}"
+    return f"{mart.schema}.{quoted(mart.name)}"
 
 
 def first_line(error: Exception) -> str:

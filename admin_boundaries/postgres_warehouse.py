@@ -10,11 +10,11 @@ import psycopg
 
 from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name
-from admin_boundaries.marts import Mart, first_line, how_to_build, quoted, relation
+from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
 from ingest.errors import MartsMissing, TargetUnavailable
-from ingest.settings import Postgres
+from ingest.settings import Postgres, with_dataset
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,20 +28,21 @@ MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psyc
 
 
 @contextmanager
-def connected(where: Postgres) -> Iterator[PostgresWarehouse]:
-    """Connect to a server; see `admin_boundaries.warehouse.open_warehouse`."""
+def connected(where: Postgres, dataset: str) -> Iterator[PostgresWarehouse]:
+    """Connect to the marts of a dataset on a server; see `admin_boundaries.warehouse.open_warehouse`."""
     try:
         with ExitStack() as open_until:
 
             def connect() -> psycopg.Connection:
                 return open_until.enter_context(sessions.connect(where, to_write=False, autocommit=True))
 
-            warehouse = PostgresWarehouse(connect, where, open_until)
+            warehouse = PostgresWarehouse(connect, where, open_until, dataset)
             try:
                 yield warehouse
             except MISSING as error:
                 raise MartsMissing(
-                    f"{where.place} lacks some of the marts: {first_line(error)}.", how_to_build(warehouse.published())
+                    f"{where.place} lacks some of the marts: {first_line(error)}.",
+                    how_to_build(dataset, warehouse.published()),
                 ) from error
     except psycopg.OperationalError as error:
         raise (
@@ -61,21 +62,23 @@ class PostgresWarehouse:
 
     as_wkb = "ST_AsBinary"
 
-    def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack) -> None:
+    def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack, dataset: str) -> None:
+        self.dataset, self.marts = dataset, with_dataset("marts", dataset)
         self._connect, self._where, self._open_until = connect, where, open_until
         self._connection = connect()
         self._sessions = [self._connection]
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
-        row: Row = self._connection.execute("select * from marts.locate(%s, %s)", (lon, lat)).fetchone()
+        query = f"select * from {self.marts}.locate(%s, %s)"  # noqa: S608  it contains no value
+        row: Row = self._connection.execute(query, (lon, lat)).fetchone()
         return row
 
     def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
         """Look up many points, split over the sessions."""
         from concurrent.futures import ThreadPoolExecutor
 
-        query = "select * from marts.locate_points(%s::float8[], %s::float8[])"
+        query = f"select * from {self.marts}.locate_points(%s::float8[], %s::float8[])"  # noqa: S608
         while len(self._sessions) < min(SESSIONS, len(lons) // SESSION_POINTS):
             self._sessions.append(self._connect())
         size = max(1, -(-len(lons) // len(self._sessions)))
@@ -92,16 +95,17 @@ class PostgresWarehouse:
 
         The name is folded first, since only a constant pattern can use the index. It then contains neither % nor _.
         """
-        (folded,) = self._connection.execute("select marts.fold_name(%s)", (name,)).fetchone()
+        (folded,) = self._connection.execute(f"select {self.marts}.fold_name(%s)", (name,)).fetchone()
         begins = "names.folded_name like %(pattern)s"
-        query = FIND.format(name="%(name)s", begins=begins, limit="%(limit)s")
+        query = FIND.format(marts=self.marts, name="%(name)s", begins=begins, limit="%(limit)s")
         rows = self._connection.execute(query, {"name": name, "pattern": f"{folded}%", "limit": limit}).fetchall()
         return [Name(*row) for row in rows]
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the published runs, which the reader sees through a view."""
         try:
-            return edition.from_rows(self.rows(edition.query("marts.published_runs", "{}")))
+            query = edition.query(self.marts, f"{self.marts}.published_runs", "{}")
+            return edition.from_rows(self.rows(query, datasets_of(self.dataset)))
         except psycopg.errors.UndefinedTable:
             known_marts(self)
             return []

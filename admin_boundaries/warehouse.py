@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from admin_boundaries.marts import MARTS, Mart, how_to_build
+from admin_boundaries.marts import Mart, how_to_build
 from ingest.errors import MartsMissing, MartsReplaced, UsageError, did_you_mean
 from ingest.settings import Settings
 
@@ -22,9 +22,21 @@ if TYPE_CHECKING:
 
 
 class Warehouse(Protocol):
-    """An open, read-only connection to the marts of a target."""
+    """An open, read-only connection to the marts of a dataset, on either target.
 
-    as_wkb: str  # the SQL function that returns the WKB of a geometry
+    Attributes
+    ----------
+    dataset : str
+        The hierarchical dataset.
+    marts : str
+        The schema of its marts.
+    as_wkb : str
+        The SQL function that returns the WKB of a geometry.
+    """
+
+    dataset: str
+    marts: str
+    as_wkb: str
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point; see `admin_boundaries.locate.COLUMNS`."""
@@ -39,7 +51,7 @@ class Warehouse(Protocol):
         ...
 
     def editions(self) -> list[Edition]:
-        """Return which run the marts are of, and which is published, for each dataset, sorted by name.
+        """Return which run the marts are of, and which is published, for each dataset that they are made from, by name.
 
         Returns
         -------
@@ -87,12 +99,12 @@ class Warehouse(Protocol):
 
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
-    """Connect to the marts of the target.
+    """Connect to the marts of a dataset.
 
     Parameters
     ----------
     settings : Settings
-        Of the target.
+        Of the target and the dataset.
 
     Yields
     ------
@@ -108,12 +120,12 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
     if settings.postgres:
         from admin_boundaries import postgres_warehouse
 
-        with postgres_warehouse.connected(settings.postgres) as warehouse:
+        with postgres_warehouse.connected(settings.postgres, settings.boundaries) as warehouse:
             yield warehouse
     else:
         from admin_boundaries import duckdb_warehouse
 
-        with duckdb_warehouse.connected(settings.home / "warehouse.duckdb", settings.lake) as embedded:
+        with duckdb_warehouse.connected(settings.warehouse, settings.lake, settings.boundaries) as embedded:
             yield embedded
 
 
@@ -155,11 +167,13 @@ def known_marts(warehouse: Warehouse) -> dict[str, Mart]:
         "where table_schema = ? and tables.table_type = 'BASE TABLE' order by 1, columns.ordinal_position"
     )
     columns: dict[str, list[str]] = {}
-    for table, column in warehouse.rows(query, [MARTS]):
+    for table, column in warehouse.rows(query, [warehouse.marts]):
         columns.setdefault(table, []).append(column)
     if not columns:
-        raise MartsMissing("There are no marts.", how_to_build(warehouse.published()))
-    return {name: Mart(name, tuple(found)) for name, found in columns.items()}
+        raise MartsMissing(
+            f"There are no marts of {warehouse.dataset}.", how_to_build(warehouse.dataset, warehouse.published())
+        )
+    return {name: Mart(name, tuple(found), warehouse.marts) for name, found in columns.items()}
 
 
 def named(known: dict[str, Mart], name: str) -> Mart:

@@ -6,6 +6,8 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,42 +85,81 @@ build_afterwards = click.option(
 )
 
 
-def _finish(is_built: bool) -> None:
-    """End a command that publishes runs: build the marts, or say that this is what to do next."""
-    from admin_boundaries import edition
-    from admin_boundaries.warehouse import open_warehouse
+def _of_dataset(_ctx: click.Context, _param: click.Parameter, name: str | None) -> Settings:
+    from ingest import settings
+
+    current = settings.read_settings()
+    chosen = name or current.boundaries
+    if chosen != settings.BOUNDARIES:
+        _check_has_marts(chosen)
+    return replace(current, boundaries=chosen)
+
+
+def _check_has_marts(name: str) -> None:
+    from ingest import catalog
+
+    known = catalog.datasets()
+    hierarchical = [each for each, dataset in known.items() if dataset.is_hierarchy]
+    if name in known and name not in hierarchical:
+        raise UsageError(
+            f"{name} has no marts of its own: it is part of those of every other dataset.",
+            did_you_mean(name, hierarchical),
+        )
+    if name not in known:
+        raise UsageError(f"There is no dataset {name!r}.", did_you_mean(name, hierarchical))
+
+
+marts_of_dataset = click.option(
+    "--dataset",
+    "current",
+    metavar="NAME",
+    callback=_of_dataset,
+    help="Read the marts of this dataset.  [default: BOUNDARIES, else gadm]",
+)
+
+
+def _finish(is_built: bool, *published: str) -> None:
+    """End a command that has published datasets or runs: build their marts, or say that this is what to do next.
+
+    If none is given, it may have been any.
+    """
     from ingest import catalog
     from ingest.pipeline import build, runs
 
     current, ledger = runs.open_target()
-    if not any(ledger.published_run(name) for name in catalog.datasets()):
+    known = [name for name in catalog.datasets() if ledger.published_run(name)]
+    if not known:
         console.say("Nothing is published: nothing to build.")
         return
-    try:
-        with open_warehouse(current) as warehouse:
-            is_current = not edition.faults(warehouse.editions())
-    except IngestError:  # there are no marts, or only dbt's user may read them
-        is_current = False
-    if is_current:
+    datasets = {each if each in known else ledger.run(each).dataset for each in published}
+    due = build.due(current, datasets or known, _faults_of_marts)
+    for each in due:
+        if is_built:
+            build.build(each)
+        else:
+            console.say(f"Next: `{each.build_command}` builds the marts from the published runs.")
+    if not due:
         console.say("The marts are of the published runs: nothing to build.")
-    elif is_built:
-        build.build(current)
-    else:
-        console.say("Next: `dbt build` builds the marts from the published runs.")
 
 
-def _warn(text: str) -> None:
-    """Warn that the marts are not what is published."""
+def _faults_of_marts(settings: Settings) -> Sequence[str]:
     from admin_boundaries import edition
+    from admin_boundaries.warehouse import open_warehouse
 
-    console.warning(f"{text} {edition.BUILD}")
+    with open_warehouse(settings) as warehouse:
+        return edition.faults(warehouse.editions())
 
 
-def _warn_if_stale(editions: Sequence[Edition]) -> None:
+def _warn(settings: Settings, text: str) -> None:
+    """Warn that the marts are not what is published."""
+    console.warning(f"{text} Run `{settings.build_command}`.")
+
+
+def _warn_if_stale(settings: Settings, editions: Sequence[Edition]) -> None:
     from admin_boundaries import edition
 
     for text in edition.faults(editions):
-        _warn(text)
+        _warn(settings, text)
 
 
 @cli.command()
@@ -248,7 +289,7 @@ def load(
     )
     runs.start(requests, console, workers=workers, force=force, is_async=is_async)
     if not is_async:
-        _finish(is_built)
+        _finish(is_built, *names)
 
 
 def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
@@ -300,18 +341,19 @@ def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
 @cli.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--watch", is_flag=True, help="Follow RUN, or every run in progress, until it ends.")
-def status(run_id: str | None, watch: bool) -> None:
+@marts_of_dataset
+def status(run_id: str | None, watch: bool, current: Settings) -> None:
     """Show the latest runs and which of them the marts are of, or every file and slice of RUN."""
     from ingest.pipeline import runs
 
-    settings, ledger = runs.open_target()
+    _settings, ledger = runs.open_target()
     if watch:
-        runs.watch(settings, ledger, run_id, console)
+        runs.watch(current, ledger, run_id, console)
     if run_id:
-        console.run(ledger, ledger.run(run_id), settings.target)
+        console.run(ledger, ledger.run(run_id), current.target)
     else:
         console.runs(ledger.recent_runs())
-        _show_editions(settings)
+        _show_editions(current)
 
 
 def _show_editions(settings: Settings) -> None:
@@ -328,7 +370,7 @@ def _show_editions(settings: Settings) -> None:
     if editions:
         console.table(edition.COLUMNS, [each.cells for each in editions])
     else:
-        console.say(f"marts: {edition.UNKNOWN} {edition.BUILD}")
+        console.say(f"marts: {edition.UNKNOWN} Run `{settings.build_command}`.")
 
 
 @cli.command()
@@ -347,7 +389,7 @@ def resume(run_id: str | None, workers: int, sources: Sequence[str], is_built: b
     from ingest.pipeline import runs
 
     runs.resume(run_id, console, workers=workers, sources=sources)
-    _finish(is_built)
+    _finish(is_built, *filter(None, [run_id]))
 
 
 @cli.command()
@@ -358,7 +400,7 @@ def rollback(what: str, is_built: bool) -> None:
     from ingest.pipeline import runs
 
     runs.rollback(what, console)
-    _finish(is_built)
+    _finish(is_built, what)
 
 
 @cli.command()
@@ -492,7 +534,10 @@ def alert(text: str | None, is_test: bool) -> None:
     help="File to write the answers to, in the same format.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def locate(lon: str | None, lat: str | None, source: Path | None, target: Path | None, overwrite: bool) -> None:
+@marts_of_dataset
+def locate(
+    lon: str | None, lat: str | None, source: Path | None, target: Path | None, overwrite: bool, current: Settings
+) -> None:
     """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
 
     \b
@@ -502,24 +547,23 @@ def locate(lon: str | None, lat: str | None, source: Path | None, target: Path |
     from admin_boundaries import edition
     from admin_boundaries.locate import COLUMNS
     from admin_boundaries.warehouse import open_warehouse
-    from ingest import settings
 
     if source is not None or target is not None:
         if source is None or target is None or lon is not None:
             raise UsageError("Give either LON and LAT, or --input and --output.")
         from admin_boundaries import points
 
-        with open_warehouse(settings.read_settings()) as warehouse:
-            _warn_if_stale(warehouse.editions())
+        with open_warehouse(current) as warehouse:
+            _warn_if_stale(current, warehouse.editions())
             rows = points.locate_file(warehouse, source, target, console.points_done, overwrite=overwrite)
         console.say(f"{rows} rows: {target}")
         return
     coordinates = _coordinates(lon, lat)
-    with open_warehouse(settings.read_settings()) as warehouse:
+    with open_warehouse(current) as warehouse:
         editions = warehouse.editions()
-        _warn_if_stale(editions)
+        _warn_if_stale(current, editions)
         answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
-    console.location(answer, edition.no_unit(editions))
+    console.location(answer, edition.no_unit(editions, current.boundaries))
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
@@ -545,13 +589,13 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
 @click.option(
     "--limit", type=click.IntRange(1, MAX_NAMES), default=20, show_default=True, help="Maximum number of results."
 )
-def find(name: str, limit: int) -> None:
+@marts_of_dataset
+def find(name: str, limit: int, current: Settings) -> None:
     """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
     from admin_boundaries.warehouse import open_warehouse
-    from ingest import settings
 
-    with open_warehouse(settings.read_settings()) as warehouse:
-        _warn_if_stale(warehouse.editions())
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
         found = warehouse.find(name, limit + 1)
     if not found:
         raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
@@ -562,7 +606,10 @@ def find(name: str, limit: int) -> None:
 
 @cli.command()
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="Folder to write to.  [default: WAREHOUSE_HOME/pictures]"
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder to write to.  [default: WAREHOUSE_HOME/pictures, of another dataset than gadm pictures_NAME]",
 )
 @click.option(
     "--manifest",
@@ -572,20 +619,21 @@ def find(name: str, limit: int) -> None:
 @click.option(
     "--page", type=click.Path(path_type=Path), help="Docs page to embed them in, such as target/static_index.html."
 )
-def pictures(output: Path | None, manifest: Path | None, page: Path | None) -> None:
+@marts_of_dataset
+def pictures(output: Path | None, manifest: Path | None, page: Path | None, current: Settings) -> None:
     """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
-    current, faults = settings.read_settings(), list[str]()
+    faults: list[str] = []
 
     def warn(text: str) -> None:
         faults.append(text)
-        _warn(text)
+        _warn(current, text)
 
-    keys = manifest or settings.dbt_manifest()
-    drawn = drawings.draw(current, output or current.home / "pictures", keys, console.say, warn)
+    folder = output or current.home / settings.with_dataset("pictures", current.boundaries)
+    drawn = drawings.draw(current, folder, manifest or settings.dbt_manifest(), console.say, warn)
     if page:
         ledger = Ledger(current)
         ledger.open()
@@ -606,14 +654,13 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None) -> N
     help="Export only this country. Repeatable.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool) -> None:
+@marts_of_dataset
+def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
     """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file."""
     from admin_boundaries import export as exports
-    from ingest import settings
 
-    exports.export(
-        settings.read_settings(), names, countries, output, overwrite=overwrite, report=console.say, warn=_warn
-    )
+    warn = partial(_warn, current)
+    exports.export(current, names, countries, output, overwrite=overwrite, report=console.say, warn=warn)
 
 
 @cli.command()
@@ -650,12 +697,15 @@ def scaffold(dataset: str) -> None:
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes that a button starts."
 )
-def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int) -> None:
+@marts_of_dataset
+def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
     """Serve a live web page of runs, slices and workers."""
     from ingest import dashboard as pages
 
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    pages.serve(host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say)
+    pages.serve(
+        current, host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say
+    )
 
 
 @cli.command()
@@ -664,18 +714,13 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 )
 def doctor(is_repaired: bool) -> None:
     """Check what the target needs and what has been damaged, and say how to fix it."""
-    from admin_boundaries import duckdb_spatial, edition
-    from admin_boundaries.warehouse import open_warehouse
+    from admin_boundaries import duckdb_spatial
     from ingest import settings
     from ingest.pipeline import damage
     from ingest.setup import doctor as checks
 
     current = settings.read_settings()
-
-    def faults_of_marts() -> list[str]:
-        with open_warehouse(current) as warehouse:
-            return edition.faults(warehouse.editions())
-
+    faults_of_marts = partial(_faults_of_marts, current)
     console.say(f"target: {current.target}")
     damaged = damage.examine(current, is_repaired=is_repaired)
     checks.require([*damaged, *checks.examine(current, duckdb_spatial.version, faults_of_marts)], console.check)

@@ -150,6 +150,11 @@ class Settings:
         return self.home / f"{with_dataset('warehouse', self.boundaries)}.duckdb"
 
     @property
+    def build_command(self) -> str:
+        """The command that builds the marts."""
+        return build_command(self.boundaries)
+
+    @property
     def lake(self) -> Path:
         """Folder of the Parquet files of the embedded target."""
         return self.home / "raw"
@@ -202,6 +207,11 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
 def with_dataset(name: str, dataset: str) -> str:
     """Return the name of a schema or file as it is for a dataset: ``marts``, or ``marts_overture``."""
     return name if dataset == BOUNDARIES else f"{name}_{dataset}"
+
+
+def build_command(dataset: str) -> str:
+    """Return the command that builds the marts of a dataset."""
+    return "dbt build" if dataset == BOUNDARIES else f"BOUNDARIES={dataset} dbt build"
 
 
 def _boundaries(name: str) -> str:
@@ -268,7 +278,7 @@ def worker_environment() -> dict[str, str]:
     return {**ALLOCATOR, **os.environ}
 
 
-def dbt_environment(settings: Settings) -> dict[str, str] | None:
+def dbt_environment(settings: Settings) -> dict[str, str]:
     """Return the environment for a dbt that this process starts.
 
     dbt gives libpq the host, port, user, password and database one by one, so that a service is resolved here.
@@ -276,20 +286,21 @@ def dbt_environment(settings: Settings) -> dict[str, str] | None:
     Parameters
     ----------
     settings : Settings
-        Of the target.
+        Of the target and the dataset.
 
     Returns
     -------
-    dict of str to str or None
-        The environment of this process, with what libpq makes of ``PGSERVICE``; None if nothing changes.
+    dict of str to str
+        The environment of this process, with that dataset, and what libpq makes of ``PGSERVICE``.
     """
+    environment = {**os.environ, "BOUNDARIES": settings.boundaries}
     if settings.postgres is None or not settings.postgres.service:
-        return None
+        return environment
     from psycopg import pq
 
     names = {option.keyword.decode(): option.envvar for option in pq.Conninfo.get_defaults()}
     resolved = {name.decode(): value for key, value in _of_service().items() if (name := names[key])}
-    return {**os.environ, **resolved, "PGSERVICE": ""}
+    return {**environment, **resolved, "PGSERVICE": ""}
 
 
 def _webhook(address: str) -> str:

@@ -1,9 +1,9 @@
 """Print a digest of every mart, to compare what two versions of the code build from the same input.
 
-Run ``python scripts/digest_marts.py`` after ``dbt build``; ``WAREHOUSE_TARGET`` and related variables select the
-warehouse. Each line has a table of the schema ``marts``, its number of rows, and a digest of its columns' names and
-types and of all values. The order of the rows does not matter. Digests of different targets always differ, since their
-types do.
+Run ``python scripts/digest_marts.py`` after ``dbt build``; ``WAREHOUSE_TARGET``, ``BOUNDARIES`` and related variables
+select the warehouse and the dataset. Each line has a table of the schema of the marts, its number of rows, and a digest
+of its columns' names and types and of all values. The order of the rows does not matter. Digests of different targets
+always differ, since their types do.
 
 Only ``ingest.settings`` is imported from the project, so that this script also reads warehouses of other versions.
 """
@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
@@ -27,7 +26,6 @@ from admin_boundaries.duckdb_spatial import load_spatial
 from ingest import sessions
 from ingest.settings import Settings, read_settings
 
-MARTS = "marts"
 LEFT_OUT = {"run_id"}  # every load has a new one
 BATCH_ROWS = 4096
 # The last bits of a sum depend on the order of addition, which sometimes changes the rounded value: at 12 digits of one
@@ -86,7 +84,7 @@ class Digest:
 
 
 class Warehouse(Protocol):
-    """The marts of either target."""
+    """The marts of a dataset, on either target."""
 
     def columns(self) -> Iterable[tuple[str, str, str]]:
         """Return table, name and type of every column, tables by name and their columns in order."""
@@ -98,31 +96,31 @@ class Warehouse(Protocol):
 
 
 class _Postgres:
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+    def __init__(self, connection: psycopg.Connection[Any], schema: str) -> None:
+        self._connection, self._schema = connection, schema
 
     def columns(self) -> Iterable[tuple[str, str, str]]:
-        return self._connection.execute(POSTGRES_COLUMNS, [MARTS]).fetchall()
+        return self._connection.execute(POSTGRES_COLUMNS, [self._schema]).fetchall()
 
     def rows(self, table: str, columns: Sequence[Column]) -> Iterator[Row]:
         values = [f"sha256(ST_AsBinary({each.quoted}, 'NDR'))" if each.is_geometry else each.quoted for each in columns]
         with self._connection.cursor(name="digest") as cursor:
             cursor.itersize = BATCH_ROWS
-            cursor.execute(_select(values, table).encode())
+            cursor.execute(_select(values, self._schema, table).encode())
             yield from cursor
 
 
 class _Duckdb:
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: duckdb.DuckDBPyConnection, schema: str) -> None:
+        self._connection, self._schema = connection, schema
 
     def columns(self) -> Iterable[tuple[str, str, str]]:
-        return self._connection.execute(DUCKDB_COLUMNS, [MARTS]).fetchall()
+        return self._connection.execute(DUCKDB_COLUMNS, [self._schema]).fetchall()
 
     def rows(self, table: str, columns: Sequence[Column]) -> Iterator[Row]:
         values = [f"sha256(ST_AsWKB({each.quoted}))" if each.is_geometry else each.quoted for each in columns]
         with closing(self._connection.cursor()) as cursor:
-            cursor.execute(_select(values, table))
+            cursor.execute(_select(values, self._schema, table))
             while batch := cursor.fetchmany(BATCH_ROWS):
                 yield from batch
 
@@ -198,30 +196,34 @@ def opened(settings: Settings) -> Iterator[Warehouse]:
         with sessions.connect(settings.postgres, to_write=False) as postgres:
             postgres.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             postgres.read_only = True
-            yield _Postgres(postgres)
+            yield _Postgres(postgres, settings.marts)
     else:
-        with duckdb.connect(_existing(settings.home / "warehouse.duckdb"), read_only=True) as embedded:
+        with duckdb.connect(_existing(settings), read_only=True) as embedded:
             load_spatial(embedded)
-            yield _Duckdb(embedded)
+            yield _Duckdb(embedded, settings.marts)
 
 
 def main() -> None:
     """Print the digests."""
     count = 0
-    with opened(read_settings()) as warehouse:
+    settings = read_settings()
+    with opened(settings) as warehouse:
         for digest in digests(warehouse):
             print(digest, flush=True)
             count += 1
     if not count:
-        sys.exit("There are no marts here. Run `dbt build` first.")
+        sys.exit(f"There are no marts here. Run `{settings.build_command}` first.")
 
 
-def _existing(path: Path) -> str:
-    return str(path) if path.is_file() else sys.exit(f"{path} does not exist. Run `dbt build` first.")
+def _existing(settings: Settings) -> str:
+    path = settings.warehouse
+    if not path.is_file():
+        sys.exit(f"{path} does not exist. Run `{settings.build_command}` first.")
+    return str(path)
 
 
-def _select(values: Sequence[str], table: str) -> str:
-    return f"select {', '.join(values)} from {MARTS}.{_quoted(table)}"  # noqa: S608  names come from the catalog
+def _select(values: Sequence[str], schema: str, table: str) -> str:
+    return f"select {', '.join(values)} from {_quoted(schema)}.{_quoted(table)}"  # noqa: S608  names come from the catalog
 
 
 def _quoted(name: str) -> str:

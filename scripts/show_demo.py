@@ -17,7 +17,7 @@ from ingest.settings import PROJECT_ROOT, read_settings
 SHOWN_ROWS = 8
 COUNTS = """
 select admin_level, rows_in_file, rows_staged, rows_in_mart, rows_set_aside
-from marts.admin_level_counts
+from {marts}.admin_level_counts
 order by admin_level
 """
 
@@ -41,17 +41,18 @@ def shown(value: object) -> str:
 
 def main() -> None:
     """Print the results of the demo."""
-    warehouse = read_settings().home / "warehouse.duckdb"
+    settings = read_settings()
     console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, 120)
-    with duckdb.connect(str(warehouse), read_only=True) as connection:
+    with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
         load_spatial(connection)
-        show(console, "Rows in the file, staged, in the mart and set aside", connection.sql(COUNTS))
+        counts = COUNTS.format(marts=settings.marts)
+        show(console, "Rows in the file, staged, in the mart and set aside", connection.sql(counts))
         for path in sorted((PROJECT_ROOT / "docs" / "queries").glob("*.sql")):
             comment, _, query = path.read_text(encoding="utf-8").partition("\n")
             title = f"{comment.removeprefix('-- ')}  ({path.relative_to(PROJECT_ROOT)})"
-            show(console, title, connection.sql(query))
-    console.print(f"\nwarehouse  {_shown(warehouse)}")
+            show(console, title, connection.sql(query.replace("marts.", f"{settings.marts}.")))
+    console.print(f"\nwarehouse  {_shown(settings.warehouse)}")
     console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
 
 

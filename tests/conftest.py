@@ -21,7 +21,7 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 # What the machine that runs the tests has set must not show through, and nothing of it may be touched.
 MACHINE = (
     *("WAREHOUSE_TARGET", "WAREHOUSE_HOME", "REDIS_URL", "INGEST_SECRET", "ALERT_WEBHOOK", "REFRESH_SCHEDULE"),
-    *("INGEST_NO_PRIVATE_ADDRESSES", "INGEST_PLANNING_SECONDS"),
+    *("INGEST_NO_PRIVATE_ADDRESSES", "INGEST_PLANNING_SECONDS", "BOUNDARIES"),
     *("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGPASSFILE"),
     *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
 )

@@ -8,16 +8,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
-from admin_boundaries.coverage.segments import FACTORS, OWNER, WGS84, Hashes, Numbers, Positions, mixed, segments
+from admin_boundaries.coverage.arrays import (
+    FACTORS,
+    TOLERANCE,
+    Flags,
+    Hashes,
+    Numbers,
+    Positions,
+    Shapes,
+    Texts,
+    mixed,
+    numbers_of,
+)
+from admin_boundaries.coverage.segments import OWNER, WGS84, segments
 
-Shapes = npt.NDArray[np.object_]
-Flags = npt.NDArray[np.bool_]
-Signs = npt.NDArray[np.int64]
-
-TOLERANCE = 1e-7  # degrees: what is narrower is not a fault, neighbours are found across it
 SLIVER_RATIO = 20  # length by width of a sliver, at least
 METRES = 110_500  # of a degree of latitude, at least
 
@@ -95,11 +101,7 @@ def outlines(geoms: Shapes) -> Hashes:
     if not len(there):
         return found
     _kind, points, (rings, *_polygons) = shapely.to_ragged_array(geoms[there])
-    points = points + 0.0  # of the two zeros, one is left
-    one = points.view(np.uint64)[:, 0] * FACTORS[0]
-    one ^= one >> np.uint64(32)
-    one += points.view(np.uint64)[:, 1]
-    one = mixed(one)
+    one = numbers_of(points)
     other = mixed(one ^ FACTORS[1])
     sums = np.zeros(len(points), np.uint64)
     np.multiply(one[:-1], other[1:], out=sums[:-1])
@@ -110,7 +112,7 @@ def outlines(geoms: Shapes) -> Hashes:
     return found
 
 
-def left_over(rows: Numbers, keys: Hashes, weights: Signs) -> Numbers:
+def left_over(rows: Numbers, keys: Hashes, weights: Positions) -> Numbers:
     """Return the segments that do not cancel.
 
     Parameters
@@ -223,7 +225,7 @@ class Beside:
         The keys of their owners.
     """
 
-    def __init__(self, rows: Numbers, gids: Shapes) -> None:
+    def __init__(self, rows: Numbers, gids: Texts) -> None:
         self._owners, self._gids = rows[:, OWNER].astype(np.int64), gids
         self._tree = shapely.STRtree(_lines(rows))
 

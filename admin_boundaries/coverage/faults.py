@@ -24,11 +24,10 @@ import pyarrow as pa
 import pyarrow.compute
 import shapely
 
+from admin_boundaries.coverage.arrays import FACTORS, Flags, Hashes, Numbers, Positions, Shapes, Texts
 from admin_boundaries.coverage.faces import (
     Beside,
     Fault,
-    Flags,
-    Shapes,
     drawn,
     faces,
     holders,
@@ -39,7 +38,7 @@ from admin_boundaries.coverage.faces import (
     places,
 )
 from admin_boundaries.coverage.faults_between_countries import Countries
-from admin_boundaries.coverage.segments import OWNER, Hashes, Numbers, Positions, segments
+from admin_boundaries.coverage.segments import OWNER, segments
 from admin_boundaries.python_models import Relation
 
 SLIVER_METRES = 20  # a part of a unit that is narrower, and `SLIVER_RATIO` times as long, is a sliver
@@ -78,9 +77,9 @@ class Level:
         Whether it has a geometry.
     """
 
-    gids: Shapes
-    parents: Shapes
-    countries: Shapes
+    gids: Texts
+    parents: Texts
+    countries: Texts
     outlines: Hashes
     is_drawn: Flags
 
@@ -170,8 +169,8 @@ def _geoms(column: pa.Array) -> Shapes:
     return geoms
 
 
-def _texts(column: pa.Array) -> Shapes:
-    texts: Shapes = column.to_numpy(zero_copy_only=False)
+def _texts(column: pa.Array) -> Texts:
+    texts: Texts = column.to_numpy(zero_copy_only=False)
     return texts
 
 
@@ -207,7 +206,7 @@ class Slivers:
         self._outlines = [np.empty(0, np.uint64)]
         self.found: list[Fault] = []
 
-    def add(self, geoms: Shapes, gids: Shapes, parents: Shapes, countries: Shapes) -> None:
+    def add(self, geoms: Shapes, gids: Texts, parents: Texts, countries: Texts) -> None:
         """Look at units."""
         has_parts = shapely.get_num_geometries(geoms) > 1
         several, of_several = shapely.get_parts(geoms[has_parts], return_index=True)
@@ -286,7 +285,7 @@ def _cut(polygons: Shapes, geoms: Shapes) -> Shapes:
     return within
 
 
-def _read_units(relation: Relation, column: str, keys: Sequence[str]) -> tuple[Shapes, Shapes, Shapes]:
+def _read_units(relation: Relation, column: str, keys: Sequence[str]) -> tuple[Texts, Texts, Shapes]:
     """Read the units that have one of these keys in a column: their own keys, their parents' and their geometry."""
     found: list[tuple[Any, Any, Any]] = []
     for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -297,7 +296,7 @@ def _read_units(relation: Relation, column: str, keys: Sequence[str]) -> tuple[S
 
 def _read_strangers(
     level: Relation, country: str | None, parents: set[str], polygons: Shapes
-) -> tuple[Shapes, Shapes, Shapes]:
+) -> tuple[Texts, Texts, Shapes]:
     """Read the units of a country near polygons whose parents are others than these."""
     if not len(polygons):
         return _columns([])
@@ -317,7 +316,7 @@ def _rows(relation: Relation) -> list[tuple[Any, Any, Any]]:
     return found
 
 
-def _columns(rows: list[tuple[Any, Any, Any]]) -> tuple[Shapes, Shapes, Shapes]:
+def _columns(rows: list[tuple[Any, Any, Any]]) -> tuple[Texts, Texts, Shapes]:
     """Return the columns of units by their keys, in the order of code points: databases sort in orders of their own."""
     rows = sorted(rows, key=lambda row: row[0])
     columns = [np.empty(len(rows), object) for _ in range(3)]
@@ -351,6 +350,6 @@ def _uncancelled(children: Shapes, groups: Positions, parents: Shapes) -> Number
     rows, hashes = segments(children)
     outer, outer_hashes = segments(parents, len(children))
     group = np.concatenate([groups[rows[:, OWNER].astype(np.int64)], outer[:, OWNER].astype(np.int64) - len(children)])
-    keys = np.concatenate([hashes, outer_hashes]) + group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    keys = np.concatenate([hashes, outer_hashes]) + group.astype(np.uint64) * FACTORS[0]
     weights = np.repeat([1, -1], [len(rows), len(outer)])
     return left_over(np.concatenate([rows, outer]), keys, weights)

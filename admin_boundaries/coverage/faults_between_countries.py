@@ -14,13 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
+from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Numbers, Positions, Shapes, Texts, counted
 from admin_boundaries.coverage.faces import (
     SLIVER_RATIO,
-    TOLERANCE,
     Beside,
     Fault,
-    Flags,
-    Shapes,
     drawn,
     faces,
     left_over,
@@ -29,7 +27,7 @@ from admin_boundaries.coverage.faces import (
     places,
     wide,
 )
-from admin_boundaries.coverage.segments import OWNER, WIDTH, Numbers, Positions, Spill, hashes_of, segments
+from admin_boundaries.coverage.segments import OWNER, WIDTH, Spill, hashes_of, segments
 from admin_boundaries.python_models import Relation
 
 GAP_METRES = 100  # what is wider between two countries is a lake, a strait or a country that is not loaded
@@ -86,7 +84,7 @@ class Countries:
         self._holes.append(_narrow_holes(geoms, self._count))
         self._count += len(geoms)
 
-    def faults(self, relation: Relation, gids: Shapes) -> Iterator[Fault]:
+    def faults(self, relation: Relation, gids: Texts) -> Iterator[Fault]:
         """Yield the gaps between countries, and their overlaps.
 
         Parameters
@@ -174,7 +172,7 @@ def _narrow_holes(geoms: Shapes, first: int) -> Numbers:
     parts, of_unit = shapely.get_parts(geoms, return_index=True)
     counts = shapely.get_num_interior_rings(parts)
     of_part = np.repeat(np.arange(len(parts)), counts)
-    number = np.arange(len(of_part)) - np.repeat(np.cumsum(counts) - counts, counts)
+    number = counted(0, counts.astype(np.int64))
     polygons = np.asarray(shapely.polygons(shapely.get_interior_ring(parts[of_part], number)))
     candidates = narrow(polygons, GAP_METRES)
     rows, _hashes = segments(polygons[candidates])
@@ -211,7 +209,7 @@ def _caps(lines: Shapes, owners: Positions) -> Shapes:
 
 
 def _holders(
-    relation: Relation, gids: Shapes, runs: Runs, points: Numbers, of_point: Positions
+    relation: Relation, gids: Texts, runs: Runs, points: Numbers, of_point: Positions
 ) -> tuple[Positions, Positions]:
     """Find the countries that points lie in, but for their own.
 
@@ -246,7 +244,7 @@ def _holders(
     return np.concatenate(holder), np.concatenate(point)
 
 
-def _pairs(relation: Relation, gids: Shapes, runs: Runs, polygons: Shapes) -> set[tuple[int, int]]:
+def _pairs(relation: Relation, gids: Texts, runs: Runs, polygons: Shapes) -> set[tuple[int, int]]:
     """Return the numbers of the countries that may overlap in faces that several of them cover."""
     tree = shapely.STRtree(polygons)
     countries: list[list[int]] = [[] for _ in polygons]
@@ -270,7 +268,7 @@ def _read(relation: Relation, gid: str) -> Any:
     return shapely.from_wkb(wkb.as_py())
 
 
-def _overlaps(relation: Relation, gids: Shapes, pairs: set[tuple[int, int]]) -> Iterator[Fault]:
+def _overlaps(relation: Relation, gids: Texts, pairs: set[tuple[int, int]]) -> Iterator[Fault]:
     for one, other in sorted(pairs):
         common = shapely.intersection(_read(relation, gids[one]), _read(relation, gids[other]))
         for shape in wide(common):

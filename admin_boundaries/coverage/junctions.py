@@ -14,13 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from admin_boundaries.coverage.segments import Buckets, Hashes, Numbers, Positions, mixed
+from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Shapes, counted, mixed, numbers_of
+from admin_boundaries.coverage.segments import Buckets, hashes_of
 
-TOLERANCE = 1e-7  # degrees
 FILTER_BITS = 22
-FACTOR = np.uint64(0x9E3779B97F4A7C15)
-Geometries = npt.NDArray[np.object_]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,24 +36,18 @@ class Lacking:
     points: Numbers
 
 
-def numbers_of(points: Numbers) -> Hashes:
-    """Return a number for each point, of an array of shape (n, 2)."""
-    bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # of the two zeros, one is left
-    return mixed(mixed(bits[:, 0] * FACTOR) + bits[:, 1])
-
-
 def numbers_of_lines(points: Numbers) -> Hashes:
     """Return a number for each line from a point to the next, alike whichever way round it is drawn."""
     numbers = numbers_of(points)
     return mixed(numbers[:-1] + numbers[1:])
 
 
-def are_among(numbers: Hashes, wanted: Hashes) -> Mask:
+def are_among(numbers: Hashes, wanted: Hashes) -> Flags:
     """Return which numbers are among sorted ones: most are not, which a table of their lowest bits tells."""
     lowest = np.uint64((1 << FILTER_BITS) - 1)
     table = np.zeros(1 << FILTER_BITS, bool)
     table[wanted & lowest] = True
-    found: Mask = table[numbers & lowest]
+    found: Flags = table[numbers & lowest]
     maybe = np.flatnonzero(found)
     at = np.searchsorted(wanted, numbers[maybe])
     found[maybe] = wanted[np.minimum(at, len(wanted) - 1)] == numbers[maybe] if len(wanted) else False
@@ -95,7 +86,7 @@ def lacking_vertices(alone: Iterable[Numbers], folder: Path | None = None) -> La
                 number = numbers_of(rows[:, :2])
                 low, high = np.searchsorted(begin, number), np.searchsorted(begin, number, side="right")
                 row = np.repeat(np.arange(len(rows)), high - low)
-                of = np.arange(len(row)) - np.repeat(np.cumsum(high - low) - (high - low), high - low) + low[row]
+                of = counted(low, high - low)
                 is_on = _lies_on(rows[row, 2:], new[of, 4:], new[of, 2:4])
                 onward.append(np.column_stack([new[of[is_on], :4], rows[row[is_on], 2:]]))
             known = numbers_of_met(np.concatenate(found))
@@ -103,7 +94,7 @@ def lacking_vertices(alone: Iterable[Numbers], folder: Path | None = None) -> La
             new = new[~np.isin(numbers_of_met(new), known)]
             found.append(new)
     every = np.unique(np.concatenate(found), axis=0)
-    lines = mixed(numbers_of(every[:, :2]) + numbers_of(every[:, 2:4]))
+    lines = hashes_of(every)
     points, order = every[:, 4:], np.argsort(lines, kind="stable")
     once = np.unique(np.column_stack([lines[order], numbers_of(points[order])]), axis=0, return_index=True)[1]
     order = order[np.sort(once)]
@@ -112,7 +103,7 @@ def lacking_vertices(alone: Iterable[Numbers], folder: Path | None = None) -> La
 
 def numbers_of_met(rows: Numbers) -> Hashes:
     """Return a number for each segment with a vertex on it."""
-    return mixed(numbers_of(rows[:, :2]) + numbers_of(rows[:, 2:4]) + mixed(numbers_of(rows[:, 4:])))
+    return mixed(hashes_of(rows) + mixed(numbers_of(rows[:, 4:])))
 
 
 def _met(rows: Numbers) -> Numbers:
@@ -131,18 +122,18 @@ def _met(rows: Numbers) -> Numbers:
     return np.concatenate(found)
 
 
-def _lies_on(points: Numbers, begin: Numbers, end: Numbers) -> Mask:
+def _lies_on(points: Numbers, begin: Numbers, end: Numbers) -> Flags:
     """Return which points lie on a segment, between its ends."""
     along, there, rest = end - begin, points - begin, points - end
     length = np.hypot(*along.T)
     off = np.abs(along[:, 0] * there[:, 1] - along[:, 1] * there[:, 0])
     is_between = ((there * along).sum(axis=1) > 0) & ((rest * along).sum(axis=1) < 0)
     is_apart = (np.hypot(*there.T) > TOLERANCE) & (np.hypot(*rest.T) > TOLERANCE)
-    found: Mask = is_between & is_apart & (off <= TOLERANCE * length)
+    found: Flags = is_between & is_apart & (off <= TOLERANCE * length)
     return found
 
 
-def with_vertices(geoms: Geometries, lacking: Lacking) -> Geometries:
+def with_vertices(geoms: Shapes, lacking: Lacking) -> Shapes:
     """Give units the vertices that their segments lack.
 
     Parameters
@@ -167,8 +158,7 @@ def with_vertices(geoms: Geometries, lacking: Lacking) -> Geometries:
     low = np.searchsorted(lacking.segments, numbers[at])
     count = np.searchsorted(lacking.segments, numbers[at], side="right") - low
     segment = np.repeat(at, count)
-    which: Positions = np.arange(len(segment)) - np.repeat(np.cumsum(count) - count - low, count)
-    new = lacking.points[which]
+    new = lacking.points[counted(low, count)]
     order = np.lexsort([np.hypot(*(new - points[segment]).T), segment])
     drawn = np.insert(points, segment[order] + 1, new[order], axis=0)
     before = np.concatenate([[0], np.cumsum(np.bincount(segment, minlength=len(points)))])

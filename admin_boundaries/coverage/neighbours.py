@@ -15,25 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import shapely
 
+from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Positions, counted
 from admin_boundaries.coverage.outlines import NUMBER, NUMBER_BITS, Outlines, meetings, ordered
-from admin_boundaries.coverage.segments import (
-    OWNER,
-    Buckets,
-    Hashes,
-    Numbers,
-    Positions,
-    hashes_of,
-    lengths_km,
-    parted,
-)
+from admin_boundaries.coverage.segments import OWNER, Buckets, hashes_of, lengths_km, parted
 from admin_boundaries.coverage.threads import in_threads
 
-TOLERANCE = 1e-7  # degrees
 DEGREES = 0.1  # of the cells in which stretches of borders are looked for that may be close to each other
 STRETCH = 32  # segments one after the other that are looked at together
 BOX_CELLS = 16  # when the box of a stretch has more, the cells are those of its single segments
@@ -138,7 +128,7 @@ def _summed(keys: Positions, numbers: Positions) -> tuple[Positions, Positions]:
     return keys[order[starts]], np.add.reduceat(numbers[order], starts)
 
 
-def equal_pairs(rows: Numbers) -> tuple[Positions, Positions, npt.NDArray[np.bool_]]:
+def equal_pairs(rows: Numbers) -> tuple[Positions, Positions, Flags]:
     """Find the segments that several units have.
 
     Parameters
@@ -200,7 +190,7 @@ def _equal_borders(outlines: Outlines, pairs: Hashes) -> tuple[Positions, Positi
     return owner[is_border], other_owner[is_border], lengths_km(rows)[is_border]
 
 
-def _are_equal(rows: Numbers, other_rows: Numbers) -> npt.NDArray[np.bool_]:
+def _are_equal(rows: Numbers, other_rows: Numbers) -> Flags:
     """Tell which segments are equal, whichever way round they are drawn."""
     found = np.zeros(len(rows), bool)
     for columns in ((0, 1, 2, 3), (2, 3, 0, 1)):
@@ -266,11 +256,6 @@ def _stretches(outlines: Outlines, start: int) -> tuple[Positions, Positions, Nu
     return first + start, last + 1 - first, np.concatenate([low - TOLERANCE, high + TOLERANCE])
 
 
-def _counted(first: Positions, count: Positions) -> Positions:
-    """Return so many numbers from each first one on."""
-    return np.arange(count.sum()) + np.repeat(first - np.cumsum(count) + count, count)
-
-
 def _in_shared_cells(row: Positions, cell: Positions, owner: Positions) -> tuple[Positions, Positions]:
     """Return rows and their cells, of these the ones that have rows of several owners; cell by cell."""
     words = ordered(cell.astype(np.uint64) << NUMBER_BITS | row.astype(np.uint64))
@@ -291,9 +276,9 @@ def _cells_of_stretches(
     cells = size.prod(axis=0)
     is_box = cells <= BOX_CELLS
     in_box = np.repeat(np.flatnonzero(is_box), cells[is_box])
-    across, along = divmod(_counted(np.zeros(is_box.sum(), np.int64), cells[is_box]), size[1, in_box])
+    across, along = divmod(counted(0, cells[is_box]), size[1, in_box])
     wide = np.flatnonzero(~is_box)
-    number, of = _counted(first[wide], count[wide]), np.repeat(wide, count[wide])
+    number, of = counted(first[wide], count[wide]), np.repeat(wide, count[wide])
     row, cell = _cells(outlines.rows(number, of))
     return (
         np.concatenate([in_box, of[row]]),
@@ -325,7 +310,7 @@ def _cells_of_pieces(rows: Numbers) -> tuple[Positions, Positions]:
     extent = np.abs(rows[:, 2:4] - rows[:, :2]).max(axis=1, initial=0)
     pieces = np.maximum(np.ceil(extent / (DEGREES / 2)), 1).astype(np.int64)
     row = np.repeat(np.arange(len(rows)), pieces)
-    piece = np.arange(len(row)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    piece = counted(0, pieces)
     begin = rows[row, :2]
     step = (rows[row, 2:4] - begin) / pieces[row, None]
     begin, end = begin + step * piece[:, None], begin + step * (piece[:, None] + 1)
@@ -368,7 +353,7 @@ def _close_borders(
     shapes = np.asarray(shapely.box(*boxes))
     one, other = shapely.STRtree(shapes).query(shapes)
     one, other = (stretch[owner[one] != owner[other]] for stretch in (one, other))
-    number = _counted(first[one], count[one])
+    number = counted(first[one], count[one])
     rows = outlines.rows(number, number)
     low, high = np.minimum(rows[:, :2], rows[:, 2:4]).T, np.maximum(rows[:, :2], rows[:, 2:4]).T
     beside = boxes[:, np.repeat(other, count[one])]

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from admin_boundaries.coverage.segments import Buckets, Hashes, Numbers, Positions, Spill, lines_of, parted, rows_of
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions
+from admin_boundaries.coverage.segments import Buckets, Spill, lines_of, parted, rows_of
 from admin_boundaries.coverage.threads import in_threads
 
 MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.INTERLEAVED)
@@ -45,7 +46,7 @@ class Piece:
 
     points: Numbers
     stops: Positions
-    is_segment: npt.NDArray[np.bool_]
+    is_segment: Flags
     words: list[tuple[Hashes, Positions]]
 
 

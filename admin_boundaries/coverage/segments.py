@@ -8,17 +8,12 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from pyproj import Geod
 
-Numbers = npt.NDArray[np.float64]
-Hashes = npt.NDArray[np.uint64]
-Positions = npt.NDArray[np.int64]
-Rows = npt.NDArray[Any]
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Rows, Shapes, mixed, numbers_of
 
 WIDTH = 5  # of a row: longitude and latitude of one end, of the other end, and the owner
 OWNER = 4
@@ -26,10 +21,9 @@ WGS84 = Geod(ellps="WGS84")
 BUCKET_BITS = 7
 NEAR_BITS = 9  # rows that are read together, since the next ones that are looked for will be among them
 LONG_DEGREES = 0.1  # the length of a longer segment is that of the geodesic
-FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
 
-def segments(geoms: npt.NDArray[np.object_], first_owner: int = 0) -> tuple[Numbers, Hashes]:
+def segments(geoms: Shapes, first_owner: int = 0) -> tuple[Numbers, Hashes]:
     """Take polygons apart.
 
     What lies on the date line is put at 180 degrees east, so that both sides of it are equal. Segments without length,
@@ -61,7 +55,7 @@ def segments(geoms: npt.NDArray[np.object_], first_owner: int = 0) -> tuple[Numb
     return rows_of(points, number, owner[number]), hashes[number]
 
 
-def lines_of(points: Numbers) -> tuple[npt.NDArray[np.bool_], Hashes]:
+def lines_of(points: Numbers) -> tuple[Flags, Hashes]:
     """Look at the lines from each of n points to the next.
 
     Returns
@@ -71,11 +65,11 @@ def lines_of(points: Numbers) -> tuple[npt.NDArray[np.bool_], Hashes]:
     hashes : ndarray of uint64, shape (n - 1,)
         Alike for equal lines, whichever way round they are drawn.
     """
-    points = points + 0.0  # zero has one sign
+    points = points.copy()
     at_limit = np.abs(points) == (180, 90)
     if at_limit[:, 0].any():
         points[at_limit[:, 0], 0] = 180
-    at_ends = _of_points(points)
+    at_ends = numbers_of(points)
     is_segment = at_ends[:-1] != at_ends[1:]
     is_segment &= ~(at_limit[:-1, 1] & at_limit[1:, 1])
     return is_segment, mixed(at_ends[:-1] + at_ends[1:])
@@ -93,25 +87,7 @@ def rows_of(points: Numbers, number: Positions, owner: Positions) -> Numbers:
 
 def hashes_of(rows: Numbers) -> Hashes:
     """Return a number for each segment, alike for equal ones."""
-    return mixed(_of_points(np.ascontiguousarray(rows[:, :2])) + _of_points(np.ascontiguousarray(rows[:, 2:4])))
-
-
-def _of_points(points: Numbers) -> Hashes:
-    """Return a number for each point; ``points`` has two columns."""
-    bits = points.view(np.uint64)
-    numbers = bits[:, 0] * FACTORS[0]
-    numbers ^= numbers >> np.uint64(32)
-    numbers += bits[:, 1]
-    return mixed(numbers)
-
-
-def mixed(numbers: Hashes) -> Hashes:
-    """Spread what numbers differ in over all of their bits, in place."""
-    numbers *= FACTORS[1]
-    numbers ^= numbers >> np.uint64(29)
-    numbers *= FACTORS[0]
-    numbers ^= numbers >> np.uint64(32)
-    return numbers
+    return mixed(numbers_of(rows[:, :2]) + numbers_of(rows[:, 2:4]))
 
 
 def lengths_km(rows: Numbers) -> Numbers:

@@ -19,16 +19,9 @@ import pyarrow as pa
 import pyarrow.compute
 import shapely
 
-from admin_boundaries.coverage.junctions import (
-    Geometries,
-    Lacking,
-    Mask,
-    are_among,
-    lacking_vertices,
-    numbers_of,
-    with_vertices,
-)
-from admin_boundaries.coverage.segments import Buckets, Hashes, Numbers, Positions, hashes_of, segments
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts, numbers_of
+from admin_boundaries.coverage.junctions import Lacking, are_among, lacking_vertices, with_vertices
+from admin_boundaries.coverage.segments import Buckets, hashes_of, segments
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.python_models import Relation
 
@@ -98,13 +91,13 @@ class Country:
     """
 
     gid: str
-    gids: Geometries
+    gids: Texts
     levels: npt.NDArray[np.int32]
     parents: Positions
-    is_read: Mask
-    is_leaf: Mask
-    has_area: Mask
-    geoms: Geometries = field(default_factory=lambda: np.empty(0, object))
+    is_read: Flags
+    is_leaf: Flags
+    has_area: Flags
+    geoms: Shapes = field(default_factory=lambda: np.empty(0, object))
 
     @property
     def coverages(self) -> Positions:
@@ -295,13 +288,11 @@ def _that_are_alone(hashes: Hashes) -> Positions:
     return order[is_alone]
 
 
-def _numbers_in(geoms: Geometries) -> Hashes:
+def _numbers_in(geoms: Shapes) -> Hashes:
     return _sorted(numbers_of(shapely.get_coordinates(geoms)))
 
 
-def drawn_with(
-    country: Country, kept: list[Hashes], shared: Sequence[Hashes]
-) -> tuple[list[Geometries], list[Numbers]]:
+def drawn_with(country: Country, kept: list[Hashes], shared: Sequence[Hashes]) -> tuple[list[Shapes], list[Numbers]]:
     """Draw all units of a country with the vertices that are kept.
 
     What the country itself keeps makes a coverage, as GEOS saw to. Vertices that others keep on its borders may make a
@@ -346,7 +337,7 @@ def drawn_with(
     return drawn, restored
 
 
-def _that_overlap(now: Geometries, before: Geometries, coverage: Positions, changed: Positions) -> Positions:
+def _that_overlap(now: Shapes, before: Shapes, coverage: Positions, changed: Positions) -> Positions:
     """Return those units of a coverage, some of which were changed, that overlap and did not before."""
     changed_at, other = shapely.STRtree(now).query(now[changed])
     one = changed[changed_at]
@@ -365,7 +356,7 @@ def _sorted(numbers: Hashes) -> Hashes:
     return once
 
 
-def _with_unions(country: Country, geoms: Geometries) -> Geometries:
+def _with_unions(country: Country, geoms: Shapes) -> Shapes:
     """Add the units that those below tile, which are the unions of these."""
     for level in np.unique(country.levels)[::-1]:
         below = np.flatnonzero((country.levels > level) & (country.parents >= 0) & ~shapely.is_missing(geoms))
@@ -380,7 +371,7 @@ def _with_unions(country: Country, geoms: Geometries) -> Geometries:
     return geoms
 
 
-def _union(geoms: Geometries) -> shapely.Geometry:
+def _union(geoms: Shapes) -> shapely.Geometry:
     """Return the union of polygons: of a coverage the quick way, which does not notice overlaps but by the area."""
     try:
         union = shapely.coverage_union_all(geoms)
@@ -390,7 +381,7 @@ def _union(geoms: Geometries) -> shapely.Geometry:
     return union if is_whole and shapely.is_valid(union) else shapely.union_all(geoms)
 
 
-def only(geoms: Geometries, kept: Hashes, shared: Hashes) -> tuple[Geometries, Mask]:
+def only(geoms: Shapes, kept: Hashes, shared: Hashes) -> tuple[Shapes, Flags]:
     """Leave vertices out.
 
     Parameters
@@ -432,7 +423,7 @@ def only(geoms: Geometries, kept: Hashes, shared: Hashes) -> tuple[Geometries, M
     return drawn, has_more
 
 
-def _batch(country: Country, tolerance: float, geoms: Geometries) -> pa.RecordBatch:
+def _batch(country: Country, tolerance: float, geoms: Shapes) -> pa.RecordBatch:
     there = np.flatnonzero(~shapely.is_missing(geoms))
     return pa.record_batch(
         [

@@ -31,7 +31,7 @@ def draw(
     Parameters
     ----------
     settings : Settings
-        Of the target.
+        Of the target and the dataset.
     folder : Path
         Folder for the files; created if it does not exist.
     manifest : Path

@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from admin_boundaries.marts import MARTS
 from admin_boundaries.pictures import style
 
-BOX_WIDTH, ROW, HEAD = 1.78, 0.19, 0.29  # inches
+BOX_WIDTH, ROW, HEAD = 1.84, 0.19, 0.29  # inches
 GAP_X, GAP_Y, SIDE, TOP = 0.26, 0.5, 0.25, 1.45
 ARC = 0.13  # height of an arc as a share of its length
 FILLS = {"admin": "#d8ebf1", "timezones": "#fdebc8", "quality": "#e8e3f3", "lookup": "#dcf2e4"}
@@ -92,18 +91,35 @@ def diagram(manifest: Mapping[str, Any]) -> Figure:
 
 def entities(manifest: Mapping[str, Any]) -> list[Entity]:
     """Return the marts that a manifest declares, by name."""
+    marts = {key: node for key, node in manifest["nodes"].items() if _is_mart(node)}
+    links = _links(manifest, marts)
     found = []
-    for node in manifest["nodes"].values():
-        if node["resource_type"] != "model" or node["schema"] != MARTS:
-            continue
+    for identifier, node in marts.items():
         key = [each["columns"] for each in node["constraints"] if each["type"] == "primary_key"]
         own = [name for name, column in node["columns"].items() if _is_key(column)]
-        links = [(link["column"], link["to"]) for link in node["config"]["meta"].get("foreign_keys", [])]
         columns = tuple(key[0] if key else own)
-        named = {*columns, *(column for column, _ in links)}
+        named = {*columns, *(column for column, _ in links[identifier])}
         others = len(set(node["columns"]) - named)
-        found.append(Entity(node["name"], node["fqn"][-2], columns, tuple(links), others))
+        found.append(Entity(node["name"], node["fqn"][-2], columns, tuple(links[identifier]), others))
     return sorted(found, key=lambda entity: entity.name)
+
+
+def _is_mart(node: Mapping[str, Any]) -> bool:
+    return node["resource_type"] == "model" and "marts" in node["fqn"]
+
+
+def _links(manifest: Mapping[str, Any], marts: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return the foreign keys of each mart: as in the database, one for each test of a relationship between two."""
+    links: dict[str, list[tuple[str, str]]] = {identifier: [] for identifier in marts}
+    for node in manifest["nodes"].values():
+        if (node.get("test_metadata") or {}).get("name") != "relationships":
+            continue
+        child = node["attached_node"]
+        parent = next((each for each in node["depends_on"]["nodes"] if each != child), child)
+        if child in marts and parent in marts:
+            links[child].append((node["column_name"], marts[parent]["name"]))
+    order = {(key, column): at for key, mart in marts.items() for at, column in enumerate(mart["columns"])}
+    return {key: sorted(found, key=lambda link: (order[key, link[0]], link[1])) for key, found in links.items()}
 
 
 def _is_key(column: Mapping[str, Any]) -> bool:
@@ -111,7 +127,7 @@ def _is_key(column: Mapping[str, Any]) -> bool:
 
 
 def _rows(found: Sequence[Entity]) -> list[list[Entity | None]]:
-    """Arrange the boxes in rows: first the longest chain of references, then the others by folder."""
+    """Arrange the boxes in rows: the longest chain of references, other linked ones by folder, and the rest."""
     graph = nx.DiGraph()
     graph.add_nodes_from(entity.name for entity in found)
     graph.add_edges_from((to, entity.name) for entity in found for _, to in entity.links if to != entity.name)
@@ -119,7 +135,7 @@ def _rows(found: Sequence[Entity]) -> list[list[Entity | None]]:
     chain = [by_name[name] for name in nx.dag_longest_path(graph) if name in by_name]
     columns = max(len(chain), 4)
     rest = [entity for entity in found if entity not in chain]
-    rest.sort(key=lambda entity: (not entity.links, entity.folder, entity.name))
+    rest.sort(key=lambda entity: (not graph.degree[entity.name], entity.folder, entity.name))
     rows: list[list[Entity | None]] = [list(chain)]
     for start in range(0, len(rest), columns):
         rows.append(list(rest[start : start + columns]))
@@ -209,4 +225,4 @@ def _arrow(
 
 
 def _brief(name: str) -> str:
-    return name.replace("admin_level_", "level ")
+    return name.removeprefix("admin_").replace("level_", "level ")

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from admin_boundaries.marts import GEOMETRY, Mart
+from admin_boundaries.marts import GEOMETRY, Mart, relation
 from admin_boundaries.pictures import style
 from admin_boundaries.warehouse import Warehouse
 
@@ -43,6 +43,7 @@ SOURCES = {
     "sample": "Boundaries: the bundled sample of open data, see DATA_LICENSES.md",
     "timezones": "Time zones: timezone-boundary-builder {release}, © OpenStreetMap contributors, ODbL",
 }
+OTHER_SOURCE = "Boundaries: {dataset} {release}"
 
 
 @dataclass
@@ -113,7 +114,7 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
     units = _units(warehouse, mart, country)
     if not units:
         return _nothing(f"Level {number}", "No units of this level are loaded.")
-    names = dict(warehouse.rows("select gid, name from marts.admin_level_0"))
+    names = dict(warehouse.rows(f"select gid, name from {relation(known['admin_level_0'])}"))  # noqa: S608
     panels = _panels(units, names) if number else [_world(units)]
     _read(warehouse, mart, panels, "gid" if number < 2 else "parent_gid", country)
     if number:
@@ -135,7 +136,7 @@ def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
     zones = _units(warehouse, known["timezones"], offset)
     if not zones:
         return _nothing("Time zones", "No time zones are loaded.")
-    ((release,),) = warehouse.rows("select max(release) from marts.timezones")
+    ((release,),) = warehouse.rows(f"select max(release) from {relation(known['timezones'])}")  # noqa: S608
     covered = sum(zone.area for zone in zones)
     panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones, share=0.5)
     _read(warehouse, known["timezones"], [panel], offset, None)
@@ -170,7 +171,7 @@ class Unit:
 def _units(warehouse: Warehouse, mart: Mart, country: str) -> list[Unit]:
     query = (
         f"select {mart.key}, {country}, point_lon, point_lat, coalesce(area_km2, 0), min_lat, max_lat "  # noqa: S608
-        f"from marts.{mart.name} where point_lon is not null order by 5 desc, 1"
+        f"from {relation(mart)} where point_lon is not null order by 5 desc, 1"
     )
     return [Unit(*row) for row in warehouse.rows(query)]
 
@@ -390,5 +391,6 @@ def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
 
 
 def _attribution(warehouse: Warehouse) -> str:
-    ((release,),) = warehouse.rows("select max(release) from marts.admin_units")
-    return SOURCES["sample" if release == "sample" else "gadm"].format(release=release)
+    ((release,),) = warehouse.rows(f"select max(release) from {warehouse.marts}.admin_units")  # noqa: S608
+    source = SOURCES.get("sample" if release == "sample" else warehouse.dataset, OTHER_SOURCE)
+    return source.format(dataset=warehouse.dataset, release=release)

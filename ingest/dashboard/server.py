@@ -33,7 +33,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingest.dashboard import actions, feeds, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import Ledger
-from ingest.pipeline.runs import open_target
 from ingest.settings import Settings
 
 FILES = Path(__file__).with_name("files")
@@ -239,12 +238,21 @@ def names_of(host: str, more: Sequence[str] = ()) -> list[str]:
 
 
 def serve(
-    *, host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, report: Callable[[str], None]
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    is_read_only: bool,
+    workers: int,
+    report: Callable[[str], None],
 ) -> None:
     """Serve the dashboard until a signal stops it.
 
     Parameters
     ----------
+    settings : Settings
+        Of the target, and the dataset whose marts time zones are compared with.
     host, port
         Address and port to listen on; port 0 picks a free one.
     names : sequence of str
@@ -261,7 +269,8 @@ def serve(
     SettingsError
         When the address or port cannot be used.
     """
-    settings, ledger = open_target()
+    ledger = Ledger(settings)
+    ledger.open()
     host = host.removeprefix("[").removesuffix("]")
     shown = f"[{host}]" if ":" in host else host
     try:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import jinja2
 from huey.exceptions import HueyException
@@ -65,38 +65,48 @@ def plain(settings: Settings, text: str | None) -> str:
     return faults.redact(text or "", faults.secrets_of(settings))
 
 
+Editions: TypeAlias = dict[str, edition.Edition]
+
+
 class Marts:
     """Which runs the marts are of, read again every few seconds: opening the warehouse takes longer than the ledger.
 
     Parameters
     ----------
     settings : Settings
-        Of the target.
+        Of the target, and the dataset whose marts flat datasets are looked up in.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._read_at = -MARTS_SECONDS
-        self._found: tuple[dict[str, edition.Edition], str] = ({}, "")
+        self._found: dict[str, tuple[float, Editions, str]] = {}
 
-    def read(self) -> tuple[dict[str, edition.Edition], str]:
-        """Return the edition of each dataset; if that is not known, none and the reason."""
+    def of(self, dataset: catalog.Dataset) -> Settings:
+        """Return the settings with the dataset whose marts a dataset is looked up in."""
+        return replace(self._settings, boundaries=dataset.name) if dataset.is_hierarchy else self._settings
+
+    def read(self, dataset: catalog.Dataset) -> tuple[edition.Edition | None, str]:
+        """Return the edition of a dataset; if that is not known, the reason."""
+        settings = self.of(dataset)
         with self._lock:  # pages that are open at the same time read once
-            if time.monotonic() - self._read_at >= MARTS_SECONDS:
-                self._found = self._read()
-                self._read_at = time.monotonic()
-            return self._found
+            read_at, editions, unknown = self._found.get(settings.boundaries, (-MARTS_SECONDS, {}, ""))
+            if time.monotonic() - read_at >= MARTS_SECONDS:
+                editions, unknown = _editions(settings)
+                self._found[settings.boundaries] = time.monotonic(), editions, unknown
+        return editions.get(dataset.name), unknown
 
-    def _read(self) -> tuple[dict[str, edition.Edition], str]:
-        try:
-            with open_warehouse(self._settings) as warehouse:
-                found = {each.dataset: each for each in warehouse.editions()}
-        except MartsMissing:
-            return {}, "They are not built: run `dbt build`."
-        except IngestError as error:
-            return {}, error.message
-        return found, "" if found else f"{edition.UNKNOWN} {edition.BUILD}"
+
+def _editions(settings: Settings) -> tuple[Editions, str]:
+    build = f"`{settings.build_command}`"
+    try:
+        with open_warehouse(settings) as warehouse:
+            found = {each.dataset: each for each in warehouse.editions()}
+    except MartsMissing:
+        return {}, f"They are not built: run {build}."
+    except IngestError as error:
+        return {}, error.message
+    return found, "" if found else f"{edition.UNKNOWN} Run {build}."
 
 
 def overview(settings: Settings, ledger: Ledger, token: str, marts: Marts) -> dict[str, str]:
@@ -225,17 +235,21 @@ def _queue(settings: Settings, ledger: Ledger, now: datetime) -> tuple[dict[str,
 
 
 def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
-    editions, unknown = marts.read()
-    return [
-        {
-            "name": name,
-            "now": ledger.published_run(name),
-            "before": ledger.superseded_run(name),
-            "edition": editions.get(name),
-            "unknown": unknown,
-        }
-        for name in catalog.datasets()
-    ]
+    cards = []
+    for name, dataset in catalog.datasets().items():
+        now = ledger.published_run(name)
+        found, unknown = marts.read(dataset) if now else (None, "")
+        cards.append(
+            {
+                "name": name,
+                "now": now,
+                "before": ledger.superseded_run(name),
+                "edition": found,
+                "unknown": unknown,
+                "build": marts.of(dataset).build_command,
+            }
+        )
+    return cards
 
 
 def _run_card(run: Run, parts: Sequence[Slice], now: datetime) -> dict[str, Any]:

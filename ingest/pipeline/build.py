@@ -1,25 +1,69 @@
-"""Build the marts after a load, as ``dbt build`` on the command line does."""
+"""Build marts after a load, as ``dbt build`` on the command line does."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ingest.errors import BuildFailed
+from ingest import catalog
+from ingest.errors import BuildFailed, IngestError, MartsMissing
 from ingest.settings import PROJECT_ROOT, Settings, dbt_environment
 
 
-def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
-    """Run ``dbt build`` with this Python and this environment, and show its output as it comes.
+def due(
+    settings: Settings, loaded: Collection[str], faults_of_marts: Callable[[Settings], Sequence[str]]
+) -> list[Settings]:
+    """Find the marts to build after a load.
 
-    It runs in the project's folder, which a relative WAREHOUSE_HOME starts from, whatever the current folder is, and on
-    the target of the settings.
+    Marts of a hierarchical dataset are due when it was loaded, and they are missing or stale. A flat dataset is in the
+    marts of every other one: those that exist are due if they are stale.
 
     Parameters
     ----------
     settings : Settings
         Of the target.
+    loaded : collection of str
+        The datasets that were loaded.
+    faults_of_marts : callable
+        Returns a sentence for each dataset whose marts are stale; raises `IngestError` if they cannot be read.
+
+    Returns
+    -------
+    list of Settings
+        With the dataset of the marts; those of `settings` themselves if no dataset has marts yet.
+    """
+    known = catalog.datasets()
+    has_flat = any(not known[name].is_hierarchy for name in loaded)
+    found, have_marts = [], False
+    for name in (name for name, dataset in known.items() if dataset.is_hierarchy):
+        if name not in loaded and not has_flat:
+            continue
+        of_name = replace(settings, boundaries=name)
+        try:
+            is_due, is_there = bool(faults_of_marts(of_name)), True
+        except MartsMissing:
+            is_due, is_there = name in loaded, False
+        except IngestError:  # only dbt's user may read them
+            is_due, is_there = True, True
+        have_marts |= is_there
+        if is_due:
+            found.append(of_name)
+    return found or ([] if have_marts else [settings])
+
+
+def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
+    """Run ``dbt build`` with this Python and this environment, and show its output as it comes.
+
+    It runs in the project's folder, which a relative WAREHOUSE_HOME starts from, whatever the current folder is, on the
+    target of the settings and for their dataset.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target and the dataset.
     root : Path
         Folder of the dbt project.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -53,6 +53,14 @@ def ledger(settings: Settings) -> Ledger:
 def gadm() -> catalog.Dataset:
     """GADM as the catalog describes it."""
     return catalog.get("gadm")
+
+
+@pytest.fixture
+def islands(gadm: catalog.Dataset, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a hierarchical dataset that is in the catalog beside the others."""
+    known = {**catalog.datasets(), "islands": replace(gadm, name="islands", title="Islands")}
+    monkeypatch.setattr(catalog, "datasets", lambda: known)
+    return "islands"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from ingest import cli
 from ingest.errors import BuildFailed, RunFailed, SourceUnavailable
 from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import build, runs
-from ingest.settings import PROJECT_ROOT, Settings
+from ingest.settings import PROJECT_ROOT, Settings, dbt_environment
 from tests.fixtures import marts as built
 from tests.ingest.test_cli import run as run_command
 
@@ -177,7 +177,8 @@ def test_dbt_runs_in_the_project_on_the_target_of_the_load(
         *("-m", "dbt.cli.main", "build", "--project-dir", str(PROJECT_ROOT)),
         *("--profiles-dir", str(PROJECT_ROOT / "profiles"), "--target", "embedded"),
     ]
-    assert (folder, options) == (PROJECT_ROOT, {"env": None})  # the environment and the terminal are passed on
+    environment = dbt_environment(settings)
+    assert (folder, options) == (PROJECT_ROOT, {"env": environment})  # the terminal is passed on
 
 
 @pytest.mark.slow

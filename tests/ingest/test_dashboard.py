@@ -20,6 +20,7 @@ from unittest.mock import MagicMock
 import pytest
 import uvicorn
 
+from ingest import catalog
 from ingest.dashboard import feeds, views
 from ingest.dashboard import server as served
 from ingest.errors import RunNotFound
@@ -250,7 +251,7 @@ def test_an_address_of_version_6_and_other_spellings_are_known(
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_the_server_says_where_it_listens_with_brackets_around_an_address_of_version_6(
-    settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, host: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     asked, said = [], list[str]()
 
@@ -260,10 +261,9 @@ def test_the_server_says_where_it_listens_with_brackets_around_an_address_of_ver
         listener.getsockname.return_value = ("::1", 5555)
         return listener
 
-    monkeypatch.setattr(served, "open_target", lambda: (settings, ledger))
     monkeypatch.setattr(socket, "create_server", listen)
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
-    served.serve(host=host, port=0, names=[], is_read_only=False, workers=1, report=said.append)
+    served.serve(settings, host=host, port=0, names=[], is_read_only=False, workers=1, report=said.append)
     assert asked == [(("::1", 0), socket.AF_INET6)]
     assert said == ["dashboard  http://[::1]:5555/  (Ctrl-C stops it)"]
 
@@ -540,8 +540,9 @@ def test_pages_that_are_open_at_the_same_time_read_the_marts_once(
 
     monkeypatch.setattr(views, "open_warehouse", open_warehouse)
     marts = views.Marts(settings)
-    assert marts.read() == marts.read()
+    gadm, zones = catalog.get("gadm"), catalog.get("timezones")
+    assert marts.read(gadm) == marts.read(zones)
     assert len(opened) == 1
     monkeypatch.setattr(views, "MARTS_SECONDS", 0.0)
-    marts.read()
+    marts.read(gadm)
     assert len(opened) == 2

@@ -14,7 +14,6 @@ import pytest
 
 from admin_boundaries import edition
 from admin_boundaries.edition import Edition, Run
-from admin_boundaries.locate import COLUMNS
 from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest import catalog
 from ingest.errors import MartsMissing, TargetUnavailable
@@ -85,8 +84,9 @@ def test_a_dataset_that_was_loaded_after_the_build_is_stale(settings: Settings, 
 
 
 def test_a_dataset_that_is_newer_than_the_build_is_stale(settings: Settings, marts: Path) -> None:
-    built.publish(marts, {"gadm": ("run-a", "4.0"), "islands": ("run-i", "1")})
-    found = editions(settings)["islands"]
+    built.write_meta(marts, {"gadm": ("run-a", "4.0")})
+    built.publish(marts, {"gadm": ("run-a", "4.0"), "timezones": ("run-t", "1")})
+    found = editions(settings)["timezones"]
     assert (found.build_id, found.built_at, found.run, found.is_stale) == (None, None, None, True)
 
 
@@ -196,7 +196,7 @@ STALE_ZONES = Edition("timezones", "build", built.BUILT_AT, OF_A, OF_B)
     ids=["nothing loaded", "current", "stale", "loaded and never built", "unknown"],
 )
 def test_a_country_that_is_loaded_and_not_built_is_not_called_missing(found: list[Edition], place: str) -> None:
-    assert edition.no_unit(found) == place
+    assert edition.no_unit(found, "gadm") == place
 
 
 @pytest.fixture
@@ -212,18 +212,7 @@ def ingest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def lookups(stale: Path, tmp_path: Path) -> list[list[str]]:
     """What can be asked of the stale marts, on the command line."""
-    with duckdb.connect(str(stale / "warehouse.duckdb")) as connection:
-        columns = ", ".join(f"null::text as {name}" for name in COLUMNS[1:])
-        connection.execute(f"create macro marts.locate(lon, lat) as table select 'no unit' as status, {columns}")
-        connection.execute(
-            "create macro marts.locate_points(points) as table "
-            f"select point_number, 'no unit' as status, {columns} from query_table(points)"
-        )
-        connection.execute("create macro marts.fold_name(name) as lower(name)")
-        connection.execute(
-            "create table marts.admin_unit_names as select 'AAA' as gid, 0 as admin_level, 'name' as name_kind, "
-            "'Land' as name, 'land' as folded_name, null::text as type_english, 'Land' as path"
-        )
+    built.add_lookups(stale)
     (tmp_path / "in.csv").write_text("lon,lat\n1,2\n")
     return [
         ["locate", "1", "2"],

@@ -42,7 +42,7 @@ def find() -> Iterator[Find]:
         connection.executemany(
             "insert into marts.admin_unit_names select $1, $2, $3, $4, marts.fold_name($4), null, $1", NAMES
         )
-        warehouse = DuckdbWarehouse(connection, Path("/no/lake"))
+        warehouse = DuckdbWarehouse(connection, Path("/no/lake"), "gadm")
         yield lambda name: warehouse.find(name, 10)
 
 

@@ -14,7 +14,8 @@ from pyproj import Geod
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.neighbours import TOLERANCE, equal_pairs, neighbours, overlaps
+from admin_boundaries.coverage.arrays import TOLERANCE
+from admin_boundaries.coverage.neighbours import equal_pairs, neighbours, overlaps
 from admin_boundaries.coverage.segments import lengths_km, segments
 
 WGS84 = Geod(ellps="WGS84")

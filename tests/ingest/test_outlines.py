@@ -17,8 +17,9 @@ from shapely.geometry.base import BaseGeometry
 
 from admin_boundaries.coverage import neighbours as comparison
 from admin_boundaries.coverage import outlines, segments, threads
-from admin_boundaries.coverage.neighbours import TOLERANCE, neighbours
-from admin_boundaries.coverage.segments import Buckets, Hashes, Numbers, Spill
+from admin_boundaries.coverage.arrays import TOLERANCE, Hashes, Numbers
+from admin_boundaries.coverage.neighbours import neighbours
+from admin_boundaries.coverage.segments import Buckets, Spill
 from admin_boundaries.coverage.threads import in_threads
 
 

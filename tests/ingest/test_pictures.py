@@ -23,25 +23,40 @@ from tests.ingest.test_cli import run_apart
 MOST_BYTES = 300_000
 
 
-def node(name: str, key: tuple[str, ...], columns: tuple[str, ...], *links: tuple[str, str]) -> dict[str, Any]:
+def node(name: str, key: tuple[str, ...], columns: tuple[str, ...], folder: str = "marts") -> dict[str, Any]:
     """Return a model as dbt's manifest has it."""
     return {
         "resource_type": "model",
-        "schema": "marts",
         "name": name,
-        "fqn": ["admin_boundaries", "marts", "admin", name],
+        "fqn": ["admin_boundaries", folder, "admin", name],
         "constraints": [{"type": "primary_key", "columns": list(key)}],
         "columns": {each: {"constraints": []} for each in columns},
-        "config": {"meta": {"foreign_keys": [{"column": column, "to": to} for column, to in links]}},
+    }
+
+
+def relationship(child: str, column: str, parent: str) -> dict[str, Any]:
+    """Return a test as dbt's manifest has it."""
+    return {
+        "resource_type": "test",
+        "test_metadata": {"name": "relationships"},
+        "attached_node": child,
+        "column_name": column,
+        "depends_on": {"nodes": sorted({child, parent})},
     }
 
 
 MANIFEST = {
     "nodes": {
         "a": node("admin_level_0", ("gid",), ("gid", "name")),
-        "b": node("admin_level_1", ("gid",), ("gid", "parent_gid", "name"), ("parent_gid", "admin_level_0")),
-        "c": node("admin_units", ("gid",), ("gid", "parent_gid"), ("parent_gid", "admin_units")),
-        "d": {**node("stg", ("gid",), ("gid",)), "schema": "staging"},
+        "b": node("admin_level_1", ("gid",), ("gid", "parent_gid", "name")),
+        "c": node("admin_units", ("gid",), ("gid", "parent_gid")),
+        "d": node("stg", ("gid",), ("gid",), "staging"),
+        "e": relationship("b", "parent_gid", "a"),
+        "f": relationship("c", "parent_gid", "c"),
+        "g": relationship("b", "name", "d"),
+        "h": relationship("d", "gid", "a"),
+        "i": {**relationship("b", "name", "a"), "test_metadata": {"name": "unique"}},
+        "j": {**relationship("b", "name", "a"), "test_metadata": None},
     }
 }
 
@@ -110,10 +125,11 @@ def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path
         pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print, print)
 
 
-def test_the_diagram_holds_what_dbt_declares_and_no_other_schema() -> None:
+def test_the_diagram_holds_the_marts_that_dbt_declares_and_the_relationships_that_it_tests() -> None:
     found = {entity.name: entity for entity in entities.entities(MANIFEST)}
     assert set(found) == {"admin_level_0", "admin_level_1", "admin_units"}
     assert found["admin_level_1"].rows == [("gid", "key"), ("parent_gid", "→ level 0"), ("and 1 more columns", "")]
+    assert found["admin_units"].links == (("parent_gid", "admin_units"),)
     assert len(entities.diagram(MANIFEST).axes) == 1
 
 

@@ -35,7 +35,7 @@ class Server:
 @pytest.mark.parametrize("count", [0, 1, 1999, 2001, 4001, 6001, 7999, 8003, 20_001])
 def test_every_point_is_answered_once_and_in_its_place(count: int) -> None:
     server, lons = Server(), np.arange(count, dtype=np.float64)
-    answers = PostgresWarehouse(server.connect, WHERE, ExitStack()).locate_points(lons, -lons)
+    answers = PostgresWarehouse(server.connect, WHERE, ExitStack(), "gadm").locate_points(lons, -lons)
     assert answers == [(lon, -lon) for lon in lons.tolist()]
 
 
@@ -50,7 +50,7 @@ def test_a_percent_sign_in_a_query_is_not_taken_for_a_parameter() -> None:
         def fetchall(self) -> list[Row]:
             return []
 
-    warehouse = PostgresWarehouse(Recorder, WHERE, ExitStack())
+    warehouse = PostgresWarehouse(Recorder, WHERE, ExitStack(), "gadm")
     warehouse.rows("select gid from marts.admin_units where path like 'Togo%' and gid = ?", ["TGO"])
     assert asked == [("select gid from marts.admin_units where path like 'Togo%%' and gid = %s", ["TGO"])]
 
@@ -58,6 +58,6 @@ def test_a_percent_sign_in_a_query_is_not_taken_for_a_parameter() -> None:
 @pytest.mark.parametrize(("count", "sessions"), [(1, 1), (3999, 1), (4001, 2), (8001, 4), (80_001, 4)])
 def test_points_are_shared_out_evenly_over_as_many_sessions_as_they_are_worth(count: int, sessions: int) -> None:
     server, lons = Server(), np.zeros(count)
-    PostgresWarehouse(server.connect, WHERE, ExitStack()).locate_points(lons, lons)
+    PostgresWarehouse(server.connect, WHERE, ExitStack(), "gadm").locate_points(lons, lons)
     assert (server.sessions, len(server.asked)) == (sessions, sessions)
     assert max(server.asked) - min(server.asked) < sessions

@@ -123,7 +123,6 @@ def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
     )
     assert found.postgres.place == "service geo"
     given = settings.dbt_environment(found)
-    assert given is not None
     assert given["PGSERVICE"] == ""
     assert (
         given.items()
@@ -140,8 +139,10 @@ def test_a_service_says_everything_and_dbt_gets_what_libpq_makes_of_it(
     )
 
 
-def test_dbt_gets_its_environment_as_it_is_without_a_service() -> None:
-    assert settings.dbt_environment(settings.read_settings(PG)) is None
+def test_dbt_gets_the_environment_of_this_process_and_the_dataset() -> None:
+    for name in ("gadm", "overture"):
+        found = settings.read_settings({**PG, "BOUNDARIES": name})
+        assert settings.dbt_environment(found) == {**os.environ, "BOUNDARIES": name}
 
 
 @pytest.mark.parametrize(

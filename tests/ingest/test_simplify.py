@@ -14,7 +14,7 @@ import shapely
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.junctions import numbers_of
+from admin_boundaries.coverage.arrays import numbers_of
 from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, only, simplified
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation

@@ -432,7 +432,7 @@ def test_a_role_without_connections_left_is_told_which_limit_and_what_to_set(tar
 def open_until_closed(found: settings.Settings) -> None:
     """Open the marts as a reader does."""
     assert found.postgres is not None
-    with connected(found.postgres):
+    with connected(found.postgres, found.boundaries):
         pass
 
 
