@@ -1,4 +1,4 @@
-{{ config(enabled=(boundaries() == 'geoboundaries')) }}
+{{ config(enabled=(boundaries() == 'geoboundaries'), meta={'has_parents_by_geometry': true}) }}
 
 {{ staged_admin_level(
     'geoboundaries',
