@@ -2,7 +2,7 @@
 {% macro levels_with_parents_by_geometry() %}
     {% set found = [] %}
     {% for level in admin_levels() %}
-        {% set node = graph.nodes.get('model.admin_boundaries.stg_' ~ boundaries() ~ '__adm_' ~ level, {}) %}
+        {% set node = graph.get('nodes', {}).get('model.admin_boundaries.stg_' ~ boundaries() ~ '__adm_' ~ level, {}) %}
         {% if node.get('config', {}).get('meta', {}).get('has_parents_by_geometry') %}
             {% do found.append(level) %}
         {% endif %}
