@@ -55,7 +55,7 @@ by name select * from published.{{ adapter.quote(row[0]) }}.{{ adapter.quote(row
         {% endif %}
     {% endfor %}
     {% for row in theirs.rows if row[3] == 'function' and not views and (row[0] ~ '.' ~ row[1]) not in ours %}
-        {% do log('Function ' ~ row[0] ~ '.' ~ row[1] ~ ' of ' ~ target.database ~ '.duckdb is not made by this project and is '
-            ~ 'left behind: create it again, or keep it in a file of its own.', info=true) %}
+        {% do log('Function ' ~ row[0] ~ '.' ~ row[1] ~ ' of ' ~ target.database ~ '.duckdb is not made by this '
+            ~ 'project and is left behind: create it again, or keep it in a file of its own.', info=true) %}
     {% endfor %}
 {% endmacro %}

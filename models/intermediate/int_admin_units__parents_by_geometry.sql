@@ -1,6 +1,5 @@
--- The inner point of a unit lies within it, so it lies in one unit of the level above, if the two levels fit. Only where
--- the publisher names no parents at all: a column that is there is never overruled.
--- depends_on the staging views of all levels, of which only some are read
+-- The inner point of a unit lies within it, so it lies in one unit of the level above, if the two levels fit. Only
+-- where the publisher names no parents at all: a column that is there is never overruled.
 {%- for level in admin_levels() %}
 -- depends_on: {{ staged_level(level) }}
 {%- endfor %}

@@ -13,7 +13,11 @@ counts as (
         rows_in_file
     from {{ ref('admin_level_counts') }}
     where scope = 'world'
-        and release in (select release from {{ ref('expected_counts') }} where dataset = '{{ boundaries() }}')
+        and release in (
+            select release
+            from {{ ref('expected_counts') }}
+            where dataset = '{{ boundaries() }}'
+        )
 
 ),
 

@@ -5,7 +5,7 @@ On PostgreSQL, three roles do it, and the first build of a dataset is the transf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ class Place:
     loader: Warehouse
     transformer: Warehouse
     reader: Warehouse
-    files: dict[str, Sequence[Path]]
+    files: Mapping[str, Sequence[Path]]
 
     @property
     def is_embedded(self) -> bool:

@@ -66,10 +66,8 @@ anomalies as (
         source_layer,
         source_fid,
         case
-            {%- for level in levels_with_parents_by_geometry() %}
-            when admin_level = {{ level }} then 'the publisher names no parents, and no unit of the level above, or '
-            || 'several, hold the inner point'
-            {%- endfor %}
+            when admin_level in ({{ ([-1] + levels_with_parents_by_geometry()) | join(', ') }})
+                then 'no parent is named, and the inner point lies in no unit of the level above, or in several'
             when source_parent_gid is null then 'the parent column is empty'
             else 'the parent column says ' || source_parent_gid || ', which is no unit of level ' || (admin_level - 1)
         end as detail,
