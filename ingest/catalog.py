@@ -33,12 +33,15 @@ class Column:
     staged_as : tuple of str
         What the staging view makes of it, such as ``gid``, ``name`` or ``code:wikidata``; empty in datasets whose
         staging views are written by hand.
+    listed : str or None
+        The key of its value in the publisher's list of files, see `Lookup`, if the files do not have the column.
     """
 
     name: str
     source: tuple[str, ...]
     required: bool
     staged_as: tuple[str, ...] = ()
+    listed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,11 @@ class Dataset:
     def levels(self) -> tuple[int, ...]:
         """The levels that have files, from the highest unit down; empty if the dataset has none."""
         return tuple(table.level for table in self.tables if table.level is not None)
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """The raw columns whose values the publisher's list of files has, and their keys in it."""
+        return {column.name: column.listed for table in self.tables for column in table.columns if column.listed}
 
     @property
     def named_releases(self) -> tuple[str, ...]:
@@ -425,9 +433,10 @@ def _table(entry: Mapping[str, Any], level: int | None) -> Table:
             columns.append(
                 Column(
                     name=item["name"].format(**words),
-                    source=tuple(source.format(**words) for source in item["source"]),
+                    source=tuple(source.format(**words) for source in item.get("source", ())),
                     required=bool(item.get("required", False)),
-                    staged_as=tuple(staged.format(**words) for staged in _listed(item.get("as", ()))),
+                    staged_as=tuple(staged.format(**words) for staged in _several(item.get("as", ()))),
+                    listed=item.get("listed"),
                 )
             )
     names = {column.name for column in columns}
@@ -450,5 +459,5 @@ def _ancestors(each: str | None, level: int | None) -> Sequence[int]:
     return range({"ancestors": (level or 0) + 1, "parents": level or 0}[each])
 
 
-def _listed(value: str | Sequence[str]) -> Sequence[str]:
+def _several(value: str | Sequence[str]) -> Sequence[str]:
     return (value,) if isinstance(value, str) else value

@@ -5,7 +5,7 @@ Both return the same rows: ``sedonadb`` with SQL on Arrow, ``geopandas`` as the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +140,21 @@ def cleaned(values: pa.StringArray, missing_text: tuple[str, ...]) -> pa.StringA
     """Return texts as the engines clean them: trimmed, and NULL where nothing or a word for missing is left."""
     trimmed = pc.utf8_trim(values, characters=TRIMMED)
     return pc.if_else(pc.is_in(trimmed, value_set=pa.array(["", *missing_text], pa.string())), None, trimmed)
+
+
+def filled(batches: pa.RecordBatchReader, values: Sequence[tuple[str, str]]) -> pa.RecordBatchReader:
+    """Pass on rows with a value in columns that the file does not have; other columns stay as they are."""
+    places = {batches.schema.get_field_index(name): text for name, text in values if name in batches.schema.names}
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            columns = [
+                pa.repeat(pa.scalar(places[number], pa.string()), batch.num_rows) if number in places else column
+                for number, column in enumerate(batch.columns)
+            ]
+            yield pa.RecordBatch.from_arrays(columns, schema=batches.schema)
+
+    return pa.RecordBatchReader.from_batches(batches.schema, rows()) if places else batches
 
 
 class Engine(Protocol):

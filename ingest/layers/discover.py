@@ -16,7 +16,7 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings, flatgeobuf, geopackage, reference, shapefile
+from ingest.layers import encodings, flatgeobuf, geojsonseq, geopackage, reference, shapefile
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -154,8 +154,9 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the id and the size in bytes of every feature, without reading a geometry.
 
-    Both come from the rows of a GeoPackage, and from the records of a shapefile or FlatGeobuf: what a file states as
-    its number of rows may be older than its content. Every feature of a GeoJSON counts as an equal share of the file.
+    Both come from the rows of a GeoPackage, and from the records of a shapefile, FlatGeobuf or GeoJSON sequence: what a
+    file states as its number of rows may be older than its content. Every feature of a GeoJSON counts as an equal share
+    of the file.
 
     Returns
     -------
@@ -173,6 +174,14 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
         return shapefile.examine(layer.path).features()
     if layer.driver == "FlatGeobuf":
         return flatgeobuf.features(layer.path)
+    if layer.driver == "GeoJSONSeq":
+        sizes = geojsonseq.sizes(layer.path)
+        if len(sizes) != layer.row_count:
+            raise FormatUnknown(
+                f"{printable(layer.path.name)} has {len(sizes):,} records, of which {layer.row_count:,} can be read.",
+                "Each must be a Feature, and lie on one line. Download it again if it is cut off.",
+            )
+        return np.arange(len(sizes), dtype=np.int64), sizes
     share = layer.path.stat().st_size // max(layer.row_count, 1)
     return np.arange(layer.row_count, dtype=np.int64), np.full(layer.row_count, share, np.int64)
 
@@ -180,12 +189,11 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 def most_bytes(layer: Layer, heaviest: int) -> int:
     """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage states the size. A record of a shapefile or FlatGeobuf at most doubles. Of a GeoJSON only the size of
-    the file is known, but a vertex takes at least six characters there, and 16 bytes as WKB.
+    A GeoPackage states the size. A record of a shapefile or FlatGeobuf at most doubles. In GeoJSON, a vertex takes at
+    least six characters, and 16 bytes as WKB; of a file that is not a sequence, only its size is known.
     """
-    if layer.driver == "GPKG":
-        return heaviest
-    return 2 * heaviest if layer.driver in ("ESRI Shapefile", "FlatGeobuf") else 3 * layer.path.stat().st_size
+    factors = {"GPKG": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
+    return factors[layer.driver] * heaviest if layer.driver in factors else 3 * layer.path.stat().st_size
 
 
 def _files(folder: Path, release: Release) -> list[Path]:
@@ -227,7 +235,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := release.level_of(name)) is not False}
-        if driver == "GeoJSON" and not levels and (level := release.level_of(path.stem)) is not False:
+        if driver in ("GeoJSON", "GeoJSONSeq") and not levels and (level := release.level_of(path.stem)) is not False:
             levels = dict.fromkeys(names, level)  # its single layer may have been given a name by whatever wrote it
         if len(levels) < len(names):
             others = [name for name in names if name not in levels]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
-from ingest.layers import flatgeobuf
+from ingest.layers import flatgeobuf, geojsonseq
 from ingest.sources import parts
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
@@ -38,7 +38,7 @@ def check_format(path: Path) -> str:
     suffix, shown = parts.suffix_of(path), printable(path.name)
     with path.open("rb") as file:
         head = file.read(512)
-        is_json = suffix in (".geojson", ".json")
+        is_json = suffix in (".geojson", ".json", *parts.SEQUENCE_SUFFIXES)
         is_text = not is_json or _is_utf8(file)
         has_linked_crs = is_json and _has_linked_crs(file)
     if not is_text:
@@ -56,11 +56,14 @@ def check_format(path: Path) -> str:
         if not parts.is_geojson(path):
             raise FormatUnknown(f"{shown} is JSON, but not GeoJSON.", "Give the GeoJSON itself.")
         return "GeoJSON"
+    if suffix in parts.SEQUENCE_SUFFIXES and geojsonseq.is_features(path):
+        is_single = len(geojsonseq.sizes(path)) == 1 and not geojsonseq.is_separated(head)
+        return "GeoJSON" if is_single else "GeoJSONSeq"  # as GDAL takes it, whatever its name
     if suffix == ".fgb" and head.startswith(flatgeobuf.MAGIC):
         return "FlatGeobuf"
     raise FormatUnknown(
         f"{shown} is not a {parts.FORMATS}: {looks_like(path)}.",
-        "Give a .gpkg, .shp, .geojson or .fgb, or a .zip or folder of them.",
+        "Give a .gpkg, .shp, .geojson, .geojsonl or .fgb, or a .zip or folder of them.",
     )
 
 

@@ -92,6 +92,8 @@ class Request:
         Number of the first source in the run: files of the publication that it is added to have the numbers before.
     only_public : bool
         Whether the sources may be fetched from public addresses only; it does not affect the result of a run.
+    listed : tuple of tuple of (str, str)
+        For each source, raw columns that the files do not have, and their values in the publisher's list of files.
     """
 
     dataset: str
@@ -108,6 +110,7 @@ class Request:
     is_added: bool = False
     first_file_no: int = 0
     only_public: bool = False
+    listed: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -115,12 +118,13 @@ class Request:
         values = json.loads(text)
         levels = values.pop("levels")
         values |= {"sources": tuple(values["sources"]), "mirrors": tuple(map(tuple, values.get("mirrors", ())))}
+        values["listed"] = tuple(_pairs(each) for each in values.get("listed", ()))
         return cls(**values, levels=None if levels is None else tuple(levels))
 
     def to_json(self) -> str:
         """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
         # named only if they say something: older requests stay equal
-        later = ("mirrors", "is_added", "first_file_no", "only_public")
+        later = ("mirrors", "is_added", "first_file_no", "only_public", "listed")
         values = {name: value for name, value in asdict(self).items() if value or name not in later}
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 
@@ -170,6 +174,8 @@ class Reading:
         What `ingest.sources.parts.version` said of a file when it was planned; None if it is a copy that stays.
     countries : tuple of str
         The countries that the rows may be of, in a run that is added to a publication; otherwise empty.
+    listed : tuple of (str, str)
+        Raw columns that the file does not have, and the value that each has in all rows.
     """
 
     columns: tuple[tuple[str, str | None], ...]
@@ -180,6 +186,7 @@ class Reading:
     beside: tuple[str, ...] = ()
     version: str | None = None
     countries: tuple[str, ...] = ()
+    listed: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Reading:
@@ -187,11 +194,15 @@ class Reading:
         values = json.loads(text)
         columns = tuple((raw, name) for raw, name in values["columns"])
         texts = {name: tuple(values.get(name, ())) for name in ("beside", "countries")}
-        return cls(**{**values, **texts, "columns": columns})
+        return cls(**{**values, **texts, "columns": columns, "listed": _pairs(values.get("listed", ()))})
 
     def to_json(self) -> str:
         """Return the reading as JSON."""
         return json.dumps(asdict(self))
+
+
+def _pairs(values: Sequence[Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, text) for name, text in values)
 
 
 @dataclass(frozen=True)

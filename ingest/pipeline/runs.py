@@ -99,9 +99,11 @@ def requests(
                 f"{name} has no level {unknown[-1]}.", f"Levels: {dataset.levels[0]}-{dataset.levels[-1]}."
             )
         found: Sequence[tuple[str, ...]] = [(absolute(location),) for location in sources[name]]
+        listed: Mapping[str, tuple[tuple[str, str], ...]] = {}
         if mine and release.country_lookup:
             with network.only_public(only_public):
-                found = _listed(release, release.country_lookup, mine, levels)
+                listed = _listed(dataset, release, release.country_lookup, mine, levels)
+            found = [(address,) for address in listed]
         elif not found:
             found = catalog.addresses(dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans)
         made.append(
@@ -119,6 +121,7 @@ def requests(
                 encoding=encoding,
                 is_added=is_added,
                 only_public=only_public,
+                listed=tuple(listed.values()) if any(listed.values()) else (),
             )
         )
         if is_added and made[-1].scope == "world":
@@ -131,15 +134,21 @@ def requests(
 
 
 def _listed(
-    release: catalog.Release, where: catalog.Lookup, countries: Sequence[str], levels: Sequence[int] | None
-) -> list[tuple[str, ...]]:
+    dataset: catalog.Dataset,
+    release: catalog.Release,
+    where: catalog.Lookup,
+    countries: Sequence[str],
+    levels: Sequence[int] | None,
+) -> dict[str, tuple[tuple[str, str], ...]]:
     """Ask the publisher for the files of countries; a file of a single level is taken only if the level is wanted."""
-    found = []
+    found = {}
     for country in countries:
         wanted = where.of(country)
-        found += lookup.addresses(wanted.url, wanted.key, wanted.pattern)
-    level_of = {address: release.level_of(PurePosixPath(address).stem) for address in found}
-    return [(each,) for each in found if levels is None or level_of[each] is False or level_of[each] in levels]
+        for address, known in lookup.files(wanted.url, wanted.key, wanted.pattern, dataset.listed):
+            level = release.level_of(PurePosixPath(address).stem)
+            if levels is None or level is False or level in levels:
+                found[address] = known
+    return found
 
 
 def start(

@@ -193,9 +193,9 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
         check_version()
         try:
             with engines.get(request.engine).read(source) as read:
-                table, batches = dataset.table(claimed.level), read
+                table, batches = dataset.table(claimed.level), engines.filled(read, reading.listed)
                 if reading.countries:
-                    batches = adding.checked(read, dataset.country, reading.countries, _features(claimed))
+                    batches = adding.checked(batches, dataset.country, reading.countries, _features(claimed))
                 sinks.get(settings).write(
                     staging, claimed.slice_no, table, _recording_faults(batches, faults), on_loaded
                 )
@@ -337,6 +337,7 @@ def _planned(
                     beside=layer.beside,
                     version=None if sources.is_copy(root, settings.home) else layer.version,
                     countries=countries,
+                    listed=request.listed[file.file_no - request.first_file_no] if request.listed else (),
                 ),
             )
         )

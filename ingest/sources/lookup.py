@@ -1,23 +1,24 @@
-"""Find the addresses of files in a publisher's list of them, which is JSON."""
+"""Find files, and what is said of each, in a publisher's list of them, which is JSON."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ingest.errors import SourceUnavailable, UsageError
 from ingest.sources import http, parts
-from ingest.sources.address import Source
+from ingest.sources.address import Source, printable
 
 SECONDS = 60
 MAX_BYTES = 16 << 20
+MAX_TEXT = 1000  # characters of what is said of a file
 HINT = "Check the code of the country, or download the file yourself and give it with --source."
 
 
-def addresses(url: str, key: str, pattern: str) -> list[str]:
-    """Return the addresses of files that a publisher lists.
+def files(url: str, key: str, pattern: str, about: Mapping[str, str]) -> list[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Return the files that a publisher lists.
 
     Parameters
     ----------
@@ -27,11 +28,13 @@ def addresses(url: str, key: str, pattern: str) -> list[str]:
         Key whose values are addresses, anywhere in the list.
     pattern : str
         Regular expression for the addresses that are wanted. What does not match is never fetched.
+    about : mapping of str to str
+        Names of what else is to be known of a file, and their keys, beside the address or in what it lies in.
 
     Returns
     -------
-    list of str
-        At least one, in the order of the list.
+    list of (str, tuple of (str, str))
+        Addresses, at least one, in the order of the list; and what is known of each, by the names of ``about``.
 
     Raises
     ------
@@ -43,27 +46,34 @@ def addresses(url: str, key: str, pattern: str) -> list[str]:
         with attempt:
             _, text = http.ask(source, SECONDS, HINT, max_bytes=MAX_BYTES)
     try:
-        listed = list(dict.fromkeys(_values(json.loads(text), key)))
+        listed = dict(_values(json.loads(text), key, about))
     except (ValueError, RecursionError) as error:
         raise SourceUnavailable(f"{source.public} did not answer with JSON: {error}.", HINT) from error
     wanted = [each for each in listed if re.fullmatch(pattern, each) and _is_as_safe(each, source)]
     if not wanted:
-        there = ", ".join(parts.brief(each.rpartition("/")[2]) for each in listed[:3]) or "none"
+        there = ", ".join(parts.brief(each.rpartition("/")[2]) for each in list(listed)[:3]) or "none"
         raise SourceUnavailable(f"{source.public} lists no file as it is expected. The first are: {there}.", HINT)
-    return wanted
+    return [(each, tuple(listed[each].items())) for each in wanted]
 
 
-def _values(tree: Any, key: str) -> Iterator[str]:
-    """Yield the texts under a key, wherever it is, in the order of the text."""
-    left = [tree]
+def _values(tree: Any, key: str, about: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the texts under a key, wherever it is, in the order of the list, each with what is said of it."""
+    left: list[tuple[Any, dict[str, str]]] = [(tree, {})]
     while left:
-        found = left.pop()
+        found, known = left.pop()
         if isinstance(found, dict):
+            said = {name: _text(found[each]) for name, each in about.items() if isinstance(found.get(each), str)}
+            known = known | {name: text for name, text in said.items() if text}
             if isinstance(value := found.get(key), str):
-                yield value
-            left += reversed(found.values())
+                yield value, known
+            left += [(each, known) for each in reversed(found.values())]
         elif isinstance(found, list):
-            left += reversed(found)
+            left += [(each, known) for each in reversed(found)]
+
+
+def _text(value: str) -> str:
+    """Return a text as one line of limited length."""
+    return printable(" ".join(value.split()))[:MAX_TEXT]
 
 
 def _is_as_safe(address: str, of: Source) -> bool:

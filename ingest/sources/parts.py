@@ -25,7 +25,8 @@ from ingest.errors import SourceDamaged, SourceUnavailable
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, ZIP_HEAD
 
-LAYER_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".fgb")
+SEQUENCE_SUFFIXES = (".geojsonl", ".geojsons", ".ndjson")  # a feature in each line
+LAYER_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", *SEQUENCE_SUFFIXES, ".fgb")
 FORMATS = "GeoPackage, shapefile, GeoJSON or FlatGeobuf"  # what these suffixes stand for
 SHAPEFILE_SUFFIXES = (".dbf", ".shx", ".prj", ".cpg", ".shp.xml")
 SQLITE_SUFFIXES = ("-wal", "-journal")

@@ -27,8 +27,14 @@ from tests.fixtures import marts as built
 from tests.fixtures.publisher import Publisher, serving
 from tests.ingest.conftest import layers_of, read, slice_of
 
-KINDS = [("gpkg", "GPKG"), ("shp", "ESRI Shapefile"), ("json", "GeoJSON"), ("fgb", "FlatGeobuf")]
-SUFFIXES = ["shp", "json", "geojson", "fgb"]
+KINDS = [
+    ("gpkg", "GPKG"),
+    ("shp", "ESRI Shapefile"),
+    ("json", "GeoJSON"),
+    ("fgb", "FlatGeobuf"),
+    ("geojsonl", "GeoJSONSeq"),
+]
+SUFFIXES = ["shp", "json", "geojson", "fgb", "geojsonl", "geojsons", "ndjson"]
 VRT = '<OGRVRTDataSource><OGRVRTLayer name="ADM_0"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
 FEATURE = {
     "type": "Feature",
@@ -51,6 +57,12 @@ def geojson(path: Path, crs: str) -> Path:
     return path
 
 
+def sequence(path: Path, *features: object, before: str = "") -> Path:
+    """Write features one to a line."""
+    path.write_text("".join(f"{before}{each if isinstance(each, str) else json.dumps(each)}\n" for each in features))
+    return path
+
+
 def flatgeobuf_of(folder: Path, frame: gpd.GeoDataFrame, **options: str) -> Path:
     """Write a level of country AAA as FlatGeobuf."""
     path = folder / f"gadm41_AAA_{sum(name.startswith('GID_') for name in frame) - 1}.fgb"
@@ -66,6 +78,7 @@ def test_a_file_is_what_its_bytes_say(tmp_path: Path, write: str, driver: str) -
         "shp": lambda: boundaries.write_shapefiles(tmp_path, made) / "gadm41_AAA_0.shp",
         "json": lambda: boundaries.write_geojson(tmp_path, made) / "gadm41_AAA_0.json",
         "fgb": lambda: flatgeobuf_of(tmp_path, made[0]),
+        "geojsonl": lambda: sequence(tmp_path / "gadm41_AAA_0.geojsonl", FEATURE, FEATURE),
     }
     assert check_format(paths[write]()) == driver
 
@@ -298,3 +311,51 @@ def test_a_flatgeobuf_that_is_cut_off_is_never_read_in_part(
     path.write_bytes(content + b"\0\0\0\0")
     with pytest.raises(FormatUnknown, match="damaged or cut off"):
         flatgeobuf.features(path)
+
+
+@pytest.mark.parametrize("suffix", ["geojsonl", "geojsons", "ndjson"])
+@pytest.mark.parametrize("before", ["", "\x1e"])
+@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_feature_in_each_line_gives_the_same_rows_as_a_collection(
+    tmp_path: Path, engine: str, suffix: str, before: str, count: int
+) -> None:
+    features = [{**FEATURE, "properties": {"GID_0": f"A{number:02}", "COUNTRY": "é"}} for number in range(count)]
+    ring = [[number / 5000, 1 - number / 5000] for number in range(5000)]
+    features[0]["geometry"] = {"type": "Polygon", "coordinates": [[[0, 0], *ring, [0, 0]]]}
+    path = sequence(tmp_path / f"gadm41_AAA_0.{suffix}", *features, before=before)
+    (tmp_path / "json").mkdir()
+    whole = tmp_path / "json" / "gadm41_AAA_0.json"
+    whole.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    found = [layers_of(each)[0] for each in (path, whole)]
+    assert [len(discover.features(layer)[0]) for layer in found] == [count, count]
+    assert not found[0].is_divisible
+    rows = [read(engine, slice_of(layer)).drop_columns(["source_file"]).sort_by("gid_0") for layer in found]
+    assert rows[0].equals(rows[1])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps(FEATURE)[:-9],
+        json.dumps(FEATURE, indent=1),
+        json.dumps({"type": "FeatureCollection", "features": [FEATURE, FEATURE]}),
+        "nothing",
+    ],
+)
+def test_a_line_that_is_not_a_feature_is_told_and_not_left_out(
+    tmp_path: Path, gadm: catalog.Dataset, line: str
+) -> None:
+    path = sequence(tmp_path / "gadm41_AAA_0.geojsonl", FEATURE, FEATURE, line, FEATURE)
+    with pytest.raises(FormatUnknown, match=r"gadm41_AAA_0\.geojsonl (has \d+ records, of which \d can be|cannot be) "):
+        [discover.features(layer) for layer in discover.layers(path, gadm, gadm.release())]
+
+
+def test_a_sequence_cannot_make_gdal_fetch_its_reference_system(
+    tmp_path: Path, gadm: catalog.Dataset, elsewhere: Publisher
+) -> None:
+    link = {"type": "link", "properties": {"href": elsewhere.url()}}
+    path = sequence(tmp_path / "gadm41_AAA_0.geojsonl", FEATURE, {"crs": link, **FEATURE})
+    with pytest.raises(FormatUnknown, match="not followed"):
+        discover.layers(path, gadm, gadm.release())
+    assert not elsewhere.asked

@@ -10,6 +10,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pyarrow.dataset as ds
+import pyogrio
 import pytest
 import shapely
 
@@ -180,7 +181,7 @@ def test_features_of_a_shapefile_weigh_what_its_index_says(tmp_path: Path) -> No
     assert sizes.tolist() == (44 + 4 + 16 * vertices).tolist()  # box and counts, one part, points
 
 
-@pytest.mark.parametrize("kind", ["geopackage", "shapefile", "geojson"])
+@pytest.mark.parametrize("kind", ["geopackage", "shapefile", "flatgeobuf", "geojson", "lines"])
 @pytest.mark.parametrize("shape", ["many small parts", "one long ring"])
 def test_no_feature_weighs_more_than_its_batch_is_made_for(tmp_path: Path, kind: str, shape: str) -> None:
     triangle = shapely.Polygon([(0, 0), (0, 1), (1, 0)])
@@ -193,12 +194,17 @@ def test_no_feature_weighs_more_than_its_batch_is_made_for(tmp_path: Path, kind:
         path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made)
     elif kind == "shapefile":
         path = boundaries.write_shapefiles(tmp_path / "country", made)
+    elif kind == "flatgeobuf":
+        path = tmp_path / "gadm41_AAA_0.fgb"
+        pyogrio.write_dataframe(made[0], path, driver="FlatGeobuf")
     else:  # no blank and no digit more than it takes
         properties = made[0].drop(columns="geometry").iloc[0].to_dict()
         short = json.loads(shapely.to_geojson(heavy), parse_float=lambda text: json.loads(text.removesuffix(".0")))
         feature = {"type": "Feature", "properties": properties, "geometry": short}
-        path = tmp_path / "gadm41_AAA_0.json"
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, separators=(",", ":")))
+        path = tmp_path / f"gadm41_AAA_0.{'json' if kind == 'geojson' else 'geojsonl'}"
+        text = json.dumps(feature, separators=(",", ":"))
+        whole = f'{{"type":"FeatureCollection","features":[{text}]}}'
+        path.write_text(whole if kind == "geojson" else f"{text}\n{text}\n")
     (layer,) = layers_of(path).values()
     _, sizes = discover.features(layer)
     assert discover.most_bytes(layer, int(sizes.max())) >= len(shapely.to_wkb(heavy))

@@ -15,7 +15,8 @@ import shapely
 
 from ingest import catalog, engines
 from ingest.errors import SourceUnavailable, TargetUnavailable, UsageError
-from ingest.pipeline import refresh, runs
+from ingest.ledger import Ledger, Request
+from ingest.pipeline import adding, refresh, runs
 from ingest.sources import http, lookup
 from ingest.sources.address import Source
 from tests.fixtures import boundaries, publishers
@@ -126,6 +127,8 @@ def test_countries_of_cod_load_from_files_of_either_schema(pipeline: Pipeline, t
         "adm0alt1": None,
         "iso2": "QA",
         "iso3": "QQA",
+        "license_title": None,
+        "dataset_source": None,
     }
     assert texts(rows[2][7], "cod", 2) == {
         "adm0_pcode": "QB",
@@ -137,6 +140,8 @@ def test_countries_of_cod_load_from_files_of_either_schema(pipeline: Pipeline, t
         "adm2_name3": None,
         "adm2_ref_name": "Auj.-Nord",
         "adm2alt1": None,
+        "license_title": None,
+        "dataset_source": None,
     }
     assert_shapes_are_those_of_the_world(rows)
 
@@ -153,6 +158,8 @@ def test_countries_of_geoboundaries_load_from_a_geojson_for_each_level(
         "shapegroup": "QQA",
         "shapeid": "37B46913878",
         "shapename": "Norvia",
+        "boundarylicense": None,
+        "boundarysource": None,
     }
     (north,) = (row for row in rows[1] if row["shapename"] == "Northern Islands")
     assert texts(north, "geoboundaries", 1) == {
@@ -160,8 +167,10 @@ def test_countries_of_geoboundaries_load_from_a_geojson_for_each_level(
         "shapeid": "814B46913878",
         "shapename": "Northern Islands",
         "shapeiso": "QB-2",
+        "boundarylicense": None,
+        "boundarysource": None,
     }
-    assert set(texts(rows[2][0], "geoboundaries", 2)) == {"shapegroup", "shapeid", "shapename"}
+    assert "shapeiso" not in texts(rows[2][0], "geoboundaries", 2)
     assert_shapes_are_those_of_the_world(rows)
 
 
@@ -237,6 +246,64 @@ def test_the_files_of_a_country_are_those_that_its_publisher_lists(listing: List
     (request,) = requests("cod", countries=("TGO",))
     assert (request.sources, request.scope) == ((resources[1],), "countries")
     assert [each.path for each in asked.asked] == ["/api/3/action/package_show?id=cod-ab-tgo"]
+
+
+def test_what_a_publisher_says_of_a_file_goes_with_its_request(listing: Listing) -> None:
+    folder = "https://github.com/wmgeolab/geoBoundaries/raw/9469f09/releaseData/gbOpen/TGO"
+    levels = [f"{folder}/ADM{n}/geoBoundaries-TGO-ADM{n}.geojson" for n in range(3)]
+    answer: list[dict[str, Any]] = [
+        {"gjDownloadURL": levels[0], "boundaryLicense": " CC BY 4.0\n", "boundarySource": "OCHA,\n INSEED"},
+        {"gjDownloadURL": levels[1], "boundaryLicense": "ODbL " * 1000, "boundarySource": ["no text"]},
+        {"gjDownloadURL": levels[2], "boundaryLicense": "", "unknown": {"boundaryLicense": "of something else"}},
+    ]
+    listing(answer)
+    (request,) = requests("geoboundaries", countries=("TGO",))
+    assert request.listed[0] == (("boundarylicense", "CC BY 4.0"), ("boundarysource", "OCHA, INSEED"))
+    ((name, text),) = request.listed[1]
+    assert (name, text[:9], len(text)) == ("boundarylicense", "ODbL ODbL", lookup.MAX_TEXT)
+    assert request.listed[2] == ()
+    assert Request.from_json(request.to_json()) == request
+    answer[0]["boundaryLicense"] = "CC0"
+    listing(answer)
+    (later,) = requests("geoboundaries", countries=("TGO",))
+    assert later.identity(["1"] * 3) != request.identity(["1"] * 3)
+    (other,) = requests("geoboundaries", sources={"geoboundaries": ["/a.geojson"]})
+    assert other.listed == ()
+
+
+def test_what_is_said_of_all_files_of_a_country_is_said_of_each(listing: Listing) -> None:
+    files = [{"download_url": "https://data.humdata.org/x/tgo_admin_boundaries.shp.zip"}]
+    listing({"result": {"license_title": "CC BY-IGO", "dataset_source": "INSEED", "resources": files}})
+    (request,) = requests("cod", countries=("TGO",))
+    assert request.listed == ((("license_title", "CC BY-IGO"), ("dataset_source", "INSEED")),)
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_the_licence_of_a_file_is_in_each_of_its_rows(pipeline: Pipeline, tmp_path: Path, engine: str) -> None:
+    countries, regions, _ = publishers.write_geoboundaries(tmp_path)
+    said = ((("boundarylicense", "It's CC BY 4.0 [igo]"), ("boundarysource", "OCHA")), ())
+    rows = loaded(pipeline, countries, regions, dataset="geoboundaries", engine=engine, listed=said)
+    assert [(row["boundarylicense"], row["boundarysource"]) for row in rows[0]] == [("It's CC BY 4.0 [igo]", "OCHA")]
+    assert [(row["boundarylicense"], row["boundarysource"]) for row in rows[1]] == [(None, None)] * 2
+
+
+def test_a_country_that_is_added_has_its_own_licence(pipeline: Pipeline, tmp_path: Path, ledger: Ledger) -> None:
+    first = publishers.write_geoboundaries(tmp_path / "first")[0]
+    second = publishers.write_geoboundaries(tmp_path / "second", country=1)[0]
+    said = [((("boundarylicense", text),),) for text in ("CC0", "ODbL")]
+    base = ledger.run(pipeline.run(first, dataset="geoboundaries", release="6.0.0", listed=said[0]))
+    request = adding.prepared(
+        ledger,
+        pipeline.make_request("geoboundaries", str(second), release="6.0.0", listed=said[1], is_added=True),
+        base,
+    )
+    pipeline.tasks.submit(ledger, ledger.create_run(request, None, base=base))
+    files = (pipeline.lake / "geoboundaries" / "current" / "geoboundaries_adm_0").glob("*.parquet")
+    rows = pa.concat_tables([pq.read_table(file) for file in files])
+    assert sorted(zip(rows["shapegroup"].to_pylist(), rows["boundarylicense"].to_pylist(), strict=True)) == [
+        ("QQA", "CC0"),
+        ("QQB", "ODbL"),
+    ]
 
 
 @pytest.mark.parametrize(
