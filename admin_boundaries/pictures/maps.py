@@ -43,7 +43,8 @@ SOURCES = {
     "sample": "Boundaries: the bundled sample of open data, see DATA_LICENSES.md",
     "timezones": "Time zones: timezone-boundary-builder {release}, © OpenStreetMap contributors, ODbL",
 }
-OTHER_SOURCE = "Boundaries: {dataset} {release}"
+OTHER_SOURCE = "Boundaries: {dataset} {release}; {attributions}"
+MOST_ATTRIBUTIONS = 3
 
 
 @dataclass
@@ -127,7 +128,7 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
         where = "1 country" if countries == 1 else f"{countries} countries"
         shown = f"{len(units):,} units in {where}"
         shown += "; coloured by the unit of the level above" if number > 1 else ""
-    return _picture(f"Level {number}", shown, panels, _attribution(warehouse))
+    return _picture(f"Level {number}", shown, panels, _attribution(warehouse, mart))
 
 
 def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
@@ -390,7 +391,15 @@ def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
             figure.axes[0].text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")
 
 
-def _attribution(warehouse: Warehouse) -> str:
+def _attribution(warehouse: Warehouse, mart: Mart) -> str:
+    """Return whose boundaries a map shows: what the publisher asks for, or else whom the units name."""
     ((release,),) = warehouse.rows(f"select max(release) from {warehouse.marts}.admin_units")  # noqa: S608
-    source = SOURCES.get("sample" if release == "sample" else warehouse.dataset, OTHER_SOURCE)
-    return source.format(dataset=warehouse.dataset, release=release)
+    source = SOURCES.get("sample" if release == "sample" else warehouse.dataset)
+    if source:
+        return source.format(release=release)
+    query = f"select distinct attribution from {relation(mart)} where attribution is not null order by 1"  # noqa: S608
+    found = [attribution for (attribution,) in warehouse.rows(query)]
+    shown = "; ".join(found[:MOST_ATTRIBUTIONS])
+    if len(found) > MOST_ATTRIBUTIONS:
+        shown += f"; and {len(found) - MOST_ATTRIBUTIONS} more"
+    return OTHER_SOURCE.format(dataset=warehouse.dataset, release=release, attributions=shown)

@@ -110,8 +110,22 @@ def test_what_is_drawn_is_of_the_dataset_that_was_chosen(both: Settings) -> None
     with open_warehouse(both) as warehouse:
         drawn = {text.get_text() for text in maps.level(warehouse, known_marts(warehouse), 1).texts}
         counted = {text.get_text() for text in charts.counts(warehouse).texts}
-    assert {"3 units in 1 country", "Boundaries: islands 7"} <= drawn
+    assert {"3 units in 1 country", "Boundaries: islands 7; Maps of AAA"} <= drawn
     assert "4 units" in counted
+
+
+def test_a_map_names_whom_its_units_name_but_not_all_of_many(settings: Settings) -> None:
+    built.write(settings.home, 5, 1, "islands")
+    with duckdb.connect(str(built.path_of(settings.home, "islands"))) as connection:
+        connection.execute("update marts_islands.admin_units set release = '7'")
+        connection.execute("update marts_islands.admin_level_1 set attribution = null where gid_0 = 'AAA'")
+    with open_warehouse(replace(settings, boundaries="islands")) as warehouse:
+        drawn = [
+            {text.get_text() for text in maps.level(warehouse, known_marts(warehouse), number).texts}
+            for number in (0, 1)
+        ]
+    assert "Boundaries: islands 7; Maps of AAA; Maps of BAA; Maps of CAA; and 2 more" in drawn[0]
+    assert "Boundaries: islands 7; Maps of BAA; Maps of CAA; Maps of DAA; and 1 more" in drawn[1]
 
 
 @pytest.mark.usefixtures("both")

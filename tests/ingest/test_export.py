@@ -116,7 +116,7 @@ def test_rows_come_in_batches_and_none_is_lost(settings: Settings, tmp_path: Pat
     ("names", "countries", "file", "message"),
     [
         (("admin_levl_1",), (), "a.gpkg", "Did you mean 'admin_level_1'"),
-        (("admin_level_1",), ("AAB",), "a.gpkg", "AAB is not in the warehouse. Did you mean"),
+        (("admin_level_1",), ("AAB",), "a.gpkg", "AAB is not in the marts of gadm. Did you mean"),
         (("timezones",), ("AAA",), "a.gpkg", "does not say which country"),
         (("admin_level_1",), (), "a.shp", "is not a known format"),
         (("admin_units",), (), "a.fgb", "has no geometry"),
