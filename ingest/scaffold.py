@@ -174,7 +174,8 @@ def _sources(dataset: Dataset) -> Iterator[str]:
     )
     for table in dataset.tables:
         yield f"      - name: {table.name}"
-        yield f"        description: One row per feature of level {table.level}, as the file has it."
+        what = f"One row per feature of level {table.level} of {dataset.source_name}, as the file has it."
+        yield f"        description: {what}"
         yield "        data_tests:"
         yield "          - rows_agree_with_ledger:"
         yield f"              arguments: {{dataset: {name}, table_name: {table.name}}}"
@@ -217,10 +218,10 @@ def _block(name: str) -> str:
 def _description(column: Column, dataset: Dataset) -> str:
     """Return the description of a raw column, as YAML."""
     if not column.staged_as:
-        return "As in the file." if column.name != dataset.country else "The country that the row belongs to."
+        return _block("source_country" if column.name == dataset.country else "source_column")
     name = column.staged_as[0]
     if name.startswith("code:"):
-        return f"Code of the scheme {name.removeprefix('code:')}, as in the file."
+        return _block("source_code")
     if name == "gid":
         return _block("raw_gid")
     return _block("source_gid" if name.startswith("gid_") else name)

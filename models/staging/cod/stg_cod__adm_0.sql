@@ -8,11 +8,11 @@
         'name': 'adm0_name',
         'name_local': 'adm0_name1',
         'name_variants': ['adm0_name2', 'adm0_name3', 'adm0_ref_name', 'adm0alt1'],
+        'licence': 'license_title',
+        'source_name': 'dataset_source',
     },
     constants={
-        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
-        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

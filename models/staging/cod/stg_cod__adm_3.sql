@@ -11,11 +11,11 @@
         'name': 'adm3_name',
         'name_local': 'adm3_name1',
         'name_variants': ['adm3_name2', 'adm3_name3', 'adm3_ref_name', 'adm3alt1'],
+        'licence': 'license_title',
+        'source_name': 'dataset_source',
     },
     constants={
-        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
-        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

@@ -12,11 +12,11 @@
         'name': 'adm4_name',
         'name_local': 'adm4_name1',
         'name_variants': ['adm4_name2', 'adm4_name3', 'adm4_ref_name', 'adm4alt1'],
+        'licence': 'license_title',
+        'source_name': 'dataset_source',
     },
     constants={
-        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
-        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

@@ -13,11 +13,11 @@
         'name': 'adm5_name',
         'name_local': 'adm5_name1',
         'name_variants': ['adm5_name2', 'adm5_name3', 'adm5_ref_name', 'adm5alt1'],
+        'licence': 'license_title',
+        'source_name': 'dataset_source',
     },
     constants={
-        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
-        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

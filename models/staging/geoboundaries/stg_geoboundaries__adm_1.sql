@@ -8,11 +8,11 @@
         'gid_0': 'shapegroup',
         'name': 'shapename',
         'iso_code': 'shapeiso',
+        'licence': 'boundarylicense',
+        'source_name': 'boundarysource',
     },
     constants={
-        'licence': 'Differs by country and level, from public domain to ODbL: see https://www.geoboundaries.org',
         'attribution': 'geoBoundaries, https://www.geoboundaries.org, and the source that a file\'s metadata names',
-        'source_name': 'geoBoundaries',
     },
     missing=[],
 ) }}

@@ -7,11 +7,11 @@
         'gid': 'shapeid',
         'gid_0': 'shapegroup',
         'name': 'shapename',
+        'licence': 'boundarylicense',
+        'source_name': 'boundarysource',
     },
     constants={
-        'licence': 'Differs by country and level, from public domain to ODbL: see https://www.geoboundaries.org',
         'attribution': 'geoBoundaries, https://www.geoboundaries.org, and the source that a file\'s metadata names',
-        'source_name': 'geoBoundaries',
     },
     missing=[],
 ) }}
