@@ -181,7 +181,7 @@ def _sources(dataset: Dataset) -> Iterator[str]:
         yield f"              arguments: {{dataset: {name}, table_name: {table.name}}}"
         yield f"              config: {{enabled: {_is_built(name)}}}"
         yield "        columns:"
-        named = [(column.name, _description(column, dataset)) for column in table.columns]
+        named = [(column.name, _description(column)) for column in table.columns]
         others = [(column, _block(column)) for column in (*ORIGIN, "geom", *FACTS, "is_valid", "invalid_reason")]
         yield from _columns([*others[: len(ORIGIN)], *named, *others[len(ORIGIN) :]], 10)
 
@@ -215,10 +215,10 @@ def _block(name: str) -> str:
     return f"\"{{{{ doc('{BLOCKS.get(name, name)}') }}}}\""
 
 
-def _description(column: Column, dataset: Dataset) -> str:
+def _description(column: Column) -> str:
     """Return the description of a raw column, as YAML."""
     if not column.staged_as:
-        return _block("source_country" if column.name == dataset.country else "source_column")
+        return _block("source_column")
     name = column.staged_as[0]
     if name.startswith("code:"):
         return _block("source_code")

@@ -132,7 +132,9 @@ update {{ meta }} set build_id = '{{ invocation_id }}';
 select error('There is no failed build to go on with: what it built is gone. Build again: dbt build')
 where not exists (
     select 1 from duckdb_tables()
-    where database_name = current_database() and schema_name = '{{ marts_meta().schema }}' and table_name = 'failed_build'
+    where database_name = current_database()
+        and schema_name = '{{ marts_meta().schema }}'
+        and table_name = 'failed_build'
 );
 {% endmacro %}
 

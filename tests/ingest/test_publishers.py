@@ -400,7 +400,7 @@ def test_all_datasets_are_listed_before_anything_is_loaded(
     assert found["gadm"]["releases"] == "4.1 (default), 3.6, sample"
     assert (found["tiger"]["levels"], found["timezones"]["levels"]) == ("1-3", "none")
     assert found["naturalearth"]["attribution"] == "Made with Natural Earth, naturalearthdata.com"
-    assert found["cod"]["licence"].startswith("Of each country its own, most often CC BY-IGO;")
+    assert found["cod"]["licence"].startswith("Differs by country, most often CC BY-IGO:")
     assert {lines["loaded"] for lines in found.values()} == {"nothing"}
 
 

@@ -12,6 +12,7 @@ import psycopg
 import shapely
 
 from admin_boundaries.duckdb_spatial import load_spatial
+from ingest.settings import with_dataset
 from tests.integration.conftest import Warehouse
 
 TABLES = (
@@ -36,6 +37,10 @@ class Connection(Protocol):
         ...
 
 
+def _of_dataset(warehouse: Warehouse, name: str) -> str:
+    return with_dataset(name, warehouse.env.get("BOUNDARIES") or "gadm")
+
+
 @contextmanager
 def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
     if warehouse.env["WAREHOUSE_TARGET"] == "postgres":
@@ -43,7 +48,9 @@ def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
         with psycopg.connect(warehouse.dsn) as postgres:
             yield postgres, "ST_AsBinary"
     else:
-        with duckdb.connect(str(warehouse.home / "warehouse.duckdb"), read_only=True) as embedded:
+        with duckdb.connect(
+            str(warehouse.home / f"{_of_dataset(warehouse, 'warehouse')}.duckdb"), read_only=True
+        ) as embedded:
             load_spatial(embedded)
             yield embedded, "ST_AsWKB"
 
@@ -53,7 +60,8 @@ def columns(warehouse: Warehouse, table: str) -> list[str]:
     with _connect(warehouse) as (connection, _):
         query = (
             "select column_name from information_schema.columns "
-            f"where table_schema = 'marts' and table_name = '{table}' order by ordinal_position"
+            f"where table_schema = '{_of_dataset(warehouse, 'marts')}' and table_name = '{table}' "
+            "order by ordinal_position"
         )
         return [name for (name,) in connection.execute(query).fetchall()]
 
@@ -70,7 +78,7 @@ def rows(warehouse: Warehouse, table: str) -> list[Row]:
     names = [name for name in columns(warehouse, table) if name != "run_id"]
     with _connect(warehouse) as (connection, as_wkb):
         selected = ", ".join(f"{as_wkb}({name})" if name == "geom" else name for name in names)
-        found = connection.execute(f"select {selected} from marts.{table}").fetchall()
+        found = connection.execute(f"select {selected} from {_of_dataset(warehouse, 'marts')}.{table}").fetchall()
     listed = [dict(zip(names, map(_plain, row), strict=True)) for row in found]
     return sorted(
         listed, key=lambda row: [str(value) for value in row.values() if not isinstance(value, float | bytes)]

@@ -5,7 +5,7 @@ On PostgreSQL, three roles do it, and the first build of a dataset is the transf
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ import pytest
 from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 from tests.fixtures import boundaries, publishers
+from tests.integration import marts
 from tests.integration.conftest import NewWarehouse, Warehouse
 from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
 
@@ -25,8 +26,9 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 ZONES = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
 OPEN = "naturalearth"
-QUICK = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
-WRITERS: dict[str, Callable[[Path], Sequence[Path]]] = {OPEN: publishers.write_naturalearth}
+WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
+WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
+DERIVED = ("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary")
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,14 @@ class Place:
         sources = (f"--source={path}" for path in self.files[dataset])
         self.loader.ingest(dataset, *sources, "--force")
 
+    def of(self, dataset: str, who: Warehouse | None = None) -> Warehouse:
+        """Return the warehouse as it is with the marts of a dataset, for who reads or for somebody else."""
+        who = who or self.reader
+        return replace(who, env={**who.env, "BOUNDARIES": dataset})
+
     def build(self, dataset: str, *options: str) -> None:
         """Run ``dbt build`` for a dataset."""
-        replace(self.transformer, env={**self.transformer.env, "BOUNDARIES": dataset}).dbt("build", *options)
+        self.of(dataset, self.transformer).dbt("build", *options)
 
     @contextmanager
     def connect(self, dataset: str) -> Iterator[Any]:
@@ -67,8 +74,8 @@ class Place:
     def ask(self, dataset: str, query: str) -> list[tuple[Any, ...]]:
         """Ask the marts of a dataset; ``{marts}`` is their schema."""
         with self.connect(dataset) as connection:
-            marts = "marts" if dataset == "gadm" else f"marts_{dataset}"
-            rows: list[tuple[Any, ...]] = connection.execute(query.format(marts=marts)).fetchall()
+            schema = "marts" if dataset == "gadm" else f"marts_{dataset}"
+            rows: list[tuple[Any, ...]] = connection.execute(query.format(marts=schema)).fetchall()
             return rows
 
     def stamp(self, dataset: str) -> list[tuple[Any, ...]]:
@@ -81,35 +88,76 @@ class Place:
         return {name for (name,) in self.loader.query(query)}
 
 
-@pytest.fixture(scope="module", params=["postgres", "embedded"])
-def place(
-    request: pytest.FixtureRequest, new_warehouse: NewWarehouse, tmp_path_factory: pytest.TempPathFactory
-) -> Place:
-    warehouse, folder = new_warehouse(), tmp_path_factory.mktemp("publishers")
-    warehouse.env["WAREHOUSE_TARGET"] = request.param
-    roles = (LOADER, TRANSFORMER, READER)
-    if request.param == "postgres":
-        warehouse.ingest("init")
-    loader, transformer, reader = (
-        as_role(warehouse, role) if request.param == "postgres" else warehouse for role in roles
-    )
-    files = {"gadm": [boundaries.write_levels_gpkg(folder / "gadm.gpkg")]}
-    files |= {dataset: list(write(folder / dataset)) for dataset, write in WRITERS.items()}
-    found = Place(loader, transformer, reader, files)
-    loader.ingest("timezones", f"--source={ZONES}")
-    for dataset in files:
-        found.load(dataset)
-        found.build(dataset, *(QUICK if dataset == "gadm" else ()))
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Path]]:
+    """Files of each dataset, in its publisher's schema."""
+    folder = tmp_path_factory.mktemp("publishers")
+    return {
+        "gadm": [boundaries.write_levels_gpkg(folder / "gadm.gpkg")],
+        "naturalearth": publishers.write_naturalearth(folder / "naturalearth"),
+        "cod": [publishers.write_cod(folder / "qqa.zip"), publishers.write_old_cod(folder / "qqb.gpkg")],
+        "geoboundaries": publishers.write_geoboundaries(folder / "geoboundaries"),
+        "tiger": publishers.write_tiger(folder / "tiger"),
+    }
+
+
+@pytest.fixture(scope="module")
+def places(new_warehouse: NewWarehouse, files: dict[str, Sequence[Path]]) -> dict[str, Place]:
+    """A warehouse on each target with all datasets: GADM is built first, without tests."""
+    found = {}
+    for target in ("postgres", "embedded"):
+        warehouse = new_warehouse()
+        warehouse.env["WAREHOUSE_TARGET"] = target
+        roles = (warehouse,) * 3
+        if target == "postgres":
+            warehouse.ingest("init")
+            roles = tuple(as_role(warehouse, role) for role in (LOADER, TRANSFORMER, READER))
+        found[target] = place = Place(*roles, files)
+        place.loader.ingest("timezones", f"--source={ZONES}")
+        for dataset in files:
+            place.load(dataset)
+            place.build(dataset, *(WITHOUT_TESTS if dataset == "gadm" else WITHOUT_DERIVED))
     return found
 
 
+@pytest.fixture(params=["postgres", "embedded"])
+def place(request: pytest.FixtureRequest, places: dict[str, Place]) -> Place:
+    return places[request.param]
+
+
+@pytest.mark.parametrize("dataset", ["naturalearth", "cod", "geoboundaries", "tiger"])
+def test_a_dataset_has_the_same_rows_on_both_targets(dataset: str, places: dict[str, Place]) -> None:
+    left, right = (places[target].of(dataset) for target in ("postgres", "embedded"))
+    for table in marts.TABLES:
+        if table not in DERIVED:
+            marts.assert_same(left, right, table)
+
+
 def test_each_dataset_has_its_own_units(place: Place) -> None:
-    assert place.ask("gadm", "select gid from {marts}.admin_level_0 order by 1")[0] == ("AAA",)
-    assert place.ask(OPEN, "select gid, parent_gid from {marts}.admin_level_1 order by 1") == [
+    units = "select gid, parent_gid from {marts}.admin_units where admin_level > 0 order by 1"
+    assert ("AAA.1_1", "AAA") in place.ask("gadm", units)
+    assert place.ask(OPEN, units) == [
         *(("QQA-100", "QQA"), ("QQA-101", "QQA"), ("QQB-100", "QQB"), ("QQB-101", "QQB")),
     ]
     for level in range(2, 6):
         assert place.ask(OPEN, f"select count(*) from {{marts}}.admin_level_{level}") == [(0,)]
+
+
+def test_where_the_publisher_names_no_parents_the_geometry_does(place: Place) -> None:
+    query = (
+        "select parents.name, units.name, units.parent_source from {marts}.admin_units as units "
+        "inner join {marts}.admin_units as parents on units.parent_gid = parents.gid where units.admin_level = 2"
+    )
+    assert sorted(place.ask("geoboundaries", query)) == [
+        *(("Lakeland", "Lakes", "geometry"), ("Lakeland", "Shore", "geometry")),
+        *(("West Norvia", "Lower West", "geometry"), ("West Norvia", "Upper West", "geometry")),
+    ]
+
+
+def test_a_key_that_the_file_holds_in_parts_is_put_together(place: Place) -> None:
+    query = "select count(*), count(parent_gid) from {marts}.admin_level_3"
+    ((units, with_parent),) = place.ask("tiger", query)
+    assert 0 < units == with_parent
 
 
 def test_units_say_what_may_be_done_with_them(place: Place) -> None:
@@ -129,32 +177,29 @@ def test_a_point_is_in_the_units_of_the_dataset_that_is_asked(place: Place, data
     ((gid, lon, lat),) = place.ask(dataset, query)
     ((found,),) = place.ask(dataset, f"select gid_1 from {{marts}}.locate({lon}, {lat})")
     assert found == gid
+    if place.is_embedded or dataset == "gadm":
+        printed = place.reader.ingest("locate", "--dataset", dataset, "--", str(lon), str(lat)).stdout
+        assert gid in printed
 
 
-@pytest.mark.parametrize(("built", "other"), [("gadm", OPEN), (OPEN, "gadm")])
-def test_a_build_of_one_dataset_leaves_the_marts_of_another_as_they_are(place: Place, built: str, other: str) -> None:
-    before, stamp = place.stamp(other), place.stamp(built)
-    place.load(built)
-    place.build(built, "--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
-    assert place.stamp(other) == before
-    assert place.stamp(built) != stamp
-    assert {dataset for dataset, _, _ in place.stamp(built)} == {built, "timezones"}
-    assert place.ask(other, "select status from {marts}.locate(0.1, 89.9)") != []
+def test_a_build_of_one_dataset_leaves_the_marts_of_the_others_as_they_are(place: Place) -> None:
+    before = {dataset: place.stamp(dataset) for dataset in place.files}
+    place.load("gadm")
+    place.build("gadm", *WITHOUT_TESTS)
+    after = {dataset: place.stamp(dataset) for dataset in place.files}
+    assert [dataset for dataset in before if before[dataset] != after[dataset]] == ["gadm"]
+    assert {dataset for dataset, _, _ in after["gadm"]} == {"gadm", "timezones"}
     if not place.is_embedded:
-        mart = "marts" if built == "gadm" else f"marts_{built}"
-        assert [name for name in place.schemas() if name.startswith(f"{mart}_edition")] != []
-        assert [name for name in place.schemas() if name.endswith("_next")] == []
+        assert {f"marts_{dataset}" for dataset in place.files if dataset != "gadm"} < place.schemas()
+        assert [name for name in place.schemas() if name.endswith("_next") or "_old_" in name] == []
 
 
-def test_what_another_dataset_brought_leaves_init_nothing_to_do(place: Place) -> None:
-    if place.is_embedded:
-        assert not (place.loader.home / "warehouse_gadm.duckdb").exists()
-        return
-    admin = replace(place.loader, env={**place.loader.env, "PGUSER": "warehouse"})
+def test_what_other_datasets_brought_leaves_init_nothing_to_do(places: dict[str, Place]) -> None:
+    loader = places["postgres"].loader
+    admin = replace(loader, env={**loader.env, "PGUSER": "warehouse"})
     assert "nothing to do" in admin.ingest("init").stdout
 
 
 def test_a_dataset_without_staging_models_is_refused(place: Place) -> None:
-    environment = {**place.transformer.env, "BOUNDARIES": "timezones"}
-    printed = replace(place.transformer, env=environment).dbt("build", expect=2).stdout
+    printed = place.of("timezones", place.transformer).dbt("build", expect=2).stdout
     assert "stg_timezones__adm_0" in printed
