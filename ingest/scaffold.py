@@ -97,7 +97,7 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
     joined = {name: f"{{'joined': {_listed(columns)}}}" for name, columns in table.joined}
     listed = {**{name: _listed(columns) for name, columns in raw.items()}, **joined}
     columns = [(name, listed[name]) for name in _staged(level) if name in listed]
-    constants = [(name, value) for name, value in _constants(dataset) if name not in listed]
+    codes = [(name.removeprefix("code:"), value) for name, value in listed.items() if name.startswith("code:")]
     missing = ", ".join(map(_quoted, dataset.missing_text))
     names_parents = level == dataset.tables[0].level or listed.keys() & {"parent_gid", f"gid_{level - 1}"}
     meta = "" if names_parents else ", meta={'has_parents_by_geometry': true}"
@@ -107,7 +107,8 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
         f"    '{dataset.name}',\n"
         f"    {level},\n"
         f"    columns={_mapping(columns)},\n"
-        f"    constants={_mapping((name, _quoted(value)) for name, value in constants)},\n"
+        f"    codes={_mapping(codes)},\n"
+        f"    constants={_mapping((name, _quoted(value)) for name, value in _constants(dataset))},\n"
         f"    missing=[{missing}],\n"
         ") }}\n"
     )
@@ -132,6 +133,9 @@ def _raw_columns(table: Table) -> dict[str, list[str]]:
 
 
 def _mapping(pairs: Iterable[tuple[str, str]]) -> str:
+    pairs = list(pairs)
+    if not pairs:
+        return "{}"
     return "{\n" + "".join(f"        '{name}': {value},\n" for name, value in pairs) + "    }"
 
 
@@ -206,7 +210,8 @@ def _models(dataset: Dataset) -> Iterator[str]:
             ("parent_gid", _block("parent_gid")),
         ]
         others = [
-            (name, _block(name)) for name in (*TEXTS, *RIGHTS, *FACTS, "is_valid_in_source", "invalid_reason", "geom")
+            (name, _block(name))
+            for name in (*TEXTS, *RIGHTS, "codes", *FACTS, "is_valid_in_source", "invalid_reason", "geom")
         ]
         yield from _columns([*((name, _block(name)) for name in ORIGIN), *keys, *ancestors, *others], 6)
 

@@ -4,10 +4,10 @@
 
   `columns` names the raw column behind a staged one; a list of several that hold variants of one name; or, as
   `{'joined': […]}`, those that a key is made of. Where `parent_gid` is not among them, the ancestor one level above is
-  the parent. `constants` are the same for all rows; `missing` are the publisher's words for no text.
-  `python -m ingest scaffold` writes the views.
+  the parent. `codes` names the raw column behind a scheme of codes. `constants` stand where a row has nothing of its
+  own; `missing` are the publisher's words for no text. `python -m ingest scaffold` writes the views.
 -#}
-{% macro staged_admin_level(dataset, level, columns, constants={}, missing=[]) -%}
+{% macro staged_admin_level(dataset, level, columns, codes={}, constants={}, missing=[]) -%}
 {%- set run = pinned_run(dataset) -%}
 {%- set text = namespace(parent=columns.get('parent_gid') or columns.get('gid_' ~ (level - 1))) -%}
 {{ wait_for_ledger() }}
@@ -40,9 +40,22 @@ renamed as (
 
         ---------- text
         {%- for name in staged_texts() %}
+        {%- if name in columns and name in constants %}
+        coalesce({{ staged_text(columns[name], missing) }}, {{ text_literal(constants[name]) }}) as {{ name }},
+        {%- else %}
         {{ staged_text(columns[name], missing) if name in columns
             else text_literal(constants.get(name)) }} as {{ name }},
+        {%- endif %}
         {%- endfor %}
+        {%- if codes %}
+        nullif(concat_ws('|'
+            {%- for scheme, column in codes.items() -%}
+            , '{{ scheme }}=' || replace({{ clean_text(column, missing) }}, '|', ',')
+            {%- endfor -%}
+        ), '') as codes,
+        {%- else %}
+        cast(null as text) as codes,
+        {%- endif %}
 
         {{ staged_geometry_columns() }}
 
@@ -87,7 +100,7 @@ select
     {%- for ancestor in range(level) %}
     cast(null as text) as gid_{{ ancestor }},
     {%- endfor %}
-    {%- for name in staged_texts() %}
+    {%- for name in staged_texts() + ['codes'] %}
     cast(null as text) as {{ name }},
     {%- endfor %}
     cast(null as bigint) as vertex_count,

@@ -10,5 +10,6 @@
 -- depends_on: {{ ref('timezone_parts') }}
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
+-- depends_on: {{ ref('admin_unit_codes') }}
 
 {{ missing_foreign_keys() }}

@@ -11,6 +11,7 @@
 -- depends_on: {{ ref('timezone_parts') }}
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
+-- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('admin_anomalies') }}
 
 {{ missing_primary_keys() }}

@@ -18,7 +18,7 @@ from tests.integration.conftest import Warehouse
 TABLES = (
     *(f"admin_level_{level}" for level in range(6)),
     *("admin_units", "admin_unit_ancestors", "admin_unit_neighbours", "admin_units_simplified", "timezones"),
-    *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names"),
+    *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names", "admin_unit_codes"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
     *("admin_topology_faults", "admin_topology_summary"),
 )

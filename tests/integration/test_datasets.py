@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 ZONES = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
 OPEN = "naturalearth"
+TESTED = {"postgres": OPEN, "embedded": "geoboundaries"}  # the dataset that is built with its tests
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
 DERIVED = ("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary")
@@ -103,7 +104,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Path]]
 
 @pytest.fixture(scope="module")
 def places(new_warehouse: NewWarehouse, files: dict[str, Sequence[Path]]) -> dict[str, Place]:
-    """A warehouse on each target with all datasets: GADM is built first, without tests."""
+    """A warehouse on each target with all datasets: GADM is built first."""
     found = {}
     for target in ("postgres", "embedded"):
         warehouse = new_warehouse()
@@ -116,7 +117,7 @@ def places(new_warehouse: NewWarehouse, files: dict[str, Sequence[Path]]) -> dic
         place.loader.ingest("timezones", f"--source={ZONES}")
         for dataset in files:
             place.load(dataset)
-            place.build(dataset, *(WITHOUT_TESTS if dataset == "gadm" else WITHOUT_DERIVED))
+            place.build(dataset, *(WITHOUT_DERIVED if dataset == TESTED[target] else WITHOUT_TESTS))
     return found
 
 
@@ -158,6 +159,14 @@ def test_a_key_that_the_file_holds_in_parts_is_put_together(place: Place) -> Non
     query = "select count(*), count(parent_gid) from {marts}.admin_level_3"
     ((units, with_parent),) = place.ask("tiger", query)
     assert 0 < units == with_parent
+
+
+def test_codes_of_others_lead_to_units(place: Place) -> None:
+    query = "select scheme, code from {{marts}}.admin_unit_codes where gid = '{}' order by 1"
+    assert place.ask("tiger", query.format("90")) == [("fips", "90"), ("geoid", "90")]
+    assert dict(place.ask(OPEN, query.format("QQA")))["iso_3166_1_alpha_2"] == "QA"
+    assert place.ask(OPEN, "select count(*) from {marts}.admin_unit_codes where code = '-99'") == [(0,)]
+    assert place.ask("gadm", "select count(*) from {marts}.admin_unit_codes") == [(0,)]  # its file says NA
 
 
 def test_units_say_what_may_be_done_with_them(place: Place) -> None:

@@ -11,8 +11,15 @@
         'licence': 'license_title',
         'source_name': 'dataset_source',
     },
+    codes={
+        'p_code': 'adm0_pcode',
+        'iso_3166_1_alpha_2': 'iso2',
+        'iso_3166_1_alpha_3': 'iso3',
+    },
     constants={
+        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
+        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

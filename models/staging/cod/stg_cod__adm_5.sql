@@ -16,8 +16,13 @@
         'licence': 'license_title',
         'source_name': 'dataset_source',
     },
+    codes={
+        'p_code': 'adm5_pcode',
+    },
     constants={
+        'licence': 'Differs by country, most often CC BY-IGO: see its page on https://data.humdata.org',
         'attribution': 'OCHA COD-AB, https://data.humdata.org, and the source that the country\'s page names',
+        'source_name': 'OCHA COD-AB',
     },
     missing=[],
 ) }}

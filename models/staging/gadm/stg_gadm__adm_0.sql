@@ -7,6 +7,7 @@
         'gid': 'gid_0',
         'name': 'country',
     },
+    codes={},
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -15,6 +15,10 @@
         'iso_code': 'iso_1',
         'cc_code': 'cc_1',
     },
+    codes={
+        'hasc': 'hasc_1',
+        'iso_3166_2': 'iso_1',
+    },
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -15,6 +15,9 @@
         'hasc_code': 'hasc_2',
         'cc_code': 'cc_2',
     },
+    codes={
+        'hasc': 'hasc_2',
+    },
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -16,6 +16,9 @@
         'hasc_code': 'hasc_3',
         'cc_code': 'cc_3',
     },
+    codes={
+        'hasc': 'hasc_3',
+    },
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -17,6 +17,9 @@
         'hasc_code': 'hasc_4',
         'cc_code': 'cc_4',
     },
+    codes={
+        'hasc': 'hasc_4',
+    },
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -18,6 +18,9 @@
         'hasc_code': 'hasc_5',
         'cc_code': 'cc_5',
     },
+    codes={
+        'hasc': 'hasc_5',
+    },
     constants={
         'licence': 'Academic and other non-commercial use; may not be redistributed (https://gadm.org/license.html)',
         'attribution': 'GADM, https://gadm.org',

@@ -10,8 +10,13 @@
         'licence': 'boundarylicense',
         'source_name': 'boundarysource',
     },
+    codes={
+        'shape_id': 'shapeid',
+    },
     constants={
+        'licence': 'Differs by country and level, from public domain to ODbL: see https://www.geoboundaries.org',
         'attribution': 'geoBoundaries, https://www.geoboundaries.org, and the source that a file\'s metadata names',
+        'source_name': 'geoBoundaries',
     },
     missing=[],
 ) }}

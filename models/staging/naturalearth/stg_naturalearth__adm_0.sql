@@ -9,6 +9,12 @@
         'name_variants': ['name_long', 'formal_en', 'name_alt', 'name_en'],
         'type_english': 'type',
     },
+    codes={
+        'iso_3166_1_alpha_2': 'iso_a2_eh',
+        'iso_3166_1_alpha_3': 'iso_a3_eh',
+        'fips': 'fips',
+        'wikidata': 'wikidataid',
+    },
     constants={
         'licence': 'Public domain (https://www.naturalearthdata.com/about/terms-of-use/)',
         'attribution': 'Made with Natural Earth, naturalearthdata.com',

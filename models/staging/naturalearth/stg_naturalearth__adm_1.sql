@@ -14,6 +14,12 @@
         'iso_code': 'iso_3166_2',
         'cc_code': 'code_local',
     },
+    codes={
+        'hasc': 'code_hasc',
+        'iso_3166_2': 'iso_3166_2',
+        'fips': 'fips',
+        'wikidata': 'wikidataid',
+    },
     constants={
         'licence': 'Public domain (https://www.naturalearthdata.com/about/terms-of-use/)',
         'attribution': 'Made with Natural Earth, naturalearthdata.com',

@@ -8,6 +8,10 @@
         'name': 'name',
         'name_variants': 'stusps',
     },
+    codes={
+        'geoid': 'geoid',
+        'fips': 'statefp',
+    },
     constants={
         'licence': 'Public domain, as a work of the U.S. government',
         'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',

@@ -10,6 +10,9 @@
         'name': 'name',
         'name_variants': 'namelsad',
     },
+    codes={
+        'geoid': 'geoid',
+    },
     constants={
         'licence': 'Public domain, as a work of the U.S. government',
         'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',

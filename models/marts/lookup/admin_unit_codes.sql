@@ -1,0 +1,45 @@
+{{ config(indexes=mart_indexes(columns=['code'])) }}
+
+with
+
+lineage as (
+
+    select * from {{ ref('int_admin_units__lineage') }}
+
+),
+
+staged as (
+    {% for level in admin_levels() %}
+    select
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        admin_level,
+        codes
+    from {{ staged_level(level) }}
+    where codes is not null
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+listed as (
+
+    select
+        lineage.gid,
+        lineage.admin_level,
+        unnest(string_to_array(staged.codes, '|')) as entry
+    from lineage
+    inner join staged
+        on lineage.admin_level = staged.admin_level
+        and {{ is_same_row('lineage', 'staged') }}
+
+)
+
+select
+    gid,
+    split_part(entry, '=', 1) as scheme,
+    substr(entry, strpos(entry, '=') + 1) as code,
+    admin_level
+from listed
