@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ingest.errors import UsageError
 from ingest.ledger import Ledger, Run
-from ingest.pipeline import runs
+from ingest.pipeline import build, runs
 from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
@@ -89,4 +89,4 @@ def rollback(_ledger: Ledger, dataset: str, _workers: int) -> str:
         When there is no previous publication, or its tables have lost rows.
     """
     runs.rollback(dataset, Quiet())
-    return f"{dataset}: readers see the previous publication again. `dbt build` updates the marts."
+    return f"{dataset}: readers see the previous publication again. `{build.command(dataset)}` updates the marts."

@@ -22,6 +22,7 @@ import tenacity
 
 from ingest.errors import AlertNotSent, IngestError, SettingsError
 from ingest.ledger import Ledger, Run, SliceState
+from ingest.pipeline import build
 from ingest.settings import Settings
 from ingest.sources import http
 from ingest.sources.address import Source
@@ -162,7 +163,8 @@ def _run_message(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
     if event == RUN_FAILED:
         text = f"{what} was not loaded: {_short(run.error or 'the reason is unknown')} (run {run.run_id})"
     else:
-        text = f"{what} was loaded: {run.rows_loaded:,} rows, run {run.run_id}. `dbt build` updates the marts."
+        loaded = f"{what} was loaded: {run.rows_loaded:,} rows, run {run.run_id}."
+        text = f"{loaded} `{build.command(run.dataset)}` updates the marts."
     names = ("run_id", "dataset", "release", "variant", "scope", "state", "error")
     return _message(event, run.run_id, text, **{name: getattr(run, name) for name in names}, counts=counts)
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
-from ingest.settings import PROJECT_ROOT, Settings, dbt_environment
+from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment
+
+
+def command(dataset: str) -> str:
+    """Return the command that builds a dataset into marts: its own, or of those that a flat one is in, the first."""
+    return build_command(dataset if catalog.get(dataset).is_hierarchy else BOUNDARIES)
 
 
 def due(

@@ -116,7 +116,7 @@ def test_a_release_that_the_refresh_has_loaded_is_told_once(
     alerts.notice(told, ledger)
     (message,) = webhook.told
     assert (message["event"], message["run_id"]) == ("release_loaded", run_id)
-    assert message["text"].startswith(f"gadm 4.1 was loaded: 1,234 rows, run {run_id}.")
+    assert message["text"] == (f"gadm 4.1 was loaded: 1,234 rows, run {run_id}. `dbt build` updates the marts.")
 
 
 def test_a_release_that_another_has_replaced_meanwhile_is_told_too(

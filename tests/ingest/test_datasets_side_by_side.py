@@ -17,7 +17,7 @@ from admin_boundaries.pictures import charts, maps
 from admin_boundaries.postgres_warehouse import PostgresWarehouse
 from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest import cli, sessions
-from ingest.dashboard import views
+from ingest.dashboard import actions, views
 from ingest.errors import MartsMissing
 from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import build, runs
@@ -354,6 +354,16 @@ def test_a_run_that_is_returned_to_or_resumed_is_built_into_the_marts_of_its_dat
     ingest("rollback", "gadm", "--build")
     ingest("resume", of_islands, "--build")
     assert builds == [islands, "gadm", islands]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "command"),
+    [("islands", "BOUNDARIES=islands dbt build"), ("gadm", "dbt build"), ("timezones", "dbt build")],
+)
+@pytest.mark.usefixtures("builds", "islands")
+def test_whoever_hears_of_another_publication_hears_how_to_build_it(ledger: Ledger, dataset: str, command: str) -> None:
+    assert actions.rollback(ledger, dataset, 1).endswith(f". `{command}` updates the marts.")
+    assert build.command(dataset) == command
 
 
 def test_the_environment_names_the_dataset_that_is_read() -> None:
