@@ -16,7 +16,7 @@ from fiona.errors import FionaError
 
 from ingest.catalog import Dataset, Release, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings, flatgeobuf, geojsonseq, geopackage, reference, shapefile
+from ingest.layers import encodings, flatgeobuf, geodatabase, geojsonseq, geopackage, reference, shapefile
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -152,11 +152,11 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
 
 
 def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the id and the size in bytes of every feature, without reading a geometry.
+    """Return the id and the size in bytes of every feature, as a rule without reading a geometry.
 
     Both come from the rows of a GeoPackage, and from the records of a shapefile, FlatGeobuf or GeoJSON sequence: what a
     file states as its number of rows may be older than its content. Every feature of a GeoJSON counts as an equal share
-    of the file.
+    of the file. The geometries of a geodatabase are read.
 
     Returns
     -------
@@ -174,6 +174,9 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
         return shapefile.examine(layer.path).features()
     if layer.driver == "FlatGeobuf":
         return flatgeobuf.features(layer.path)
+    if layer.driver == "OpenFileGDB":
+        with lend(layer.path) as lent:
+            return geodatabase.features(lent, layer.name, layer.row_count)
     if layer.driver == "GeoJSONSeq":
         sizes = geojsonseq.sizes(layer.path)
         if len(sizes) != layer.row_count:
@@ -189,10 +192,11 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 def most_bytes(layer: Layer, heaviest: int) -> int:
     """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage states the size. A record of a shapefile or FlatGeobuf at most doubles. In GeoJSON, a vertex takes at
-    least six characters, and 16 bytes as WKB; of a file that is not a sequence, only its size is known.
+    A GeoPackage states the size, and of a geodatabase it is measured. A record of a shapefile or FlatGeobuf at most
+    doubles. In GeoJSON, a vertex takes at least six characters, and 16 bytes as WKB; of a file that is not a sequence,
+    only its size is known.
     """
-    factors = {"GPKG": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
+    factors = {"GPKG": 1, "OpenFileGDB": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
     return factors[layer.driver] * heaviest if layer.driver in factors else 3 * layer.path.stat().st_size
 
 

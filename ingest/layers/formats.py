@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
-from ingest.layers import flatgeobuf, geojsonseq
+from ingest.layers import flatgeobuf, geodatabase, geojsonseq
 from ingest.sources import parts
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
@@ -36,6 +36,9 @@ def check_format(path: Path) -> str:
         When the content does not match the name.
     """
     suffix, shown = parts.suffix_of(path), printable(path.name)
+    if path.is_dir():
+        _check_geodatabase(path)
+        return "OpenFileGDB"
     with path.open("rb") as file:
         head = file.read(512)
         is_json = suffix in (".geojson", ".json", *parts.SEQUENCE_SUFFIXES)
@@ -63,8 +66,20 @@ def check_format(path: Path) -> str:
         return "FlatGeobuf"
     raise FormatUnknown(
         f"{shown} is not a {parts.FORMATS}: {looks_like(path)}.",
-        "Give a .gpkg, .shp, .geojson, .geojsonl or .fgb, or a .zip or folder of them.",
+        "Give a .gpkg, .shp, .geojson, .geojsonl, .fgb or .gdb, or a .zip or folder of them.",
     )
+
+
+def _check_geodatabase(path: Path) -> None:
+    for table in parts.of(path):
+        with table.open("rb") as file:
+            head = file.read(4)
+        if parts.suffix_of(table) == ".gdbtable" and head not in geodatabase.HEADS:
+            raise FormatUnknown(
+                f"{printable(table.name)} in {printable(path.name)} is not a table of a file geodatabase: "
+                f"{looks_like(table)}.",
+                "Download it again; geodatabases older than ArcGIS 10 are not read.",
+            )
 
 
 def _is_utf8(file: BinaryIO) -> bool:

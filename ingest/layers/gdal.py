@@ -20,7 +20,7 @@ FURTHER_TYPES = [
     kind + dimensions
     for kind, dimensions in itertools.product((0, *range(8, 18)), (0, 1000, 2000, 3000, 1 << 31, -(1 << 31)))
 ]
-DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "GeoJSONSeq", "FlatGeobuf"})
+DRIVERS = frozenset({"GPKG", "ESRI Shapefile", "GeoJSON", "GeoJSONSeq", "FlatGeobuf", "OpenFileGDB"})
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 fiona and pyogrio parse paths as addresses: a ``!``, ``;`` or line break in one leads to another file. Such a file is
 lent as a link of a harmless name in a temporary folder, and so is a shapefile whose index or row count is wrong, with
-right ones beside it: nothing is written into the user's folder.
+right ones beside it: nothing is written into the user's folder. Of a geodatabase, which is a folder, only those files
+are lent that make its version.
 """
 
 from __future__ import annotations
@@ -36,6 +37,14 @@ def lend(path: Path) -> Iterator[Path]:
     context manager of Path
         The file's own path where that is possible.
     """
+    if path.is_dir():
+        with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+            lent = Path(folder) / f"{ODD.sub('~', path.stem).strip()}.gdb"
+            lent.mkdir()
+            for table in parts.of(path):
+                (lent / table.name.lower()).symlink_to(table.absolute())
+            yield lent
+        return
     found = shapefile.examine(path) if parts.suffix_of(path) == ".shp" else None
     if (found is None or found.is_as_stated) and HARMLESS.fullmatch(str(path)) and not re.search(r"^//|\s$", str(path)):
         yield path

@@ -290,7 +290,7 @@ def _member(root: Path, source_file: str) -> Path:
 
 def _name(path: Path, root: Path) -> str:
     """Return the name of a file in the loaded rows, which is text in any case."""
-    return printable(path.name if root.is_file() else path.relative_to(root).as_posix())
+    return printable(path.name if path == root else path.relative_to(root).as_posix())
 
 
 def _chosen(

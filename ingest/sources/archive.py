@@ -30,7 +30,12 @@ log = logging.getLogger(__name__)
 UNPACK_RATIO = 200  # a zip that expands by a larger factor is refused as a bomb; GADM's expand by 4
 UNPACK_FREE_BYTES = 1 << 28  # must stay free on the disk after unpacking
 MAX_DIRECTORY_BYTES = 32 << 20  # of an archive's list of members, which is read at once
-READABLE = (*parts.LAYER_SUFFIXES, *parts.SHAPEFILE_SUFFIXES, *(f".gpkg{each}" for each in parts.SQLITE_SUFFIXES))
+READABLE = (
+    *parts.LAYER_SUFFIXES,
+    *parts.SHAPEFILE_SUFFIXES,
+    *(f".gpkg{each}" for each in parts.SQLITE_SUFFIXES),
+    *parts.GEODATABASE_SUFFIXES,
+)
 MEMBERS_OF_AN_ARCHIVE = "zip archives inside zip archives inside this one"
 DRIVE = re.compile(r"[A-Za-z]:/")
 

@@ -27,8 +27,10 @@ from ingest.sources.signatures import CHUNK_BYTES, ZIP_HEAD
 
 SEQUENCE_SUFFIXES = (".geojsonl", ".geojsons", ".ndjson")  # a feature in each line
 LAYER_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", *SEQUENCE_SUFFIXES, ".fgb")
-FORMATS = "GeoPackage, shapefile, GeoJSON or FlatGeobuf"  # what these suffixes stand for
+FORMATS = "GeoPackage, shapefile, GeoJSON, FlatGeobuf or file geodatabase"  # what these suffixes stand for
 SHAPEFILE_SUFFIXES = (".dbf", ".shx", ".prj", ".cpg", ".shp.xml")
+GEODATABASE_SUFFIXES = (".gdbtable", ".gdbtablx")  # of rows and where they are; indexes are not read
+GEODATABASE_HEAD = "a00000001.gdbtable"  # its list of tables; a folder that holds it is a geodatabase
 SQLITE_SUFFIXES = ("-wal", "-journal")
 JOURNAL_HEAD = bytes.fromhex("d9d505f920a163d7")  # of a rollback journal; zeros after the transaction has ended
 
@@ -101,7 +103,7 @@ def is_hidden(parts: Sequence[str]) -> bool:
 
 
 def members(root: Path) -> Members:
-    """Find the files of a folder that may hold layers. Links to folders are followed.
+    """Find the files of a folder that may hold layers; a geodatabase is one. Links to folders are followed.
 
     Raises
     ------
@@ -113,6 +115,9 @@ def members(root: Path) -> Members:
     for path in _walk(root):
         if is_hidden(path.relative_to(root).parts):
             found.passed_over[HIDDEN].append(path)
+        elif path.is_dir():
+            check_length(path.relative_to(root))
+            found.files.append(path)
         elif suffix_of(path) in LAYER_SUFFIXES:
             if path.is_symlink() and not path.exists():
                 raise SourceUnavailable(f"{printable(str(path))} is a link to a file that is not there.")
@@ -131,6 +136,11 @@ def members(root: Path) -> Members:
     found.passed_over = {kind: sorted(paths) for kind, paths in found.passed_over.items() if paths}
     found.files.sort()
     return found
+
+
+def is_geodatabase(folder: Path) -> bool:
+    """Return whether a folder is a file geodatabase, whatever its name."""
+    return os.path.isfile(folder / GEODATABASE_HEAD)  # noqa: PTH113  no error for a path that is too long
 
 
 def check_readable(path: Path) -> None:
@@ -174,6 +184,11 @@ def of(path: Path) -> list[Path]:
     """
     check_length(PurePath(path.name))
     suffix = suffix_of(path)
+    if is_geodatabase(path):
+        tables = sorted(each for each in path.iterdir() if suffix_of(each) in GEODATABASE_SUFFIXES and each.is_file())
+        for each in tables:
+            check_readable(each)
+        return tables
     if suffix == ".shp":
         names = [path.with_suffix(each) for part in SHAPEFILE_SUFFIXES for each in (part, part.upper())]
         beside = [each for each in names if each.is_file()]
@@ -338,7 +353,10 @@ def is_zip(path: Path) -> bool:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder. Hidden folders are listed as one file each."""
+    """Yield the files below a folder. Hidden folders, and geodatabases, are listed as one file each."""
+    if is_geodatabase(root):
+        yield root
+        return
     seen = {os.path.realpath(path) for path in (root, *Path(os.path.realpath(root)).parents)}
     left, count = [(root, 0)], 0
     while left:  # os.walk calls itself for every level, which Python limits
@@ -356,7 +374,7 @@ def _walk(root: Path) -> Iterator[Path]:
         for entry in found:
             path, is_link = folder / entry.name, entry.is_symlink()
             if entry.is_dir(follow_symlinks=False) or (is_link and os.path.isdir(path)):  # noqa: PTH112  no error
-                if is_hidden([entry.name]):
+                if is_hidden([entry.name]) or is_geodatabase(path):
                     yield path
                 elif _is_new(path, seen):
                     folders.append((path, depth + 1))

@@ -22,7 +22,7 @@ from ingest.sources import parts, seal
 from ingest.sources.address import printable
 
 ATTEMPTS = 3  # at copying files that another program writes to
-EDITION = 2  # increase it when other files of an archive are kept, so that what is there is not taken for complete
+EDITION = 3  # increase it when other files of an archive are kept, so that what is there is not taken for complete
 FREE_BYTES = 1 << 28  # must stay free on the disk
 MERGE_SECONDS = 60.0  # that SQLite may take to merge and check a small file
 MERGE_BYTES_PER_SECOND = 5_000_000  # and what a large one gets in addition
@@ -149,6 +149,8 @@ def _targets(path: Path, draft: Path) -> dict[Path, Path]:
         copy = draft / file.relative_to(base)
         real = os.path.realpath(file)
         for part in parts.of(file):
-            is_log = part != file and parts.suffix_of(file) == ".gpkg"
-            targets[part] = Path(f"{copy}{str(part).removeprefix(real)}") if is_log else copy.with_name(part.name)
+            if parts.suffix_of(file) == ".gpkg" and part != file:
+                targets[part] = Path(f"{copy}{str(part).removeprefix(real)}")
+            else:
+                targets[part] = copy / part.name if file.is_dir() else copy.with_name(part.name)
     return targets

@@ -25,7 +25,7 @@ from ingest.settings import Settings
 from ingest.setup.doctor import Check
 from ingest.sinks import Staging
 from ingest.sinks.geoparquet import GeoParquetSink
-from ingest.sources import seal
+from ingest.sources import seal, snapshot
 from tests.fixtures import boundaries
 from tests.ingest.conftest import batches_of, claimed_slice, planned_slice
 from tests.ingest.test_cli import run as run_command
@@ -325,7 +325,7 @@ def test_a_repair_says_what_it_did_and_fails_while_something_is_left_for_a_perso
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_HOME", str(settings.home))
     monkeypatch.setenv("COLUMNS", "300")
-    folder = settings.home / "unpacked" / f"{'0' * 16}-2"
+    folder = settings.home / "unpacked" / f"{'0' * 16}-{snapshot.EDITION}"
     folder.mkdir(parents=True)
     (folder / "a.gpkg").write_bytes(b"1")
     seal.put(folder)
@@ -363,7 +363,7 @@ def copies(settings: Settings, run_id: str) -> SimpleNamespace:
     ledger.note_checksum(file, "a" * 64)
     made = {}
     for name, letter in (("needed", "a"), ("other", "b")):
-        folder = settings.home / "unpacked" / f"{letter * 16}-2"
+        folder = settings.home / "unpacked" / f"{letter * 16}-{snapshot.EDITION}"
         folder.mkdir(parents=True)
         (folder / "x.gpkg").write_bytes(b"0123456789")
         download = settings.home / "downloads" / letter / "x.zip"

@@ -7,25 +7,29 @@ import json
 import os
 import shutil
 import struct
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import fiona
 import geopandas as gpd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 import pytest
+import shapely
 
 from admin_boundaries import export
 from ingest import catalog, engines
-from ingest.errors import FormatUnknown, IngestError
+from ingest.errors import FormatUnknown, IngestError, SchemaDrift
 from ingest.layers import discover, flatgeobuf, gdal
 from ingest.layers.formats import check_format
 from ingest.settings import Settings
+from ingest.sources import parts
 from tests.fixtures import boundaries
 from tests.fixtures import marts as built
 from tests.fixtures.publisher import Publisher, serving
-from tests.ingest.conftest import layers_of, read, slice_of
+from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
 
 KINDS = [
     ("gpkg", "GPKG"),
@@ -359,3 +363,113 @@ def test_a_sequence_cannot_make_gdal_fetch_its_reference_system(
     with pytest.raises(FormatUnknown, match="not followed"):
         discover.layers(path, gadm, gadm.release())
     assert not elsewhere.asked
+
+
+def geodatabase_of(path: Path, made: boundaries.Levels) -> Path:
+    """Write levels as layers of a file geodatabase."""
+    for level, frame in made.items():
+        pyogrio.write_dataframe(frame, path, layer=f"ADM_{level}", driver="OpenFileGDB")
+    return path
+
+
+@pytest.fixture(scope="module")
+def geodatabase(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file geodatabase with two levels of country AAA, and a lock beside its tables."""
+    path = geodatabase_of(tmp_path_factory.mktemp("gdb") / "gadm ü.gdb", boundaries.levels({"AAA": 1}, parts=5))
+    (path / "_gdb.HOST.1.2.sr.lock").touch()
+    return path
+
+
+def zipped(path: Path, geodatabase: Path, folder: str) -> Path:
+    """Pack a geodatabase, in a folder of this name or in none."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(geodatabase.iterdir()):
+            archive.write(file, f"{folder}{file.name}")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["geodatabase", "its folder", "zip", "zip without a folder"])
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_a_geodatabase_gives_the_same_rows_as_a_geopackage(
+    pipeline: Pipeline, tmp_path: Path, geodatabase: Path, engine: str, kind: str
+) -> None:
+    source = {
+        "geodatabase": lambda: geodatabase,
+        "its folder": lambda: geodatabase.parent,
+        "zip": lambda: zipped(tmp_path / "gadm.gdb.zip", geodatabase, "gadm.gdb/"),
+        "zip without a folder": lambda: zipped(tmp_path / "gadm.gdb.zip", geodatabase, ""),
+    }[kind]()
+    gpkg = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}, parts=5))
+    wanted = read(engine, slice_of(layers_of(gpkg)[1])).drop_columns(["source_file"])
+    assert pipeline.state(pipeline.run(source, engine=engine)) == ("published", None)
+    files = (pipeline.lake / "gadm" / "current" / "gadm_adm_1").glob("*.parquet")
+    rows = pa.concat_tables([pq.read_table(file) for file in files]).select(wanted.schema.names).cast(wanted.schema)
+    rows, wanted = rows.sort_by("gid_1"), wanted.sort_by("gid_1")
+    names = [column.name for column in catalog.get("gadm").table(1).columns]
+    assert rows.select([*names, "source_fid", "is_valid"]).equals(wanted.select([*names, "source_fid", "is_valid"]))
+    first, second = (shapely.normalize(shapely.from_wkb(each["geom"].to_pylist())) for each in (rows, wanted))
+    assert shapely.equals_exact(first, second, tolerance=1e-8).all()  # a geodatabase rounds coordinates to a grid
+
+
+@pytest.mark.parametrize("table", ["a00000001.gdbtable", "a00000009.gdbtable"])
+@pytest.mark.parametrize("content", [VRT.format("/etc/passwd"), "<html>404</html>", ""])
+def test_a_geodatabase_with_something_else_as_a_table_never_reaches_gdal(
+    tmp_path: Path,
+    gadm: catalog.Dataset,
+    geodatabase: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    content: str,
+) -> None:
+    path = shutil.copytree(geodatabase, tmp_path / "gadm.gdb")
+    (path / table).write_text(content)
+    monkeypatch.setattr(fiona, "listlayers", lambda _path: pytest.fail("GDAL was asked"))
+    with pytest.raises(FormatUnknown, match=rf"{table} in gadm\.gdb is not a table of a file geodatabase"):
+        discover.layers(path, gadm, gadm.release())
+
+
+def test_gdal_sees_only_the_tables_of_a_geodatabase(
+    tmp_path: Path, gadm: catalog.Dataset, geodatabase: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copytree(geodatabase, tmp_path / "gadm.gdb")
+    for name in ("evil.vrt", "a00000009.spx", "gdb", "a.gdbindexes"):
+        (path / name).write_text(VRT.format("/etc/passwd"))
+    (path / "deeper.gdb").mkdir()
+    seen: set[str] = set()
+    listed = fiona.listlayers
+
+    def list_layers(path: Path) -> list[str]:
+        seen.update(each.suffix for each in path.iterdir())
+        return list(listed(path))
+
+    monkeypatch.setattr(fiona, "listlayers", list_layers)
+    assert [layer.name for layer in discover.layers(path, gadm, gadm.release())] == ["ADM_0", "ADM_1"]
+    assert seen == {".gdbtable", ".gdbtablx"}
+
+
+def test_a_change_of_a_table_is_a_change_of_the_geodatabase(tmp_path: Path, geodatabase: Path) -> None:
+    path = shutil.copytree(geodatabase, tmp_path / "gadm.gdb")
+    before = parts.version(path), parts.checksum(path)
+    (path / "_gdb.HOST.1.3.sr.lock").touch()
+    assert (parts.version(path), parts.checksum(path)) == before
+    with (path / "a00000009.gdbtable").open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff")
+    assert parts.version(path) != before[0]
+    assert parts.checksum(path) != before[1]
+
+
+def test_a_geodatabase_that_is_cut_off_is_never_read_in_part(
+    tmp_path: Path, gadm: catalog.Dataset, geodatabase: Path
+) -> None:
+    path = shutil.copytree(geodatabase, tmp_path / "gadm.gdb")
+    layers = {layer.name: layer for layer in discover.layers(path, gadm, gadm.release())}
+    assert len(discover.features(layers["ADM_1"])[0]) == 25
+    for table in sorted(path.glob("*.gdbtabl*")):
+        content = table.read_bytes()
+        for length in range(4, len(content), len(content) // 3):
+            table.write_bytes(content[:length])
+            with contextlib.suppress(FormatUnknown, SchemaDrift):
+                for layer in discover.layers(path, gadm, gadm.release()):
+                    assert len(discover.features(layer)[0]) == {"ADM_0": 1, "ADM_1": 25}[layer.name], (table, length)
+        table.write_bytes(content)

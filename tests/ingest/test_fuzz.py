@@ -23,7 +23,7 @@ from tests.ingest.conftest import layers_of, read
 
 # The same examples every time: a crash of GDAL would otherwise end some later, unrelated run of the suite.
 steady = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
-KINDS = ["gpkg", "shp", "json", "fgb", "geojsonl"]
+KINDS = ["gpkg", "shp", "json", "fgb", "geojsonl", "gdb"]
 few = settings(steady, max_examples=30)  # each writes a file
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12)
 
@@ -41,6 +41,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pyogrio.write_dataframe(made[1], folder / "fgb" / "gadm41_AAA_1.fgb", driver="FlatGeobuf")
     (folder / "geojsonl").mkdir()
     pyogrio.write_dataframe(made[1], folder / "geojsonl" / "gadm41_AAA_1.geojsonl", driver="GeoJSONSeq")
+    pyogrio.write_dataframe(made[1], folder / "made.gdb", layer="ADM_1", driver="OpenFileGDB")
+    (folder / "made.gdb").rename(folder / "gdb")
     return folder
 
 
