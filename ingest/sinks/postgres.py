@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
-from ingest import refusals, sessions
+from ingest import catalog, refusals, sessions
 from ingest.catalog import Table
 from ingest.engines import FACTS, ORIGIN
 from ingest.errors import BaseUnusable, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.ledger import Carrying, Slice
-from ingest.settings import Postgres
+from ingest.settings import Postgres, with_dataset
 from ingest.setup import keeper
 from ingest.setup.rights import check_load
 from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
@@ -27,8 +27,10 @@ from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
 log = logging.getLogger(__name__)
 
 RAW = "raw"
-NEXT_META = ("marts_next", "marts_meta")  # says which runs a build in progress reads
-REPLACED = ("staging", "intermediate", "marts")  # by `dbt build`
+META = "marts_meta"  # in the schema of a build in progress, it says which runs that reads
+HIERARCHIES = tuple(name for name, dataset in catalog.datasets().items() if dataset.is_hierarchy)
+NEXT_MARTS = [f"{with_dataset('marts', name)}_next" for name in HIERARCHIES]
+REPLACED = tuple(with_dataset(schema, name) for schema in ("staging", "intermediate", "marts") for name in HIERARCHIES)
 INSUFFICIENT_PRIVILEGE = "42501"
 EMPTY = "empty"
 TYPES = {
@@ -303,20 +305,20 @@ def _database_error(where: Postgres, sqlstate: str | None, message: str) -> Inge
 
 
 def _is_pinned(connection: psycopg.Connection, run_id: str) -> bool:
-    """Whether a build in progress says that it reads a run, as far as this user may see it."""
+    """Whether a build in progress, of any dataset, says that it reads a run, as far as this user may see it."""
     known = connection.execute(
-        "select has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select') "
-        "from pg_class c join pg_namespace n on n.oid = relnamespace where nspname = %s and relname = %s",
-        NEXT_META,
-    ).fetchone()
-    if known is None or not known[0]:
-        return False
-    query = sql.SQL("select from {} where run_id = %s limit 1").format(sql.Identifier(*NEXT_META))
-    try:
-        with connection.transaction():
-            return connection.execute(query, [run_id]).fetchone() is not None
-    except psycopg.errors.UndefinedTable:
-        return False  # the build has just ended; what it has published, views read
+        "select nspname::text from pg_class c join pg_namespace n on n.oid = relnamespace "
+        "where nspname = any(%s) and relname = %s "
+        "and has_schema_privilege(n.oid, 'usage') and has_table_privilege(c.oid, 'select')",
+        [NEXT_MARTS, META],
+    ).fetchall()
+    for (schema,) in known:
+        query = sql.SQL("select from {} where run_id = %s limit 1").format(sql.Identifier(schema, META))
+        # the build may just have ended; what it has published, views read
+        with suppress(psycopg.errors.UndefinedTable), connection.transaction():
+            if connection.execute(query, [run_id]).fetchone() is not None:
+                return True
+    return False
 
 
 def _run_table(run_id: str, table: Table) -> str:

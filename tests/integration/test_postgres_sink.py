@@ -339,13 +339,14 @@ def test_a_run_that_a_session_reads_is_kept_and_nobody_waits_for_long(
     assert_dropped(target, staging)
 
 
+@pytest.mark.parametrize("schema", ["marts_next", "marts_naturalearth_next"])
 def test_a_run_that_a_build_has_pinned_is_kept_before_the_build_has_made_its_first_view(
-    target: Target, caplog: pytest.LogCaptureFixture
+    schema: str, target: Target, caplog: pytest.LogCaptureFixture
 ) -> None:
     staging, other = target.new_run(), Staging("another", "gadm", "4.1")
     target.sink.prepare(other, catalog.get("gadm").tables)
-    pins = f"create schema marts_next; create table marts_next.marts_meta as select '{staging.run_id}' as run_id"
-    with existing(target, pins, "drop schema marts_next cascade"):
+    pins = f"create schema {schema}; create table {schema}.marts_meta as select '{staging.run_id}' as run_id"
+    with existing(target, pins, f"drop schema {schema} cascade"):
         assert_kept_for_now(target, staging, caplog, "a build is reading it")
         assert_dropped(target, other)
     assert_dropped(target, staging)
