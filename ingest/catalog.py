@@ -210,6 +210,13 @@ class Dataset:
         """Whether the catalog knows releases by a pattern for their names, such as any year."""
         return any(map(_is_pattern, self._releases))
 
+    @property
+    def rights(self) -> Mapping[str, Mapping[str, str]]:
+        """The licence, attribution and source name of the releases of which they differ from the dataset's."""
+        names = ("licence", "attribution", "source_name")
+        found = {name: {key: entry[key] for key in names if key in entry} for name, entry in self._releases.items()}
+        return {name: rights for name, rights in found.items() if rights}
+
     def release(self, name: str | None = None) -> Release:
         """Return a release by name, or the default release.
 

@@ -109,6 +109,7 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
         f"    columns={_mapping(columns)},\n"
         f"    codes={_mapping(codes)},\n"
         f"    constants={_mapping((name, _quoted(value)) for name, value in _constants(dataset))},\n"
+        f"{_of_releases(dataset)}"
         f"    missing=[{missing}],\n"
         ") }}\n"
     )
@@ -121,6 +122,17 @@ def _staged(level: int) -> tuple[str, ...]:
 def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
     values = (dataset.licence, dataset.attribution, dataset.source_name)
     yield from ((name, value) for name, value in zip(RIGHTS, values, strict=True) if value)
+
+
+def _of_releases(dataset: Dataset) -> str:
+    """Return the argument that says what differs by release, if anything does."""
+    rights = [
+        f"        {_quoted(release)}: {{\n"
+        + "".join(f"            '{name}': {_quoted(value)},\n" for name, value in each.items())
+        + "        },\n"
+        for release, each in dataset.rights.items()
+    ]
+    return f"    of_releases={{\n{''.join(rights)}    }},\n" if rights else ""
 
 
 def _raw_columns(table: Table) -> dict[str, list[str]]:

@@ -5,10 +5,12 @@
   `columns` names the raw column behind a staged one; a list of several that hold variants of one name; or, as
   `{'joined': […]}`, those that a key is made of. Where `parent_gid` is not among them, the ancestor one level above is
   the parent. `codes` names the raw column behind a scheme of codes. `constants` stand where a row has nothing of its
-  own; `missing` are the publisher's words for no text. `python -m ingest scaffold` writes the views.
+  own, those of its release before the dataset's; `missing` are the publisher's words for no text.
+  `python -m ingest scaffold` writes the views.
 -#}
-{% macro staged_admin_level(dataset, level, columns, codes={}, constants={}, missing=[]) -%}
+{% macro staged_admin_level(dataset, level, columns, codes={}, constants={}, of_releases={}, missing=[]) -%}
 {%- set run = pinned_run(dataset) -%}
+{%- set constants = dict(constants, **of_releases.get(run.release, {})) -%}
 {%- set text = namespace(parent=columns.get('parent_gid') or columns.get('gid_' ~ (level - 1))) -%}
 {{ wait_for_ledger() }}
 

@@ -48,6 +48,13 @@ def test_a_quote_in_a_licence_stays_within_its_text() -> None:
     assert "'licence': 'The publisher\\'s own \\\\ licence'" in view
 
 
+def test_a_release_under_another_licence_says_so() -> None:
+    view = scaffold.staging_folder(catalog.get("gadm"))["stg_gadm__adm_2.sql"]
+    of_all, _, of_the_sample = view.partition("of_releases={\n        'sample': {")
+    assert "'licence': 'Academic and other non-commercial use;" in of_all
+    assert "'licence': 'Open data, another licence for each country:" in of_the_sample
+
+
 def test_a_dataset_whose_key_is_not_named_is_refused() -> None:
     dataset = catalog.get("gadm")
     tables = tuple(

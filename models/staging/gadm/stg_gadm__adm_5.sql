@@ -26,5 +26,12 @@
         'attribution': 'GADM, https://gadm.org',
         'source_name': 'GADM',
     },
+    of_releases={
+        'sample': {
+            'licence': 'Open data, another licence for each country: see DATA_LICENSES.md',
+            'attribution': 'Differs by country: see DATA_LICENSES.md',
+            'source_name': 'The bundled sample',
+        },
+    },
     missing=['NA'],
 ) }}
