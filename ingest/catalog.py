@@ -150,6 +150,26 @@ class Latest:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """A unit that the files lack: the union of all units of the level below.
+
+    Attributes
+    ----------
+    level : int
+        Its level, one above the first that has files.
+    gid, name : str
+        Its key and name.
+    codes : mapping of str to str
+        Its codes by scheme.
+    """
+
+    level: int
+    gid: str
+    name: str
+    codes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset of the catalog.
 
@@ -165,6 +185,8 @@ class Dataset:
         Texts that mean that there is no value.
     words : mapping of str to tuple of str
         Words of the templates of addresses that stand for a file each.
+    derived : Derived or None
+        The unit above the first level, where there is no file of it.
     country : str or None
         The raw column, in every table, that says which country a row belongs to; None if there is none.
     """
@@ -183,6 +205,7 @@ class Dataset:
     attribution: str = ""
     source_name: str = ""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    derived: Derived | None = None
 
     @property
     def is_hierarchy(self) -> bool:
@@ -393,6 +416,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         default_release=str(entry["default_release"]),
         variants=entry.get("variants", {}),
         oceans=entry.get("oceans", {}),
+        derived=Derived(**entry["derived"]) if "derived" in entry else None,
         words={word: tuple(values) for word, values in entry.get("words", {}).items()},
         _releases={str(key): value for key, value in entry["releases"].items()},
         latest=_latest(entry["latest"]) if "latest" in entry else None,

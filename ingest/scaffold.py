@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ingest.catalog import Column, Dataset, Table
+from ingest.catalog import Column, Dataset, Derived, Table
 from ingest.errors import UsageError
 from ingest.settings import BOUNDARIES
 
@@ -91,6 +91,8 @@ def _lines(lines: Iterator[str]) -> str:
 
 def _view(dataset: Dataset, level: int, table: Table | None) -> str:
     is_built = f"enabled=(boundaries() == '{dataset.name}')"
+    if dataset.derived and dataset.derived.level == level:
+        return f"{{{{ config({is_built}) }}}}\n\n{_union(dataset, dataset.derived)}"
     if table is None:
         return f"{{{{ config({is_built}) }}}}\n\n{{{{ staged_no_level({level}) }}}}\n"
     raw = _raw_columns(table)
@@ -99,7 +101,9 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
     columns = [(name, listed[name]) for name in _staged(level) if name in listed]
     codes = [(name.removeprefix("code:"), value) for name, value in listed.items() if name.startswith("code:")]
     missing = ", ".join(map(_quoted, dataset.missing_text))
-    names_parents = level == dataset.tables[0].level or listed.keys() & {"parent_gid", f"gid_{level - 1}"}
+    constants = [*_constants(dataset), *_above(dataset, level)]
+    known = {*listed, *dict(constants)}
+    names_parents = level == dataset.tables[0].level or known & {"parent_gid", f"gid_{level - 1}"}
     meta = "" if names_parents else ", meta={'has_parents_by_geometry': true}"
     return (
         f"{{{{ config({is_built}{meta}) }}}}\n\n"
@@ -108,9 +112,22 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
         f"    {level},\n"
         f"    columns={_mapping(columns)},\n"
         f"    codes={_mapping(codes)},\n"
-        f"    constants={_mapping((name, _quoted(value)) for name, value in _constants(dataset))},\n"
+        f"    constants={_mapping((name, _quoted(value)) for name, value in constants)},\n"
         f"{_of_releases(dataset)}"
         f"    missing=[{missing}],\n"
+        ") }}\n"
+    )
+
+
+def _union(dataset: Dataset, derived: Derived) -> str:
+    return (
+        "{{ staged_union(\n"
+        f"    '{dataset.name}',\n"
+        f"    {derived.level},\n"
+        f"    gid={_quoted(derived.gid)},\n"
+        f"    name={_quoted(derived.name)},\n"
+        f"    codes={_mapping((scheme, _quoted(code)) for scheme, code in derived.codes.items())},\n"
+        f"    constants={_mapping((name, _quoted(value)) for name, value in _constants(dataset))},\n"
         ") }}\n"
     )
 
@@ -122,6 +139,12 @@ def _staged(level: int) -> tuple[str, ...]:
 def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
     values = (dataset.licence, dataset.attribution, dataset.source_name)
     yield from ((name, value) for name, value in zip(RIGHTS, values, strict=True) if value)
+
+
+def _above(dataset: Dataset, level: int) -> Iterator[tuple[str, str]]:
+    """Yield the key of the derived unit, which all units below it have as an ancestor."""
+    if dataset.derived and level > dataset.derived.level:
+        yield f"gid_{dataset.derived.level}", dataset.derived.gid
 
 
 def _of_releases(dataset: Dataset) -> str:
@@ -207,7 +230,9 @@ def _models(dataset: Dataset) -> Iterator[str]:
     levels = {table.level for table in dataset.tables}
     for level in LEVELS:
         what = f"One row per feature of level {level} of {dataset.source_name or dataset.title}, as published."
-        if level not in levels:
+        if dataset.derived and dataset.derived.level == level:
+            what = f"One row: {dataset.derived.name}, the union of all units of level {level + 1}."
+        elif level not in levels:
             what = f"No rows: {dataset.source_name or dataset.title} has no level {level}."
         yield f"  - name: stg_{dataset.name}__adm_{level}"
         yield "    description: >"

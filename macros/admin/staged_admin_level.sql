@@ -11,7 +11,7 @@
 {% macro staged_admin_level(dataset, level, columns, codes={}, constants={}, of_releases={}, missing=[]) -%}
 {%- set run = pinned_run(dataset) -%}
 {%- set constants = dict(constants, **of_releases.get(run.release, {})) -%}
-{%- set text = namespace(parent=columns.get('parent_gid') or columns.get('gid_' ~ (level - 1))) -%}
+{%- set parent = 'parent_gid' if 'parent_gid' in columns else 'gid_' ~ (level - 1) -%}
 {{ wait_for_ledger() }}
 
 with
@@ -34,10 +34,11 @@ renamed as (
         source_fid,
         {{ level }} as admin_level,
         {{ staged_text(columns.gid, missing) }} as gid,
-        {{ staged_text(text.parent, missing) if text.parent and level > 0 else 'cast(null as text)' }} as parent_gid,
+        {{ staged_text(columns[parent], missing) if parent in columns
+            else text_literal(constants.get(parent)) }} as parent_gid,
         {%- for ancestor in range(level) %}
         {{ staged_text(columns['gid_' ~ ancestor], missing) if ('gid_' ~ ancestor) in columns
-            else 'cast(null as text)' }} as gid_{{ ancestor }},
+            else text_literal(constants.get('gid_' ~ ancestor)) }} as gid_{{ ancestor }},
         {%- endfor %}
 
         ---------- text

@@ -3,6 +3,7 @@ select
     admin_level,
     rows_in_file,
     rows_loaded,
+    rows_derived,
     rows_staged,
     rows_in_mart,
     rows_set_aside

@@ -155,6 +155,19 @@ def test_where_the_publisher_names_no_parents_the_geometry_does(place: Place) ->
     ]
 
 
+def test_a_nation_that_no_file_has_is_the_union_of_its_states(place: Place) -> None:
+    query = (
+        "select nation.gid, nation.child_count, round((nation.area_km2 - sum(states.area_km2))::numeric, 6), "
+        "nation.west_lon > nation.east_lon from {marts}.admin_level_0 as nation "
+        "inner join {marts}.admin_level_1 as states on nation.gid = states.parent_gid "
+        "group by nation.gid, nation.child_count, nation.area_km2, nation.west_lon, nation.east_lon"
+    )
+    assert place.ask("tiger", query) == [("USA", 4, 0, True)]
+    counts = "select rows_in_file, rows_derived, rows_in_mart, is_balanced from {marts}.admin_level_counts"
+    assert place.ask("tiger", f"{counts} where admin_level = 0") == [(0, 1, 1, True)]
+    assert place.ask("tiger", "select count(*) from {marts}.admin_units where country_gid is null") == [(0,)]
+
+
 def test_a_key_that_the_file_holds_in_parts_is_put_together(place: Place) -> None:
     query = "select count(*), count(parent_gid) from {marts}.admin_level_3"
     ((units, with_parent),) = place.ask("tiger", query)
@@ -164,6 +177,7 @@ def test_a_key_that_the_file_holds_in_parts_is_put_together(place: Place) -> Non
 def test_codes_of_others_lead_to_units(place: Place) -> None:
     query = "select scheme, code from {{marts}}.admin_unit_codes where gid = '{}' order by 1"
     assert place.ask("tiger", query.format("90")) == [("fips", "90"), ("geoid", "90")]
+    assert place.ask("tiger", query.format("USA")) == [("iso_3166_1_alpha_2", "US"), ("iso_3166_1_alpha_3", "USA")]
     assert dict(place.ask(OPEN, query.format("QQA")))["iso_3166_1_alpha_2"] == "QA"
     assert place.ask(OPEN, "select count(*) from {marts}.admin_unit_codes where code = '-99'") == [(0,)]
     assert place.ask("gadm", "select count(*) from {marts}.admin_unit_codes") == [(0,)]  # its file says NA

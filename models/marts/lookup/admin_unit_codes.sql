@@ -37,9 +37,27 @@ listed as (
 
 )
 
+codes as (
+
+    select
+        gid,
+        split_part(entry, '=', 1) as scheme,
+        substr(entry, strpos(entry, '=') + 1) as code,
+        admin_level
+    from listed
+
+)
+
 select
     gid,
-    split_part(entry, '=', 1) as scheme,
-    substr(entry, strpos(entry, '=') + 1) as code,
+    scheme,
+    code,
     admin_level
-from listed
+from codes
+-- publishers invent codes for what ISO has none for: `MC-X01~`
+where case scheme
+    when 'iso_3166_1_alpha_2' then {{ matches_regex('code', '^[A-Z]{2}$') }}
+    when 'iso_3166_1_alpha_3' then {{ matches_regex('code', '^[A-Z]{3}$') }}
+    when 'iso_3166_2' then {{ matches_regex('code', '^[A-Z]{2}-[A-Z0-9]{1,3}$') }}
+    else true
+end

@@ -12,7 +12,7 @@
     codes={
         'iso_3166_1_alpha_2': 'iso_a2_eh',
         'iso_3166_1_alpha_3': 'iso_a3_eh',
-        'fips': 'fips',
+        'fips_10_4': 'fips',
         'wikidata': 'wikidataid',
     },
     constants={

@@ -17,7 +17,7 @@
     codes={
         'hasc': 'code_hasc',
         'iso_3166_2': 'iso_3166_2',
-        'fips': 'fips',
+        'fips_10_4': 'fips',
         'wikidata': 'wikidataid',
     },
     constants={

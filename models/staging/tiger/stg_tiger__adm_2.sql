@@ -16,6 +16,7 @@
         'licence': 'Public domain, as a work of the U.S. government',
         'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',
         'source_name': 'U.S. Census Bureau',
+        'gid_0': 'USA',
     },
     missing=[],
 ) }}

@@ -1,0 +1,12 @@
+{#- The aggregate that unites geometries. -#}
+{% macro union_of(column) -%}
+    {{ return(adapter.dispatch('union_of')(column)) }}
+{%- endmacro %}
+
+{% macro default__union_of(column) -%}
+    st_union({{ column }})
+{%- endmacro %}
+
+{% macro duckdb__union_of(column) -%}
+    st_union_agg({{ column }})
+{%- endmacro %}
