@@ -246,7 +246,12 @@ def _check_published_release(request: Request, published: Run) -> Finding:
 
 
 def _check_newer_release(dataset: catalog.Dataset, request: Request) -> list[Finding]:
-    """Return at most one finding: a release newer than the published one, or that the lookup failed."""
+    """Return at most one finding: a release newer than the published one, or that the lookup failed.
+
+    One that is named by a word, such as ``current``, is whatever the publisher has.
+    """
+    if not any(map(str.isdigit, request.release)):
+        return []
     try:
         newest = latest(dataset.latest) if dataset.latest else dataset.default_release
     except SourceUnavailable as error:

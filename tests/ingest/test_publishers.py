@@ -226,6 +226,14 @@ def test_the_newest_year_of_tiger_is_the_highest_that_is_listed(listing: Listing
     assert refresh.latest(where) == "2025"
 
 
+@pytest.mark.parametrize(("release", "announced"), [("current", []), ("6.0.0", []), ("5.0.0", ["6.0.0"])])
+def test_no_release_is_newer_than_what_the_publisher_has_now(
+    request_of: Callable[..., Request], release: str, announced: list[str]
+) -> None:
+    found = refresh._check_newer_release(catalog.get("geoboundaries"), request_of("geoboundaries", release=release))
+    assert [finding.newest for finding in found] == announced
+
+
 def test_the_levels_of_a_country_are_those_that_its_publisher_lists(listing: Listing) -> None:
     folder = "https://github.com/wmgeolab/geoBoundaries/raw"
     files = [f"{folder}/9469f09/releaseData/gbOpen/TGO/ADM{n}/geoBoundaries-TGO-ADM{n}.geojson" for n in range(3)]
