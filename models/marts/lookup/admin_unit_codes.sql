@@ -35,7 +35,7 @@ listed as (
         on lineage.admin_level = staged.admin_level
         and {{ is_same_row('lineage', 'staged') }}
 
-)
+),
 
 codes as (
 
