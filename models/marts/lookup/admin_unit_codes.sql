@@ -55,9 +55,6 @@ select
     admin_level
 from codes
 -- publishers invent codes for what ISO has none for: `MC-X01~`
-where case scheme
-    when 'iso_3166_1_alpha_2' then {{ matches_regex('code', '^[A-Z]{2}$') }}
-    when 'iso_3166_1_alpha_3' then {{ matches_regex('code', '^[A-Z]{3}$') }}
-    when 'iso_3166_2' then {{ matches_regex('code', '^[A-Z]{2}-[A-Z0-9]{1,3}$') }}
-    else true
-end
+where (scheme <> 'iso_3166_1_alpha_2' or {{ matches_regex('code', '^[A-Z]{2}$') }})
+    and (scheme <> 'iso_3166_1_alpha_3' or {{ matches_regex('code', '^[A-Z]{3}$') }})
+    and (scheme <> 'iso_3166_2' or {{ matches_regex('code', '^[A-Z]{2}-[A-Z0-9]{1,3}$') }})
