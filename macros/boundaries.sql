@@ -3,6 +3,11 @@
     {{ return(env_var('BOUNDARIES', '') or 'gadm') }}
 {% endmacro %}
 
+{#- What builds all marts of that dataset, as one types it. -#}
+{% macro build_command() %}
+    {{ return(('' if boundaries() == 'gadm' else 'BOUNDARIES=' ~ boundaries() ~ ' ') ~ 'dbt build') }}
+{% endmacro %}
+
 {#-
   The name of a schema as it is for that dataset: `marts`, or `marts_overture`. So several datasets stand side by side,
   and no query mixes them. (`dbt_project.yml` says the same, which cannot call macros, and ingest/settings.py.)

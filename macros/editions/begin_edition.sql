@@ -8,6 +8,7 @@
         {% if is_retry() %}
             {% set statements = resume_edition() %}
         {% else %}
+            {% do say_what_stays() %}
             {% set statements = open_edition() ~ pin_runs() %}
         {% endif %}
         {#- run here, not by dbt as the hook's text: only an error here keeps dbt from going on without an edition -#}
@@ -16,6 +17,21 @@
         {% endcall %}
         {% do adapter.commit() %}
     {% endif %}
+{% endmacro %}
+
+{#- Says which datasets a partial build leaves at an older run than the published one, so as to match the other marts. -#}
+{% macro say_what_stays() %}
+    {% for dataset in datasets_that_stay() %}
+        {% set found = run_query("select built.run_id, published.run_id from " ~ marts_meta() ~ " as built inner join "
+            ~ builtins.source('ledger', 'ingest_runs').render() ~ " as published on built.dataset = published.dataset"
+            ~ " and published.state = 'published' and built.run_id <> published.run_id where built.dataset = '"
+            ~ dataset ~ "'").rows %}
+        {% if found %}
+            {% do log('This build reads run ' ~ found[0][0] ~ ' of ' ~ dataset ~ ', since it leaves some of its marts as '
+                ~ 'they are. To build all of them from run ' ~ found[0][1] ~ ', which is published: '
+                ~ build_command(), info=true) %}
+        {% endif %}
+    {% endfor %}
 {% endmacro %}
 
 {#- True in `dbt retry`. dbt presents it as the command that it repeats, with the same flags. -#}
@@ -129,7 +145,7 @@ update {{ meta }} set build_id = '{{ invocation_id }}';
 {% endmacro %}
 
 {% macro default__require_failed_build(failed) %}
-select error('There is no failed build to go on with: what it built is gone. Build again: dbt build')
+select error('There is no failed build to go on with: what it built is gone. Build again: {{ build_command() }}')
 where not exists (
     select 1 from duckdb_tables()
     where database_name = current_database()
@@ -142,7 +158,7 @@ where not exists (
 do $require$
 begin
     if to_regclass('{{ failed.include(database=false) }}') is null then
-        raise exception 'There is no failed build to go on with: what it built is gone. Build again: dbt build';
+        raise exception 'There is no failed build to go on with: what it built is gone. Build again: {{ build_command() }}';
     end if;
 end
 $require$;

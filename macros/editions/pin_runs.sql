@@ -61,7 +61,7 @@ comment on column {{ meta }}.{{ column.name }} is
             {% set old = marts_meta() %}
             {% if adapter.get_relation(old.database, old.schema, old.identifier) is none %}
                 {% do exceptions.raise_compiler_error("The marts do not say which run they are of, so that a part of "
-                    ~ "them cannot be built to match " ~ left[0] ~ ". Build all of them once: dbt build") %}
+                    ~ "them cannot be built to match " ~ left[0] ~ ". Build all of them once: " ~ build_command()) %}
             {% endif %}
             {% do staying.append(dataset) %}
         {% endif %}
@@ -112,7 +112,7 @@ comment on column {{ meta }}.{{ column.name }} is
 
 {% macro run_is_gone() %}
     {{- return("The marts are of a run whose tables are gone, so that a part of them cannot be built again. "
-        ~ "Build all of them, of the run that is published now: dbt build") -}}
+        ~ "Build all of them, of the run that is published now: " ~ build_command()) -}}
 {% endmacro %}
 
 {% macro duckdb__hold_runs(read) %}

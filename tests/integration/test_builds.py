@@ -284,9 +284,11 @@ def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, p
 
 
 def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
-    place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units", "stg_gadm__adm_1")
+    printed = place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units", "stg_gadm__adm_1")
     assert place.editions() == {"A"}
-    place.dbt("run")
+    assert f"This build reads run {place.runs['A']} of gadm" in printed
+    assert f"To build all of them from run {place.runs['B']}, which is published: dbt build" in printed
+    assert "This build reads run" not in place.dbt("run")
     assert place.editions() == {"B"}
 
 
