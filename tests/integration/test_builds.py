@@ -35,6 +35,7 @@ DBT = str(Path(sys.executable).with_name("dbt"))
 NAMES = {"admin_level_0": "name", "admin_level_1": "name", "admin_units": "name", "admin_unit_names": "path"}
 WITHOUT_DERIVED = ("--exclude", "tag:derived")  # they are one node more each, and take as long as half of the others
 QUICK = ("--exclude-resource-type", "test", "unit_test", *WITHOUT_DERIVED)
+WITH_FEW_TESTS = (*WITHOUT_DERIVED, "test_type:generic")  # they take longer than the build, and no test here needs them
 
 
 @dataclass(frozen=True)
@@ -243,7 +244,7 @@ def test_what_fails_leaves_the_marts_byte_for_byte_and_retry_publishes_the_rest(
     before, text = place.stamp(), (project / file).read_text()
     assert old in text
     (project / file).write_text(text.replace(old, new))
-    printed = place.dbt("build", *WITHOUT_DERIVED, project=project, expect=1)
+    printed = place.dbt("build", *WITH_FEW_TESTS, project=project, expect=1)
     assert "The marts stay as they were" in printed
     assert place.stamp() == before
     assert place.editions() == {"A"}
@@ -270,7 +271,7 @@ def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, p
     broken = project / "models/marts/admin/admin_units.sql"
     text = broken.read_text()
     broken.write_text(text.replace("from lineage", "from lineage_of_nobody"))
-    place.dbt("build", *WITHOUT_DERIVED, project=project, expect=1)
+    place.dbt("build", *WITH_FEW_TESTS, project=project, expect=1)
     broken.write_text(text)
     results = Path(place.warehouse.env["DBT_TARGET_PATH"]) / "run_results.json"
     of_the_failed = results.read_bytes()
