@@ -38,7 +38,7 @@
             and not exists (
                 select 1
                 from objects as copied
-                where copied.database_name = '{{ target.database }}'
+                where copied.database_name = '" ~ target.database ~ "'
                     and copied.schema_name = objects.schema_name
                     and copied.name = objects.name
                     and copied.kind = objects.kind
