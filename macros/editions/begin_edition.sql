@@ -19,7 +19,7 @@
     {% endif %}
 {% endmacro %}
 
-{#- Says which datasets a partial build leaves at an older run than the published one, so as to match the other marts. -#}
+{#- Says which datasets a partial build leaves at an older run than the published one, as it must. -#}
 {% macro say_what_stays() %}
     {% for dataset in datasets_that_stay() %}
         {% set found = run_query("select built.run_id, published.run_id from " ~ marts_meta() ~ " as built inner join "
@@ -27,8 +27,8 @@
             ~ " and published.state = 'published' and built.run_id <> published.run_id where built.dataset = '"
             ~ dataset ~ "'").rows %}
         {% if found %}
-            {% do log('This build reads run ' ~ found[0][0] ~ ' of ' ~ dataset ~ ', since it leaves some of its marts as '
-                ~ 'they are. To build all of them from run ' ~ found[0][1] ~ ', which is published: '
+            {% do log('This build reads run ' ~ found[0][0] ~ ' of ' ~ dataset ~ ', since it leaves some of its '
+                ~ 'marts as they are. To build all of them from run ' ~ found[0][1] ~ ', which is published: '
                 ~ build_command(), info=true) %}
         {% endif %}
     {% endfor %}
@@ -158,7 +158,8 @@ where not exists (
 do $require$
 begin
     if to_regclass('{{ failed.include(database=false) }}') is null then
-        raise exception 'There is no failed build to go on with: what it built is gone. Build again: {{ build_command() }}';
+        raise exception 'There is no failed build to go on with: what it built is gone. Build again: %',
+            '{{ build_command() }}';
     end if;
 end
 $require$;

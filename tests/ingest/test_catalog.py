@@ -9,7 +9,10 @@ import pytest
 from ingest import catalog
 from ingest.errors import LayerMissing, SettingsError, UsageError
 
-CODES = ("iso_3166_1_alpha_2", "iso_3166_1_alpha_3", "iso_3166_2", "hasc", "fips", "geoid", "p_code", "wikidata")
+CODES = (
+    *("iso_3166_1_alpha_2", "iso_3166_1_alpha_3", "iso_3166_2", "hasc", "fips", "fips_10_4"),
+    *("geoid", "p_code", "wikidata"),
+)
 STAGED = {
     *("gid", "parent_gid", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "name", "name_local", "name_variants"),
     *("type_local", "type_english", "hasc_code", "iso_code", "cc_code", "licence", "attribution", "source_name"),
