@@ -72,7 +72,7 @@ lint: install-dev ## run ruff, mypy, import-linter and sqlfluff
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/sqlfluff lint models macros tests/dbt
+	$(BIN)/sqlfluff lint --processes 2 models macros tests/dbt
 
 format: install-dev ## format the Python code
 	$(BIN)/ruff check --fix .

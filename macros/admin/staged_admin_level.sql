@@ -9,6 +9,9 @@
   `python -m ingest scaffold` writes the views.
 -#}
 {% macro staged_admin_level(dataset, level, columns, codes={}, constants={}, of_releases={}, missing=[]) -%}
+{%- if not execute -%}
+{{ return('select 1 from ' ~ source(dataset, dataset ~ '_adm_' ~ level) ~ wait_for_ledger()) }}
+{%- endif -%}
 {%- set run = pinned_run(dataset) -%}
 {%- set constants = dict(constants, **of_releases.get(run.release, {})) -%}
 {%- set parent = 'parent_gid' if 'parent_gid' in columns else 'gid_' ~ (level - 1) -%}

@@ -215,13 +215,15 @@ def end(building: subprocess.Popen[str], expect: int = 0) -> str:
     "moment", ["START sql view model staging.stg_gadm__adm_0", "int_admin_units__deduplicated", "marts.admin_units "]
 )
 def test_a_build_reads_the_run_that_it_began_with_whatever_is_published(place: Place, moment: str) -> None:
-    building = place.build(*(WITHOUT_DERIVED if moment.startswith("int_") else QUICK))  # one with its tests is enough
+    is_seen_through = moment.startswith("int_")  # one build with its tests, and one more after it, are enough
+    building = place.build(*(WITHOUT_DERIVED if is_seen_through else QUICK))
     wait_for(building, moment)
     place.warehouse.ingest("rollback", "gadm")
     end(building)
     assert place.editions() == {"B"}
-    place.dbt("build", *QUICK)
-    assert place.editions() == {"A"}
+    if is_seen_through:
+        place.dbt("build", *QUICK)
+        assert place.editions() == {"A"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +258,7 @@ def test_what_fails_leaves_the_marts_byte_for_byte_and_retry_publishes_the_rest(
 
 def test_a_killed_build_leaves_the_marts_and_the_next_one_clears_away_what_it_made(place: Place) -> None:
     before = place.stamp()
-    building = place.build()
+    building = place.build(*QUICK)
     wait_for(building, "OK created sql table model marts.admin_units ")
     building.send_signal(signal.SIGKILL)
     building.communicate()
@@ -275,7 +277,7 @@ def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, p
     broken.write_text(text)
     results = Path(place.warehouse.env["DBT_TARGET_PATH"]) / "run_results.json"
     of_the_failed = results.read_bytes()
-    building = place.build(project=project)
+    building = place.build(*QUICK, project=project)
     wait_for(building, "OK created sql table model marts.admin_level_0 ")
     building.send_signal(signal.SIGKILL)
     building.communicate()

@@ -25,10 +25,7 @@ from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 ZONES = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
-BUILT = {
-    "postgres": ("gadm", "tiger", "geoboundaries"),
-    "embedded": ("tiger", "geoboundaries", "naturalearth", "cod"),
-}
+BUILT = {"postgres": ("gadm", "tiger", "geoboundaries"), "embedded": ("tiger", "geoboundaries")}
 TESTED = ("postgres", "tiger")  # built with its tests: they take longer than the build
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
@@ -98,8 +95,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Path]]
     folder = tmp_path_factory.mktemp("publishers")
     return {
         "gadm": [boundaries.write_levels_gpkg(folder / "gadm.gpkg")],
-        "naturalearth": publishers.write_naturalearth(folder / "naturalearth"),
-        "cod": [publishers.write_cod(folder / "qqa.zip"), publishers.write_old_cod(folder / "qqb.gpkg")],
         "geoboundaries": publishers.write_geoboundaries(folder / "geoboundaries"),
         "tiger": publishers.write_tiger(folder / "tiger"),
     }
@@ -141,13 +136,12 @@ def test_a_dataset_has_the_same_rows_on_both_targets(dataset: str, places: dict[
 def test_a_dataset_has_its_own_units_and_no_others(places: dict[str, Place]) -> None:
     units = "select gid, parent_gid from {marts}.admin_units where admin_level > 0 order by 1"
     assert ("AAA.1_1", "AAA") in places["postgres"].ask("gadm", units)
-    embedded = places["embedded"]
-    assert embedded.ask("naturalearth", units) == [
-        *(("QQA-100", "QQA"), ("QQA-101", "QQA"), ("QQB-100", "QQB"), ("QQB-101", "QQB")),
-    ]
-    for level in range(2, 6):
-        assert embedded.ask("naturalearth", f"select count(*) from {{marts}}.admin_level_{level}") == [(0,)]
-    assert {gid for gid, _ in embedded.ask("cod", units)} >= {"QA01", "QB01"}
+    for place in places.values():
+        assert {("90", "USA"), ("91", "USA"), ("92", "USA"), ("93", "USA"), ("91001", "91")} < set(
+            place.ask("tiger", units)
+        )
+        for level in (4, 5):
+            assert place.ask("tiger", f"select count(*) from {{marts}}.admin_level_{level}") == [(0,)]
 
 
 def test_where_the_publisher_names_no_parents_the_geometry_does(place: Place) -> None:
@@ -184,18 +178,18 @@ def test_codes_of_others_lead_to_units(places: dict[str, Place]) -> None:
     for place in places.values():
         assert place.ask("tiger", query.format("90")) == [("fips", "90"), ("geoid", "90")]
         assert place.ask("tiger", query.format("USA")) == [("iso_3166_1_alpha_2", "US"), ("iso_3166_1_alpha_3", "USA")]
-    assert dict(places["embedded"].ask("naturalearth", query.format("QQA")))["iso_3166_1_alpha_2"] == "QA"
-    # the file says -99 in the one, and NA in the other
-    assert "fips_10_4" not in dict(places["embedded"].ask("naturalearth", query.format("QQA")))
+        assert dict(place.ask("geoboundaries", query.format("QQA"))).keys() == {"iso_3166_1_alpha_3", "shape_id"}
+    # its file says NA
     assert places["postgres"].ask("gadm", "select count(*) from {marts}.admin_unit_codes") == [(0,)]
 
 
 def test_units_say_what_may_be_done_with_them(places: dict[str, Place]) -> None:
     rights = "select distinct licence, attribution, source_name from {marts}.admin_level_0"
-    ((licence, attribution, source_name),) = places["embedded"].ask("naturalearth", rights)
-    assert licence.startswith("Public domain")
-    assert "Natural Earth" in attribution
-    assert source_name == "Natural Earth"
+    for place in places.values():
+        ((licence, attribution, source_name),) = place.ask("tiger", rights)
+        assert licence.startswith("Public domain")
+        assert "TIGER/Line" in attribution
+        assert source_name == "U.S. Census Bureau"
     ((licence, _, source_name),) = places["postgres"].ask("gadm", rights)
     assert "may not be redistributed" in licence
     assert source_name == "GADM"
@@ -210,7 +204,8 @@ def test_a_point_is_in_the_units_of_the_dataset_that_is_asked(place: Place) -> N
     assert gid in place.reader.ingest("locate", "--dataset", dataset, "--", str(lon), str(lat)).stdout
 
 
-def test_a_build_of_one_dataset_leaves_the_marts_of_the_others_as_they_are(place: Place) -> None:
+def test_a_build_of_one_dataset_leaves_the_marts_of_the_others_as_they_are(places: dict[str, Place]) -> None:
+    place = places["postgres"]
     built, *others = place.files
     before = {dataset: place.stamp(dataset) for dataset in place.files}
     place.load(built)
@@ -218,9 +213,8 @@ def test_a_build_of_one_dataset_leaves_the_marts_of_the_others_as_they_are(place
     after = {dataset: place.stamp(dataset) for dataset in place.files}
     assert [dataset for dataset in before if before[dataset] != after[dataset]] == [built]
     assert {dataset for dataset, _, _ in after[built]} == {built, "timezones"}
-    if not place.is_embedded:
-        assert {f"marts_{dataset}" for dataset in others} < place.schemas()
-        assert [name for name in place.schemas() if name.endswith("_next") or "_old_" in name] == []
+    assert {f"marts_{dataset}" for dataset in others} < place.schemas()
+    assert [name for name in place.schemas() if name.endswith("_next") or "_old_" in name] == []
 
 
 def test_what_other_datasets_brought_leaves_init_nothing_to_do(places: dict[str, Place]) -> None:
