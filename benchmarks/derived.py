@@ -42,8 +42,8 @@ PAIRS = """
     select count(*), sum(km)
     from (
         select one.gid, other.gid as other_gid, {km} as km
-        from marts.admin_level_{level} as one
-        inner join marts.admin_level_{level} as other
+        from {marts}.admin_level_{level} as one
+        inner join {marts}.admin_level_{level} as other
             on one.gid < other.gid
             and st_intersects(one.geom, other.geom)
     ) as pairs
@@ -66,7 +66,7 @@ def by_intersection(current: Settings) -> tuple[int, float]:
     pairs, km = 0, 0.0
     with closing(_session(current)) as session, closing(session.cursor()) as cursor:
         for level in LEVELS:
-            cursor.execute(PAIRS.format(level=level, km=KM[current.target]))
+            cursor.execute(PAIRS.format(marts=current.marts, level=level, km=KM[current.target]))
             found, length = cursor.fetchone()
             pairs, km = pairs + found, km + (length or 0)
     return pairs, km
@@ -88,7 +88,7 @@ def one_by_one(current: Settings) -> tuple[int, int]:
         for level, tolerance in product(LEVELS, TOLERANCES):
             cursor.execute(
                 f"select count(*), sum(st_npoints(st_simplifypreservetopology(geom, {tolerance}))) "
-                f"from marts.admin_level_{level} where geom is not null"
+                f"from {current.marts}.admin_level_{level} where geom is not null"
             )
             found, points = cursor.fetchone()
             rows, vertices = rows + found, vertices + int(points or 0)
@@ -98,14 +98,14 @@ def one_by_one(current: Settings) -> tuple[int, int]:
 def _session(current: Settings) -> Any:
     if current.postgres:
         return sessions.connect_adbc(current.postgres, to_write=False)
-    session = duckdb.connect(str(current.home / "warehouse.duckdb"), read_only=True)
+    session = duckdb.connect(str(current.warehouse), read_only=True)
     load_spatial(session)
     return session
 
 
 def _levels(current: Settings, session: Any) -> list[Relation]:
     kind: type[Relation] = PostgresRelation if current.postgres else DuckDBRelation
-    return [kind(session, f"marts.admin_level_{level}") for level in LEVELS]
+    return [kind(session, f"{current.marts}.admin_level_{level}") for level in LEVELS]
 
 
 JOBS: dict[str, dict[str, Callable[[Settings], tuple[int, float]]]] = {
@@ -134,11 +134,11 @@ def report(current: Settings, job: str, costs: dict[str, Cost]) -> str:
 
 
 def _units(current: Settings) -> int:
-    query = "select count(*) from marts.admin_units"
+    query = f"select count(*) from {current.marts}.admin_units"
     if current.postgres:
         with psycopg.connect(current.postgres.conninfo()) as connection:
             return int(connection.execute(query).fetchall()[0][0])
-    with duckdb.connect(str(current.home / "warehouse.duckdb"), read_only=True) as embedded:
+    with duckdb.connect(str(current.warehouse), read_only=True) as embedded:
         return int(embedded.execute(query).fetchall()[0][0])
 
 
