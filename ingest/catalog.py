@@ -385,6 +385,11 @@ def datasets(path: Path = CATALOG) -> Mapping[str, Dataset]:
         raise SettingsError(f"{path} is not a catalog of datasets: {error!r}.") from error
 
 
+def hierarchies() -> tuple[str, ...]:
+    """Return the names of the datasets that have levels, and thereby marts of their own."""
+    return tuple(name for name, dataset in datasets().items() if dataset.is_hierarchy)
+
+
 def get(name: str) -> Dataset:
     """Return a dataset by name.
 

@@ -99,7 +99,7 @@ def _check_has_marts(name: str) -> None:
     from ingest import catalog
 
     known = catalog.datasets()
-    hierarchical = [each for each, dataset in known.items() if dataset.is_hierarchy]
+    hierarchical = catalog.hierarchies()
     if name in known and name not in hierarchical:
         raise UsageError(
             f"{name} has no marts of its own: it is part of those of every other dataset.",

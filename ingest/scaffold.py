@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -274,10 +275,12 @@ def _columns(columns: Sequence[tuple[str, str]], indent: int) -> Iterator[str]:
 
 
 def _folded(text: str, indent: int) -> Iterator[str]:
-    line = ""
-    for word in text.split():
-        if line and indent + len(line) + 1 + len(word) > MAX_WIDTH:
-            yield " " * indent + line
-            line = ""
-        line = f"{line} {word}".strip()
-    yield " " * indent + line
+    margin = " " * indent
+    yield from textwrap.wrap(
+        text,
+        MAX_WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

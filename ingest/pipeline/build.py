@@ -43,7 +43,7 @@ def due(
     known = catalog.datasets()
     has_flat = any(not known[name].is_hierarchy for name in loaded)
     found, have_marts = [], False
-    for name in (name for name, dataset in known.items() if dataset.is_hierarchy):
+    for name in catalog.hierarchies():
         if name not in loaded and not has_flat:
             continue
         of_name = replace(settings, boundaries=name)

@@ -34,8 +34,8 @@ OF_TRANSFORMER = (STAGING, "intermediate", MARTS, "seeds")
 SCHEMAS = (RAW, *OF_TRANSFORMER)
 EXTENSIONS = "extensions"  # where PostGIS is put if there is no schema public
 # the marts of every dataset, which the first build of each makes, and what builds make beside them
-EVERY_MARTS = tuple(with_dataset(MARTS, name) for name, each in catalog.datasets().items() if each.is_hierarchy)
-OF_DATASETS = "|".join(with_dataset("", name) for name, each in catalog.datasets().items() if each.is_hierarchy)
+EVERY_MARTS = tuple(with_dataset(MARTS, name) for name in catalog.hierarchies())
+OF_DATASETS = "|".join(with_dataset("", name) for name in catalog.hierarchies())
 LOOKUP = rf"^marts({OF_DATASETS})_edition_[0-9a-f]+$"  # through which an edition's lookup functions read its tables
 OF_BUILDS = rf"^(staging|intermediate|marts)({OF_DATASETS})(|_next|_old_[0-9a-f]+)$|{LOOKUP}"
 MAX_NAME_BYTES = 63  # PostgreSQL truncates longer names, and two roles could become one

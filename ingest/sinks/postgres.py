@@ -28,9 +28,10 @@ log = logging.getLogger(__name__)
 
 RAW = "raw"
 META = "marts_meta"  # in the schema of a build in progress, it says which runs that reads
-HIERARCHIES = tuple(name for name, dataset in catalog.datasets().items() if dataset.is_hierarchy)
-NEXT_MARTS = [f"{with_dataset('marts', name)}_next" for name in HIERARCHIES]
-REPLACED = tuple(with_dataset(schema, name) for schema in ("staging", "intermediate", "marts") for name in HIERARCHIES)
+NEXT_MARTS = [f"{with_dataset('marts', name)}_next" for name in catalog.hierarchies()]
+REPLACED = tuple(  # by `dbt build`
+    with_dataset(schema, name) for schema in ("staging", "intermediate", "marts") for name in catalog.hierarchies()
+)
 INSUFFICIENT_PRIVILEGE = "42501"
 EMPTY = "empty"
 TYPES = {

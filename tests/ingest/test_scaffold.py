@@ -14,7 +14,7 @@ from ingest.errors import UsageError
 from ingest.settings import PROJECT_ROOT
 
 STAGING = PROJECT_ROOT / "models" / "staging"
-HIERARCHIES = [name for name, dataset in catalog.datasets().items() if dataset.is_hierarchy]
+HIERARCHIES = catalog.hierarchies()
 
 
 @pytest.mark.parametrize("name", HIERARCHIES)
