@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
-from ingest.layers import flatgeobuf, geodatabase, geojsonseq
+from ingest.layers import flatgeobuf, geodatabase, geojsonseq, geoparquet
 from ingest.sources import parts
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
@@ -28,7 +28,7 @@ CRS_HARMLESS = re.compile(
 def check_format(path: Path) -> str:
     """Return the GDAL driver of a file, after checking that its content is in the format that its name says.
 
-    So a virtual or indirect format under a harmless name never reaches GDAL.
+    GeoParquet is read without GDAL, and is called by the name of its driver too. So a virtual or indirect format under a harmless name never reaches GDAL.
 
     Raises
     ------
@@ -62,11 +62,14 @@ def check_format(path: Path) -> str:
     if suffix in parts.SEQUENCE_SUFFIXES and geojsonseq.is_features(path):
         is_single = len(geojsonseq.sizes(path)) == 1 and not geojsonseq.is_separated(head)
         return "GeoJSON" if is_single else "GeoJSONSeq"  # as GDAL takes it, whatever its name
+    if suffix in parts.PARQUET_SUFFIXES and head.startswith((geoparquet.MAGIC, geoparquet.ENCRYPTED)):
+        geoparquet.check(path)
+        return "Parquet"
     if suffix == ".fgb" and head.startswith(flatgeobuf.MAGIC):
         return "FlatGeobuf"
     raise FormatUnknown(
         f"{shown} is not a {parts.FORMATS}: {looks_like(path)}.",
-        "Give a .gpkg, .shp, .geojson, .geojsonl, .fgb or .gdb, or a .zip or folder of them.",
+        "Give a .gpkg, .shp, .geojson, .geojsonl, .fgb, .parquet or .gdb, or a .zip or folder of them.",
     )
 
 
