@@ -35,6 +35,8 @@ renamed as (
         source_file,
         source_layer,
         source_fid,
+        1 as source_rows,
+        cast(null as text) as set_aside_reason,
         {{ level }} as admin_level,
         {{ staged_text(columns.gid, missing) }} as gid,
         {{ staged_text(columns[parent], missing) if parent in columns
@@ -100,6 +102,8 @@ select
     cast(null as text) as source_file,
     cast(null as text) as source_layer,
     cast(null as bigint) as source_fid,
+    cast(null as integer) as source_rows,
+    cast(null as text) as set_aside_reason,
     {{ level }} as admin_level,
     cast(null as text) as gid,
     cast(null as text) as parent_gid,

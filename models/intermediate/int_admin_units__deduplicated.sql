@@ -42,5 +42,6 @@ select
     {%- endfor %}
     name,
     type_local,
-    type_english
+    type_english,
+    area_km2
 from kept

@@ -8,6 +8,8 @@ select
     source_file,
     source_layer,
     source_fid,
+    source_rows,
+    set_aside_reason,
     gid,
     parent_gid as source_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
@@ -17,6 +19,7 @@ select
     type_local,
     type_english,
     vertex_count,
+    point_lon,
     area_km2,
     area_km2_in_source,
     is_valid_in_source,

@@ -4,6 +4,7 @@ select
     rows_in_file,
     rows_loaded,
     rows_derived,
+    rows_merged,
     rows_staged,
     rows_in_mart,
     rows_set_aside
