@@ -137,7 +137,7 @@ def _union(dataset: Dataset, derived: Derived) -> str:
 
 
 def _staged(level: int) -> tuple[str, ...]:
-    return ("gid", "parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
+    return ("gid", "parent_gid", "publisher_parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
 
 
 def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
@@ -246,9 +246,10 @@ def _models(dataset: Dataset) -> Iterator[str]:
         yield "    columns:"
         ancestors = [(f"gid_{ancestor}", _block("source_gid")) for ancestor in range(level)]
         keys = [
-            *((name, _block(name)) for name in ("source_rows", "set_aside_reason", "admin_level")),
+            *((name, _block(name)) for name in ("source_rows", "source_level", "set_aside_reason", "admin_level")),
             ("gid", _block("raw_gid")),
             ("parent_gid", _block("parent_gid")),
+            ("publisher_parent_gid", _block("publisher_parent_gid")),
         ]
         others = [
             (name, _block(name))

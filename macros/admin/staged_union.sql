@@ -88,10 +88,12 @@ select
     cast('' as text) as source_layer,
     cast(0 as bigint) as source_fid,
     0 as source_rows,
+    {{ level }} as source_level,
     cast(null as text) as set_aside_reason,
     {{ level }} as admin_level,
     {{ text_literal(gid) }} as gid,
     cast(null as text) as parent_gid,
+    cast(null as text) as publisher_parent_gid,
 
     ---------- text
     {%- for each in staged_texts() %}

@@ -37,6 +37,7 @@ select
     {{ parent_key_stem('key_stem') }} as parent_key_stem,
     {{ is_malformed_key('gid', 'admin_level') }} as is_malformed_key,
     source_parent_gid,
+    publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     source_gid_{{ ancestor }},
     {%- endfor %}

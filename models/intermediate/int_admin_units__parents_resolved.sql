@@ -141,6 +141,7 @@ select
     resolved.parent_gid,
     resolved.parent_source,
     resolved.source_parent_gid,
+    resolved.publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     resolved.source_gid_{{ ancestor }},
     {%- endfor %}

@@ -9,9 +9,11 @@ select
     source_layer,
     source_fid,
     source_rows,
+    source_level,
     set_aside_reason,
     gid,
     parent_gid as source_parent_gid,
+    publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     {{ 'gid_' ~ ancestor if ancestor < level else 'cast(null as text)' }} as source_gid_{{ ancestor }},
     {%- endfor %}

@@ -5,6 +5,7 @@ select
     rows_loaded,
     rows_derived,
     rows_merged,
+    rows_moved,
     rows_staged,
     rows_in_mart,
     rows_set_aside

@@ -82,6 +82,25 @@ anomalies as (
     union all
 
     select
+        'parent_folded' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        'the publisher names ' || publisher_parent_gid || ' as its parent' as detail,
+        case
+            when admin_level = 0 then 'kept as a country of its own'
+            when parent_gid is not null
+                then 'kept under ' || parent_gid || ', the closest of its ancestors on a level above'
+        end as action
+    from units
+    where publisher_parent_gid <> coalesce(parent_gid, '')
+
+    union all
+
+    select
         'key_disagrees_with_parent' as anomaly_type,
         admin_level,
         gid,
