@@ -19,7 +19,10 @@ FACTS = (
     *("max_lon", "max_lat", "west_lon", "east_lon"),
 )
 # names of documentation blocks in models/docs/columns.md, where they differ from that of the column
-BLOCKS = {"name": "unit_name", "is_valid": "is_valid_in_source", "parent_gid": "source_parent_gid"}
+BLOCKS = {
+    **{"name": "unit_name", "is_valid": "is_valid_in_source", "parent_gid": "source_parent_gid"},
+    "set_aside_reason": "staged_set_aside_reason",
+}
 MAX_WIDTH = 120
 
 
@@ -134,7 +137,7 @@ def _union(dataset: Dataset, derived: Derived) -> str:
 
 
 def _staged(level: int) -> tuple[str, ...]:
-    return ("gid", "parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
+    return ("gid", "parent_gid", "publisher_parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
 
 
 def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
@@ -243,9 +246,10 @@ def _models(dataset: Dataset) -> Iterator[str]:
         yield "    columns:"
         ancestors = [(f"gid_{ancestor}", _block("source_gid")) for ancestor in range(level)]
         keys = [
-            ("admin_level", _block("admin_level")),
+            *((name, _block(name)) for name in ("source_rows", "source_level", "set_aside_reason", "admin_level")),
             ("gid", _block("raw_gid")),
             ("parent_gid", _block("parent_gid")),
+            ("publisher_parent_gid", _block("publisher_parent_gid")),
         ]
         others = [
             (name, _block(name))

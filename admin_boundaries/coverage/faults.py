@@ -71,6 +71,8 @@ class Level:
     ----------
     gids, parents, countries : ndarray of str or None, shape (n,)
         The key of each, of its parent and of its country.
+    child_counts : ndarray of int64, shape (n,)
+        How many units each has below it, on any level.
     outlines : ndarray of uint64, shape (n,)
         One number for the outline of each.
     is_drawn : ndarray of bool, shape (n,)
@@ -80,6 +82,7 @@ class Level:
     gids: Texts
     parents: Texts
     countries: Texts
+    child_counts: Positions
     outlines: Hashes
     is_drawn: Flags
 
@@ -98,7 +101,7 @@ def faults(levels: Sequence[Relation]) -> pa.RecordBatchReader:
     -------
     RecordBatchReader
         Of `SCHEMA`, by level, kind, keys and place. Units without geometry have no faults, and what their parent lacks
-        is not a gap.
+        is not a gap. A unit is only compared with its children if all of them are on the level below.
     """
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -135,8 +138,8 @@ def _found(levels: Sequence[Relation]) -> Iterator[Fault]:
 
 def _read_level(number: int, relation: Relation, slivers: Slivers, countries: Countries | None) -> Level:
     """Read the units of a level once, and look at each by itself."""
-    columns = ("gid", "parent_gid", "gid_0", "geom") if number else ("gid", "geom")
-    read = [(np.empty(0, object),) * 3]
+    columns = ("gid", "parent_gid", "gid_0", "child_count", "geom") if number else ("gid", "child_count", "geom")
+    read = [(*(np.empty(0, object),) * 3, np.empty(0, np.int64))]
     sums, is_drawn = [np.empty(0, np.uint64)], [np.empty(0, bool)]
     for batch in relation.select(*columns).batches():
         for piece in _pieces(batch):
@@ -147,11 +150,11 @@ def _read_level(number: int, relation: Relation, slivers: Slivers, countries: Co
             if countries is not None:
                 countries.add(geoms)
             slivers.add(geoms, gids, parents, home)
-            read.append((gids, parents, home))
+            read.append((gids, parents, home, piece["child_count"].to_numpy()))
             sums.append(outlines(geoms))
             is_drawn.append(~(shapely.is_missing(geoms) | shapely.is_empty(geoms)))
-    gids, parents, home = map(np.concatenate, zip(*read, strict=True))
-    return Level(gids, parents, home, np.concatenate(sums), np.concatenate(is_drawn))
+    gids, parents, home, child_counts = map(np.concatenate, zip(*read, strict=True))
+    return Level(gids, parents, home, child_counts, np.concatenate(sums), np.concatenate(is_drawn))
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -175,7 +178,7 @@ def _texts(column: pa.Array) -> Texts:
 
 
 def _suspects(above: Level, level: Level) -> dict[str | None, list[str]]:
-    """Return the parents that their children do not tile, by country; those without children are left out."""
+    """Return the parents that their children do not tile, by country; only those whose children are all in `level`."""
     number = {gid: at for at, gid in enumerate(above.gids)}
     of_parent = np.array([number.get(parent, -1) for parent in level.parents], np.int64)
     has_parent = of_parent >= 0
@@ -183,7 +186,8 @@ def _suspects(above: Level, level: Level) -> dict[str | None, list[str]]:
     np.add.at(sums, of_parent[has_parent], level.outlines[has_parent])
     np.add.at(children, of_parent[has_parent], 1)
     np.add.at(undrawn, of_parent[has_parent & ~level.is_drawn], 1)
-    is_suspect = (children > 0) & (undrawn == 0) & above.is_drawn & (sums != above.outlines)
+    has_all = (children > 0) & (children == above.child_counts)
+    is_suspect = has_all & (undrawn == 0) & above.is_drawn & (sums != above.outlines)
     found: dict[str | None, list[str]] = defaultdict(list)
     for at in np.flatnonzero(is_suspect):
         found[above.countries[at]].append(above.gids[at])

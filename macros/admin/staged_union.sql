@@ -1,6 +1,6 @@
 {#-
   The select of a staging view of a level that has no file: one unit, which is the union of all units of the level
-  below. It counts as a row of no file (`file_no` -1). What ingest computes from a geometry is put together from the
+  below. It stands for no row of a file (`file_no` -1). What ingest computes from a geometry is put together from the
   parts: the narrowest box is what the widest gap between them leaves, and the inner point is that of the largest.
 -#}
 {% macro staged_union(dataset, level, gid, name, codes={}, constants={}) -%}
@@ -87,9 +87,13 @@ select
     cast('' as text) as source_file,
     cast('' as text) as source_layer,
     cast(0 as bigint) as source_fid,
+    0 as source_rows,
+    {{ level }} as source_level,
+    cast(null as text) as set_aside_reason,
     {{ level }} as admin_level,
     {{ text_literal(gid) }} as gid,
     cast(null as text) as parent_gid,
+    cast(null as text) as publisher_parent_gid,
 
     ---------- text
     {%- for each in staged_texts() %}

@@ -34,7 +34,7 @@ probes as materialized (
 
 ),
 
-found_units as (
+units_at_point as (
 
     select distinct
         probes.point_number,
@@ -42,6 +42,37 @@ found_units as (
     from probes
     inner join {{ leaf_parts or schema ~ '.admin_leaf_parts' }} as parts
         on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
+
+),
+
+-- where a unit is cut that its children do not cover, the finer unit is the answer
+coarser_units as (
+
+    select
+        coarser.point_number,
+        coarser.gid
+    from units_at_point as coarser
+    inner join units_at_point as finer
+        on coarser.point_number = finer.point_number
+        and coarser.gid <> finer.gid
+    inner join {{ schema }}.admin_unit_ancestors as ancestors
+        on coarser.gid = ancestors.ancestor_gid
+        and finer.gid = ancestors.gid
+
+),
+
+found_units as (
+
+    select
+        units_at_point.point_number,
+        units_at_point.gid
+    from units_at_point
+    where not exists (
+        select coarser_units.gid
+        from coarser_units
+        where coarser_units.point_number = units_at_point.point_number
+            and coarser_units.gid = units_at_point.gid
+    )
 
 ),
 

@@ -62,7 +62,19 @@
         end loop;
 
         if cardinality(locate.gids) > 1 then
-            locate.gids := array(select distinct unnest(locate.gids) collate "C" order by 1);
+            -- where a unit is cut that its children do not cover, the finer unit is the answer
+            locate.gids := array(
+                select distinct found.gid collate "C"
+                from unnest(locate.gids) as found (gid)
+                where not exists (
+                    select
+                    from {{ edition }}.admin_unit_ancestors as ancestors
+                    where ancestors.gid = any(locate.gids)
+                        and ancestors.ancestor_gid = found.gid
+                        and ancestors.gid <> found.gid
+                )
+                order by 1
+            );
         end if;
         if cardinality(locate.tzids) > 1 then
             locate.tzids := array(

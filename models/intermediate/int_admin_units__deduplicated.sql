@@ -37,10 +37,12 @@ select
     {{ parent_key_stem('key_stem') }} as parent_key_stem,
     {{ is_malformed_key('gid', 'admin_level') }} as is_malformed_key,
     source_parent_gid,
+    publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     source_gid_{{ ancestor }},
     {%- endfor %}
     name,
     type_local,
-    type_english
+    type_english,
+    area_km2
 from kept

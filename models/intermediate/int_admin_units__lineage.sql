@@ -55,7 +55,8 @@ select
     units.type_local,
     units.type_english,
     units.child_count,
-    units.is_leaf
+    units.is_leaf,
+    units.children_area_share
 from {{ ref('int_admin_units__parents_resolved') }} as units
 inner join lineage
     on units.gid = lineage.gid

@@ -3,7 +3,7 @@
 {%- for level in admin_levels() %}
 -- depends_on: {{ staged_level(level) }}
 {%- endfor %}
-{%- set levels = levels_with_parents_by_geometry() %}
+{%- set levels = levels_with('has_parents_by_geometry') %}
 with
 
 children as (

@@ -1,4 +1,4 @@
--- The parent column comes first; where it names no unit one level above, a documented repair; otherwise the unit's own
+-- The parent column comes first; where it names no unit of a level above, a documented repair; otherwise the unit's own
 -- key, if exactly one unit fits it; and where the publisher names no parents, the geometry.
 with
 
@@ -96,13 +96,13 @@ resolved as (
     from units
     left join units_by_column
         on units.source_parent_gid = units_by_column.gid
-        and units.admin_level - 1 = units_by_column.admin_level
+        and {{ level_of_parent('units') }} = units_by_column.admin_level
     left join repairs
         on units.gid = repairs.gid
         and units.release = repairs.release
     left join units_by_repair
         on repairs.parent_gid = units_by_repair.gid
-        and units.admin_level - 1 = units_by_repair.admin_level
+        and units.admin_level {{ '>' if has_ragged_parents() else '- 1 =' }} units_by_repair.admin_level
     left join units_by_key
         on units.parent_key_stem = units_by_key.key_stem
         and units.admin_level - 1 = units_by_key.admin_level
@@ -114,7 +114,7 @@ resolved as (
         and units.admin_level - 1 = units_at_point.admin_level
     left join loaded_levels
         on units.source_gid_0 = loaded_levels.country_key
-        and units.admin_level - 1 = loaded_levels.admin_level
+        and {{ level_of_parent('units') }} = loaded_levels.admin_level
 
 ),
 
@@ -122,7 +122,8 @@ children as (
 
     select
         parent_gid,
-        count(*) as child_count
+        count(*) as child_count,
+        sum(area_km2) as area_km2
     from resolved
     where parent_gid is not null
     group by parent_gid
@@ -140,6 +141,7 @@ select
     resolved.parent_gid,
     resolved.parent_source,
     resolved.source_parent_gid,
+    resolved.publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     resolved.source_gid_{{ ancestor }},
     {%- endfor %}
@@ -151,7 +153,14 @@ select
     case when resolved.parent_source = 'repair seed' then resolved.repair_reason end as repair_reason,
     coalesce(resolved.parent_key_stem <> resolved.stem_of_parent, false) as has_other_parent_in_key,
     coalesce(children.child_count, 0) as child_count,
-    children.child_count is null as is_leaf
+    children.child_count is null as is_leaf,
+    children.area_km2 / nullif(resolved.area_km2, 0) as children_area_share,
+    -- less than a millionth comes from rounding
+    case
+        when children.child_count is null then false
+        when resolved.area_km2 is null then true
+        else coalesce(abs(children.area_km2 - resolved.area_km2) <= 1e-6 * resolved.area_km2, false)
+    end as is_covered_by_children
 from resolved
 left join children
     on resolved.gid = children.parent_gid

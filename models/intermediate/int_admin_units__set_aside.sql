@@ -4,6 +4,7 @@ with
 units as (
 
     select * from {{ ref('int_admin_units__unioned') }}
+    where set_aside_reason is null
 
 ),
 
@@ -12,6 +13,7 @@ repeated_keys as (
     select gid
     from {{ ref('int_admin_units__unioned') }}
     where gid is not null
+        and set_aside_reason is null
     group by gid
     having count(*) > 1
 
@@ -25,7 +27,7 @@ possible_parents as (
     from {{ ref('int_admin_units__unioned') }} as parents
     inner join {{ ref('int_admin_units__unioned') }} as children
         on parents.gid = children.source_parent_gid
-        and parents.admin_level = children.admin_level - 1
+        and parents.admin_level = {{ level_of_parent('children') }}
     inner join repeated_keys
         on children.gid = repeated_keys.gid
 
@@ -51,7 +53,7 @@ ranked as (
         on units.gid = repeated_keys.gid
     left join possible_parents
         on units.source_parent_gid = possible_parents.gid
-        and units.admin_level - 1 = possible_parents.admin_level
+        and {{ level_of_parent('units') }} = possible_parents.admin_level
     window by_rule as (
         partition by units.gid
         order by
@@ -91,11 +93,12 @@ select
     source_file,
     source_layer,
     source_fid,
-    'missing_key' as reason,
+    coalesce(set_aside_reason, 'missing_key') as reason,
     cast(null as integer) as kept_admin_level,
     cast(null as integer) as kept_file_no,
     cast(null as text) as kept_source_file,
     cast(null as text) as kept_source_layer,
     cast(null as bigint) as kept_source_fid
 from {{ ref('int_admin_units__unioned') }}
-where gid is null
+where set_aside_reason is not null
+    or gid is null

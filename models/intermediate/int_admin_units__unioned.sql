@@ -8,8 +8,12 @@ select
     source_file,
     source_layer,
     source_fid,
+    source_rows,
+    source_level,
+    set_aside_reason,
     gid,
     parent_gid as source_parent_gid,
+    publisher_parent_gid,
     {%- for ancestor in admin_levels()[:-1] %}
     {{ 'gid_' ~ ancestor if ancestor < level else 'cast(null as text)' }} as source_gid_{{ ancestor }},
     {%- endfor %}
@@ -17,6 +21,7 @@ select
     type_local,
     type_english,
     vertex_count,
+    point_lon,
     area_km2,
     area_km2_in_source,
     is_valid_in_source,

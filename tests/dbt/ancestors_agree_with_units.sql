@@ -1,7 +1,18 @@
--- admin_unit_ancestors, per row: the ancestor is the unit itself at distance 0, its parent at distance 1, its country
--- at level 0; distance is the difference of levels. Then, over all rows: none of these is missing. (Its primary key
+-- admin_unit_ancestors, per row: the ancestor is the unit itself at distance 0, its parent if no other is closer, its
+-- country at level 0; distance is the difference of levels. Then, over all rows: none of these is missing. (Its primary key
 -- rules out duplicates.)
 with
+
+closest as (
+
+    select
+        gid,
+        min(distance) as distance
+    from {{ ref('admin_unit_ancestors') }}
+    where distance > 0
+    group by gid
+
+),
 
 compared as (
 
@@ -12,15 +23,22 @@ compared as (
         ancestors.distance,
         units.parent_gid,
         units.country_gid,
+        coalesce(ancestors.distance = closest.distance, false) as is_closest,
         ancestors.admin_level = units.admin_level
         and ancestors.distance = units.admin_level - ancestors.ancestor_level
         and ancestors.distance >= 0
         and (ancestors.distance > 0 or ancestors.ancestor_gid = units.gid)
-        and (ancestors.distance <> 1 or ancestors.ancestor_gid = units.parent_gid or units.parent_gid is null)
+        and (
+            ancestors.distance <> coalesce(closest.distance, -1)
+            or ancestors.ancestor_gid = units.parent_gid
+            or units.parent_gid is null
+        )
         and (ancestors.ancestor_level > 0 or ancestors.ancestor_gid = units.country_gid) as is_right
     from {{ ref('admin_unit_ancestors') }} as ancestors
     inner join {{ ref('admin_units') }} as units
         on ancestors.gid = units.gid
+    left join closest
+        on ancestors.gid = closest.gid
 
 ),
 
@@ -28,7 +46,7 @@ present as (
 
     select
         sum(case when distance = 0 then 1 else 0 end) as self_count,
-        sum(case when distance = 1 and parent_gid is not null then 1 else 0 end) as parent_count,
+        sum(case when is_closest and parent_gid is not null then 1 else 0 end) as parent_count,
         sum(case when ancestor_level = 0 then 1 else 0 end) as country_count,
         sum(case when is_right then 0 else 1 end) as wrong_count
     from compared

@@ -4,6 +4,8 @@ select
     rows_in_file,
     rows_loaded,
     rows_derived,
+    rows_merged,
+    rows_moved,
     rows_staged,
     rows_in_mart,
     rows_set_aside

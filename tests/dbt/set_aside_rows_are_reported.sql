@@ -7,7 +7,9 @@ reported as (
         admin_level,
         count(*) as row_count
     from {{ ref('admin_anomalies') }}
-    where anomaly_type in ('duplicate_key', 'missing_key')
+    where anomaly_type in (
+        'duplicate_key', 'missing_key', 'area_without_unit', 'second_area', 'territorial_area'
+    )
     group by admin_level
 
 )

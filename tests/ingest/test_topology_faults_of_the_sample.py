@@ -42,12 +42,14 @@ def found() -> list[dict[str, Any]]:
     with duckdb.connect() as session:
         load_spatial(session)
         relations = []
+        child_counts = Counter(parent for level in LEVELS for parent in units(level).parent_gid)
         for level in LEVELS:
             frame = units(level)
             columns = {
                 "gid": pa.array(frame.gid, pa.string()),
                 "parent_gid": pa.array(frame.parent_gid, pa.string()),
                 "gid_0": pa.array(frame.gid if level == 0 else frame.GID_0, pa.string()),
+                "child_count": pa.array([child_counts[gid] for gid in frame.gid], pa.int64()),
                 "wkb": pa.array(frame.geometry.to_wkb(), pa.binary()),
             }
             bounds = zip(("min_lon", "min_lat", "max_lon", "max_lat"), frame.bounds.to_numpy().T, strict=True)

@@ -31,7 +31,7 @@ create table marts.marts_meta (
 insert into marts.marts_meta (dataset) values ('gadm'), ('timezones');
 create table intermediate.int_admin_units__parents_resolved (
     gid text, admin_level int, file_no int, source_file text, source_layer text, source_fid bigint,
-    is_leaf boolean
+    is_leaf boolean, is_covered_by_children boolean
 );
 {
     "".join(
@@ -45,7 +45,7 @@ create table {STAGED.format(level)} (
     )
 }
 create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
-create table marts.admin_unit_ancestors (gid text, ancestor_gid text, admin_level int, ancestor_level int);
+create table marts.admin_unit_ancestors (gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int);
 create table marts.timezones (tzid text primary key);
 create table marts.admin_leaf_parts (
     gid text, polygon_number int, piece_number bigint, vertex_count bigint,
@@ -62,16 +62,18 @@ ON_DUCKDB = ("double", "geometry('EPSG:4326')", "timestamptz")
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit; one with polygons is a leaf.
+    """A unit. One with polygons, or with only a point, is a leaf; or it has children, which do not cover it.
 
     Attributes
     ----------
     ancestors : tuple of str
-        Keys from the country down to the parent.
+        Keys from the country down to the parent, each a level below the one before if it is no unit of the list.
     polygons : tuple of Polygon
-        Each becomes a part of the leaf.
+        Each becomes a part of the unit.
     point : (float, float)
         Longitude and latitude of its representative point.
+    level : int, optional
+        Its level, where it is not one below that of its parent.
     """
 
     gid: str
@@ -79,6 +81,7 @@ class Unit:
     polygons: tuple[Polygon, ...] = ()
     area_km2: float | None = None
     point: tuple[float, float] | None = None
+    level: int | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def built(
             for statement in (*TABLES.format(*types).split(";"), *_inserts(units, zones, types[1])):
                 if statement.strip():
                     connection.execute(statement)
-        warehouse.dbt("run", "--select", "int_leaf_timezones", "admin_unit_timezones")
+        warehouse.dbt("run", "--select", "int_located_unit_timezones", "admin_unit_timezones")
     with _connected(postgres) as on_postgres, _connected(embedded) as on_duckdb:
         yield Target("postgres", on_postgres), Target("embedded", on_duckdb)
 
@@ -161,16 +164,23 @@ def _connected(warehouse: Warehouse) -> Iterator[Any]:
 
 
 def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geometry: str) -> Iterator[str]:
+    levels = {unit.gid: len(unit.ancestors) if unit.level is None else unit.level for unit in units}
+    parents = {ancestor for unit in units for ancestor in unit.ancestors}
     for number, unit in enumerate(units):
         chain = (*unit.ancestors, unit.gid)
-        level = len(unit.ancestors)
+        level, is_leaf = levels[unit.gid], unit.gid not in parents
         parent = unit.ancestors[-1] if unit.ancestors else None
         yield _insert("marts.admin_units", unit.gid, parent, chain[0], level, " > ".join(chain))
-        for above, ancestor in enumerate(chain):
-            yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above)
-        if unit.polygons:
-            yield _insert("intermediate.int_admin_units__parents_resolved", unit.gid, level, 0, "f", "l", number, True)
-            facts = (unit.area_km2, None, *(unit.point or (None, None)), *(None for _ in range(5)))
+        for position, ancestor in enumerate(chain):
+            above = levels.get(ancestor, position)
+            yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above, level - above)
+        if unit.polygons or unit.point:
+            origin = (0, "f", "l", number)
+            yield _insert(
+                "intermediate.int_admin_units__parents_resolved", unit.gid, level, *origin, is_leaf, False
+            )
+            vertex_count = 1 if unit.polygons else None
+            facts = (unit.area_km2, vertex_count, *(unit.point or (None, None)), *(None for _ in range(5)))
             yield _insert(STAGED.format(level), 0, "f", "l", number, level, *facts)
             yield from _parts("marts.admin_leaf_parts", unit.gid, unit.polygons, geometry)
     for tzid, polygons in zones.items():

@@ -40,6 +40,11 @@ UNITS = [
     # a chain of four, and neighbours whose keys a dictionary would sort the other way round
     *(Unit(gid, chain) for gid, chain in {"DEU": (), "DEU.1": ("DEU",), "DEU.1.1": ("DEU", "DEU.1")}.items()),
     leaf("DEU.1.1.1", box(10, 50, 11, 51), ("DEU", "DEU.1", "DEU.1.1")),
+    # a county whose localities leave most of it uncovered, three levels below it
+    Unit("CAN"),
+    Unit("CAN.1", ("CAN",), (box(30, 50, 34, 54),)),
+    Unit("CAN.1.1", ("CAN", "CAN.1"), (box(31, 51, 32, 52),), level=4),
+    Unit("CAN.1.2", ("CAN", "CAN.1"), (box(32, 51, 33, 52),), level=4),
     leaf("apple", box(20, 50, 21, 51)),
     leaf("Banana", box(21, 50, 22, 51)),
 ]
@@ -95,6 +100,20 @@ def test_the_chain_of_units_from_country_to_leaf_is_given(both: Both) -> None:
         **{"gid_0": "DEU", "gid_1": "DEU.1", "gid_2": "DEU.1.1", "gid_3": "DEU.1.1.1"},
         **{"path": "DEU > DEU.1 > DEU.1.1 > DEU.1.1.1", "tzid": "Europe/Berlin", "tzids": ["Europe/Berlin"]},
     }
+
+
+def test_the_finest_unit_that_holds_the_point_is_given(both: Both) -> None:
+    in_locality, between, in_county = answers(both, [(31.5, 51.5), (32, 51.5), (30.5, 50.5)])
+    assert (in_locality["status"], in_locality["gids"], in_locality["admin_level"]) == ("one unit", ["CAN.1.1"], 4)
+    assert (in_locality["gid_0"], in_locality["gid_1"], in_locality["gid_4"]) == ("CAN", "CAN.1", "CAN.1.1")
+    assert (in_locality["gid_2"], in_locality["gid_3"]) == (None, None)
+    assert (between["status"], between["gids"]) == ("several units", ["CAN.1.1", "CAN.1.2"])
+    assert (in_county["status"], in_county["gids"], in_county["admin_level"]) == ("one unit", ["CAN.1"], 1)
+    assert in_county["gid_4"] is None
+
+
+def test_on_the_border_of_a_unit_within_another_the_finer_one_is_given(both: Both) -> None:
+    assert answer(both, 31, 51.5)["gids"] == ["CAN.1.1"]
 
 
 @pytest.mark.parametrize("lon", [180, -180])

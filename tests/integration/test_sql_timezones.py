@@ -70,6 +70,14 @@ UNITS = [
     # Two clocks in use at one place.
     Unit("TWO"),
     leaf("TWO.1", box(100, 0, 101, 1), point=(100.5, 0.5)),
+    # A zone covers a quarter of a unit, in which a single leaf lies; another covers the rest of it.
+    Unit("GAP"),
+    Unit("GAP.1", ("GAP",), (box(120, 0, 124, 1),), 400.0, (122.5, 0.5)),
+    Unit("GAP.1.1", ("GAP", "GAP.1"), (box(120, 0, 121, 1),), 100.0, (120.5, 0.5), level=4),
+    # A leaf that is only a point, beside one with an area.
+    Unit("DOT"),
+    Unit("DOT.1", ("DOT",), point=(130.5, 0.5)),
+    leaf("DOT.2", box(131, 0, 132, 1), point=(131.5, 0.5)),
     # No leaf has an area.
     Unit("NUL"),
     leaf("NUL.1", box(110, 0, 112, 1), area_km2=0, point=(111.5, 0.5)),
@@ -102,6 +110,10 @@ ZONES = {
     "Rol/East": [box(92, -1, 95, 2)],
     "Two/Legal": [box(99, -1, 102, 2)],
     "Two/Spoken": [box(99.5, -0.5, 101.5, 1.5)],
+    "Gap/Leaf": [box(119, -1, 121, 2)],
+    "Gap/Rest": [box(121, -1, 125, 2)],
+    "Dot/Point": [box(130, -1, 131, 2)],
+    "Dot/Area": [box(131, -1, 133, 2)],
     "Nul/A_edge": [box(109, -1, 111, 2)],
     "Nul/B_point": [box(111, -1, 113, 2)],
 }
@@ -231,3 +243,23 @@ def test_areas_and_leaves_add_up_from_the_leaves_to_the_country(
     }
     wanted = {"Rol/West": west, "Rol/East": east}
     assert found == {tzid: pytest.approx(numbers) for tzid, numbers in wanted.items() if numbers}
+
+
+@pytest.mark.parametrize("gid", ["GAP.1", "GAP"])
+def test_a_unit_that_its_children_do_not_cover_counts_whole_up_to_the_country(zones_of: ZonesOf, gid: str) -> None:
+    found = {
+        tzid: (row["area_km2"], row["area_share"], row["leaf_count"], row["is_border_sliver"])
+        for tzid, row in zones_of(gid).items()
+    }
+    assert found == {
+        "Gap/Leaf": (pytest.approx(100), 0.25, 1, False),
+        "Gap/Rest": (pytest.approx(300), 0.75, 0, False),
+    }
+    assert primary(zones_of(gid)) == ["Gap/Rest"]
+
+
+def test_a_unit_without_area_has_the_zone_of_its_point(zones_of: ZonesOf) -> None:
+    (found,) = zones_of("DOT.1").values()
+    assert (found["tzid"], found["area_km2"], found["leaf_count"], found["is_primary"]) == ("Dot/Point", None, 1, True)
+    assert {tzid: row["leaf_count"] for tzid, row in zones_of("DOT").items()} == {"Dot/Point": 1, "Dot/Area": 1}
+    assert primary(zones_of("DOT")) == ["Dot/Area"]

@@ -3,11 +3,11 @@
 -- Reads staging, so that cutting, which takes as long as building the marts of the levels, runs beside them.
 with
 
-leaves as (
+located_units as (
 
-    select * from {{ ref('int_admin_leaves') }}
+    select * from {{ ref('int_located_units') }}
     where geom is not null
 
 )
 
-{{ geometry_parts('leaves', 'gid', 1000) }}
+{{ geometry_parts('located_units', 'gid', 1000) }}

@@ -66,10 +66,11 @@ anomalies as (
         source_layer,
         source_fid,
         case
-            when admin_level in ({{ ([-1] + levels_with_parents_by_geometry()) | join(', ') }})
+            when admin_level in ({{ ([-1] + levels_with('has_parents_by_geometry')) | join(', ') }})
                 then 'no parent is named, and the inner point lies in no unit of the level above, or in several'
             when source_parent_gid is null then 'the parent column is empty'
-            else 'the parent column says ' || source_parent_gid || ', which is no unit of level ' || (admin_level - 1)
+            else 'the parent column says ' || source_parent_gid || ', which is no unit of level '
+                || {{ level_of_parent('units') }}
         end as detail,
         case parent_source
             when 'repair seed' then 'parent set to ' || parent_gid || ' by the repair seed: ' || repair_reason
@@ -77,6 +78,25 @@ anomalies as (
         end as action
     from units
     where parent_source in ('repair seed', 'key', 'none')
+
+    union all
+
+    select
+        'parent_folded' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        'the publisher names ' || publisher_parent_gid || ' as its parent' as detail,
+        case
+            when admin_level = 0 then 'kept as a country of its own'
+            when parent_gid is not null
+                then 'kept under ' || parent_gid || ', the closest of its ancestors on a level above'
+        end as action
+    from units
+    where publisher_parent_gid <> coalesce(parent_gid, '')
 
     union all
 
@@ -126,7 +146,11 @@ anomalies as (
     union all
 
     select
-        case when vertex_count is null then 'missing_geometry' else 'invalid_geometry' end as anomaly_type,
+        case
+            when vertex_count is not null then 'invalid_geometry'
+            when point_lon is not null then 'missing_area'
+            else 'missing_geometry'
+        end as anomaly_type,
         admin_level,
         gid,
         file_no,
@@ -155,6 +179,22 @@ anomalies as (
     from rows_of_the_files
     where not is_valid_in_source
         and abs(area_km2 - area_km2_in_source) > 0.001 * area_km2_in_source
+
+    union all
+
+    select
+        'children_do_not_tile' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        'its children have ' || cast(cast(100 * children_area_share as decimal(20, 1)) as text) || ' % of its area'
+            as detail,
+        null as action
+    from units
+    where abs(children_area_share - 1) > 0.001
 
     union all
 

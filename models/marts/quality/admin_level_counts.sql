@@ -1,5 +1,6 @@
 -- Four independent counts of the same rows: in the ledger (taken in the file before loading), in staging, in the mart,
--- and of what was set aside. A unit that staging has put together of others is in no file.
+-- and of what was set aside. A unit that staging has put together of others is in no file; some
+-- publishers tell of one unit in two rows, or have units of two levels in one file.
 with
 
 levels as (
@@ -40,9 +41,22 @@ staged_counts as (
     select
         admin_level,
         count(*) as row_count,
-        sum(case when file_no < 0 then 1 else 0 end) as derived_count
+        sum(case when source_rows = 0 then 1 else 0 end) as derived_count,
+        sum(case when source_rows > 1 then source_rows - 1 else 0 end) as merged_count,
+        sum(case when source_level <> admin_level then source_rows else 0 end) as arrived_count
     from {{ ref('int_admin_units__unioned') }}
     group by admin_level
+
+),
+
+departed_counts as (
+
+    select
+        source_level as admin_level,
+        sum(source_rows) as row_count
+    from {{ ref('int_admin_units__unioned') }}
+    where source_level <> admin_level
+    group by source_level
 
 ),
 
@@ -92,6 +106,10 @@ counts as (
         cast(coalesce(file_counts.row_count, 0) as bigint) as rows_in_file,
         cast(coalesce(file_counts.loaded_count, 0) as bigint) as rows_loaded,
         cast(coalesce(staged_counts.derived_count, 0) as bigint) as rows_derived,
+        cast(coalesce(staged_counts.merged_count, 0) as bigint) as rows_merged,
+        cast(
+            coalesce(staged_counts.arrived_count, 0) - coalesce(departed_counts.row_count, 0) as bigint
+        ) as rows_moved,
         coalesce(staged_counts.row_count, 0) as rows_staged,
         coalesce(mart_counts.row_count, 0) as rows_in_mart,
         coalesce(set_aside_counts.row_count, 0) as rows_set_aside
@@ -102,6 +120,8 @@ counts as (
         on levels.admin_level = file_counts.admin_level
     left join staged_counts
         on levels.admin_level = staged_counts.admin_level
+    left join departed_counts
+        on levels.admin_level = departed_counts.admin_level
     left join mart_counts
         on levels.admin_level = mart_counts.admin_level
     left join set_aside_counts
@@ -113,6 +133,7 @@ counts as (
 
 select
     counts.*,
-    rows_in_file + rows_derived = rows_staged and rows_staged = rows_in_mart + rows_set_aside as is_balanced,
+    rows_in_file + rows_derived + rows_moved = rows_staged + rows_merged
+    and rows_staged = rows_in_mart + rows_set_aside as is_balanced,
     rows_in_file = rows_expected as is_as_expected
 from counts

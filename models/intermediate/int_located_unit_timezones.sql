@@ -1,8 +1,8 @@
 with
 
-leaves as (
+units as (
 
-    select * from {{ ref('int_admin_leaves') }}
+    select * from {{ ref('int_located_units') }}
 
 ),
 
@@ -13,21 +13,22 @@ zone_parts as materialized (
 
 ),
 
--- The box of a leaf's part is enough for most of them: where only one zone meets it, the part lies in that zone.
+-- The box of a unit's part is enough for most of them: where only one zone meets it, the part lies in that zone.
 part_zones as materialized (
 
     select distinct
-        leaf_parts.gid,
-        leaf_parts.polygon_number,
-        leaf_parts.piece_number,
+        unit_parts.gid,
+        unit_parts.polygon_number,
+        unit_parts.piece_number,
         zone_parts.tzid
     from zone_parts
-    inner join {{ ref('admin_leaf_parts') }} as leaf_parts
-        on {{ meets_box_of('leaf_parts', 'zone_parts') }}
+    inner join {{ ref('admin_leaf_parts') }} as unit_parts
+        on {{ meets_box_of('unit_parts', 'zone_parts') }}
 
 ),
 
-leaf_zones as materialized (
+-- of a unit without area there is a point
+unit_zones as materialized (
 
     select
         gid,
@@ -35,13 +36,25 @@ leaf_zones as materialized (
     from part_zones
     group by gid, tzid
 
+    union all
+
+    select
+        units.gid,
+        min(zone_parts.tzid) as tzid
+    from units
+    inner join {{ ref('timezone_parts') }} as zone_parts
+        on st_intersects(zone_parts.geom, {{ point_4326('units.point_lon', 'units.point_lat') }})
+    where units.vertex_count is null
+        and units.point_lon is not null
+    group by units.gid
+
 ),
 
--- the leaves whose boxes several zones meet: their geometry decides
+-- the units whose boxes several zones meet: their geometry decides
 crossed as materialized (
 
     select gid
-    from leaf_zones
+    from unit_zones
     group by gid
     having count(*) > 1
 
@@ -64,19 +77,19 @@ part_zone_counts as (
 crossed_parts as materialized (
 
     select
-        leaf_parts.gid,
-        leaf_parts.geom,
-        st_area(leaf_parts.geom) as area,
-        {{ sphere_factor('leaf_parts.min_lat', 'leaf_parts.max_lat') }} as weight,
+        unit_parts.gid,
+        unit_parts.geom,
+        st_area(unit_parts.geom) as area,
+        {{ sphere_factor('unit_parts.min_lat', 'unit_parts.max_lat') }} as weight,
         zones.zone_count,
         zones.tzid
-    from {{ ref('admin_leaf_parts') }} as leaf_parts
+    from {{ ref('admin_leaf_parts') }} as unit_parts
     inner join crossed
-        on leaf_parts.gid = crossed.gid
+        on unit_parts.gid = crossed.gid
     left join part_zone_counts as zones
-        on leaf_parts.gid = zones.gid
-        and leaf_parts.polygon_number = zones.polygon_number
-        and leaf_parts.piece_number = zones.piece_number
+        on unit_parts.gid = zones.gid
+        and unit_parts.polygon_number = zones.polygon_number
+        and unit_parts.piece_number = zones.piece_number
 
 ),
 
@@ -126,13 +139,13 @@ crossed_areas as (
 crossed_points as (
 
     select distinct
-        leaves.gid,
+        units.gid,
         zone_parts.tzid
-    from leaves
+    from units
     inner join crossed
-        on leaves.gid = crossed.gid
+        on units.gid = crossed.gid
     inner join {{ ref('timezone_parts') }} as zone_parts
-        on st_intersects(zone_parts.geom, {{ point_4326('leaves.point_lon', 'leaves.point_lat') }})
+        on st_intersects(zone_parts.geom, {{ point_4326('units.point_lon', 'units.point_lat') }})
 
 ),
 
@@ -140,25 +153,25 @@ crossed_points as (
 shares as (
 
     select
-        leaf_zones.gid,
-        leaf_zones.tzid,
-        leaves.area_km2 as area_km2_of_leaf,
+        unit_zones.gid,
+        unit_zones.tzid,
+        units.area_km2 as area_km2_of_unit,
         crossed_areas.gid is null or crossed_points.gid is not null as holds_point,
         case
             when crossed_areas.gid is null then 1.0
             else least(round(1e6 * coalesce(common_areas.area, 0) / nullif(crossed_areas.area, 0)) / 1e6, 1.0)
         end as area_share
-    from leaf_zones
-    inner join leaves
-        on leaf_zones.gid = leaves.gid
+    from unit_zones
+    inner join units
+        on unit_zones.gid = units.gid
     left join crossed_areas
-        on leaf_zones.gid = crossed_areas.gid
+        on unit_zones.gid = crossed_areas.gid
     left join common_areas
-        on leaf_zones.gid = common_areas.gid
-        and leaf_zones.tzid = common_areas.tzid
+        on unit_zones.gid = common_areas.gid
+        and unit_zones.tzid = common_areas.tzid
     left join crossed_points
-        on leaf_zones.gid = crossed_points.gid
-        and leaf_zones.tzid = crossed_points.tzid
+        on unit_zones.gid = crossed_points.gid
+        and unit_zones.tzid = crossed_points.tzid
 
 )
 
@@ -166,7 +179,7 @@ select
     gid,
     tzid,
     holds_point,
-    area_share * area_km2_of_leaf as area_km2,
+    area_share * area_km2_of_unit as area_km2,
     area_share
 from shares
 where area_share > 0

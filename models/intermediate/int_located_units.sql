@@ -2,10 +2,11 @@
 
 with
 
-leaves as (
+located as (
 
     select * from {{ ref('int_admin_units__parents_resolved') }}
     where is_leaf
+        or not is_covered_by_children
 
 ),
 
@@ -33,8 +34,9 @@ staged as (
 )
 
 select
-    leaves.gid,
-    leaves.admin_level,
+    located.gid,
+    located.admin_level,
+    located.is_leaf,
     staged.area_km2,
     staged.vertex_count,
     staged.point_lon,
@@ -44,7 +46,7 @@ select
     staged.max_lon,
     staged.max_lat,
     staged.geom
-from leaves
+from located
 inner join staged
-    on leaves.admin_level = staged.admin_level
-    and {{ is_same_row('leaves', 'staged') }}
+    on located.admin_level = staged.admin_level
+    and {{ is_same_row('located', 'staged') }}
