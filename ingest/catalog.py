@@ -222,6 +222,26 @@ class Derived:
 
 
 @dataclass(frozen=True)
+class Areas:
+    """Where the area of a unit is, if its row has none: in a row of another layer.
+
+    Attributes
+    ----------
+    layer : str
+        The layer of the areas.
+    key : str
+        The raw column with the key of the unit.
+    is_land, is_territorial : str
+        Raw columns that say whether it is the area on land, or with the territorial sea.
+    """
+
+    layer: str
+    key: str
+    is_land: str
+    is_territorial: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset of the catalog.
 
@@ -245,6 +265,13 @@ class Dataset:
         What the rows of its files are, where the name of a layer does not say it.
     keeps_points : bool
         Whether a unit may be a point: it has a place, and no area.
+    is_ragged : bool
+        Whether a parent may lie more than one level above.
+    areas : Areas or None
+        Where the areas of units are, if not in their own rows.
+    nested : str or None
+        Of datasets in which a unit of the last level but one may lie in another one, and then is of the last level: the
+        raw column with the key of the outermost.
     """
 
     name: str
@@ -264,6 +291,9 @@ class Dataset:
     derived: Derived | None = None
     rows: Rows | None = None
     keeps_points: bool = False
+    is_ragged: bool = False
+    areas: Areas | None = None
+    nested: str | None = None
 
     @property
     def is_hierarchy(self) -> bool:
@@ -486,6 +516,9 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         country=country,
         rows=Rows(**entry["rows"]) if "rows" in entry else None,
         keeps_points=bool(entry.get("keeps_points", False)),
+        is_ragged=bool(entry.get("is_ragged", False)),
+        areas=Areas(**entry["areas"]) if "areas" in entry else None,
+        nested=entry.get("nested"),
     )
 
 

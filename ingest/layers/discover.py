@@ -6,7 +6,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -188,14 +188,8 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     FormatUnknown
         When the file is damaged.
     """
-    if layer.driver == "GPKG":
-        return geopackage.features(layer.path, layer.name)
-    if layer.driver == "ESRI Shapefile":
-        return shapefile.examine(layer.path).features()
-    if layer.driver == "FlatGeobuf":
-        return flatgeobuf.features(layer.path)
-    if layer.driver == "Parquet":
-        return geoparquet.features(layer.path, layer.only, layer.version)
+    if layer.driver in MEASURED:
+        return MEASURED[layer.driver](layer)
     if layer.driver == "OpenFileGDB":
         with lend(layer.path) as lent:
             return geodatabase.features(lent, layer.name, layer.row_count)
@@ -211,12 +205,20 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     return np.arange(layer.row_count, dtype=np.int64), np.full(layer.row_count, share, np.int64)
 
 
+MEASURED: dict[str, Callable[[Layer], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]] = {
+    "GPKG": lambda layer: geopackage.features(layer.path, layer.name),
+    "ESRI Shapefile": lambda layer: shapefile.examine(layer.path).features(),
+    "FlatGeobuf": lambda layer: flatgeobuf.features(layer.path),
+    "Parquet": lambda layer: geoparquet.features(layer.path, layer.only, layer.version),
+}
+
+
 def most_bytes(layer: Layer, heaviest: int) -> int:
     """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage states the size, and of a geodatabase or GeoParquet it is measured. A record of a shapefile or FlatGeobuf at most
-    doubles. In GeoJSON, a vertex takes at least six characters, and 16 bytes as WKB; of a file that is not a sequence,
-    only its size is known.
+    A GeoPackage states the size, and of a geodatabase or GeoParquet it is measured. A record of a shapefile or
+    FlatGeobuf at most doubles. In GeoJSON, a vertex takes at least six characters, and 16 bytes as WKB; of a file that
+    is not a sequence, only its size is known.
     """
     factors = {"GPKG": 1, "OpenFileGDB": 1, "Parquet": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
     return factors[layer.driver] * heaviest if layer.driver in factors else 3 * layer.path.stat().st_size
@@ -259,6 +261,7 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
     elif driver == "FlatGeobuf":
         flatgeobuf.check(path)
     elif driver == "Parquet":
+        geoparquet.check(path)
         for layer in _of_parquet(path, dataset, release, crs, encoding):
             yield replace(layer, version=version)
         return
@@ -340,7 +343,7 @@ def _of_rows(
             passed_over[f"{rows.layer} {name}"] += count
         elif kind is None or kind not in rows.levels:
             raise SchemaDrift(
-                f"{count:,} rows of {path.name} have the {rows.level} {parts.brief(str(kind))}, whose level is unknown.",
+                f"{count:,} rows of {path.name} have the {rows.level} {parts.brief(str(kind))}, of no known level.",
                 "Is there a newer version of this package? The publisher may have added it.",
             )
         elif (level := rows.levels[kind]) is None:

@@ -121,8 +121,9 @@ def counts(path: Path, columns: Sequence[str]) -> dict[tuple[str | None, ...], i
         for number in range(file.metadata.num_row_groups):
             table = pa.table(dict(zip(columns, _texts(file, number, columns), strict=True)))
             grouped = table.group_by(list(columns), use_threads=False).aggregate([([], "count_all")])
-            for *key, count in zip(*(grouped.column(each).to_pylist() for each in (*columns, "count_all")), strict=True):
-                found[tuple(key)] = found.get(tuple(key), 0) + count
+            for row in grouped.to_pylist():
+                key = tuple(row[name] for name in columns)
+                found[key] = found.get(key, 0) + row["count_all"]
     return found
 
 
@@ -328,7 +329,7 @@ def _check_geometry(path: Path, columns: pa.Schema, geometry: str, about: Mappin
         )
     if about.get("edges", "planar") != "planar":
         raise SchemaDrift(
-            f"The edges of {shown} are {parts.brief(str(about['edges']))}; those that are read are straight in degrees.",
+            f"The edges of {shown} are {parts.brief(str(about['edges']))}; those that are read are straight.",
             "Add vertices to its edges, and write it again with planar ones.",
         )
 
