@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,11 +143,19 @@ class Listing:
         Template of a regular expression for the files that are wanted; its group ``path`` is what an address ends in.
     file : str
         Template of their addresses, with ``{path}``.
+    more : str
+        Regular expression that is found in a list if it is only a part of all.
     """
 
     url: str
     pattern: str
     file: str
+    more: str
+
+    def of(self, release: str) -> Listing:
+        """Return where the files of a release are listed."""
+        pattern = self.pattern.replace("{release}", re.escape(release))
+        return replace(self, url=self.url.format(release=release), pattern=pattern)
 
 
 @dataclass(frozen=True)
