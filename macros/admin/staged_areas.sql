@@ -7,7 +7,9 @@
   A key that several rows have, of units or of areas, is settled here, so that no area is taken twice.
 -#}
 {% macro staged_areas(level, areas, nested) -%}
-{%- set row_number = "lpad(cast(file_no as text), 9, '0') || source_file || '|' || lpad(cast(source_fid as text), 19, '0')" -%}
+{%- set row_number -%}
+lpad(cast(file_no as text), 9, '0') || source_file || '|' || lpad(cast(source_fid as text), 19, '0')
+{%- endset -%}
 numbered as not materialized (
 
     select
