@@ -291,7 +291,7 @@ def _of_parquet(
     elif (level := release.level_of(path.stem)) is not False:
         found = [(path.stem, level, description.row_count, ())]
     if not found:
-        log.info("%s: passed over a layer of another name.", printable(path.name))
+        log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", [path.stem]))
     columns = [field.name for field in description.schema if not nested.has_fields(field.type)]
     kinds = POLYGONAL | ({"Point"} if dataset.keeps_points else set())
     for name, level, row_count, only in found:
@@ -351,7 +351,7 @@ def _of_rows(
         else:
             counted[name, level] = counted.get((name, level), 0) + count
     for what, count in sorted(passed_over.items()):
-        log.info("%s: passed over %s rows of the %s.", printable(path.name), f"{count:,}", parts.brief(what))
+        log.info("%s: passed over rows of the %s: %s.", printable(path.name), parts.brief(what), f"{count:,}")
     for (name, level), count in sorted(counted.items()):
         only = ((rows.level, rows.of_level(level)), *([(named, (name,))] if named else []))
         yield name, level, count, only

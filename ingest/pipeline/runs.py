@@ -90,8 +90,8 @@ def requests(
             raise UsageError(f"--add replaces countries, and {name} has none.", "Load it without --add.")
         if len(releases[name]) > 1:
             raise UsageError(f"{name} was given several releases: {', '.join(releases[name])}.", "Name one.")
-        release = _release(dataset, releases[name], is_at_hand=bool(sources[name] or mine), only_public=only_public)
         mine = countries if dataset.is_hierarchy else ()
+        release = _release(dataset, releases[name], is_at_hand=bool(sources[name] or mine), only_public=only_public)
         if mine and sources[name]:
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
         if dataset.is_hierarchy and levels and (unknown := sorted(set(levels) - set(dataset.levels))):
