@@ -209,7 +209,7 @@ def test_what_the_levels_cannot_show_is_reported(place: Place) -> None:
         ("territorial_area", "norvia", 0),
     ]
     counts = "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
-    assert place.ask("overture", f"{counts} where admin_level = 4") == [(10, 3, -4, 3, 0)]
+    assert place.ask("overture", f"{counts} where admin_level = 4") == [(8, 3, -2, 3, 0)]
     assert place.ask("overture", f"{counts} where not is_balanced") == []
 
 
