@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -197,23 +197,56 @@ def batches(
     columns = list(dict.fromkeys([*begins, *([geometry] if geometry else [])]))
     at_once = max(BATCH_ROWS, min(most_rows, most_bytes // max(heaviest, 1)))
     with _opened(path) as file:
-        begin = 0
-        for number in range(file.metadata.num_row_groups):
-            fids = np.arange(begin, begin + file.metadata.row_group(number).num_rows, dtype=np.int64)
-            begin += len(fids)
-            is_wanted = np.ones(len(fids), bool) if rows is None else (fids >= rows[0]) & (fids <= rows[1])
-            if is_wanted.any() and only:
-                is_wanted &= _mask(file, number, only)
-            if not is_wanted.any():
-                continue
-            at = 0
-            for batch in file.iter_batches(at_once, row_groups=[number], columns=columns, use_threads=False):
-                kept = is_wanted[at : at + len(batch)]
-                numbers = fids[at : at + len(batch)][kept]
-                at += len(batch)
-                if len(numbers):
-                    found = _row_batch(batch.filter(pa.array(kept)), numbers, paths, geometry)
-                    yield from _cut(found, most_bytes) if geometry else (found,)
+        found = _wanted(file, columns, rows, only, at_once)
+        for batch in _gathered(found, geometry, most_bytes, most_rows):
+            whole = _row_batch(batch, paths, geometry)
+            yield from _cut(whole, most_bytes) if geometry else (whole,)
+
+
+def _wanted(
+    file: pq.ParquetFile, columns: Sequence[str], rows: Sequence[int] | None, only: Values, at_once: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that are wanted, as they are read, with their numbers behind."""
+    begin = 0
+    for number in range(file.metadata.num_row_groups):
+        fids = np.arange(begin, begin + file.metadata.row_group(number).num_rows, dtype=np.int64)
+        begin += len(fids)
+        is_wanted = np.ones(len(fids), bool) if rows is None else (fids >= rows[0]) & (fids <= rows[1])
+        if is_wanted.any() and only:
+            is_wanted &= _mask(file, number, only)
+        if not is_wanted.any():
+            continue
+        at = 0
+        for batch in file.iter_batches(at_once, row_groups=[number], columns=columns, use_threads=False):
+            kept = is_wanted[at : at + len(batch)]
+            numbered = batch.append_column(FID, pa.array(fids[at : at + len(batch)]))
+            at += len(batch)
+            if kept.any():
+                yield numbered.filter(pa.array(kept))
+
+
+def _gathered(
+    batches: Iterable[pa.RecordBatch], geometry: str | None, most_bytes: int, most_rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield fewer, larger batches: few of the rows that are read at once may be wanted."""
+    pending: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        weight = int(_lengths(batch.column(geometry)).sum()) if geometry else 0
+        if pending and (rows + len(batch) > most_rows or size + weight > most_bytes):
+            yield _as_one(pending)
+            pending, rows, size = [], 0, 0
+        pending.append(batch)
+        rows, size = rows + len(batch), size + weight
+    if pending:
+        yield _as_one(pending)
+
+
+def _as_one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    (whole,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+    return whole
 
 
 def schema(description: Description, paths: Sequence[str], *, has_geometry: bool = True) -> pa.Schema:
@@ -221,12 +254,12 @@ def schema(description: Description, paths: Sequence[str], *, has_geometry: bool
     fields = list(description.schema)
     empty = pa.RecordBatch.from_arrays([pa.array([], field.type) for field in fields], schema=pa.schema(fields))
     geometry = description.geometry if has_geometry else None
-    return _row_batch(empty, np.empty(0, np.int64), paths, geometry).schema
+    return _row_batch(empty.append_column(FID, pa.array([], pa.int64())), paths, geometry).schema
 
 
-def _row_batch(batch: pa.RecordBatch, numbers: Ints, paths: Sequence[str], geometry: str | None) -> pa.RecordBatch:
+def _row_batch(batch: pa.RecordBatch, paths: Sequence[str], geometry: str | None) -> pa.RecordBatch:
     """Return rows with their numbers in front."""
-    columns = {FID: pa.array(numbers), **{path: nested.values(batch, path) for path in paths}}
+    columns = {FID: batch.column(FID), **{path: nested.values(batch, path) for path in paths}}
     if geometry:
         columns[GEOMETRY] = _wkb(batch.column(geometry))
     return pa.RecordBatch.from_pydict(columns)
@@ -234,7 +267,7 @@ def _row_batch(batch: pa.RecordBatch, numbers: Ints, paths: Sequence[str], geome
 
 def _cut(batch: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """Cut a batch where its geometries would take too many bytes."""
-    ends = np.cumsum(np.asarray(pc.fill_null(pc.binary_length(batch.column(GEOMETRY)), 0)).astype(np.int64))
+    ends = np.cumsum(_lengths(batch.column(GEOMETRY)))
     first = 0
     while first < len(batch):
         before = ends[first - 1] if first else 0
@@ -346,7 +379,7 @@ def _sizes(path: Path, _version: str) -> Ints:
     with _opened(path) as file:
         geometry = _said(path, file.schema_arrow)["primary_column"]
         for batch in file.iter_batches(BATCH_ROWS, columns=[geometry], use_threads=False):
-            found.append(np.asarray(pc.fill_null(pc.binary_length(_wkb(batch.column(0))), 0)).astype(np.int64))
+            found.append(_lengths(batch.column(0)))
         stated = file.metadata.num_rows
     sizes = np.concatenate(found)
     if len(sizes) != stated:
@@ -369,6 +402,12 @@ def _mask(file: pq.ParquetFile, group: int, only: Values) -> npt.NDArray[np.bool
     ]
     is_wanted: npt.NDArray[np.bool_] = np.logical_and.reduce(found)
     return is_wanted
+
+
+def _lengths(column: pa.Array) -> Ints:
+    """Return the bytes of each geometry, 0 if there is none."""
+    lengths: Ints = np.asarray(pc.fill_null(pc.binary_length(_wkb(column)), 0)).astype(np.int64)
+    return lengths
 
 
 def _wkb(column: pa.Array) -> pa.BinaryArray:
