@@ -170,6 +170,13 @@ def test_degrees_are_degrees_however_they_are_stated(tmp_path: Path, crs: dict[s
     assert (layer.crs, layer.row_count) == (None, 1)
 
 
+def test_what_leaves_its_system_out_is_in_degrees_without_a_look_at_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geoparquet, "boxes", lambda *_: pytest.fail("rows were read"))
+    assert layers_of(country(tmp_path))[0].crs is None
+
+
 def test_coordinates_of_an_unknown_system_are_refused_unless_a_person_names_it(tmp_path: Path) -> None:
     far = shapely.to_wkb(shapely.box(500_000, 0, 600_000, 100_000))
     path = country(tmp_path, geometry=far, crs=None)

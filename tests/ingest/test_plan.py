@@ -114,3 +114,10 @@ def test_slices_are_neither_too_light_nor_too_heavy() -> None:
     assert plan.slice_bytes(0) == plan.MIN_SLICE_BYTES
     assert plan.slice_bytes(16 * 20 * MB) == 20 * MB
     assert plan.slice_bytes(10**12) == plan.MAX_SLICE_BYTES
+
+
+def test_ranges_begin_with_groups_and_groups_without_features_are_left_out() -> None:
+    fids = np.array([12, 13, 25, 26, 27, 48], np.int64)
+    sizes = np.array([5, 5, 6, 6, 6, 20], np.int64) * MB
+    ranges = plan.plan([(fids, sizes)], [True], [(0, 10, 20, 30, 40, 50, 60)])
+    assert [(each.fid_from, each.fid_to) for each in ranges] == [(48, 48), (25, 27), (12, 13)]
