@@ -134,3 +134,9 @@ def test_other_forms_of_lists_and_texts_have_the_same_values(kind: pa.DataType) 
 def test_no_rows_have_no_values() -> None:
     for path, _ in PATHS:
         assert len(nested.values(BATCH.slice(0, 0), path)) == 0
+
+
+def test_several_values_keep_their_order() -> None:
+    words = [["a", "b", "c"], ["c", "a", "c", "b"]]
+    batch = pa.RecordBatch.from_arrays([pa.array(words)], names=["words"])
+    assert nested.values(batch, "words[*]").to_pylist() == ["a|b|c", "c|a|b"]
