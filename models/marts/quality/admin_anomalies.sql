@@ -55,6 +55,9 @@ anomalies as (
     select
         case
             when parent_source in ('repair seed', 'key') then 'parent_repaired'
+            {%- if has_ragged_parents() %}
+            when source_parent_gid is null then 'parent_missing' -- no ancestor is named, on no level
+            {%- endif %}
             when not is_parent_level_loaded then 'parent_not_loaded'
             when source_parent_gid is null then 'parent_missing'
             else 'parent_unknown'
