@@ -13,5 +13,8 @@
 -- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('admin_anomalies') }}
+{%- if var('concordance', []) %}
+-- depends_on: {{ ref('unit_matches') }}
+{%- endif %}
 
 {{ missing_primary_keys() }}
