@@ -22,6 +22,7 @@ import shapely
 from admin_boundaries.concordance.shapes import can_share, shares
 from admin_boundaries.concordance.side import BARE, NONE, OTHER, OWN, Marts, Side
 from admin_boundaries.coverage.arrays import Flags, Positions
+from admin_boundaries.python_models import Relation
 
 LEVELS = 6
 LEVELS_APART = 2  # of units that may be partners by their names or areas
@@ -56,7 +57,9 @@ SCHEMA = pa.schema(
 )
 
 
-def unit_matches(ours: Marts, theirs: Marts, other_dataset: str, folder: Path | None = None) -> pa.RecordBatchReader:
+def unit_matches(
+    ours: Marts, theirs: Marts, subdivisions: Relation, other_dataset: str, folder: Path | None = None
+) -> pa.RecordBatchReader:
     """Find the partner of each unit of a dataset among those of another.
 
     Memory holds keys, names and codes of both; geometries are on disk, and in memory only while two are compared. The
@@ -66,8 +69,10 @@ def unit_matches(ours: Marts, theirs: Marts, other_dataset: str, folder: Path | 
     ----------
     ours, theirs : Marts
         Of the dataset that the answer is for, and of the other one.
+    subdivisions : Relation
+        ``code`` and ``folded_names`` of ISO's subdivisions: a unit with such a code has these names too.
     other_dataset : str
-        The name of that.
+        The name of the other dataset.
     folder : Path, optional
         Of the files on disk; by default that of the system.
 
@@ -76,12 +81,15 @@ def unit_matches(ours: Marts, theirs: Marts, other_dataset: str, folder: Path | 
     RecordBatchReader
         One row per pair, and one per unit of either side without a partner, of the columns of `SCHEMA`.
     """
-    return pa.RecordBatchReader.from_batches(SCHEMA, _batches(ours, theirs, other_dataset, folder))
+    return pa.RecordBatchReader.from_batches(SCHEMA, _batches(ours, theirs, subdivisions, other_dataset, folder))
 
 
-def _batches(ours: Marts, theirs: Marts, other_dataset: str, folder: Path | None) -> Iterator[pa.RecordBatch]:
+def _batches(
+    ours: Marts, theirs: Marts, subdivisions: Relation, other_dataset: str, folder: Path | None
+) -> Iterator[pa.RecordBatch]:
+    iso = subdivisions.select("code", "folded_names").batches().read_all()
     with ExitStack() as open_until:
-        sides = Side(ours, open_until, folder), Side(theirs, open_until, folder)
+        sides = Side(ours, iso, open_until, folder), Side(theirs, iso, open_until, folder)
         yield from _rows(*sides, Matching(*sides).run(), other_dataset).to_batches(BATCH_ROWS)
 
 

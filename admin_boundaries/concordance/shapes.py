@@ -43,7 +43,7 @@ class Areas:
     """
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         self._start, self._bytes = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self._end = 0
         self.boxes, self.sizes = np.full((count, 4), np.nan), np.zeros(count)
@@ -146,9 +146,7 @@ def shares(ours: Areas, theirs: Areas, unit: Positions, other: Positions) -> Num
     return found
 
 
-def _batches(
-    ours: Areas, theirs: Areas, unit: Positions, other: Positions, pairs: Positions
-) -> Iterator[Positions]:
+def _batches(ours: Areas, theirs: Areas, unit: Positions, other: Positions, pairs: Positions) -> Iterator[Positions]:
     """Split pairs into such as can be in memory together."""
     batch = np.cumsum(ours.bytes_of(unit[pairs]) + theirs.bytes_of(other[pairs])) // BATCH_BYTES
     yield from filter(len, np.split(pairs, np.flatnonzero(np.diff(batch)) + 1))

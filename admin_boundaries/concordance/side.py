@@ -50,6 +50,8 @@ class Side:
     ----------
     marts : Marts
         What is read.
+    subdivisions : Table
+        ``code`` and ``folded_names`` of ISO's subdivisions: a unit with such a code has these names too.
     open_until : ExitStack
         Until it closes, geometries are kept on disk.
     folder : Path, optional
@@ -71,15 +73,16 @@ class Side:
         The areas of the units.
     """
 
-    def __init__(self, marts: Marts, open_until: ExitStack, folder: Path | None = None) -> None:
+    def __init__(self, marts: Marts, subdivisions: pa.Table, open_until: ExitStack, folder: Path | None = None) -> None:
         units = marts.units.select("gid", "admin_level", "parent_gid").batches().read_all().sort_by("gid")
         self.gids: pa.StringArray = units["gid"].combine_chunks()
         self.levels = units["admin_level"].to_numpy()
         self._index = pd.Index(self.gids.to_pandas())
         self.parents = self._units_of(units["parent_gid"])
-        self.names = self._names(marts.names.select("gid", "name_kind", "folded_name").batches().read_all())
         codes = marts.codes.select("gid", "scheme", "code").batches().read_all()
         self.codes = codes.to_pandas().drop(columns="gid").assign(unit=self._units_of(codes["gid"]))
+        names = marts.names.select("gid", "name_kind", "folded_name").batches().read_all()
+        self.names = self._names(names, subdivisions.to_pandas())
         self.areas = open_until.enter_context(Areas(len(units), folder))
         for level in marts.levels:
             for batch in level.select("gid", "geom").batches():
@@ -93,18 +96,21 @@ class Side:
         found: Positions = self._index.get_indexer(gids.to_pandas())
         return found
 
-    def _names(self, names: pa.Table) -> pd.DataFrame:
+    def _names(self, names: pa.Table, subdivisions: pd.DataFrame) -> pd.DataFrame:
         """Return all names, as they are and without the words for types."""
-        folded = names["folded_name"].combine_chunks()
-        listed = pd.DataFrame(
+        of_file = pd.DataFrame(
             {
                 "unit": self._units_of(names["gid"]),
                 "kind": np.where(pc.equal(names["name_kind"], "name").to_numpy(), OWN, OTHER),
-                "name": folded.to_pandas(),
+                "name": names["folded_name"].to_pandas(),
             }
         )
-        bare = listed.assign(kind=BARE, name=without_type(folded).to_pandas())
-        return pd.concat([listed, bare], ignore_index=True).query("name != ''").drop_duplicates()
+        of_code = self.codes[self.codes["scheme"] == "iso_3166_2"].merge(subdivisions, on="code")
+        of_code = of_code.assign(kind=OTHER, name=of_code["folded_names"].str.split("|")).explode("name")
+        listed = pd.concat([of_file, of_code[["unit", "kind", "name"]]], ignore_index=True)
+        bare = without_type(pa.array(listed["name"], pa.string())).to_pandas()
+        listed = pd.concat([listed, listed.assign(kind=BARE, name=bare)], ignore_index=True)
+        return listed[listed["name"] != ""].drop_duplicates()
 
     def closest(self, has: Flags) -> Positions:
         """Return the closest ancestor of each unit that a flag is set for; `NONE` where there is none."""
@@ -112,4 +118,3 @@ class Side:
         while (up := (found != NONE) & ~has[found]).any():
             found = np.where(up, self.parents[found], found)
         return found
-

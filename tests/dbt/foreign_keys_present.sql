@@ -11,8 +11,7 @@
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_unit_codes') }}
-{%- if var('concordance', []) %}
+-- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
-{%- endif %}
 
 {{ missing_foreign_keys() }}

@@ -2,9 +2,12 @@
 
 
 def model(dbt, session):
-    from admin_boundaries.concordance.matches import unit_matches
+    from admin_boundaries.concordance.matches import SCHEMA, unit_matches
     from admin_boundaries.concordance.side import Marts
 
+    other_dataset = dbt.config.meta_get("other_dataset")
+    if not other_dataset:
+        return SCHEMA.empty_table().to_reader()
     levels = [
         dbt.ref("admin_level_0"),
         dbt.ref("admin_level_1"),
@@ -21,13 +24,11 @@ def model(dbt, session):
         dbt.source("other_marts", "admin_level_4"),
         dbt.source("other_marts", "admin_level_5"),
     ]
-    ours = Marts(
-        dbt.ref("admin_units"), dbt.ref("admin_unit_names"), dbt.ref("admin_unit_codes"), levels
-    )
+    ours = Marts(dbt.ref("admin_units"), dbt.ref("admin_unit_names"), dbt.ref("admin_unit_codes"), levels)
     theirs = Marts(
         dbt.source("other_marts", "admin_units"),
         dbt.source("other_marts", "admin_unit_names"),
         dbt.source("other_marts", "admin_unit_codes"),
         other_levels,
     )
-    return unit_matches(ours, theirs, dbt.config.meta_get("other_dataset"))
+    return unit_matches(ours, theirs, dbt.ref("iso_subdivisions"), other_dataset)
