@@ -26,6 +26,13 @@ units as (
 
 ),
 
+codes as (
+
+    select * from {{ ref('int_admin_unit_codes') }}
+    where not is_known
+
+),
+
 disputed_areas as (
 
     select * from {{ ref('disputed_areas') }}
@@ -214,6 +221,20 @@ anomalies as (
     from units
     inner join disputed_areas
         on units.gid = disputed_areas.gid
+
+    union all
+
+    select
+        'unknown_code' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        scheme || ' does not have the code ' || code as detail,
+        null as action
+    from codes
 
 )
 
