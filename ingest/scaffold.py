@@ -138,7 +138,14 @@ def _union(dataset: Dataset, derived: Derived) -> str:
 
 
 def _staged(level: int) -> tuple[str, ...]:
-    return ("gid", "parent_gid", "publisher_parent_gid", *(f"gid_{ancestor}" for ancestor in range(level)), *TEXTS, *RIGHTS)
+    return (
+        "gid",
+        "parent_gid",
+        "publisher_parent_gid",
+        *(f"gid_{ancestor}" for ancestor in range(level)),
+        *TEXTS,
+        *RIGHTS,
+    )
 
 
 def _constants(dataset: Dataset) -> Iterator[tuple[str, str]]:
