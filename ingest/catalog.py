@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Column:
         staging views are written by hand.
     listed : str or None
         The key of its value in the publisher's list of files, see `Lookup`, if the files do not have the column.
+    layer : str or None
+        The only layer that has to have it, if it is required; None if all have.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Column:
     required: bool
     staged_as: tuple[str, ...] = ()
     listed: str | None = None
+    layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,59 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What the rows of a file are, where one file holds several layers or levels.
+
+    Attributes
+    ----------
+    layer : str
+        The column that names the layer of a row.
+    told_by : mapping of str to str
+        Layers, and a column that only files of this layer have: it tells which one a file without that column holds.
+    level : str
+        The column whose values stand for levels.
+    levels : mapping of str to (int or None)
+        What each value stands for; None if such rows are passed over.
+    """
+
+    layer: str
+    told_by: Mapping[str, str]
+    level: str
+    levels: Mapping[str, int | None]
+
+    def of_level(self, level: int | None) -> tuple[str, ...]:
+        """Return the values that stand for a level."""
+        return tuple(value for value, each in self.levels.items() if each == level)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Where the server of a publisher lists the files of a release.
+
+    Attributes
+    ----------
+    url : str
+        Template of an address, with ``{release}``.
+    pattern : str
+        Template of a regular expression for the files that are wanted; its group ``path`` is what an address ends in.
+    file : str
+        Template of their addresses, with ``{path}``.
+    more : str
+        Regular expression that is found in a list if it is only a part of all.
+    """
+
+    url: str
+    pattern: str
+    file: str
+    more: str
+
+    def of(self, release: str) -> Listing:
+        """Return where the files of a release are listed."""
+        pattern = self.pattern.replace("{release}", re.escape(release))
+        return replace(self, url=self.url.format(release=release), pattern=pattern)
+
+
+@dataclass(frozen=True)
 class Release:
     """One release of a dataset: the addresses of its files and the names of its layers.
 
@@ -118,6 +174,7 @@ class Release:
     country_mirrors: tuple[str, ...] = ()
     level_urls: tuple[tuple[int, str], ...] = ()
     country_lookup: Lookup | None = None
+    listing: Listing | None = None
 
     def level_of(self, layer: str) -> int | bool | None:
         """Return the level in a layer's name; None if the dataset has no levels, False if no pattern matches."""
@@ -142,11 +199,14 @@ class Latest:
     is_listed : bool
         Whether the pattern is looked for in what the address answers, where the highest name counts, and not in the
         address that it redirects to.
+    is_default : bool
+        Whether the newest release is loaded when none is named, for older ones are not kept.
     """
 
     url: str
     pattern: re.Pattern[str]
     is_listed: bool = False
+    is_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,6 +230,26 @@ class Derived:
 
 
 @dataclass(frozen=True)
+class Areas:
+    """Where the area of a unit is, if its row has none: in a row of another layer.
+
+    Attributes
+    ----------
+    layer : str
+        The layer of the areas.
+    key : str
+        The raw column with the key of the unit.
+    is_land, is_territorial : str
+        Raw columns that say whether it is the area on land, or with the territorial sea.
+    """
+
+    layer: str
+    key: str
+    is_land: str
+    is_territorial: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A dataset of the catalog.
 
@@ -189,6 +269,17 @@ class Dataset:
         The unit above the first level, where there is no file of it.
     country : str or None
         The raw column, in every table, that says which country a row belongs to; None if there is none.
+    rows : Rows or None
+        What the rows of its files are, where the name of a layer does not say it.
+    keeps_points : bool
+        Whether a unit may be a point: it has a place, and no area.
+    is_ragged : bool
+        Whether a parent may lie more than one level above.
+    areas : Areas or None
+        Where the areas of units are, if not in their own rows.
+    nested : str or None
+        Of datasets in which a unit of the last level but one may lie in another one, and then is of the last level: the
+        raw column with the key of the outermost.
     """
 
     name: str
@@ -206,6 +297,11 @@ class Dataset:
     source_name: str = ""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     derived: Derived | None = None
+    rows: Rows | None = None
+    keeps_points: bool = False
+    is_ragged: bool = False
+    areas: Areas | None = None
+    nested: str | None = None
 
     @property
     def is_hierarchy(self) -> bool:
@@ -426,6 +522,11 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         _releases={str(key): value for key, value in entry["releases"].items()},
         latest=_latest(entry["latest"]) if "latest" in entry else None,
         country=country,
+        rows=Rows(**entry["rows"]) if "rows" in entry else None,
+        keeps_points=bool(entry.get("keeps_points", False)),
+        is_ragged=bool(entry.get("is_ragged", False)),
+        areas=Areas(**entry["areas"]) if "areas" in entry else None,
+        nested=entry.get("nested"),
     )
 
 
@@ -439,7 +540,12 @@ def _levels(entry: Mapping[str, Any]) -> Sequence[int | None]:
 
 
 def _latest(entry: Mapping[str, Any]) -> Latest:
-    return Latest(entry["url"], re.compile(entry["pattern"]), is_listed=bool(entry.get("listed", False)))
+    return Latest(
+        entry["url"],
+        re.compile(entry["pattern"]),
+        is_listed=bool(entry.get("listed", False)),
+        is_default=bool(entry.get("default", False)),
+    )
 
 
 def _release(name: str, entry: Mapping[str, Any]) -> Release:
@@ -452,6 +558,7 @@ def _release(name: str, entry: Mapping[str, Any]) -> Release:
         level_urls=tuple(by_level.items()),
         country_url=entry.get("country_url"),
         country_lookup=Lookup(lookup["url"], lookup["key"], lookup["pattern"]) if lookup else None,
+        listing=Listing(**entry["listing"]) if "listing" in entry else None,
         layers=tuple(Layer(re.compile(pattern, re.IGNORECASE), level) for pattern, level in named),
         sha256=entry.get("sha256"),
         mirrors=tuple(entry.get("mirrors", ())),
@@ -473,6 +580,7 @@ def _table(entry: Mapping[str, Any], level: int | None) -> Table:
                     required=bool(item.get("required", False)),
                     staged_as=tuple(staged.format(**words) for staged in _several(item.get("as", ()))),
                     listed=item.get("listed"),
+                    layer=item.get("of"),
                 )
             )
     names = {column.name for column in columns}

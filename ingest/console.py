@@ -160,6 +160,8 @@ def datasets(loaded: Mapping[str, str | None]) -> None:
         table.add_column(min_width=width, overflow=overflow)  # type: ignore[arg-type]
     for name, dataset in catalog.datasets().items():
         default, *others = dataset.named_releases
+        if dataset.latest and dataset.latest.is_default:
+            default = f"the newest, such as {default}"
         releases = f"{default} (default){' and others like it' if dataset.has_further_releases else ''}"
         levels = dataset.levels
         lines = {

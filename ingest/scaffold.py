@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ingest.catalog import Column, Dataset, Derived, Table
@@ -108,7 +109,11 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
     constants = [*_constants(dataset), *_above(dataset, level)]
     known = {*listed, *dict(constants)}
     names_parents = level == dataset.tables[0].level or known & {"parent_gid", f"gid_{level - 1}"}
-    meta = "" if names_parents else ", meta={'has_parents_by_geometry': true}"
+    properties = [
+        *([] if names_parents else ["has_parents_by_geometry"]),
+        *(["is_ragged"] if dataset.is_ragged else []),
+    ]
+    meta = f", meta={{{', '.join(f'{_quoted(name)}: true' for name in properties)}}}" if properties else ""
     return (
         f"{{{{ config({is_built}{meta}) }}}}\n\n"
         "{{ staged_admin_level(\n"
@@ -119,6 +124,7 @@ def _view(dataset: Dataset, level: int, table: Table | None) -> str:
         f"    constants={_mapping((name, _quoted(value)) for name, value in constants)},\n"
         f"{_of_releases(dataset)}"
         f"    missing=[{missing}],\n"
+        f"{_of_other_rows(dataset, level)}"
         ") }}\n"
     )
 
@@ -168,6 +174,16 @@ def _of_releases(dataset: Dataset) -> str:
         for release, each in dataset.rights.items()
     ]
     return f"    of_releases={{\n{''.join(rights)}    }},\n" if rights else ""
+
+
+def _of_other_rows(dataset: Dataset, level: int) -> str:
+    """Return the arguments that say where areas and nested units are, if they are in other rows or tables."""
+    text = ""
+    if dataset.areas:
+        text += f"    areas={_mapping((name, _quoted(value)) for name, value in asdict(dataset.areas).items())},\n"
+    if dataset.nested and level in dataset.levels[-2:]:
+        text += f"    nested={_quoted(dataset.nested)},\n"
+    return text
 
 
 def _raw_columns(table: Table) -> dict[str, list[str]]:
@@ -242,13 +258,20 @@ def _models(dataset: Dataset) -> Iterator[str]:
     levels = {table.level for table in dataset.tables}
     for level in LEVELS:
         what = f"One row per feature of level {level} of {dataset.source_name or dataset.title}, as published."
+        how = "Names as on every other level, text cleaned; nothing joined, nothing filtered."
         if dataset.derived and dataset.derived.level == level:
             what = f"One row: {dataset.derived.name}, the union of all units of level {level + 1}."
         elif level not in levels:
             what = f"No rows: {dataset.source_name or dataset.title} has no level {level}."
+        elif dataset.areas:
+            what = (
+                f"One row per unit of level {level} of {dataset.source_name}, with its area, and one per area that no "
+                "unit takes."
+            )
+            how = "Names as on every other level, text cleaned."
         yield f"  - name: stg_{dataset.name}__adm_{level}"
         yield "    description: >"
-        yield from _folded(f"{what} Names as on every other level, text cleaned; nothing joined, nothing filtered.", 6)
+        yield from _folded(f"{what} {how}", 6)
         yield "    data_tests:"
         yield "      - unique_combination: {arguments: {columns: [file_no, source_file, source_layer, source_fid]}}"
         yield "    columns:"

@@ -16,8 +16,11 @@ import pyarrow.compute as pc
 
 from ingest.engines.text import TRIMMED, readable, readable_schema
 from ingest.errors import UsageError, did_you_mean
+from ingest.layers import geoparquet
 from ingest.layers.gdal import open_options, restrict_pyogrio
 from ingest.layers.lending import lend
+from ingest.layers.plan import BATCH_BYTES
+from ingest.sources import parts
 
 ENGINES = ("sedonadb", "geopandas")
 AREA_CRS = "EPSG:6933"  # cylindrical equal area on the WGS 84 ellipsoid
@@ -73,6 +76,8 @@ class SliceSource:
         Encoding of the attributes, by Python's name; None in a format that is always UTF-8.
     beside : tuple of str
         Columns whose names differ from those of others only in case: GDAL cannot be told to skip one of them.
+    keeps_points : bool
+        Whether a row that is a point keeps it, as that of a unit without an area.
     """
 
     path: Path
@@ -88,6 +93,7 @@ class SliceSource:
     is_validated: bool = True
     encoding: str | None = None
     beside: tuple[str, ...] = ()
+    keeps_points: bool = False
 
     @property
     def origin(self) -> dict[str, str | int]:
@@ -104,7 +110,9 @@ class SliceSource:
 def open_features(
     source: SliceSource, *, has_geometry: bool = True
 ) -> Iterator[tuple[dict[str, Any], pa.RecordBatchReader]]:
-    """Open GDAL's Arrow stream over the features of a slice, including their ids; on request without geometry.
+    """Open an Arrow stream over the features of a slice, including their ids; on request without geometry.
+
+    GDAL reads them; Arrow itself reads GeoParquet.
 
     Returns
     -------
@@ -112,6 +120,9 @@ def open_features(
         pyogrio's metadata of the layer, and batches as `readable` returns them, which can only be read inside the
         context.
     """
+    if parts.suffix_of(source.path) in parts.PARQUET_SUFFIXES:
+        yield {"geometry_name": geoparquet.GEOMETRY}, _rows(source, has_geometry=has_geometry)
+        return
     import pyogrio.raw
 
     restrict_pyogrio()
@@ -134,6 +145,23 @@ def open_features(
         batches = pa.RecordBatchReader.from_stream(stream)
         wanted = readable_schema(batches.schema, source)
         yield meta, pa.RecordBatchReader.from_batches(wanted, (readable(batch, source) for batch in batches))
+
+
+def _rows(source: SliceSource, *, has_geometry: bool) -> pa.RecordBatchReader:
+    """Return the rows of a slice of a GeoParquet."""
+    description = geoparquet.describe(source.path)
+    batches = geoparquet.batches(
+        source.path,
+        description,
+        source.names,
+        source.where,
+        heaviest=max(source.batch_bytes - BATCH_BYTES, 0),
+        most_bytes=source.batch_bytes,
+        most_rows=source.batch_rows,
+        has_geometry=has_geometry,
+    )
+    wanted = readable_schema(geoparquet.schema(description, source.names, has_geometry=has_geometry), source)
+    return pa.RecordBatchReader.from_batches(wanted, (readable(batch, source) for batch in batches))
 
 
 def cleaned(values: pa.StringArray, missing_text: tuple[str, ...]) -> pa.StringArray:
@@ -168,7 +196,8 @@ class Engine(Protocol):
         context manager of pyarrow.RecordBatchReader
             Batches of at most ``batch_rows`` rows and ``batch_bytes`` bytes of geometry, with the columns of `schema`;
             ``geom`` is WKB MultiPolygon, 2D, EPSG:4326, degrees. Invalid geometries are repaired, unless
-            ``is_validated`` is off, and NULL if no polygon is left.
+            ``is_validated`` is off, and NULL if no polygon is left. Of a point that is kept, only ``point_lon`` and
+            ``point_lat`` say where it is.
         """
         ...
 

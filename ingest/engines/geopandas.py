@@ -15,7 +15,7 @@ from ingest.engines import AREA_CRS, SliceSource, open_features, schema
 from ingest.engines.globe import Projection
 from ingest.engines.measures import widest_gap
 from ingest.engines.repair import restore
-from ingest.engines.screen import screen
+from ingest.engines.screen import points, screen
 from ingest.engines.text import TRIMMED
 
 CRS = "EPSG:4326"
@@ -56,6 +56,10 @@ def _rows(
     table = pd.DataFrame(rows, index=plain.index, columns=wanted.names).astype(object)
 
     is_invalid = ~is_odd & ~shapely.is_valid(plain.to_numpy()) & source.is_validated
+    if source.keeps_points:
+        is_point, *place = points(screened.odd, projection.to_degrees if projection else None)
+        table.loc[is_point, ["point_lon", "point_lat"]] = np.column_stack(place)
+        is_odd &= ~is_point
     for is_bad, values, crs in ((is_odd, screened.odd, projection), (is_invalid, screened.plain, None)):
         made = restore(values.filter(pa.array(is_bad)).to_pylist(), crs, is_validated=source.is_validated)
         for name, column in {"geom": made.wkb, **made.facts}.items():

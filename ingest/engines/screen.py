@@ -21,6 +21,8 @@ from ingest.engines.measures import Ints, Vertices
 
 POLYGON = np.frombuffer(bytes.fromhex("0103000000"), np.uint8)  # little-endian WKB headers in two dimensions
 MULTIPOLYGON = np.frombuffer(bytes.fromhex("0106000000"), np.uint8)
+POINT = np.frombuffer(bytes.fromhex("0101000000"), np.uint8)
+POINT_BYTES = 21
 MULTIPOLYGON_OF_ONE = bytes.fromhex("010600000001000000")
 LEAP = 340  # degrees of longitude; a longer edge is a short one that was written across the date line
 FAR = 90  # degrees of longitude; an edge of a projection that turns further may pass by a pole on either side
@@ -84,6 +86,28 @@ def screen(wkb: pa.BinaryArray, to_degrees: pyproj.Transformer | None = None) ->
         odd=_kept(original, ~is_plain),
         facts={name: pa.array(values, mask=~is_plain) for name, values in found.items()},
     )
+
+
+def points(
+    wkb: pa.BinaryArray, to_degrees: pyproj.Transformer | None = None
+) -> tuple[Flags, measures.Floats, measures.Floats]:
+    """Find the points among geometries: plain ones, in two dimensions and on the globe.
+
+    Returns
+    -------
+    (numpy.ndarray, numpy.ndarray, numpy.ndarray)
+        Which of the n geometries are points; longitude and latitude of these.
+    """
+    starts, ends, content = _buffers(wkb)
+    is_point: Flags = np.asarray(wkb.is_valid()) & (ends - starts == POINT_BYTES)
+    found = content[starts[is_point][:, None] + np.arange(POINT_BYTES)]
+    longitudes, latitudes = np.ascontiguousarray(found[:, len(POINT) :]).view("<f8").reshape(-1, 2).T
+    if to_degrees:
+        longitudes, latitudes = to_degrees.transform(longitudes, latitudes)
+    is_plain = (found[:, : len(POINT)] == POINT).all(axis=1)
+    is_plain &= (np.abs(longitudes) <= 180) & (np.abs(latitudes) <= 90)  # False for NaN
+    is_point[is_point] = is_plain
+    return is_point, longitudes[is_plain], latitudes[is_plain]
 
 
 def _kept(wkb: pa.BinaryArray, is_kept: Flags) -> pa.BinaryArray:

@@ -22,7 +22,7 @@ from ingest.engines import FACTS, SliceSource, open_features, schema
 from ingest.engines.globe import Projection
 from ingest.engines.measures import MEASURED
 from ingest.engines.repair import restore
-from ingest.engines.screen import screen
+from ingest.engines.screen import points, screen
 from ingest.engines.text import TRIMMED
 from ingest.layers.geopackage import quote
 
@@ -118,6 +118,11 @@ def _rows(
     }
     if not pc.all(is_good).as_py():
         is_odd = wkb.is_null()
+        if source.keeps_points:
+            is_point, longitudes, latitudes = points(_storage(odd), projection.to_degrees if projection else None)
+            for name, values in (("point_lon", longitudes), ("point_lat", latitudes)):
+                columns[name] = pc.replace_with_mask(columns[name], pa.array(is_point), pa.array(values))
+            is_odd, is_good = pc.and_not(is_odd, pa.array(is_point)), pc.or_(is_good, pa.array(is_point))
         for is_bad, values, crs in ((is_odd, odd, projection), (pc.invert(pc.or_(is_good, is_odd)), wkb, None)):
             made = restore(values.filter(is_bad).to_pylist(), crs, is_validated=source.is_validated)
             for name, column in {"geom": made.wkb, **made.facts}.items():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,9 +15,19 @@ import numpy as np
 import numpy.typing as npt
 from fiona.errors import FionaError
 
-from ingest.catalog import Dataset, Release, Table
+from ingest.catalog import Dataset, Release, Rows, Table
 from ingest.errors import FormatUnknown, LayerMissing, SchemaDrift, UsageError, did_you_mean
-from ingest.layers import encodings, flatgeobuf, geodatabase, geojsonseq, geopackage, reference, shapefile
+from ingest.layers import (
+    encodings,
+    flatgeobuf,
+    geodatabase,
+    geojsonseq,
+    geopackage,
+    geoparquet,
+    nested,
+    reference,
+    shapefile,
+)
 from ingest.layers.formats import check_format
 from ingest.layers.gdal import only_our_drivers, open_options, restrict_pyogrio
 from ingest.layers.lending import lend
@@ -57,6 +68,10 @@ class Layer:
         Columns whose names differ from those of `columns` only in case.
     version : str
         What `ingest.sources.parts.version` said of the file before it was opened.
+    only : tuple of (str, tuple of str)
+        Columns, and the values that the rows of the layer have in them, if the file holds others too.
+    starts : tuple of int
+        Ids with which a range of features begins at best; empty if it may be any.
     """
 
     path: Path
@@ -70,16 +85,20 @@ class Layer:
     encoding: str | None = None
     beside: tuple[str, ...] = ()
     version: str = ""
+    only: geoparquet.Values = ()
+    starts: tuple[int, ...] = ()
 
     @property
     def is_divisible(self) -> bool:
         """Whether the format allows reading a range of features."""
-        return self.driver in ("GPKG", "ESRI Shapefile")
+        return self.driver in ("GPKG", "ESRI Shapefile", "Parquet")
 
     def where(self, fid_from: int, fid_to: int) -> str | None:
         """Return the filter that selects a range of features; None if the layer can only be read whole."""
         if not self.is_divisible:
             return None
+        if self.driver == "Parquet":
+            return geoparquet.where(fid_from, fid_to, self.only)
         fid = geopackage.quote(self.fid_column) if self.driver == "GPKG" else self.fid_column
         return f"{fid} between {fid_from} and {fid_to}"
 
@@ -127,7 +146,8 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
     dataset : Dataset
         The dataset that they belong to.
     levels : sequence of int or None
-        Levels that must be present; None selects all that are present, provided that no level between them is missing.
+        Levels that must be present; None selects all that are present, provided that no level between them is missing,
+        as one may be where rows say their levels.
     found_in : str
         Names of the sources, for messages.
 
@@ -139,7 +159,7 @@ def select(found: Sequence[Layer], dataset: Dataset, levels: Sequence[int] | Non
     if not found:
         raise LayerMissing(f"{found_in} has no layer of {dataset.name}.", "Check --release, or the file.")
     present = {layer.table.level for layer in found if layer.table.level is not None}
-    without_gap = range(min(present), max(present) + 1) if present else ()
+    without_gap = range(min(present), max(present) + 1) if present and dataset.rows is None else present
     wanted = set(without_gap if levels is None else levels)
     missing = sorted(wanted - present)
     if missing and dataset.is_hierarchy:
@@ -156,7 +176,7 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
 
     Both come from the rows of a GeoPackage, and from the records of a shapefile, FlatGeobuf or GeoJSON sequence: what a
     file states as its number of rows may be older than its content. Every feature of a GeoJSON counts as an equal share
-    of the file. The geometries of a geodatabase are read.
+    of the file. The geometries of a geodatabase or GeoParquet are read.
 
     Returns
     -------
@@ -168,12 +188,8 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     FormatUnknown
         When the file is damaged.
     """
-    if layer.driver == "GPKG":
-        return geopackage.features(layer.path, layer.name)
-    if layer.driver == "ESRI Shapefile":
-        return shapefile.examine(layer.path).features()
-    if layer.driver == "FlatGeobuf":
-        return flatgeobuf.features(layer.path)
+    if layer.driver in MEASURED:
+        return MEASURED[layer.driver](layer)
     if layer.driver == "OpenFileGDB":
         with lend(layer.path) as lent:
             return geodatabase.features(lent, layer.name, layer.row_count)
@@ -189,14 +205,22 @@ def features(layer: Layer) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]
     return np.arange(layer.row_count, dtype=np.int64), np.full(layer.row_count, share, np.int64)
 
 
+MEASURED: dict[str, Callable[[Layer], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]] = {
+    "GPKG": lambda layer: geopackage.features(layer.path, layer.name),
+    "ESRI Shapefile": lambda layer: shapefile.examine(layer.path).features(),
+    "FlatGeobuf": lambda layer: flatgeobuf.features(layer.path),
+    "Parquet": lambda layer: geoparquet.features(layer.path, layer.only, layer.version),
+}
+
+
 def most_bytes(layer: Layer, heaviest: int) -> int:
     """Return an upper bound of the WKB size of the heaviest feature, from its size according to `features`.
 
-    A GeoPackage states the size, and of a geodatabase it is measured. A record of a shapefile or FlatGeobuf at most
-    doubles. In GeoJSON, a vertex takes at least six characters, and 16 bytes as WKB; of a file that is not a sequence,
-    only its size is known.
+    A GeoPackage states the size, and of a geodatabase or GeoParquet it is measured. A record of a shapefile or
+    FlatGeobuf at most doubles. In GeoJSON, a vertex takes at least six characters, and 16 bytes as WKB; of a file that
+    is not a sequence, only its size is known.
     """
-    factors = {"GPKG": 1, "OpenFileGDB": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
+    factors = {"GPKG": 1, "OpenFileGDB": 1, "Parquet": 1, "ESRI Shapefile": 2, "FlatGeobuf": 2, "GeoJSONSeq": 3}
     return factors[layer.driver] * heaviest if layer.driver in factors else 3 * layer.path.stat().st_size
 
 
@@ -236,6 +260,11 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
         geopackage.check(path)
     elif driver == "FlatGeobuf":
         flatgeobuf.check(path)
+    elif driver == "Parquet":
+        geoparquet.check(path)
+        for layer in _of_parquet(path, dataset, release, crs, encoding):
+            yield replace(layer, version=version)
+        return
     with lend(path) as lent:
         names = _layer_names(lent)
         levels = {name: level for name in names if (level := release.level_of(name)) is not False}
@@ -249,6 +278,83 @@ def _layers(path: Path, dataset: Dataset, release: Release, crs: str | None, enc
                 geopackage.check_layer(lent, name)
             layer = _open(lent, name, driver, dataset.table(level), crs, encoding)
             yield replace(layer, path=path, version=version)
+
+
+def _of_parquet(
+    path: Path, dataset: Dataset, release: Release, crs: str | None, encoding: str | None
+) -> Iterator[Layer]:
+    """Yield the layers of a GeoParquet: one of the file's name, or those that its rows are of."""
+    description = geoparquet.describe(path)
+    found: list[tuple[str, int | None, int, geoparquet.Values]] = []
+    if dataset.rows is not None:
+        found = list(_of_rows(path, dataset.rows, release, description))
+    elif (level := release.level_of(path.stem)) is not False:
+        found = [(path.stem, level, description.row_count, ())]
+    if not found:
+        log.info("%s: passed over %s.", printable(path.name), parts.passed_over("layers of other names", [path.stem]))
+    columns = [field.name for field in description.schema if not nested.has_fields(field.type)]
+    kinds = POLYGONAL | ({"Point"} if dataset.keeps_points else set())
+    for name, level, row_count, only in found:
+        if description.types and not {kind.removesuffix(" Z") for kind in description.types} & kinds:
+            raise SchemaDrift(f"{name} in {path.name} holds {', '.join(sorted(description.types))}, not polygons.")
+        table = dataset.table(level)
+        inside = [
+            source
+            for column in table.columns
+            for source in column.source
+            if nested.is_path(source) and nested.leads_to_value(description.schema, source)
+        ]
+        yield Layer(
+            path=path,
+            name=name,
+            driver="Parquet",
+            table=table,
+            columns=_match_columns(path, name, table, [*columns, *dict.fromkeys(inside)]),
+            crs=reference.system_of(
+                path,
+                name,
+                description.crs,
+                description.extent,
+                crs,
+                lambda file, _: geoparquet.boxes(file, description.geometry),
+            ),
+            fid_column=geoparquet.FID,
+            row_count=row_count,
+            encoding=_encoding(path, "Parquet", {}, encoding),
+            only=only,
+            starts=tuple(description.starts[:-1].tolist()),
+        )
+
+
+def _of_rows(
+    path: Path, rows: Rows, release: Release, description: geoparquet.Description
+) -> Iterator[tuple[str, int, int, geoparquet.Values]]:
+    """Yield name and level of the layers that the rows of a file are of, how many are, and what tells them."""
+    columns = description.schema.names
+    named = rows.layer if rows.layer in columns else None
+    told = [name for name, column in rows.told_by.items() if column in columns]
+    if rows.level not in columns or (named is None and len(told) != 1):
+        return
+    counted: dict[tuple[str, int], int] = {}
+    passed_over: Counter[str] = Counter()
+    for values, count in geoparquet.counts(path, [rows.level, *([named] if named else [])]).items():
+        name, kind = values[1] if named else told[0], values[0]
+        if name is None or release.level_of(name) is False:
+            passed_over[f"{rows.layer} {name}"] += count
+        elif kind is None or kind not in rows.levels:
+            raise SchemaDrift(
+                f"{count:,} rows of {path.name} have the {rows.level} {parts.brief(str(kind))}, of no known level.",
+                "Is there a newer version of this package? The publisher may have added it.",
+            )
+        elif (level := rows.levels[kind]) is None:
+            passed_over[f"{rows.level} {kind}"] += count
+        else:
+            counted[name, level] = counted.get((name, level), 0) + count
+    for what, count in sorted(passed_over.items()):
+        log.info("%s: passed over rows of the %s: %s.", printable(path.name), parts.brief(what), f"{count:,}")
+    for (name, level), count in sorted(counted.items()):
+        only = ((rows.level, rows.of_level(level)), *([(named, (name,))] if named else []))
+        yield name, level, count, only
 
 
 def _layer_names(path: Path) -> list[str]:
@@ -327,7 +433,7 @@ def _match_columns(
             if alike:
                 found = alike[0]
                 break
-        if found is None and column.required:
+        if found is None and column.required and column.layer in (None, name):
             raise SchemaDrift(
                 f"{name} in {path.name} has no column {' or '.join(column.source)}.",
                 did_you_mean(column.source[0], properties) + " Check --release.",

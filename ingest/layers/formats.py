@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import FormatUnknown
-from ingest.layers import flatgeobuf, geodatabase, geojsonseq
+from ingest.layers import flatgeobuf, geodatabase, geojsonseq, geoparquet
 from ingest.sources import parts
 from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, looks_like
@@ -24,11 +24,19 @@ CRS_HARMLESS = re.compile(
     rb"""[^{/\s]|\{\s*"type"\s*:\s*"name"\s*,\s*"properties"\s*:\s*\{\s*"name"\s*:\s*"[^"\\]*"\s*\}\s*\}"""
 )
 
+# Driver, and how a file begins, of the formats that are not text.
+BINARY: dict[str, tuple[str, bytes | tuple[bytes, ...]]] = {
+    ".gpkg": ("GPKG", b"SQLite format 3\0"),
+    ".shp": ("ESRI Shapefile", b"\x00\x00\x27\x0a"),
+    ".fgb": ("FlatGeobuf", flatgeobuf.MAGIC),
+    **dict.fromkeys(parts.PARQUET_SUFFIXES, ("Parquet", (geoparquet.MAGIC, geoparquet.ENCRYPTED))),
+}
+
 
 def check_format(path: Path) -> str:
     """Return the GDAL driver of a file, after checking that its content is in the format that its name says.
 
-    So a virtual or indirect format under a harmless name never reaches GDAL.
+    So a virtual or indirect format under a harmless name never reaches GDAL, nor does GeoParquet, which Arrow reads.
 
     Raises
     ------
@@ -51,10 +59,8 @@ def check_format(path: Path) -> str:
             f"{shown} links to its reference system, and links are not followed.",
             'Name it instead ("crs": {"type": "name", …}), or leave it out for WGS 84.',
         )
-    if suffix == ".gpkg" and head.startswith(b"SQLite format 3\0"):
-        return "GPKG"
-    if suffix == ".shp" and head[:4] == b"\x00\x00\x27\x0a":
-        return "ESRI Shapefile"
+    if suffix in BINARY and head.startswith(BINARY[suffix][1]):
+        return BINARY[suffix][0]
     if suffix in (".geojson", ".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         if not parts.is_geojson(path):
             raise FormatUnknown(f"{shown} is JSON, but not GeoJSON.", "Give the GeoJSON itself.")
@@ -62,11 +68,9 @@ def check_format(path: Path) -> str:
     if suffix in parts.SEQUENCE_SUFFIXES and geojsonseq.is_features(path):
         is_single = len(geojsonseq.sizes(path)) == 1 and not geojsonseq.is_separated(head)
         return "GeoJSON" if is_single else "GeoJSONSeq"  # as GDAL takes it, whatever its name
-    if suffix == ".fgb" and head.startswith(flatgeobuf.MAGIC):
-        return "FlatGeobuf"
     raise FormatUnknown(
         f"{shown} is not a {parts.FORMATS}: {looks_like(path)}.",
-        "Give a .gpkg, .shp, .geojson, .geojsonl, .fgb or .gdb, or a .zip or folder of them.",
+        "Give a .gpkg, .shp, .geojson, .geojsonl, .fgb, .parquet or .gdb, or a .zip or folder of them.",
     )
 
 

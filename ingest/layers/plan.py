@@ -48,7 +48,9 @@ def slice_bytes(total: int) -> int:
 
 
 def plan(
-    layers: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], divisible: Sequence[bool]
+    layers: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
+    divisible: Sequence[bool],
+    starts: Sequence[Sequence[int]] = (),
 ) -> list[FeatureRange]:
     """Cut layers into feature ranges.
 
@@ -58,6 +60,8 @@ def plan(
         Two int64 arrays of equal length per layer, ordered by id.
     divisible : sequence of bool
         Whether the layer's format allows reading a range of features.
+    starts : sequence of sequence of int
+        Ids with which ranges of each layer may begin, in ascending order; empty if it may be any.
 
     Returns
     -------
@@ -69,7 +73,14 @@ def plan(
     for layer_no, (fids, sizes) in enumerate(layers):
         if len(fids) == 0:
             continue
-        cuts = _cuts(sizes, target) if divisible[layer_no] else [0]
+        if not divisible[layer_no]:
+            cuts = [0]
+        elif starts and starts[layer_no]:
+            firsts = np.unique(np.searchsorted(fids, starts[layer_no]))
+            firsts = firsts[firsts < len(fids)]
+            cuts = firsts[_cuts(np.add.reduceat(sizes, firsts), target)].tolist()
+        else:
+            cuts = _cuts(sizes, target)
         for first, last in zip(cuts, [*cuts[1:], len(fids)], strict=True):
             part = sizes[first:last]
             ranges.append(

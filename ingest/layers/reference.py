@@ -20,6 +20,7 @@ from ingest.errors import FormatUnknown, SchemaDrift, UsageError
 from ingest.layers.gdal import restrict_pyogrio
 
 MAX_LON, MAX_LAT = 540.0, 90.000001  # one turn in either direction beyond ±180, and rounding
+Boxes = npt.NDArray[np.float64]  # west, south, east, north of each feature
 DEGREES = ("EPSG:4326", "EPSG:4979", "OGC:CRS84", "OGC:CRS84h")
 
 
@@ -41,7 +42,12 @@ def check(crs: str) -> None:
 
 
 def system_of(
-    path: Path, layer: str, stated: str | None, extent: tuple[float, ...] | None, named: str | None
+    path: Path,
+    layer: str,
+    stated: str | None,
+    extent: tuple[float, ...] | None,
+    named: str | None,
+    boxes_of: Callable[[Path, str], Boxes] | None = None,
 ) -> str | None:
     """Return the reference system of a layer.
 
@@ -55,6 +61,8 @@ def system_of(
         Extent according to the file's header: west, south, east, north.
     named : str or None
         System that a person named; it counts for more than the file.
+    boxes_of : callable, optional
+        What returns the boxes of the features of a layer, of a format that GDAL does not read.
 
     Returns
     -------
@@ -73,7 +81,7 @@ def system_of(
     is_stated = crs is not None
     if is_stated and (extent is None or not np.isfinite(extent).all() or _is_on_globe(np.array([extent])).all()):
         return None
-    boxes = _boxes(path, layer)
+    boxes = (boxes_of or _boxes)(path, layer)
     is_within = _is_on_globe(boxes)
     if is_within.any() if is_stated else is_within.all():
         return None  # the engines leave out what is off the globe
@@ -138,7 +146,7 @@ def _is_degrees(crs: pyproj.CRS) -> bool:
     return bool(horizontal.is_geographic and is_plain and horizontal.to_epsg() == 4326)
 
 
-def _boxes(path: Path, layer: str) -> npt.NDArray[np.float64]:
+def _boxes(path: Path, layer: str) -> Boxes:
     """Return the boxes of the features of a layer, without those that have none."""
     import pyogrio
 
@@ -149,10 +157,10 @@ def _boxes(path: Path, layer: str) -> npt.NDArray[np.float64]:
         raise FormatUnknown(
             f"{layer} in {path.name} cannot be read: {error}.", "Download it again; the file is damaged."
         ) from error
-    found: npt.NDArray[np.float64] = boxes.T
+    found: Boxes = boxes.T
     return found[np.isfinite(found).all(axis=1)]
 
 
-def _is_on_globe(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _is_on_globe(boxes: Boxes) -> npt.NDArray[np.bool_]:
     limits = np.array([MAX_LON, MAX_LAT, MAX_LON, MAX_LAT])
     return np.asarray((np.abs(boxes) <= limits).all(axis=1))

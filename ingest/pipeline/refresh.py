@@ -24,7 +24,7 @@ from ingest.pipeline import alerts, publication
 from ingest.pipeline.queue import huey
 from ingest.pipeline.tasks import submit
 from ingest.settings import Settings, read_settings
-from ingest.sources import cache, http, mirrors, network
+from ingest.sources import cache, http, lookup, mirrors, network
 from ingest.sources.address import Source
 
 log = logging.getLogger(__name__)
@@ -254,17 +254,16 @@ def _check_newer_release(dataset: catalog.Dataset, request: Request) -> list[Fin
         return []
     try:
         newest = latest(dataset.latest) if dataset.latest else dataset.default_release
+        if _sort_key(newest) <= _sort_key(request.release):
+            return []
+        why = f"`python -m ingest {dataset.name} --release {newest}` loads it"
+        if dataset.latest and request.scope == "world":
+            return [_new_release(dataset, dataset.release(newest), request)]
     except SourceUnavailable as error:
         text = f"{dataset.name}: the newest release could not be looked up. {error}"
         return [Finding(dataset.name, Verdict.UNREACHABLE, text)]
-    if _sort_key(newest) <= _sort_key(request.release):
-        return []
-    why = f"`python -m ingest {dataset.name} --release {newest}` loads it"
-    if dataset.latest and request.scope == "world":
-        try:
-            return [_new_release(dataset, dataset.release(newest), request)]
-        except UsageError as error:
-            why = f"the catalog does not know it: {error.message}"
+    except UsageError as error:
+        why = f"the catalog does not know it: {error.message}"
     text = f"{dataset.name} {newest} is newer than the published {request.release}: {why.rstrip('.')}."
     return [Finding(dataset.name, Verdict.ANNOUNCED, text, newest=newest)]
 
@@ -272,7 +271,7 @@ def _check_newer_release(dataset: catalog.Dataset, request: Request) -> list[Fin
 def _new_release(dataset: catalog.Dataset, release: catalog.Release, request: Request) -> Finding:
     """Return a finding that requests a release with the options of the published one."""
     variant, _, oceans = (request.variant or "now, with oceans").partition(", ")
-    files = catalog.addresses(dataset, release, levels=request.levels, variant=variant, oceans=oceans == "with oceans")
+    files = lookup.addresses(dataset, release, levels=request.levels, variant=variant, oceans=oceans == "with oceans")
     sources = tuple(first for first, *_ in files)
     wanted = replace(request, release=release.name, sources=sources, mirrors=mirrors.of(files))
     text = f"{dataset.name} {release.name}: a new release; {request.release} is published."

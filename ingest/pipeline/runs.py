@@ -80,7 +80,7 @@ def requests(
     UsageError
         When a dataset, release, level or encoding does not exist, or options exclude each other.
     SourceUnavailable
-        When the publisher's list of files of a country is needed, and cannot be fetched or lacks the country.
+        When the publisher's list of releases or files is needed, and cannot be fetched or lacks what is wanted.
     """
     encodings.check(encoding)
     made = []
@@ -90,8 +90,8 @@ def requests(
             raise UsageError(f"--add replaces countries, and {name} has none.", "Load it without --add.")
         if len(releases[name]) > 1:
             raise UsageError(f"{name} was given several releases: {', '.join(releases[name])}.", "Name one.")
-        release = dataset.release(releases[name][0] if releases[name] else None)
         mine = countries if dataset.is_hierarchy else ()
+        release = _release(dataset, releases[name], is_at_hand=bool(sources[name] or mine), only_public=only_public)
         if mine and sources[name]:
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
         if dataset.is_hierarchy and levels and (unknown := sorted(set(levels) - set(dataset.levels))):
@@ -105,7 +105,10 @@ def requests(
                 listed = _listed(dataset, release, release.country_lookup, mine, levels)
             found = [(address,) for address in listed]
         elif not found:
-            found = catalog.addresses(dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans)
+            with network.only_public(only_public):
+                found = lookup.addresses(
+                    dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans
+                )
         made.append(
             Request(
                 dataset=name,
@@ -131,6 +134,14 @@ def requests(
     if countries and not any(catalog.get(name).is_hierarchy for name in names):
         raise UsageError("--country applies only to datasets with levels.", "Leave it out.")
     return made
+
+
+def _release(dataset: catalog.Dataset, named: Sequence[str], *, is_at_hand: bool, only_public: bool) -> catalog.Release:
+    """Return the release that is named, the publisher's newest if it keeps no other, or the catalog's default."""
+    if not named and not is_at_hand and dataset.latest and dataset.latest.is_default:
+        with network.only_public(only_public):
+            return dataset.release(refresh.latest(dataset.latest))
+    return dataset.release(named[0] if named else None)
 
 
 def _listed(

@@ -169,6 +169,7 @@ def load(settings: Settings, ledger: Ledger, claimed: ClaimedSlice) -> None:
             is_validated=request.is_validated,
             encoding=reading.encoding,
             beside=reading.beside,
+            keeps_points=dataset.keeps_points,
         )
         staging = sinks.Staging(claimed.run_id, request.dataset, request.release)
         faults: list[Exception] = []
@@ -312,7 +313,11 @@ def _planned(
     settings: Settings, request: Request, chosen: Sequence[tuple[Layer, File, Path]], countries: tuple[str, ...] = ()
 ) -> list[PlannedSlice]:
     """Return the slices of layers, the largest first; ``countries`` are those that their rows may be of."""
-    parts = plan([discover.features(layer) for layer, _, _ in chosen], [layer.is_divisible for layer, _, _ in chosen])
+    parts = plan(
+        [discover.features(layer) for layer, _, _ in chosen],
+        [layer.is_divisible for layer, _, _ in chosen],
+        [layer.starts for layer, _, _ in chosen],
+    )
     planned = []
     for part in parts:
         layer, file, root = chosen[part.layer_no]

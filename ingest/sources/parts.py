@@ -26,8 +26,9 @@ from ingest.sources.address import printable
 from ingest.sources.signatures import CHUNK_BYTES, ZIP_HEAD
 
 SEQUENCE_SUFFIXES = (".geojsonl", ".geojsons", ".ndjson")  # a feature in each line
-LAYER_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", *SEQUENCE_SUFFIXES, ".fgb")
-FORMATS = "GeoPackage, shapefile, GeoJSON, FlatGeobuf or file geodatabase"  # what these suffixes stand for
+PARQUET_SUFFIXES = (".parquet", ".geoparquet")
+LAYER_SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", *SEQUENCE_SUFFIXES, ".fgb", *PARQUET_SUFFIXES)
+FORMATS = "GeoPackage, shapefile, GeoJSON, FlatGeobuf, GeoParquet or file geodatabase"  # what these suffixes stand for
 SHAPEFILE_SUFFIXES = (".dbf", ".shx", ".prj", ".cpg", ".shp.xml")
 GEODATABASE_SUFFIXES = (".gdbtable", ".gdbtablx")  # of rows and where they are; indexes are not read
 GEODATABASE_HEAD = "a00000001.gdbtable"  # its list of tables; a folder that holds it is a geodatabase

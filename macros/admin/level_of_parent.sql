@@ -15,7 +15,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Whether a parent may lie more than one level above its children, as in Overture: a locality right under a region. -#}
+{#- Whether a parent may lie more than one level above its children: in Overture, a locality right under a region. -#}
 {% macro has_ragged_parents() %}
     {{ return(levels_with('is_ragged') | length > 0) }}
 {% endmacro %}

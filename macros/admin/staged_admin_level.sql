@@ -29,7 +29,7 @@
 
 with
 
-renamed as (
+renamed as {{ 'not materialized ' if areas }}(
 {% for raw_level in raw_levels %}
     select
         ---------- ids

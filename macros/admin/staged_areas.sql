@@ -1,13 +1,16 @@
 {#-
   The rest of a staging view whose units have their areas in rows of their own, of the layer `areas.layer`: each unit
   takes its area on land (else any), and counts as two rows. Areas that no unit takes stay rows of the view, with the
-  reason why they are no units. Geometry only passes through: what decides is narrow.
+  reason why they are no units. What decides is narrow, and no CTE with geometry is materialized: geometry only passes
+  through.
 
   A key that several rows have, of units or of areas, is settled here, so that no area is taken twice.
 -#}
 {% macro staged_areas(level, areas, nested) -%}
-{%- set row_number = "lpad(cast(file_no as text), 9, '0') || source_file || '|' || lpad(cast(source_fid as text), 19, '0')" -%}
-numbered as (
+{%- set row_number -%}
+lpad(cast(file_no as text), 9, '0') || source_file || '|' || lpad(cast(source_fid as text), 19, '0')
+{%- endset -%}
+numbered as not materialized (
 
     select
         renamed.*,
@@ -31,7 +34,7 @@ nested_units as (
 ),
 {%- endif %}
 
-units as (
+units as not materialized (
 
     select *
     from numbered
@@ -42,7 +45,7 @@ units as (
 
 ),
 
-areas as (
+areas as not materialized (
 
     select *
     from numbered

@@ -1,6 +1,6 @@
 -- admin_unit_ancestors, per row: the ancestor is the unit itself at distance 0, its parent if no other is closer, its
--- country at level 0; distance is the difference of levels. Then, over all rows: none of these is missing. (Its primary key
--- rules out duplicates.)
+-- country at level 0; distance is the difference of levels. Then, over all rows: none of these is missing. (Its
+-- primary key rules out duplicates.)
 with
 
 closest as (

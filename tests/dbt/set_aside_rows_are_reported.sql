@@ -7,9 +7,7 @@ reported as (
         admin_level,
         count(*) as row_count
     from {{ ref('admin_anomalies') }}
-    where anomaly_type in (
-        'duplicate_key', 'missing_key', 'area_without_unit', 'second_area', 'territorial_area'
-    )
+    where anomaly_type in ('duplicate_key', 'missing_key', 'area_without_unit', 'second_area', 'territorial_area')
     group by admin_level
 
 )

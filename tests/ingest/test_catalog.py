@@ -14,7 +14,8 @@ CODES = (
     *("geoid", "p_code", "wikidata"),
 )
 STAGED = {
-    *("gid", "parent_gid", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "name", "name_local", "name_variants"),
+    *("gid", "parent_gid", "publisher_parent_gid", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4"),
+    *("name", "name_local", "name_variants"),
     *("type_local", "type_english", "hasc_code", "iso_code", "cc_code", "licence", "attribution", "source_name"),
     *(f"code:{scheme}" for scheme in (*CODES, "gers", "shape_id")),
 }

@@ -406,6 +406,8 @@ def test_all_datasets_are_listed_before_anything_is_loaded(
     assert list(found) == list(catalog.datasets())
     assert found["tiger"]["releases"] == "2025 (default) and others like it"
     assert found["gadm"]["releases"] == "4.1 (default), 3.6, sample"
+    newest = catalog.get("overture").default_release
+    assert found["overture"]["releases"] == f"the newest, such as {newest} (default) and others like it"
     assert (found["tiger"]["levels"], found["timezones"]["levels"]) == ("1-3", "none")
     assert found["naturalearth"]["attribution"] == "Made with Natural Earth, naturalearthdata.com"
     assert found["cod"]["licence"].startswith("Differs by country, most often CC BY-IGO:")

@@ -17,7 +17,7 @@ import pytest
 
 from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
-from tests.fixtures import boundaries, publishers
+from tests.fixtures import boundaries, overture, publishers
 from tests.integration import marts
 from tests.integration.conftest import NewWarehouse, Warehouse
 from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
@@ -25,8 +25,11 @@ from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 ZONES = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
-BUILT = {"postgres": ("gadm", "tiger", "geoboundaries"), "embedded": ("tiger", "geoboundaries")}
-TESTED = ("postgres", "tiger")  # built with its tests: they take longer than the build
+BUILT = {
+    "postgres": ("gadm", "tiger", "geoboundaries", "overture"),
+    "embedded": ("tiger", "geoboundaries", "overture"),
+}
+TESTED = ("postgres", "overture")  # built with its tests: they take longer than the build
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
 DERIVED = ("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary")
@@ -96,6 +99,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sequence[Path]]
     return {
         "gadm": [boundaries.write_levels_gpkg(folder / "gadm.gpkg")],
         "geoboundaries": publishers.write_geoboundaries(folder / "geoboundaries"),
+        "overture": [overture.write_overture(folder / "overture")],
         "tiger": publishers.write_tiger(folder / "tiger"),
     }
 
@@ -125,7 +129,7 @@ def place(request: pytest.FixtureRequest, places: dict[str, Place]) -> Place:
     return places[request.param]
 
 
-@pytest.mark.parametrize("dataset", ["tiger", "geoboundaries"])
+@pytest.mark.parametrize("dataset", BUILT["embedded"])
 def test_a_dataset_has_the_same_rows_on_both_targets(dataset: str, places: dict[str, Place]) -> None:
     left, right = (places[target].of(dataset) for target in ("postgres", "embedded"))
     for table in marts.TABLES:
@@ -171,6 +175,61 @@ def test_a_nation_that_no_file_has_is_the_union_of_its_states(place: Place) -> N
 def test_a_key_that_the_file_holds_in_parts_is_put_together(place: Place) -> None:
     ((units, with_parent),) = place.ask("tiger", "select count(*), count(parent_gid) from {marts}.admin_level_3")
     assert 0 < units == with_parent
+
+
+def test_a_parent_may_lie_several_levels_above(place: Place) -> None:
+    query = "select admin_level, gid, parent_gid, country_gid from {marts}.admin_units"
+    norvia = {
+        *((0, "norvia", None), (1, "west", "norvia"), (1, "lakeland", "norvia")),
+        *((2, "lower", "west"), (2, "upper", "west"), (3, "parish", "lower"), (4, "village", "parish")),
+        *((4, "shore", "lakeland"), (4, "lakes", "lakeland"), (5, "spot", "lakes")),
+        *((5, unit, "shore") for unit in ("oldshore", "quay", "harbour")),
+    }
+    islands = {
+        *((0, "islands", None), (1, "south", "islands"), (1, "north", "islands")),
+        *((2, f"isle{number}", parent) for number, parent in enumerate(("south", "south", "north", "north"))),
+    }
+    assert set(place.ask("overture", query)) == {
+        (*unit, country) for country, units in (("norvia", norvia), ("islands", islands)) for unit in units
+    }
+    lines = "select gid_1, gid_2, gid_3, gid_4 from {marts}.admin_level_5 where gid = 'spot'"
+    assert place.ask("overture", lines) == [("lakeland", None, None, "lakes")]
+
+
+def test_what_the_levels_cannot_show_is_reported(place: Place) -> None:
+    query = (
+        "select anomaly_type, coalesce(gid, ''), admin_level from {marts}.admin_anomalies "
+        "where anomaly_type <> 'children_do_not_tile'"
+    )
+    assert sorted(place.ask("overture", query)) == [
+        ("area_without_unit", "gone", 2),
+        ("missing_area", "spot", 5),
+        *(("parent_folded", unit, level) for unit, level in (("islands", 0), ("quay", 5), ("west", 1))),
+        ("second_area", "lakeland", 1),
+        ("territorial_area", "norvia", 0),
+    ]
+    counts = "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+    assert place.ask("overture", f"{counts} where admin_level = 4") == [(8, 3, -2, 3, 0)]
+    assert place.ask("overture", f"{counts} where not is_balanced") == []
+
+
+def test_a_unit_has_its_area_on_land_and_otherwise_its_point(place: Place) -> None:
+    query = "select gid, abs(max_lon - {}) < 1e-9, vertex_count is null, point_lon is null from {{marts}}.admin_level_{}"
+    land = max(unit.geometry.bounds[2] for unit in publishers.units(0)[:1])
+    assert ("norvia", True, False, False) in place.ask("overture", query.format(land, 0))
+    ((spot, *_), *_rest) = sorted(place.ask("overture", query.format(0, 5)), key=lambda row: not row[2])
+    assert spot == "spot"
+    assert ("spot", None, True, False) in place.ask("overture", query.format(0, 5))
+
+
+def test_a_point_where_no_child_lies_is_in_the_unit_itself(place: Place) -> None:
+    query = "select status, gid, admin_level, gid_2, gid_3 from {{marts}}.locate({}, {})"
+    for point, found in {
+        (0.5, 0.5): ("one unit", "village", 4, "lower", "parish"),
+        (1.5, 1.5): ("one unit", "parish", 3, "lower", "parish"),
+        (3, 3): ("one unit", "lower", 2, "lower", None),
+    }.items():
+        assert place.ask("overture", query.format(*point)) == [found]
 
 
 def test_codes_of_others_lead_to_units(places: dict[str, Place]) -> None:
