@@ -128,8 +128,9 @@ def _stepped(found: _Found, step: re.Match[str]) -> _Found:
 
 def _joined(found: _Found, count: int) -> pa.StringArray:
     """Return the values of each row as one text."""
-    is_there = np.asarray(found.values.is_valid())
-    rows, texts = found.rows[is_there], found.values.drop_null().cast(pa.string()).dictionary_encode()
+    texts = found.values.cast(pa.string())
+    is_there = pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
+    rows, texts = found.rows[np.asarray(is_there)], texts.filter(is_there).dictionary_encode()
     codes = np.asarray(texts.indices).astype(np.int64)
     _, first = np.unique(rows * max(len(texts.dictionary), 1) + codes, return_index=True)
     first.sort()
@@ -155,12 +156,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
         return _plain(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_decimal(kind):
         return pa.string()
-    is_other_list = (
-        pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    )
+    is_other_list = pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     return pa.list_(kind.value_type) if is_other_list else kind
 
 
