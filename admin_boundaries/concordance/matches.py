@@ -120,13 +120,18 @@ class Matching:
             self._match_codes(scheme)
         for is_wide in (False, True):
             for level in range(LEVELS):
-                steps = [_levels_of_step(level, apart) for apart in range(min(level, LEVELS_APART) + 1)]
-                for levels in steps:
+                steps = [self._levels_of_step(level, apart) for apart in range(min(level, LEVELS_APART) + 1)]
+                for levels in filter(None, steps):
                     for method in NAMED:
                         self._match_names(method, levels, is_wide=is_wide)
-                for levels in steps:
+                for levels in filter(None, steps):
                     self._match_areas(levels, is_wide=is_wide)
         return pd.concat(self._found, ignore_index=True)
+
+    def _levels_of_step(self, level: int, apart: int) -> Steps:
+        """Return the levels that are compared together: of two that are apart, neither dataset's comes first."""
+        pairs = sorted({(level, level - apart), (level - apart, level)})
+        return [pair for pair in pairs if all(at in side.levels for side, at in zip(self._sides, pair, strict=True))]
 
     def _match_codes(self, scheme: str) -> None:
         """Match units that alone have a code, first among those of the same level."""
@@ -230,11 +235,6 @@ class Matching:
         self._found.append(pairs[list(PAIR)].assign(method=method))
 
 
-def _levels_of_step(level: int, apart: int) -> Steps:
-    """Return the levels that are compared together: of two that are apart, neither dataset's comes first."""
-    return sorted({(level, level - apart), (level - apart, level)})
-
-
 def _alone(pairs: pd.DataFrame) -> pd.DataFrame:
     """Return those pairs whose units are in no other pair."""
     return pairs[~(pairs.duplicated("unit", keep=False) | pairs.duplicated("other", keep=False))]
@@ -248,7 +248,7 @@ def _in_common(pairs: pd.DataFrame) -> pd.Series[float]:
 def _rows(ours: Side, theirs: Side, pairs: pd.DataFrame, other_dataset: str) -> pa.Table:
     """Return the pairs, and the units without a partner, by keys."""
     common = _in_common(pairs).fillna(UNKNOWN_SHARE)
-    pairs = pairs.assign(confidence=(pairs["method"].map(CERTAINTY) * (1 + common) / 2).round(3))
+    pairs = pairs.assign(confidence=(pairs["method"].map(CERTAINTY).astype(float) * (1 + common) / 2).round(3))
     without, others_without = (
         np.setdiff1d(np.arange(len(side)), pairs[name]) for side, name in ((ours, "unit"), (theirs, "other"))
     )
