@@ -59,7 +59,7 @@ def marts(session: duckdb.DuckDBPyConnection, units: Sequence[Unit]) -> Marts:
         above = levels[unit.parent] + 1 if unit.parent else 0
         levels[unit.gid] = above if unit.level is None else unit.level
     session.execute(f"create schema {schema}")
-    tables = {
+    tables: dict[str, list[tuple[Any, ...]]] = {
         "units (gid text, admin_level integer, parent_gid text)": [
             (unit.gid, levels[unit.gid], unit.parent) for unit in units
         ],
