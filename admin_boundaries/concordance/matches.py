@@ -3,7 +3,8 @@
 Codes hold all over the world. Names and areas are compared among units whose closest matched ancestors are each
 other's partners, from the countries downwards, so that what is found on one level narrows the search on the next. No
 level of one dataset has to be that of the other: units of the same number are compared first, then those one level
-apart, and so on.
+apart, and so on. What is left is compared within its country, where names count only if areas agree: the datasets may
+put a unit under different ancestors.
 """
 
 from __future__ import annotations
@@ -117,14 +118,20 @@ class Matching:
         """
         for scheme in SCHEMES:
             self._match_codes(scheme)
-        for level in range(LEVELS):
-            steps = [_levels_of_step(level, apart) for apart in range(min(level, LEVELS_APART) + 1)]
-            for levels in steps:
-                for method in NAMED:
-                    self._match_names(method, levels)
-            for levels in steps:
-                self._match_areas(levels)
+        for is_wide in (False, True):
+            for level in range(LEVELS):
+                steps = [self._levels_of_step(level, apart) for apart in range(min(level, LEVELS_APART) + 1)]
+                for levels in filter(None, steps):
+                    for method in NAMED:
+                        self._match_names(method, levels, is_wide=is_wide)
+                for levels in filter(None, steps):
+                    self._match_areas(levels, is_wide=is_wide)
         return pd.concat(self._found, ignore_index=True)
+
+    def _levels_of_step(self, level: int, apart: int) -> Steps:
+        """Return the levels that are compared together: of two that are apart, neither dataset's comes first."""
+        pairs = sorted({(level, level - apart), (level - apart, level)})
+        return [pair for pair in pairs if all(at in side.levels for side, at in zip(self._sides, pair, strict=True))]
 
     def _match_codes(self, scheme: str) -> None:
         """Match units that alone have a code, first among those of the same level."""
@@ -135,13 +142,16 @@ class Matching:
         for distance in range(LEVELS):
             self._add("code", self._measured(_alone(self._free(pairs[apart == distance]))))
 
-    def _match_names(self, method: str, levels: Steps) -> None:
+    def _match_names(self, method: str, levels: Steps, *, is_wide: bool) -> None:
         """Match units that alone share a name, and whose areas do not say that they are two places."""
-        groups = self._groups()
+        groups = self._groups(is_wide=is_wide)
         pairs = pd.concat(
             [
-                self._named(0, method, level, groups)
-                .merge(self._named(1, method, other_level, groups), on=["group", "name"])
+                self._named(0, method, self._open(0, level, with_area=is_wide), groups)
+                .merge(
+                    self._named(1, method, self._open(1, other_level, with_area=is_wide), groups),
+                    on=["group", "name"],
+                )
                 .rename(columns={"unit_x": "unit", "unit_y": "other", "name": "evidence"})
                 for level, other_level in levels
             ]
@@ -151,27 +161,24 @@ class Matching:
         pairs = self._measured(pairs[self._may_share(pairs, NAME_SHARE) | is_unknown])
         self._add(method, _alone(pairs[~(_in_common(pairs) < NAME_SHARE)]))
 
-    def _named(self, of: int, method: str, level: int, groups: Groups) -> pd.DataFrame:
-        """Return the names of the units of a level that have no partner yet."""
+    def _named(self, of: int, method: str, is_open: Flags, groups: Groups) -> pd.DataFrame:
+        """Return the names of some units of a side."""
         names = self._sides[of].names
         unit = names["unit"].to_numpy()
-        is_wanted = self._open(of, level)[unit] & names["kind"].isin(NAMED[method])
-        found = names.loc[is_wanted, ["unit", "name"]].drop_duplicates()
+        is_wanted = is_open[unit] & names["kind"].isin(NAMED[method])
+        found: pd.DataFrame = names.loc[is_wanted, ["unit", "name"]].drop_duplicates()
         return found.assign(group=groups[of][found["unit"]])
 
-    def _match_areas(self, levels: Steps) -> None:
+    def _match_areas(self, levels: Steps, *, is_wide: bool) -> None:
         """Match units that have more than half of each other in common."""
-        groups = self._groups()
+        groups = self._groups(is_wide=is_wide)
         pairs = pd.concat([self._meeting(*pair, groups) for pair in levels])
         pairs = self._measured(pairs[self._may_share(pairs, AREA_SHARE)])
         self._add("area", _alone(pairs[_in_common(pairs) > AREA_SHARE]))
 
     def _meeting(self, level: int, other_level: int, groups: Groups) -> pd.DataFrame:
         """Return the pairs of units of two levels without a partner whose boxes meet, under the same ancestor."""
-        unit, other = (
-            np.flatnonzero(self._open(of, at) & (self._sides[of].areas.sizes > 0))
-            for of, at in enumerate((level, other_level))
-        )
+        unit, other = (np.flatnonzero(self._open(of, at, with_area=True)) for of, at in enumerate((level, other_level)))
         boxes, other_boxes = (
             shapely.box(*side.areas.boxes[at].T) for side, at in zip(self._sides, (unit, other), strict=True)
         )
@@ -180,21 +187,27 @@ class Matching:
         is_together = groups[0][unit] == groups[1][other]
         return pd.DataFrame({"unit": unit[is_together], "other": other[is_together], "evidence": None})
 
-    def _groups(self) -> Groups:
-        """Return for each unit of both sides the closest ancestor that has a partner, as a unit of ours, or `NONE`."""
+    def _groups(self, *, is_wide: bool) -> Groups:
+        """Return where to look for the partner of each unit of both sides, as a unit of ours, or `NONE`.
+
+        That is the closest ancestor that has a partner; with `is_wide`, the country if it has one.
+        """
         ours, theirs = (
-            side.closest(partners != NONE) for side, partners in zip(self._sides, self._partners, strict=True)
+            side.closest((partners != NONE) & (side.parents == NONE if is_wide else True))
+            for side, partners in zip(self._sides, self._partners, strict=True)
         )
         return ours, np.where(theirs == NONE, NONE, self._partners[1][theirs])
 
-    def _open(self, of: int, level: int) -> Flags:
-        """Return which units of a level have no partner yet."""
-        return (self._sides[of].levels == level) & (self._partners[of] == NONE)
+    def _open(self, of: int, level: int, *, with_area: bool) -> Flags:
+        """Return which units of a level have no partner yet; only those that have an area, if that is needed."""
+        is_open: Flags = (self._sides[of].levels == level) & (self._partners[of] == NONE)
+        return is_open & (self._sides[of].areas.sizes > 0) if with_area else is_open
 
     def _free(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Return those pairs of which neither has a partner."""
         ours, theirs = self._partners
-        return pairs[(ours[pairs["unit"]] == NONE) & (theirs[pairs["other"]] == NONE)]
+        free: pd.DataFrame = pairs[(ours[pairs["unit"]] == NONE) & (theirs[pairs["other"]] == NONE)]
+        return free
 
     def _may_share(self, pairs: pd.DataFrame, share: float) -> Flags:
         ours, theirs = (side.areas for side in self._sides)
@@ -202,12 +215,13 @@ class Matching:
 
     def _have_areas(self, pairs: pd.DataFrame) -> Flags:
         ours, theirs = (side.areas.sizes for side in self._sides)
-        return (ours[pairs["unit"]] > 0) & (theirs[pairs["other"]] > 0)
+        have_areas: Flags = (ours[pairs["unit"]] > 0) & (theirs[pairs["other"]] > 0)
+        return have_areas
 
     def _is_narrow(self, pairs: pd.DataFrame) -> Flags:
         """Return whether a name means one place only: under an ancestor that has a partner, or among countries."""
         ours, theirs = (side.parents == NONE for side in self._sides)
-        return (pairs["group"] != NONE) | (ours[pairs["unit"]] & theirs[pairs["other"]])
+        return np.asarray((pairs["group"] != NONE) | (ours[pairs["unit"]] & theirs[pairs["other"]]))
 
     def _measured(self, pairs: pd.DataFrame) -> pd.DataFrame:
         """Add what the units of each pair have in common."""
@@ -219,11 +233,6 @@ class Matching:
         unit, other = pairs["unit"].to_numpy(), pairs["other"].to_numpy()
         self._partners[0][unit], self._partners[1][other] = other, unit
         self._found.append(pairs[list(PAIR)].assign(method=method))
-
-
-def _levels_of_step(level: int, apart: int) -> Steps:
-    """Return the levels that are compared together: of two that are apart, neither dataset's comes first."""
-    return sorted({(level, level - apart), (level - apart, level)})
 
 
 def _alone(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -239,7 +248,7 @@ def _in_common(pairs: pd.DataFrame) -> pd.Series[float]:
 def _rows(ours: Side, theirs: Side, pairs: pd.DataFrame, other_dataset: str) -> pa.Table:
     """Return the pairs, and the units without a partner, by keys."""
     common = _in_common(pairs).fillna(UNKNOWN_SHARE)
-    pairs = pairs.assign(confidence=(pairs["method"].map(CERTAINTY) * (1 + common) / 2).round(3))
+    pairs = pairs.assign(confidence=(pairs["method"].map(CERTAINTY).astype(float) * (1 + common) / 2).round(3))
     without, others_without = (
         np.setdiff1d(np.arange(len(side)), pairs[name]) for side, name in ((ours, "unit"), (theirs, "other"))
     )

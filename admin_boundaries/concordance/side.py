@@ -110,7 +110,8 @@ class Side:
         listed = pd.concat([of_file, of_code[["unit", "kind", "name"]]], ignore_index=True)
         bare = without_type(pa.array(listed["name"], pa.string())).to_pandas()
         listed = pd.concat([listed, listed.assign(kind=BARE, name=bare)], ignore_index=True)
-        return listed[listed["name"] != ""].drop_duplicates()
+        found: pd.DataFrame = listed[listed["name"] != ""].drop_duplicates()
+        return found
 
     def closest(self, has: Flags) -> Positions:
         """Return the closest ancestor of each unit that a flag is set for; `NONE` where there is none."""

@@ -87,7 +87,7 @@ select
     codes.source_layer,
     codes.source_fid,
     -- publishers invent codes for what ISO has none for: `MC-X01~`
-    iso_codes.code is not null or codes.scheme not in (select iso_codes.scheme from iso_codes) as is_known
+    iso_codes.code is not null or codes.scheme not like 'iso_%' as is_known
 from codes
 left join iso_codes
     on codes.scheme = iso_codes.scheme

@@ -51,6 +51,6 @@ from units
 full join matched
     on units.side = matched.side
     and units.gid = matched.gid
-group by 1, 2, units.gid
+group by units.side, matched.side, units.gid, matched.gid
 having units.gid is null
     or count(matched.gid) <> 1
