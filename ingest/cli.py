@@ -724,14 +724,13 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 @click.option(
     "--repair", "is_repaired", is_flag=True, help="Restore what can be derived from the rest: links, views, the queue."
 )
-def doctor(is_repaired: bool) -> None:
+@marts_of_dataset
+def doctor(is_repaired: bool, current: Settings) -> None:
     """Check what the target needs and what has been damaged, and say how to fix it."""
     from admin_boundaries import duckdb_spatial
-    from ingest import settings
     from ingest.pipeline import damage
     from ingest.setup import doctor as checks
 
-    current = settings.read_settings()
     faults_of_marts = partial(_faults_of_marts, current)
     console.say(f"target: {current.target}")
     damaged = damage.examine(current, is_repaired=is_repaired)
