@@ -111,7 +111,8 @@ class Edition:
             if "lock" not in str(error):
                 reason = str(error).splitlines()[0].rstrip(".!")
                 raise DbtRuntimeError(
-                    f"{self.warehouse} cannot be read: {reason}. Move it to another place: `dbt build` makes a new one."
+                    f"{self.warehouse} cannot be read: {reason}. Move it to another place, and build again "
+                    "to have a new one."
                 ) from error
             raise DbtRuntimeError(
                 f"Another program has {self.warehouse} open for writing: {str(error).splitlines()[0]}. "

@@ -210,13 +210,17 @@ def test_what_the_levels_cannot_show_is_reported(place: Place) -> None:
         ("second_area", "lakeland", 1),
         ("territorial_area", "norvia", 0),
     ]
-    counts = "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+    counts = (
+        "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+    )
     assert place.ask("overture", f"{counts} where admin_level = 4") == [(8, 3, -2, 3, 0)]
     assert place.ask("overture", f"{counts} where not is_balanced") == []
 
 
 def test_a_unit_has_its_area_on_land_and_otherwise_its_point(place: Place) -> None:
-    query = "select gid, abs(max_lon - {}) < 1e-9, vertex_count is null, point_lon is null from {{marts}}.admin_level_{}"
+    query = (
+        "select gid, abs(max_lon - {}) < 1e-9, vertex_count is null, point_lon is null from {{marts}}.admin_level_{}"
+    )
     land = max(unit.geometry.bounds[2] for unit in publishers.units(0)[:1])
     assert ("norvia", True, False, False) in place.ask("overture", query.format(land, 0))
     ((spot, *_), *_rest) = sorted(place.ask("overture", query.format(0, 5)), key=lambda row: not row[2])

@@ -1,12 +1,11 @@
 """Make dbt generate its code, once for all commands that are forked from this process.
 
-dbt writes functions for its classes and schemas of its files when it first meets them, which takes seconds in every
-process. A small project that has one of everything is parsed here; forks find the functions, and nothing of the project.
+dbt writes functions for its classes and schemas of its files when it first needs them, which takes a second or two in
+every process. A small project that has one of everything is parsed here: forks find the functions, and nothing of it.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -75,7 +74,7 @@ def warm() -> None:
             done = dbtRunner().invoke(["parse", *here, "--target", target])
             if not done.success:
                 raise RuntimeError("The small project cannot be parsed.") from done.exception
-    reset_adapters()
+    reset_adapters()  # type: ignore[no-untyped-call]
 
 
 warm()
