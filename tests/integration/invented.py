@@ -45,7 +45,9 @@ create table {STAGED.format(level)} (
     )
 }
 create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
-create table marts.admin_unit_ancestors (gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int);
+create table marts.admin_unit_ancestors (
+    gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int
+);
 create table marts.timezones (tzid text primary key);
 create table marts.admin_leaf_parts (
     gid text, polygon_number int, piece_number bigint, vertex_count bigint,
