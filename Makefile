@@ -29,8 +29,9 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 servers: ## install PostgreSQL with PostGIS, Redis, Chromium and GDAL if they are missing (Debian or Ubuntu, as root)
 	@bash scripts/install_servers.sh
 
-demo: install ## load the bundled sample into tested tables and a docs page (two minutes, no server)
-	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest gadm timezones --release sample
+demo: install ## load the bundled sample into tested tables and a docs page (three minutes, no server)
+	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest gadm tiger timezones --release sample
+	WAREHOUSE_TARGET=embedded BOUNDARIES=tiger $(BIN)/dbt --quiet build
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet build
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet docs generate --static
 	@WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest pictures --page target/static_index.html >/dev/null

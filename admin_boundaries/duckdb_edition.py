@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dbt_common.exceptions import DbtRuntimeError
 
-from ingest.settings import private_folder
+from ingest.settings import private_folder, with_dataset
 
 # A group of rows is written when it is full: one of 122,880 units, DuckDB's own size, holds gigabytes until then.
 # There is no journal: a build that is killed begins anew, and rows need not be written twice.
@@ -83,6 +83,12 @@ class Edition:
         else:
             connection.execute(f"attach ':memory:' as {self.alias}")
 
+    def attach_other(self, connection: duckdb.DuckDBPyConnection, dataset: str) -> None:
+        """Attach the published file of another dataset read-only, if it has been built."""
+        file = self.warehouse.with_name(f"{with_dataset('warehouse', dataset)}.duckdb")
+        if file != self.warehouse and file.exists():
+            connection.execute(f"attach if not exists {_text(file)} as {file.stem} (read_only)")
+
     def _lock(self) -> None:
         """Let no other build begin as long as this process lives."""
         path = self.file.parent / "lock"
@@ -105,7 +111,8 @@ class Edition:
             if "lock" not in str(error):
                 reason = str(error).splitlines()[0].rstrip(".!")
                 raise DbtRuntimeError(
-                    f"{self.warehouse} cannot be read: {reason}. Move it to another place: `dbt build` makes a new one."
+                    f"{self.warehouse} cannot be read: {reason}. Move it to another place, and build again "
+                    "to have a new one."
                 ) from error
             raise DbtRuntimeError(
                 f"Another program has {self.warehouse} open for writing: {str(error).splitlines()[0]}. "

@@ -95,6 +95,8 @@ class Plugin(BasePlugin):
             self._edition.open(conn, is_whole=_is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
         else:
             self._edition.attach(conn)
+        for dataset in (flags.VARS or {}).get("concordance", ()):
+            self._edition.attach_other(conn, dataset)
 
     def configure_cursor(self, cursor: Any) -> None:
         """Make the warehouse the database that unqualified names refer to, which a cursor does not inherit."""

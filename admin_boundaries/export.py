@@ -1,12 +1,13 @@
 """Export marts to files that other programs open: GeoParquet, GeoPackage, FlatGeobuf.
 
 Rows stream from the warehouse into the file, batch by batch. A file appears under its name only when it is complete.
+It says itself under which licence it is, and whom to name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +20,9 @@ import pyogrio
 import pyproj
 from pyogrio._ogr import _register_drivers
 
-from admin_boundaries import edition
+from admin_boundaries import edition, licences
 from admin_boundaries.files import replacing
+from admin_boundaries.licences import Rights
 from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse, known_marts, named, of_one_build, open_warehouse
 from ingest.errors import CountMismatch, ExportFailed, UsageError, did_you_mean
@@ -46,12 +48,15 @@ class Selection:
         Values of the parameters.
     geometry_type : str or None
         GDAL's name of it; None if the mart has no geometry.
+    rights : sequence of Rights
+        What may be done with the rows.
     """
 
     mart: Mart
     where: str
     parameters: tuple[Any, ...]
     geometry_type: str | None
+    rights: Sequence[Rights]
 
 
 def export(
@@ -63,8 +68,9 @@ def export(
     overwrite: bool,
     report: Callable[[str], None],
     warn: Callable[[str], None],
+    warn_of_licences: Callable[[str], None],
 ) -> None:
-    """Write marts, or their rows of some countries, to a file.
+    """Write marts, or their rows of some countries, to a file, with licence, attribution and source.
 
     Parameters
     ----------
@@ -82,6 +88,8 @@ def export(
         Called with a line of text for each mart and for the file.
     warn : callable
         Called with a sentence for each dataset whose marts are stale.
+    warn_of_licences : callable
+        Called with a sentence if the file holds data that may not be published, and if it mixes licences.
 
     Raises
     ------
@@ -110,14 +118,17 @@ def export(
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
         with replacing(output) as draft, of_one_build(warehouse):
-            selections = [_select(warehouse, mart, countries, suffix) for mart in chosen]
+            selections = [_select(warehouse, known, mart, countries, suffix) for mart in chosen]
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(warehouse, selection, draft)
                 _check_count(warehouse, selection, rows)
                 report(f"{selection.mart.name}: {rows:,} rows")
+            rights = licences.of_marts(warehouse, known, chosen, countries)
     kind = FORMATS[suffix] if selections[0].geometry_type or suffix != ".parquet" else "Parquet"
     report(f"{output}: {kind}, {output.stat().st_size / 1e6:,.1f} MB")
+    for warning in licences.warnings(rights, output.name):
+        warn_of_licences(warning)
 
 
 def _check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
@@ -140,15 +151,20 @@ def _check_count(warehouse: Warehouse, selection: Selection, rows: int) -> None:
         )
 
 
-def _select(warehouse: Warehouse, mart: Mart, countries: Sequence[str], suffix: str) -> Selection:
+def _select(
+    warehouse: Warehouse, known: Mapping[str, Mart], mart: Mart, countries: Sequence[str], suffix: str
+) -> Selection:
     if not mart.has_geometry and suffix == ".fgb":
         raise UsageError(f"{mart.name} has no geometry, which FlatGeobuf requires.", "Write a .parquet or .gpkg.")
-    where, parameters = "true", tuple(countries)
-    if countries:
-        if mart.country is None:
-            raise UsageError(f"{mart.name} does not say which country a row belongs to.", "Omit --country.")
-        where = f"{quoted(mart.country)} in ({', '.join('?' * len(countries))})"
-    return Selection(mart, where, parameters, _geometry_type(warehouse, mart) if mart.has_geometry else None)
+    if countries and mart.country is None:
+        raise UsageError(f"{mart.name} does not say which country a row belongs to.", "Omit --country.")
+    return Selection(
+        mart,
+        licences.in_countries(mart, countries),
+        tuple(countries),
+        _geometry_type(warehouse, mart) if mart.has_geometry else None,
+        licences.of_marts(warehouse, known, [mart], countries),
+    )
 
 
 def _geometry_type(warehouse: Warehouse, mart: Mart) -> str:
@@ -170,6 +186,11 @@ def _write_ogr(suffix: str, is_appended: bool, warehouse: Warehouse, selection: 
     shapes: dict[str, Any] = {}
     if selection.geometry_type:
         shapes = {"geometry_name": GEOMETRY, "geometry_type": selection.geometry_type, "crs": CRS}
+    texts = licences.texts(selection.rights)
+    if suffix == ".gpkg":
+        options = {"GEOMETRY_NAME": GEOMETRY} if shapes else {}
+    else:  # its header has a text for people in place of metadata
+        options = {"DESCRIPTION": "\n".join(f"{name}: {text}" for name, text in texts.items())}
     _register_drivers()  # an engine in this process may have removed the drivers for writing
     try:
         pyogrio.write_arrow(
@@ -178,7 +199,8 @@ def _write_ogr(suffix: str, is_appended: bool, warehouse: Warehouse, selection: 
             layer=selection.mart.name,
             driver={".gpkg": "GPKG", ".fgb": "FlatGeobuf"}[suffix],
             append=is_appended,
-            layer_options={"GEOMETRY_NAME": GEOMETRY} if suffix == ".gpkg" and shapes else None,
+            layer_options=options,
+            layer_metadata=(texts or None) if suffix == ".gpkg" else None,
             **shapes,
         )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, RuntimeError) as error:
@@ -196,6 +218,7 @@ def _write_parquet(warehouse: Warehouse, selection: Selection, draft: Path) -> i
         ):
             for batch in reader:
                 writer.write_batch(batch)
+            writer.add_key_value_metadata(licences.texts(selection.rights))
             if selection.geometry_type:
                 writer.add_key_value_metadata({"geo": json.dumps(_geo(warehouse, selection))})
     except (OSError, pa.ArrowException) as error:

@@ -10,6 +10,7 @@ goes through ingest and dbt in an embedded warehouse of its own.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -70,7 +71,8 @@ copy (
     order by keys.id
 ) to '{path}' (format parquet, row_group_size 50000, kv_metadata {geo: '{geo}'})
 """
-GEO = '{"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB", "geometry_types": []}}}'
+COLUMN = {"encoding": "WKB", "geometry_types": []}
+GEO = json.dumps({"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": COLUMN}})
 FOUND = {
     "units": "select count(*) from {marts}.admin_units",
     "units without a country": "select count(*) from {marts}.admin_units where country_gid is null",
@@ -85,8 +87,8 @@ FOUND = {
         "select count(*) from {marts}.admin_anomalies where anomaly_type = 'parent_folded'"
     ),
     "anomalies by kind": (
-        "select string_agg(kind, ', ') from (select anomaly_type || ' ' || count(*) as kind from {marts}.admin_anomalies "
-        "group by anomaly_type order by anomaly_type) as kinds"
+        "select string_agg(kind, ', ' order by kind) from ("
+        "select anomaly_type || ' ' || count(*) as kind from {marts}.admin_anomalies group by anomaly_type) as kinds"
     ),
     "rows set aside": "select sum(rows_set_aside) from {marts}.admin_level_counts",
     "levels out of balance": "select count(*) from {marts}.admin_level_counts where not is_balanced",
@@ -123,7 +125,14 @@ def main() -> None:
         costs = {}
         for step, command in {
             "load": [sys.executable, "-m", "ingest", "overture", f"--source={source.parents[1]}"],
-            "build with its tests": ["dbt", "build", "--exclude-resource-type", "unit_test", "--exclude", "tag:derived"],
+            "build with its tests": [
+                "dbt",
+                "build",
+                "--exclude-resource-type",
+                "unit_test",
+                "--exclude",
+                "tag:derived",
+            ],
         }.items():
             costs[step] = run(command, env, PROJECT_ROOT, folder / "log", SECONDS)
             if costs[step].exit_code:

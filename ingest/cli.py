@@ -656,11 +656,23 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None, curr
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @marts_of_dataset
 def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
-    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file."""
+    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file.
+
+    Licence, attribution and source are written into the file. A warning says if it holds data that may not be
+    published, or mixes licences: which, and of how many units.
+    """
     from admin_boundaries import export as exports
 
-    warn = partial(_warn, current)
-    exports.export(current, names, countries, output, overwrite=overwrite, report=console.say, warn=warn)
+    exports.export(
+        current,
+        names,
+        countries,
+        output,
+        overwrite=overwrite,
+        report=console.say,
+        warn=partial(_warn, current),
+        warn_of_licences=console.warning,
+    )
 
 
 @cli.command()
@@ -712,14 +724,13 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 @click.option(
     "--repair", "is_repaired", is_flag=True, help="Restore what can be derived from the rest: links, views, the queue."
 )
-def doctor(is_repaired: bool) -> None:
+@marts_of_dataset
+def doctor(is_repaired: bool, current: Settings) -> None:
     """Check what the target needs and what has been damaged, and say how to fix it."""
     from admin_boundaries import duckdb_spatial
-    from ingest import settings
     from ingest.pipeline import damage
     from ingest.setup import doctor as checks
 
-    current = settings.read_settings()
     faults_of_marts = partial(_faults_of_marts, current)
     console.say(f"target: {current.target}")
     damaged = damage.examine(current, is_repaired=is_repaired)

@@ -142,10 +142,10 @@ class BuildFailed(IngestError):
     """dbt could not build the marts. The exit code is that of dbt."""
 
     @classmethod
-    def of_dbt(cls, code: int) -> BuildFailed:
+    def of_dbt(cls, command: str, code: int) -> BuildFailed:
         """Return the error for an exit code of dbt; that of a dbt that a signal ended is negative, and counts as 1."""
         error = cls(
-            f"`dbt build` failed with exit code {code}: the marts are as they were.",
+            f"`{command}` failed with exit code {code}: the marts are as they were.",
             "Its output says why. What was loaded stays published.",
         )
         error.exit_code = max(code, 1)

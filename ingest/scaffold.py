@@ -138,6 +138,7 @@ def _union(dataset: Dataset, derived: Derived) -> str:
         f"    name={_quoted(derived.name)},\n"
         f"    codes={_mapping((scheme, _quoted(code)) for scheme, code in derived.codes.items())},\n"
         f"    constants={_mapping((name, _quoted(value)) for name, value in _constants(dataset))},\n"
+        f"{_of_releases(dataset)}"
         ") }}\n"
     )
 

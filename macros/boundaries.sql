@@ -3,9 +3,10 @@
     {{ return(env_var('BOUNDARIES', '') or 'gadm') }}
 {% endmacro %}
 
-{#- What builds all marts of that dataset, as one types it. -#}
-{% macro build_command() %}
-    {{ return(('' if boundaries() == 'gadm' else 'BOUNDARIES=' ~ boundaries() ~ ' ') ~ 'dbt build') }}
+{#- What builds all marts of that dataset, or of another one, as one types it. -#}
+{% macro build_command(dataset=none) %}
+    {% set dataset = dataset or boundaries() %}
+    {{ return(('' if dataset == 'gadm' else 'BOUNDARIES=' ~ dataset ~ ' ') ~ 'dbt build') }}
 {% endmacro %}
 
 {#-

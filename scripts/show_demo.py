@@ -1,6 +1,6 @@
-"""Show the results of the demo: row counts, queries with their answers, and the paths of the files.
+"""Show the results of the demo: row counts, queries with their answers, a point in both datasets, and the files.
 
-Run ``python scripts/show_demo.py`` after ``dbt build`` on the embedded target.
+Run ``python scripts/show_demo.py`` after ``dbt build`` and ``BOUNDARIES=tiger dbt build`` on the embedded target.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from admin_boundaries.duckdb_spatial import load_spatial
+from ingest.cli import cli
 from ingest.settings import PROJECT_ROOT, read_settings
 
 SHOWN_ROWS = 8
+POINT = ("-66.1", "18.4")  # in San Juan, which is below a country in one dataset and below a state in the other
 COUNTS = """
 select admin_level, rows_in_file, rows_staged, rows_in_mart, rows_set_aside
 from {marts}.admin_level_counts
@@ -52,6 +54,11 @@ def main() -> None:
             comment, _, query = path.read_text(encoding="utf-8").partition("\n")
             title = f"{comment.removeprefix('-- ')}  ({path.relative_to(PROJECT_ROOT)})"
             show(console, title, connection.sql(query.replace("marts.", f"{settings.marts}.")))
+    console.print("\n[bold]Where is a point, in the default dataset and in one in the public domain?[/]")
+    for options in ((), ("--dataset", "tiger")):
+        command = ("locate", *options, *POINT)
+        console.print(f"$ python -m ingest {' '.join(command)}")
+        cli.main(command, standalone_mode=False)
     console.print(f"\nwarehouse  {_shown(settings.warehouse)}")
     console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
 

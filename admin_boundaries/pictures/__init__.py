@@ -56,9 +56,7 @@ def draw(
     try:
         known = json.loads(manifest.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            f"There is no {manifest}.", "Run `dbt build` or `dbt docs generate`, which write it."
-        ) from error
+        raise UsageError(f"There is no {manifest}.", f"Run `{settings.build_command}`, which writes it.") from error
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
         present = known_marts(warehouse)

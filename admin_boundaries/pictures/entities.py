@@ -17,7 +17,13 @@ from admin_boundaries.pictures import style
 BOX_WIDTH, ROW, HEAD = 1.84, 0.19, 0.29  # inches
 GAP_X, GAP_Y, SIDE, TOP = 0.26, 0.5, 0.25, 1.45
 ARC = 0.13  # height of an arc as a share of its length
-FILLS = {"admin": "#d8ebf1", "timezones": "#fdebc8", "quality": "#e8e3f3", "lookup": "#dcf2e4"}
+FILLS = {
+    "admin": "#d8ebf1",
+    "timezones": "#fdebc8",
+    "quality": "#e8e3f3",
+    "lookup": "#dcf2e4",
+    "concordance": "#f7dfe5",
+}
 OTHER_FILL = "#e6eaed"
 
 

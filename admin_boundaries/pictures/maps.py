@@ -394,7 +394,7 @@ def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
 def _attribution(warehouse: Warehouse, mart: Mart) -> str:
     """Return whose boundaries a map shows: what the publisher asks for, or else whom the units name."""
     ((release,),) = warehouse.rows(f"select max(release) from {warehouse.marts}.admin_units")  # noqa: S608
-    source = SOURCES.get("sample" if release == "sample" else warehouse.dataset)
+    source = SOURCES.get("sample" if (warehouse.dataset, release) == ("gadm", "sample") else warehouse.dataset)
     if source:
         return source.format(release=release)
     query = f"select distinct attribution from {relation(mart)} where attribution is not null order by 1"  # noqa: S608

@@ -89,4 +89,4 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
             process.wait()  # the terminal has interrupted dbt as well, which now cancels its queries
             raise
     if code:
-        raise BuildFailed.of_dbt(code)
+        raise BuildFailed.of_dbt(settings.build_command, code)

@@ -89,7 +89,7 @@ def examine(
         yield engine
         answers = engine.is_good
     if answers:
-        yield _marts(faults_of_marts, settings.build_command)
+        yield _marts(faults_of_marts, settings)
 
 
 def _home(home: Path) -> Iterator[Check]:
@@ -145,13 +145,13 @@ def _duckdb(try_duckdb: Callable[[], str]) -> Check:
         return Check(what, False, reason, "Run `make install`.")
 
 
-def _marts(faults_of_marts: Callable[[], Sequence[str]], build_command: str) -> Check:
-    what = "marts of the published runs"
+def _marts(faults_of_marts: Callable[[], Sequence[str]], settings: Settings) -> Check:
+    what = f"marts of {settings.boundaries} are of the published runs"
     try:
         faults = faults_of_marts()
     except IngestError as error:
         return Check(what, False, error.message, error.hint, is_needed=False)
-    return Check(what, not faults, " ".join(faults) or "current", f"Run `{build_command}`.", is_needed=False)
+    return Check(what, not faults, " ".join(faults) or "current", f"Run `{settings.build_command}`.", is_needed=False)
 
 
 def _postgres(where: Postgres) -> Generator[Check, None, bool]:

@@ -3,9 +3,9 @@
   below. It stands for no row of a file (`file_no` -1). What ingest computes from a geometry is put together from the
   parts: the narrowest box is what the widest gap between them leaves, and the inner point is that of the largest.
 -#}
-{% macro staged_union(dataset, level, gid, name, codes={}, constants={}) -%}
+{% macro staged_union(dataset, level, gid, name, codes={}, constants={}, of_releases={}) -%}
 {%- set run = pinned_run(dataset) -%}
-{%- set texts = dict(constants, name=name) -%}
+{%- set texts = dict(constants, name=name, **of_releases.get(run.release, {})) -%}
 with
 
 parts as (

@@ -77,7 +77,7 @@ begin
                 errcode = 'foreign_key_violation',
                 message = format(
                     '%s.%s holds values that %s does not hold: one of the two was built from other data. '
-                    'Build both: dbt build',
+                    'Build both: {{ build_command() }}',
                     wanted.child, wanted.child_column, wanted.parent
                 ),
                 detail = sqlerrm;

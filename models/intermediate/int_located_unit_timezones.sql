@@ -2,7 +2,13 @@ with
 
 units as (
 
-    select * from {{ ref('int_located_units') }}
+    select
+        gid,
+        area_km2,
+        vertex_count,
+        point_lon,
+        point_lat
+    from {{ ref('int_located_units') }}
 
 ),
 

@@ -11,5 +11,7 @@
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_unit_codes') }}
+-- depends_on: {{ ref('country_coverage') }}
+-- depends_on: {{ ref('unit_matches') }}
 
 {{ missing_foreign_keys() }}

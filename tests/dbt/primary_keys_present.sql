@@ -12,6 +12,8 @@
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_unit_codes') }}
+-- depends_on: {{ ref('country_coverage') }}
+-- depends_on: {{ ref('unit_matches') }}
 -- depends_on: {{ ref('admin_anomalies') }}
 
 {{ missing_primary_keys() }}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -142,12 +143,12 @@ def test_a_build_that_fails_ends_the_command_with_its_exit_code(
     ingest: Ingest, loaded: Path, monkeypatch: pytest.MonkeyPatch, of_dbt: int, code: int
 ) -> None:
     def fails(_settings: Settings) -> None:
-        raise BuildFailed.of_dbt(of_dbt)
+        raise BuildFailed.of_dbt("BOUNDARIES=tiger dbt build", of_dbt)
 
     monkeypatch.setattr(build, "build", fails)
     ended, printed = ingest("gadm", "--build")
     assert ended == code
-    assert "`dbt build` failed" in printed
+    assert "`BOUNDARIES=tiger dbt build` failed" in printed
 
 
 def test_dbt_runs_in_the_project_on_the_target_of_the_load(
@@ -207,8 +208,9 @@ def test_dbt_itself_builds_and_its_exit_code_is_kept(
     print("before")
     if code:
         with pytest.raises(BuildFailed) as caught:
-            build.build(settings, tmp_path)
+            build.build(replace(settings, boundaries="tiger"), tmp_path)
         assert caught.value.exit_code == code
+        assert caught.value.message.startswith("`BOUNDARIES=tiger dbt build` failed")
     else:
         build.build(settings, tmp_path)
         assert (tmp_path / "one.duckdb").is_file()

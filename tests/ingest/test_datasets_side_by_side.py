@@ -28,7 +28,7 @@ from tests.ingest.test_cli import run_apart
 from tests.ingest.test_pictures import MANIFEST
 
 Ingest = Callable[..., tuple[int, str, str]]
-READERS = ("status", "locate", "find", "pictures", "export", "dashboard")
+READERS = ("status", "locate", "find", "pictures", "export", "dashboard", "doctor")
 
 
 @pytest.fixture
@@ -150,6 +150,13 @@ def test_stale_marts_are_brought_up_to_date_by_a_build_of_their_dataset(both: Se
     assert chosen("find", "land")[2].endswith("is published. Run `BOUNDARIES=islands dbt build`.\n")
     built.forget_meta(both.home, "islands")
     assert chosen("status")[1].endswith(f"{edition.UNKNOWN} Run `BOUNDARIES=islands dbt build`.\n")
+
+
+def test_the_doctor_looks_at_the_marts_of_the_dataset_that_was_chosen(both: Settings, chosen: Ingest) -> None:
+    built.publish(both.home, {"islands": ("run-b", "5")})
+    said = " ".join(chosen("doctor")[1].split())
+    assert "marts of islands are of the published runs" in said
+    assert "Run `BOUNDARIES=islands dbt build`." in said
 
 
 @pytest.mark.parametrize("command", [["locate", "1", "2"], ["export", "-o", "units.gpkg"], ["dashboard"]], ids=" ".join)

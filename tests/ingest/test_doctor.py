@@ -129,10 +129,10 @@ STALE = "The marts of gadm are of run a (release 4.0), but run b (release 4.1) i
 
 def test_stale_marts_are_said_and_stop_nobody(settings: Settings) -> None:
     checks = examined(settings, [STALE])
-    marts = checks["marts of the published runs"]
+    marts = checks["marts of gadm are of the published runs"]
     assert (marts.is_good, marts.detail, marts.fix) == (False, STALE, "Run `dbt build`.")
     assert doctor.is_fit(list(checks.values()))
-    assert examined(settings)["marts of the published runs"].is_good
+    assert examined(settings)["marts of gadm are of the published runs"].is_good
 
 
 def test_marts_that_cannot_be_read_are_said_and_stop_nobody(settings: Settings) -> None:
@@ -147,4 +147,4 @@ def test_marts_that_cannot_be_read_are_said_and_stop_nobody(settings: Settings) 
 def test_marts_are_not_asked_of_a_database_that_does_not_answer(settings: Settings) -> None:
     where = Postgres(host="127.0.0.1", port=free_port(), user="u", password="", dbname="d")
     checks = doctor.examine(replace(settings, postgres=where), str, lambda: pytest.fail("asked"))
-    assert "marts of the published runs" not in [check.what for check in checks]
+    assert "marts of gadm are of the published runs" not in [check.what for check in checks]

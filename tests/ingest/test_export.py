@@ -13,8 +13,11 @@ import pytest
 
 from admin_boundaries import export
 from admin_boundaries.duckdb_spatial import load_spatial
+from ingest import catalog
+from ingest.cli import cli
 from ingest.errors import CountMismatch, ExportFailed, MartsMissing, UsageError
 from ingest.settings import Settings
+from tests.conftest import ROOT
 from tests.fixtures import marts as built
 
 
@@ -30,7 +33,16 @@ def write(
 ) -> list[str]:
     """Export and return what was reported."""
     said: list[str] = []
-    export.export(settings, names, countries, output, overwrite=overwrite, report=said.append, warn=pytest.fail)
+    export.export(
+        settings,
+        names,
+        countries,
+        output,
+        overwrite=overwrite,
+        report=said.append,
+        warn=pytest.fail,
+        warn_of_licences=lambda text: said.append(f"warning: {text}"),
+    )
     return said
 
 
@@ -92,7 +104,7 @@ def test_without_a_mart_every_level_is_a_layer_of_the_geopackage_also_an_empty_o
 def test_a_mart_without_shapes_is_a_plain_table(warehouse: Settings, tmp_path: Path) -> None:
     said = write(warehouse, tmp_path / "units.parquet", "admin_units")
     assert b"geo" not in (pq.read_metadata(tmp_path / "units.parquet").metadata or {})
-    assert said[-1].split(": ")[1].startswith("Parquet,")
+    assert said[1].split(": ")[1].startswith("Parquet,")
     write(warehouse, tmp_path / "units.gpkg", "admin_units", countries=("AAA",))
     facts = pyogrio.read_info(tmp_path / "units.gpkg")
     assert (facts["features"], facts["geometry_type"]) == (1, None)
@@ -110,6 +122,67 @@ def test_rows_come_in_batches_and_none_is_lost(settings: Settings, tmp_path: Pat
     file = pq.ParquetFile(tmp_path / "units.parquet")
     assert file.num_row_groups == 3
     assert len(set(file.read()["gid"].to_pylist())) == 5001
+
+
+def metadata_of(path: Path) -> str:
+    """Return what a file says of itself, whatever its format."""
+    if path.suffix == ".parquet":
+        return str({key: value.decode() for key, value in pq.read_metadata(path).metadata.items()})
+    return str(pyogrio.read_info(path)["layer_metadata"])
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".gpkg", ".fgb"])
+def test_a_file_says_under_which_licence_it_is_and_whom_to_name(
+    warehouse: Settings, tmp_path: Path, suffix: str
+) -> None:
+    said = write(warehouse, tmp_path / f"land{suffix}", "admin_level_1", countries=("BAA",))
+    found = metadata_of(tmp_path / f"land{suffix}")
+    assert [text for text in ("Open licence of BAA", "Maps of BAA", "Office of BAA") if text not in found] == []
+    assert "of AAA" not in found
+    assert not [line for line in said if line.startswith("warning")]
+
+
+def test_a_file_that_mixes_licences_says_which_and_of_how_many_units(warehouse: Settings, tmp_path: Path) -> None:
+    said = write(warehouse, tmp_path / "units.gpkg", "admin_level_0", "admin_level_1")
+    assert said[-1] == (
+        "warning: units.gpkg mixes licences: Open licence of AAA (5 units); Open licence of BAA (5 units)."
+    )
+
+
+def test_a_mart_without_licences_has_those_of_the_units_that_it_is_about(warehouse: Settings, tmp_path: Path) -> None:
+    write(warehouse, tmp_path / "units.parquet", "admin_units", countries=("BAA",))
+    found = metadata_of(tmp_path / "units.parquet")
+    assert "Open licence of BAA" in found
+    assert "Open licence of AAA" not in found
+
+
+def test_time_zones_are_under_the_licence_that_the_catalog_says(warehouse: Settings, tmp_path: Path) -> None:
+    write(warehouse, tmp_path / "zones.gpkg", "timezones")
+    zones, found = catalog.get("timezones"), metadata_of(tmp_path / "zones.gpkg")
+    assert [text for text in (zones.licence, zones.attribution, zones.source_name) if text not in found] == []
+    assert "Open licence" not in found
+
+
+def test_units_that_may_not_be_published_are_counted(settings: Settings, tmp_path: Path) -> None:
+    private = catalog.get("gadm").licence
+    with duckdb.connect(str(built.write(settings.home))) as connection:
+        load_spatial(connection)
+        connection.execute("update marts.admin_level_1 set licence = ? where gid_0 = 'AAA'", [private])
+        connection.execute("update marts.admin_level_1 set licence = null where gid = 'BAA.1_1'")
+    said = write(settings, tmp_path / "units.fgb", "admin_level_1")
+    assert said[-2:] == [
+        f"warning: units.fgb holds data that may not be published: {private} (4 units).",
+        f"warning: units.fgb mixes licences: {private} (4 units); Open licence of BAA (3 units); no licence stated "
+        "(1 unit).",
+    ]
+
+
+def test_the_help_of_the_command_and_the_documents_say_so_in_the_same_words() -> None:
+    said = " ".join((cli.commands["export"].help or "").split())
+    documented = " ".join((ROOT / "docs" / "tools.md").read_text(encoding="utf-8").split())
+    for part in ("Licence, attribution and source are written into the file", "which, and of how many units."):
+        assert part in said
+        assert part in documented
 
 
 @pytest.mark.parametrize(

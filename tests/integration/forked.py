@@ -28,6 +28,7 @@ LIBRARIES = (
     "redis",
     "rich.table",
     "sqlalchemy",
+    "tests.integration.warmed",
 )
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_")  # what is read once, when an interpreter starts
 

@@ -45,7 +45,9 @@ create table {STAGED.format(level)} (
     )
 }
 create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
-create table marts.admin_unit_ancestors (gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int);
+create table marts.admin_unit_ancestors (
+    gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int
+);
 create table marts.timezones (tzid text primary key);
 create table marts.admin_leaf_parts (
     gid text, polygon_number int, piece_number bigint, vertex_count bigint,
@@ -176,9 +178,7 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
             yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above, level - above)
         if unit.polygons or unit.point:
             origin = (0, "f", "l", number)
-            yield _insert(
-                "intermediate.int_admin_units__parents_resolved", unit.gid, level, *origin, is_leaf, False
-            )
+            yield _insert("intermediate.int_admin_units__parents_resolved", unit.gid, level, *origin, is_leaf, False)
             vertex_count = 1 if unit.polygons else None
             facts = (unit.area_km2, vertex_count, *(unit.point or (None, None)), *(None for _ in range(5)))
             yield _insert(STAGED.format(level), 0, "f", "l", number, level, *facts)

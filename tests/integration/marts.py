@@ -20,7 +20,7 @@ TABLES = (
     *("admin_units", "admin_unit_ancestors", "admin_unit_neighbours", "admin_units_simplified", "timezones"),
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names", "admin_unit_codes"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
-    *("admin_topology_faults", "admin_topology_summary"),
+    *("admin_topology_faults", "admin_topology_summary", "country_coverage", "unit_matches"),
 )
 CUT = ("admin_leaf_parts", "timezone_parts")  # GEOS of two versions: where a line was cut, ends differ in the last bits
 DEGREES_TOLERANCE = 1e-12

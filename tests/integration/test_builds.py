@@ -105,7 +105,7 @@ class Place:
         return subprocess.Popen(
             [DBT, "build", *arguments],
             cwd=project,
-            env={**self.warehouse.env, "PYTHONPATH": str(ROOT)},
+            env={**self.warehouse.env, "PYTHONPATH": str(ROOT), "DBT_WRITE_JSON": "false"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -26,12 +26,13 @@ pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 ZONES = ROOT / "sample" / "timezones-with-oceans-now.shapefile.zip"
 BUILT = {
-    "postgres": ("gadm", "tiger", "geoboundaries", "overture"),
-    "embedded": ("tiger", "geoboundaries", "overture"),
+    "postgres": ("gadm", "geoboundaries", "overture", "tiger"),
+    "embedded": ("geoboundaries", "overture", "tiger"),
 }
-TESTED = ("postgres", "overture")  # built with its tests: they take longer than the build
+TESTED = {("postgres", "tiger"), ("embedded", "overture")}  # built with tests: they take longer than the build
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
+CONCORDANCE = ("--vars", "concordance: [geoboundaries, tiger]")  # tiger is built last
 DERIVED = ("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary")
 
 
@@ -120,7 +121,8 @@ def places(new_warehouse: NewWarehouse, files: dict[str, Sequence[Path]]) -> dic
         place.loader.ingest("timezones", f"--source={ZONES}")
         for dataset in BUILT[target]:
             place.load(dataset)
-            place.build(dataset, *(WITHOUT_DERIVED if (target, dataset) == TESTED else WITHOUT_TESTS))
+            options = WITHOUT_DERIVED if (target, dataset) in TESTED else WITHOUT_TESTS
+            place.build(dataset, *options, *(CONCORDANCE if dataset == "tiger" else ()))
     return found
 
 
@@ -208,13 +210,17 @@ def test_what_the_levels_cannot_show_is_reported(place: Place) -> None:
         ("second_area", "lakeland", 1),
         ("territorial_area", "norvia", 0),
     ]
-    counts = "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+    counts = (
+        "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+    )
     assert place.ask("overture", f"{counts} where admin_level = 4") == [(8, 3, -2, 3, 0)]
     assert place.ask("overture", f"{counts} where not is_balanced") == []
 
 
 def test_a_unit_has_its_area_on_land_and_otherwise_its_point(place: Place) -> None:
-    query = "select gid, abs(max_lon - {}) < 1e-9, vertex_count is null, point_lon is null from {{marts}}.admin_level_{}"
+    query = (
+        "select gid, abs(max_lon - {}) < 1e-9, vertex_count is null, point_lon is null from {{marts}}.admin_level_{}"
+    )
     land = max(unit.geometry.bounds[2] for unit in publishers.units(0)[:1])
     assert ("norvia", True, False, False) in place.ask("overture", query.format(land, 0))
     ((spot, *_), *_rest) = sorted(place.ask("overture", query.format(0, 5)), key=lambda row: not row[2])
@@ -237,9 +243,53 @@ def test_codes_of_others_lead_to_units(places: dict[str, Place]) -> None:
     for place in places.values():
         assert place.ask("tiger", query.format("90")) == [("fips", "90"), ("geoid", "90")]
         assert place.ask("tiger", query.format("USA")) == [("iso_3166_1_alpha_2", "US"), ("iso_3166_1_alpha_3", "USA")]
-        assert dict(place.ask("geoboundaries", query.format("QQA"))).keys() == {"iso_3166_1_alpha_3", "shape_id"}
+        assert dict(place.ask("geoboundaries", query.format("QQA"))).keys() == {"shape_id"}
     # its file says NA
     assert places["postgres"].ask("gadm", "select count(*) from {marts}.admin_unit_codes") == [(0,)]
+
+
+def test_a_code_that_iso_has_not_given_is_an_anomaly(place: Place) -> None:
+    query = "select detail from {marts}.admin_anomalies where anomaly_type = 'unknown_code' and gid = 'QQA'"
+    assert place.ask("geoboundaries", query) == [("iso_3166_1_alpha_3 does not have the code QQA",)]
+
+
+def test_a_country_is_compared_with_what_iso_lists(place: Place) -> None:
+    query = (
+        "select unit_count, iso_subdivision_count, found_subdivision_count from {marts}.country_coverage {} order by 1"
+    )
+    assert place.ask("tiger", query.replace("{}", "where admin_level = 1")) == [(4, 57, 0)]  # no file has the codes
+    ((rows, with_code),) = place.ask(
+        "geoboundaries", "select count(*), count(country_code) from {marts}.country_coverage"
+    )
+    assert (rows, with_code) == (5, 0)
+
+
+def test_units_of_two_datasets_that_are_the_same_place_are_partners(place: Place) -> None:
+    query = (
+        "select matches.gid, theirs.name, matches.method, matches.share_of_unit, matches.share_of_other "
+        "from {marts}.unit_matches as matches inner join {marts}.admin_units as theirs on matches.gid = theirs.gid "
+        "where matches.method <> 'none' order by 1"
+    )
+    assert place.ask("tiger", query) == [
+        *(("90", "West Norvia", "name", 1, 1), ("90001", "Lower West", "name", 1, 1)),
+        *(("90003", "Upper West", "name", 1, 1), ("91", "Lakeland", "name", 1, 1)),
+        *(("91001", "Shore", "name", 1, 1), ("91003", "Lakes", "name", 1, 1)),
+    ]
+    assert place.ask("tiger", "select distinct other_dataset from {marts}.unit_matches") == [("geoboundaries",)]
+    assert place.ask("geoboundaries", "select count(*) from {marts}.unit_matches") == [
+        (0,)
+    ]  # built without the variable
+
+
+def test_units_are_compared_only_with_a_dataset_that_is_built(place: Place) -> None:
+    concordances = {
+        "concordance: [gadm, geoboundaries]": "names the dataset that is built, tiger, and one other, not gadm and",
+        "concordance: [tiger, cod]": "There are no marts of cod to compare with those of tiger. Build them first: "
+        "BOUNDARIES=cod dbt build",
+    }
+    for variable, message in concordances.items():
+        printed = place.of("tiger", place.transformer).dbt("run", "-s", "unit_matches", "--vars", variable, expect=2)
+        assert message in printed.stdout
 
 
 def test_units_say_what_may_be_done_with_them(places: dict[str, Place]) -> None:

@@ -624,6 +624,7 @@ def test_no_secret_is_printed_noted_or_logged(new_warehouse: NewWarehouse, publi
     warehouse = new_warehouse()
     secret = "5ecret-that-5igns-ta5ks"
     warehouse.env.update(WAREHOUSE_TARGET=target, PGPASSWORD=PASSWORD, INGEST_SECRET=secret)
+    warehouse.env["DBT_LOG_LEVEL_FILE"] = "debug"
     address = publisher.url(f"gadm.gpkg?signature={SIGNATURE}")
     printed = []
     with consumer(warehouse):

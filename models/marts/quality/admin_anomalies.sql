@@ -26,6 +26,13 @@ units as (
 
 ),
 
+codes as (
+
+    select * from {{ ref('int_admin_unit_codes') }}
+    where not is_known
+
+),
+
 disputed_areas as (
 
     select * from {{ ref('disputed_areas') }}
@@ -55,6 +62,9 @@ anomalies as (
     select
         case
             when parent_source in ('repair seed', 'key') then 'parent_repaired'
+            {%- if has_ragged_parents() %}
+            when source_parent_gid is null then 'parent_missing' -- no ancestor is named, on no level
+            {%- endif %}
             when not is_parent_level_loaded then 'parent_not_loaded'
             when source_parent_gid is null then 'parent_missing'
             else 'parent_unknown'
@@ -211,6 +221,20 @@ anomalies as (
     from units
     inner join disputed_areas
         on units.gid = disputed_areas.gid
+
+    union all
+
+    select
+        'unknown_code' as anomaly_type,
+        admin_level,
+        gid,
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        scheme || ' does not have the code ' || code as detail,
+        null as action
+    from codes
 
 )
 

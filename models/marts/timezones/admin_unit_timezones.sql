@@ -10,7 +10,11 @@ ancestors as (
 
 located as (
 
-    select * from {{ ref('int_located_units') }}
+    select
+        gid,
+        is_leaf,
+        area_km2
+    from {{ ref('int_located_units') }}
 
 ),
 

@@ -14,4 +14,9 @@
         'attribution': 'U.S. Census Bureau, TIGER/Line Shapefiles',
         'source_name': 'U.S. Census Bureau',
     },
+    of_releases={
+        'sample': {
+            'attribution': 'U.S. Census Bureau, cartographic boundary files, 2017',
+        },
+    },
 ) }}

@@ -19,5 +19,10 @@
         'source_name': 'U.S. Census Bureau',
         'gid_0': 'USA',
     },
+    of_releases={
+        'sample': {
+            'attribution': 'U.S. Census Bureau, cartographic boundary files, 2017',
+        },
+    },
     missing=[],
 ) }}
