@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fiona
 import geopandas as gpd
@@ -37,6 +38,7 @@ KINDS = [
     ("json", "GeoJSON"),
     ("fgb", "FlatGeobuf"),
     ("geojsonl", "GeoJSONSeq"),
+    ("parquet", "Parquet"),
 ]
 SUFFIXES = ["shp", "json", "geojson", "fgb", "geojsonl", "geojsons", "ndjson"]
 VRT = '<OGRVRTDataSource><OGRVRTLayer name="ADM_0"><SrcDataSource>{}</SrcDataSource></OGRVRTLayer></OGRVRTDataSource>'
@@ -74,6 +76,13 @@ def flatgeobuf_of(folder: Path, frame: gpd.GeoDataFrame, **options: str) -> Path
     return path
 
 
+def parquet_of(folder: Path, frame: gpd.GeoDataFrame, **options: Any) -> Path:
+    """Write a level of country AAA as GeoParquet."""
+    path = folder / f"gadm41_AAA_{sum(name.startswith('GID_') for name in frame) - 1}.parquet"
+    frame.to_parquet(path, **options)
+    return path
+
+
 @pytest.mark.parametrize(("write", "driver"), KINDS)
 def test_a_file_is_what_its_bytes_say(tmp_path: Path, write: str, driver: str) -> None:
     made = boundaries.levels({"AAA": 0})
@@ -83,12 +92,13 @@ def test_a_file_is_what_its_bytes_say(tmp_path: Path, write: str, driver: str) -
         "json": lambda: boundaries.write_geojson(tmp_path, made) / "gadm41_AAA_0.json",
         "fgb": lambda: flatgeobuf_of(tmp_path, made[0]),
         "geojsonl": lambda: sequence(tmp_path / "gadm41_AAA_0.geojsonl", FEATURE, FEATURE),
+        "parquet": lambda: parquet_of(tmp_path, made[0]),
     }
     assert check_format(paths[write]()) == driver
 
 
 @pytest.mark.parametrize(
-    "name", ["gadm.gpkg", "gadm41_AAA_0.shp", "gadm41_AAA_0.json", "gadm41_AAA_0.geojson", "gadm41_AAA_0.fgb"]
+    "name", ["gadm.gpkg", *(f"gadm41_AAA_0.{suffix}" for suffix in ("shp", "json", "geojson", "fgb", "parquet"))]
 )
 @pytest.mark.parametrize(
     "content", [VRT.format("/etc/passwd"), "<html>404</html>", "", "GDAL:/vsicurl/http://host/x", "[1, 2]"]
@@ -204,10 +214,11 @@ ODD += ["a*b[1]", "東京", "a\\b", "~", os.fsdecode(b"latin\xe9")]
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a GeoPackage, and one with shapefiles in it."""
+    """A folder with a GeoPackage, a GeoParquet, and one with shapefiles in it."""
     folder, made = tmp_path_factory.mktemp("plain"), boundaries.levels({"AAA": 0})
     boundaries.write_levels_gpkg(folder / "gadm.gpkg", made)
     boundaries.write_shapefiles(folder / "shapes", made)
+    parquet_of(folder, made[0])
     return folder
 
 
@@ -219,6 +230,7 @@ def test_a_path_is_only_a_path(tmp_path: Path, plain: Path, name: str) -> None:
     for root, path in (
         (folder / "gadm.gpkg", folder / "gadm.gpkg"),
         (folder / "shapes", folder / "shapes" / "gadm41_AAA_0.shp"),
+        (folder / "gadm41_AAA_0.parquet", folder / "gadm41_AAA_0.parquet"),
         (tmp_path / f"{name}.gpkg", tmp_path / f"{name}.gpkg"),
     ):
         layer = layers_of(root)[0]

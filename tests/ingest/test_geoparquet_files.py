@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,15 +26,9 @@ from ingest.layers.plan import plan
 from tests.fixtures import boundaries, overture
 from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
 from tests.ingest.test_engines_agree import assert_same_rows
+from tests.ingest.test_formats import parquet_of
 
 SQUARE = shapely.box(0, 0, 1, 1)
-
-
-def parquet_of(folder: Path, frame: gpd.GeoDataFrame, **options: Any) -> Path:
-    """Write a level of country AAA as GeoParquet."""
-    path = folder / f"gadm41_AAA_{sum(name.startswith('GID_') for name in frame) - 1}.parquet"
-    frame.to_parquet(path, **options)
-    return path
 
 
 def country(folder: Path, *, geometry: bytes | None = None, rows: int = 1, **column: Any) -> Path:
