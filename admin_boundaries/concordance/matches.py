@@ -38,7 +38,7 @@ UNKNOWN_SHARE = 0.5  # what units are taken to have in common for their confiden
 NAMED = {"name": (OWN,), "other_name": (OWN, OTHER), "name_without_type": (BARE,)}
 PAIR = ("unit", "other", "evidence", "share_of_unit", "share_of_other")
 BATCH_ROWS = 1 << 15
-Steps: TypeAlias = list[tuple[int, int]]  # levels of ours and theirs that are compared
+LevelPairs: TypeAlias = list[tuple[int, int]]  # levels of ours and theirs that are compared
 Groups: TypeAlias = tuple[Positions, Positions]
 
 SCHEMA = pa.schema(
@@ -128,7 +128,7 @@ class Matching:
                     self._match_areas(levels, is_wide=is_wide)
         return pd.concat(self._found, ignore_index=True)
 
-    def _levels_of_step(self, level: int, apart: int) -> Steps:
+    def _levels_of_step(self, level: int, apart: int) -> LevelPairs:
         """Return the levels that are compared together: of two that are apart, neither dataset's comes first."""
         pairs = sorted({(level, level - apart), (level - apart, level)})
         return [pair for pair in pairs if all(at in side.levels for side, at in zip(self._sides, pair, strict=True))]
@@ -142,7 +142,7 @@ class Matching:
         for distance in range(LEVELS):
             self._add("code", self._measured(_alone(self._free(pairs[apart == distance]))))
 
-    def _match_names(self, method: str, levels: Steps, *, is_wide: bool) -> None:
+    def _match_names(self, method: str, levels: LevelPairs, *, is_wide: bool) -> None:
         """Match units that alone share a name, and whose areas do not say that they are two places."""
         groups = self._groups(is_wide=is_wide)
         pairs = pd.concat(
@@ -169,7 +169,7 @@ class Matching:
         found: pd.DataFrame = names.loc[is_wanted, ["unit", "name"]].drop_duplicates()
         return found.assign(group=groups[of][found["unit"]])
 
-    def _match_areas(self, levels: Steps, *, is_wide: bool) -> None:
+    def _match_areas(self, levels: LevelPairs, *, is_wide: bool) -> None:
         """Match units that have more than half of each other in common."""
         groups = self._groups(is_wide=is_wide)
         pairs = pd.concat([self._meeting(*pair, groups) for pair in levels])

@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import shapely
 
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes
@@ -66,6 +67,11 @@ class Areas:
         geometries : BinaryArray of length n
             WKB in degrees. What is null or empty is left out.
         """
+        sizes = pc.fill_null(pc.binary_length(geometries), 0).to_numpy()
+        for part in _parts(sizes):
+            self._write(at[part], geometries.take(part))
+
+    def _write(self, at: Positions, geometries: pa.Array) -> None:
         shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
         there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
         at, shapes = at[there], _on_cylinder(shapes[there])
@@ -141,15 +147,16 @@ def shares(ours: Areas, theirs: Areas, unit: Positions, other: Positions) -> Num
         sizes = np.column_stack((ours.sizes[unit[pairs]], theirs.sizes[other[pairs]]))
         found[pairs] = np.round(np.clip(common[:, None] / sizes, 0, 1), DECIMALS)
 
-    have_area = np.flatnonzero((ours.sizes[unit] > 0) & (theirs.sizes[other] > 0))
-    in_threads(measured, _batches(ours, theirs, unit, other, have_area[np.argsort(unit[have_area])]), note)
+    pairs = np.flatnonzero((ours.sizes[unit] > 0) & (theirs.sizes[other] > 0))
+    pairs = pairs[np.argsort(unit[pairs])]
+    sizes = ours.bytes_of(unit[pairs]) + theirs.bytes_of(other[pairs])
+    in_threads(measured, (pairs[part] for part in _parts(sizes)), note)
     return found
 
 
-def _batches(ours: Areas, theirs: Areas, unit: Positions, other: Positions, pairs: Positions) -> Iterator[Positions]:
-    """Split pairs into such as can be in memory together."""
-    batch = np.cumsum(ours.bytes_of(unit[pairs]) + theirs.bytes_of(other[pairs])) // BATCH_BYTES
-    yield from filter(len, np.split(pairs, np.flatnonzero(np.diff(batch)) + 1))
+def _parts(sizes: Positions) -> Iterator[Positions]:
+    """Split items into such as can be in memory together, in their order, by the bytes that each needs."""
+    return filter(len, np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(np.cumsum(sizes) // BATCH_BYTES)) + 1))
 
 
 def _read(areas: Areas, at: Positions) -> Shapes:

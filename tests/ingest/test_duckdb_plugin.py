@@ -37,3 +37,15 @@ def test_a_build_that_connects_a_second_time_goes_on_with_what_it_has_made(tmp_p
             connection.execute(statement)
     with duckdb.connect(edition.file, read_only=True) as made:
         assert made.execute("select n from units order by n").fetchall() == [(1,), (2,)]
+
+
+def test_the_marts_of_another_dataset_can_be_read_and_not_written(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "warehouse_tiger.duckdb") as other:
+        other.execute("create table units as select 1 as n")
+    edition = Edition(tmp_path / "warehouse.duckdb")
+    with duckdb.connect() as connection:
+        for dataset in ("gadm", "tiger", "overture"):  # the one that is built, one that has been, one that has not
+            edition.attach_other(connection, dataset)
+        query = "select database_name, readonly from duckdb_databases() where path is not null"
+        assert connection.execute(query).fetchall() == [("warehouse_tiger", True)]
+        assert connection.execute("select n from warehouse_tiger.units").fetchall() == [(1,)]
