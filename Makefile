@@ -32,8 +32,8 @@ servers: ## install PostgreSQL with PostGIS, Redis, Chromium and GDAL if they ar
 demo: install ## load the bundled sample into tested tables and a docs page (three minutes, no server)
 	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest gadm tiger timezones --release sample
 	WAREHOUSE_TARGET=embedded BOUNDARIES=tiger $(BIN)/dbt --quiet build
-	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet build
-	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet docs generate --static
+	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet build --vars 'concordance: [gadm, tiger]'
+	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet docs generate --static --vars 'concordance: [gadm, tiger]'
 	@WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest pictures --page target/static_index.html >/dev/null
 	@WAREHOUSE_TARGET=embedded $(BIN)/python scripts/show_demo.py
 

@@ -1,4 +1,4 @@
-"""Roles and rights in PostgreSQL: four roles, five schemas, and no need for a superuser afterwards.
+"""Roles and rights in PostgreSQL: four roles, the schemas of all datasets, and no need for a superuser afterwards.
 
 The loader writes to ``raw``, which the keeper owns, as whom nobody logs in (see `ingest.setup.keeper`); the transformer
 reads it and owns ``staging``, ``intermediate``, ``marts`` and ``seeds``; the reader reads ``marts`` and calls its
@@ -147,7 +147,7 @@ class Catalogue:
     roles : dict of str to Role
         Those of the roles that exist.
     schemas : dict of str to (str, frozenset)
-        Owner and grants of the existing ones of the five schemas, and of those that a killed build has left.
+        Owner and grants of the existing schemas of all datasets, and of those that a killed build has left.
     relations : tuple of Relation
         All tables, views and sequences in them.
     functions : tuple of Function

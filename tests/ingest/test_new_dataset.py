@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,12 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from ingest import catalog, engines
+from ingest import catalog, engines, scaffold
 from ingest.layers import discover
 from ingest.layers.plan import plan
+from ingest.settings import PROJECT_ROOT
 from tests.fixtures import boundaries
-from tests.ingest.conftest import layers_of, read, slice_of
+from tests.ingest.conftest import Pipeline, layers_of, read, slice_of
 
 COMMUNES = """
 datasets:
@@ -94,3 +97,26 @@ def test_it_is_requested_like_any_other(communes: Path) -> None:
     assert (world.sources, world.release) == (("https://example.org/2023/communes.zip",), "2023")
     (country,) = loading.requests(["communes"], releases=none, sources=none, countries=("XXX",), **options)
     assert (country.sources, country.scope) == (("https://example.org/2024/XXX.gpkg",), "countries")
+
+
+def example_of_contributing(folder: Path) -> str:
+    """Write the files that CONTRIBUTING makes into a folder, and return its entry of the catalog."""
+    text = (PROJECT_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for name, content in re.findall(r"cat > /tmp/atlantis/(\S+) <<'END'\n(.*?)\nEND\n", text, re.DOTALL):
+        (folder / name).write_text(content, encoding="utf-8")
+    (entry,) = re.findall(r"^   ```yaml\n(     atlantis:\n.*?)^   ```$", text, re.DOTALL | re.MULTILINE)
+    return "datasets:\n" + textwrap.dedent(entry).replace("atlantis:", "  atlantis:", 1).replace("\n  ", "\n    ")
+
+
+def test_the_example_of_contributing_is_loaded_and_scaffolded(
+    catalog_with: Callable[[str], None], pipeline: Pipeline, tmp_path: Path
+) -> None:
+    files = tmp_path / "atlantis"
+    files.mkdir()
+    catalog_with(example_of_contributing(files))
+    run_id = pipeline.run(files, dataset="atlantis", release="2026")
+    assert pipeline.state(run_id) == ("published", None)
+    assert [pipeline.rows(f"atlantis_adm_{level}", "atlantis") for level in (0, 1)] == [1, 2]
+    view = scaffold.staging_folder(catalog.get("atlantis"))["stg_atlantis__adm_1.sql"]
+    assert "'licence': 'CC0 1.0'" in view
+    assert "'gid_0': 'isle'" in view

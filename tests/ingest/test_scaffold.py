@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -40,6 +41,13 @@ def test_every_dataset_has_six_views_and_a_source_for_each_of_its_own_levels(nam
 def test_lines_are_short_enough_to_be_read(name: str) -> None:
     texts = scaffold.staging_folder(catalog.get(name))
     assert [line for text in texts.values() for line in text.splitlines() if len(line) > 120] == []
+
+
+def test_the_texts_that_a_view_may_get_are_those_that_the_macros_know() -> None:
+    macro = (PROJECT_ROOT / "macros" / "admin" / "staged_admin_level.sql").read_text(encoding="utf-8")
+    listed = re.search(r"macro staged_texts\(\) %}\s+{{ return\((\[.*?\])\) }}", macro, re.DOTALL)
+    assert listed is not None
+    assert tuple(ast.literal_eval(listed[1])) == (*scaffold.TEXTS, *scaffold.RIGHTS)
 
 
 def test_a_quote_in_a_licence_stays_within_its_text() -> None:
