@@ -3,7 +3,7 @@
 Read from the PyPI packages ``iso3166`` and ``iso3166-2``, both under the MIT licence, so that the same versions always
 give the same files:
 
-    python scripts/build_iso_lists.py
+    python -m scripts.build_iso_lists
 """
 
 from __future__ import annotations
