@@ -121,7 +121,7 @@ def test_the_overview_names_every_picture_and_the_place_of_what_is_loaded() -> N
 
 
 def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="dbt docs generate"):
+    with pytest.raises(UsageError, match="`dbt build`, which writes it"):
         pictures.draw(settings, tmp_path / "pictures", tmp_path / "manifest.json", print, print)
 
 
