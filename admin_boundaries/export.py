@@ -66,6 +66,7 @@ def export(
     output: Path,
     *,
     overwrite: bool,
+    of_datasets: licences.OfDatasets,
     report: Callable[[str], None],
     warn: Callable[[str], None],
     warn_of_licences: Callable[[str], None],
@@ -84,6 +85,8 @@ def export(
         The suffix determines the format: ``.parquet``, ``.gpkg`` (the only one for several marts) or ``.fgb``.
     overwrite : bool
         Replace an existing file.
+    of_datasets : mapping of str to (str, str, str)
+        Licence, attribution and source name of each dataset, for rows that do not have them.
     report : callable
         Called with a line of text for each mart and for the file.
     warn : callable
@@ -118,13 +121,13 @@ def export(
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
         with replacing(output) as draft, of_one_build(warehouse):
-            selections = [_select(warehouse, known, mart, countries, suffix) for mart in chosen]
+            selections = [_select(warehouse, known, mart, of_datasets, countries, suffix) for mart in chosen]
             for number, selection in enumerate(selections):
                 write = _write_parquet if suffix == ".parquet" else partial(_write_ogr, suffix, number > 0)
                 rows = write(warehouse, selection, draft)
                 _check_count(warehouse, selection, rows)
                 report(f"{selection.mart.name}: {rows:,} rows")
-            rights = licences.of_marts(warehouse, known, chosen, countries)
+            rights = licences.of_marts(warehouse, known, chosen, of_datasets, countries)
     kind = FORMATS[suffix] if selections[0].geometry_type or suffix != ".parquet" else "Parquet"
     report(f"{output}: {kind}, {output.stat().st_size / 1e6:,.1f} MB")
     for warning in licences.warnings(rights, output.name):
@@ -152,7 +155,12 @@ def _check_count(warehouse: Warehouse, selection: Selection, rows: int) -> None:
 
 
 def _select(
-    warehouse: Warehouse, known: Mapping[str, Mart], mart: Mart, countries: Sequence[str], suffix: str
+    warehouse: Warehouse,
+    known: Mapping[str, Mart],
+    mart: Mart,
+    of_datasets: licences.OfDatasets,
+    countries: Sequence[str],
+    suffix: str,
 ) -> Selection:
     if not mart.has_geometry and suffix == ".fgb":
         raise UsageError(f"{mart.name} has no geometry, which FlatGeobuf requires.", "Write a .parquet or .gpkg.")
@@ -163,7 +171,7 @@ def _select(
         licences.in_countries(mart, countries),
         tuple(countries),
         _geometry_type(warehouse, mart) if mart.has_geometry else None,
-        licences.of_marts(warehouse, known, [mart], countries),
+        licences.of_marts(warehouse, known, [mart], of_datasets, countries),
     )
 
 

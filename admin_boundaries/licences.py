@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from admin_boundaries.marts import TIMEZONES, Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse
@@ -13,12 +14,7 @@ from admin_boundaries.warehouse import Warehouse
 RIGHTS = ("licence", "attribution", "source_name")
 MAY_NOT_BE_PUBLISHED = re.compile(r"\bnot be redistributed\b")
 UNKNOWN = "no licence stated"
-OF_ANOTHER = "that of the other dataset, {}"
-OF_ZONES = (
-    "ODbL 1.0, © OpenStreetMap contributors (https://www.openstreetmap.org/copyright)",
-    "© OpenStreetMap contributors",
-    "timezone-boundary-builder",
-)
+OfDatasets: TypeAlias = Mapping[str, tuple[str, str, str]]  # licence, attribution and source name, by dataset
 MOST_LISTED = 5
 
 
@@ -46,7 +42,11 @@ class Rights:
 
 
 def of_marts(
-    warehouse: Warehouse, known: Mapping[str, Mart], marts: Iterable[Mart], countries: Sequence[str] = ()
+    warehouse: Warehouse,
+    known: Mapping[str, Mart],
+    marts: Iterable[Mart],
+    of_datasets: OfDatasets,
+    countries: Sequence[str] = (),
 ) -> list[Rights]:
     """Return the rights in the rows of marts, those of most units first.
 
@@ -60,6 +60,8 @@ def of_marts(
         All of them, by name.
     marts : iterable of Mart
         Those that are asked about.
+    of_datasets : mapping of str to (str, str, str)
+        Those of whole datasets: time zones, and one that units are compared with.
     countries : sequence of str
         Keys of the countries whose rows are; all if empty.
     """
@@ -81,10 +83,10 @@ def of_marts(
     for mart in marts:
         if "other_dataset" in mart.columns:
             query = f"select other_dataset, count(other_gid) from {relation(mart)} group by other_dataset"  # noqa: S608
-            found += [Rights(OF_ANOTHER.format(name), None, name, count) for name, count in warehouse.rows(query)]
+            found += [Rights(*of_datasets[name], count) for name, count in warehouse.rows(query)]
     if TIMEZONES in known and any("timezone" in mart.name for mart in marts):
         ((count,),) = warehouse.rows(f"select count(*) from {relation(known[TIMEZONES])}")  # noqa: S608
-        found.append(Rights(*OF_ZONES, count, "time zones"))
+        found.append(Rights(*of_datasets["timezones"], count, "time zones"))
     return sorted(found, key=lambda rights: (-rights.count, rights.licence))
 
 

@@ -486,6 +486,11 @@ def hierarchies() -> tuple[str, ...]:
     return tuple(name for name, dataset in datasets().items() if dataset.is_hierarchy)
 
 
+def rights_of_datasets() -> dict[str, tuple[str, str, str]]:
+    """Return licence, attribution and source name of all datasets, by their names."""
+    return {name: (each.licence, each.attribution, each.source_name) for name, each in datasets().items()}
+
+
 def get(name: str) -> Dataset:
     """Return a dataset by name.
 

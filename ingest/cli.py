@@ -662,6 +662,7 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     published, or mixes licences: which, and of how many units.
     """
     from admin_boundaries import export as exports
+    from ingest import catalog
 
     exports.export(
         current,
@@ -669,6 +670,7 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
         countries,
         output,
         overwrite=overwrite,
+        of_datasets=catalog.rights_of_datasets(),
         report=console.say,
         warn=partial(_warn, current),
         warn_of_licences=console.warning,

@@ -39,6 +39,7 @@ def write(
         countries,
         output,
         overwrite=overwrite,
+        of_datasets=catalog.rights_of_datasets(),
         report=said.append,
         warn=pytest.fail,
         warn_of_licences=lambda text: said.append(f"warning: {text}"),
@@ -161,6 +162,19 @@ def test_time_zones_are_under_the_licence_that_the_catalog_says(warehouse: Setti
     zones, found = catalog.get("timezones"), metadata_of(tmp_path / "zones.gpkg")
     assert [text for text in (zones.licence, zones.attribution, zones.source_name) if text not in found] == []
     assert "Open licence" not in found
+
+
+def test_a_table_of_partners_is_under_the_licence_of_the_other_dataset_as_well(
+    settings: Settings, tmp_path: Path
+) -> None:
+    private = catalog.get("gadm").licence
+    with duckdb.connect(str(built.write(settings.home))) as connection:
+        connection.execute(
+            "create table marts.unit_matches as from (values ('AAA', 'gadm', 'TGO'), ('BAA', 'gadm', null)) "
+            "as matches (gid, other_dataset, other_gid)"
+        )
+    said = write(settings, tmp_path / "matches.parquet", "unit_matches")
+    assert f"warning: matches.parquet holds data that may not be published: {private} (1 unit)." in said
 
 
 def test_units_that_may_not_be_published_are_counted(settings: Settings, tmp_path: Path) -> None:

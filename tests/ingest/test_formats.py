@@ -245,7 +245,7 @@ def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Set
     gdal.restrict_pyogrio()
     output = tmp_path / "units.gpkg"
     said = {"report": print, "warn": print, "warn_of_licences": print}
-    export.export(settings, ["admin_level_1"], (), output, overwrite=False, **said)
+    export.export(settings, ["admin_level_1"], (), output, overwrite=False, of_datasets={}, **said)
     assert "FlatGeobuf" in pyogrio.list_drivers()
     gdal.restrict_pyogrio()
     assert set(pyogrio.list_drivers()) == gdal.DRIVERS
