@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -119,12 +120,15 @@ class Rows:
         The column whose values stand for levels.
     levels : mapping of str to (int or None)
         What each value stands for; None if such rows are passed over.
+    country : str
+        The column with the country of a row, as its ISO 3166-1 alpha-2 code.
     """
 
     layer: str
     told_by: Mapping[str, str]
     level: str
     levels: Mapping[str, int | None]
+    country: str
 
     def of_level(self, level: int | None) -> tuple[str, ...]:
         """Return the values that stand for a level."""
@@ -484,6 +488,22 @@ def datasets(path: Path = CATALOG) -> Mapping[str, Dataset]:
 def hierarchies() -> tuple[str, ...]:
     """Return the names of the datasets that have levels, and thereby marts of their own."""
     return tuple(name for name, dataset in datasets().items() if dataset.is_hierarchy)
+
+
+def alpha_2(countries: Sequence[str]) -> tuple[str, ...]:
+    """Return the ISO 3166-1 alpha-2 codes of countries that are given by their alpha-3 codes.
+
+    Raises
+    ------
+    UsageError
+        When ISO has not given such a code.
+    """
+    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
+        known = {row["alpha_3"]: row["alpha_2"] for row in csv.DictReader(file)}
+    for code in countries:
+        if code not in known:
+            raise UsageError(f"{code} is not the code of a country in ISO 3166-1.", did_you_mean(code, known))
+    return tuple(known[code] for code in countries)
 
 
 def rights_of_datasets() -> dict[str, tuple[str, str, str]]:

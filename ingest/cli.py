@@ -188,7 +188,7 @@ def _warn_if_stale(settings: Settings, editions: Sequence[Edition]) -> None:
     multiple=True,
     metavar="ISO3",
     callback=_countries,
-    help="Load the publisher's file of this country instead of the world's. Repeatable.",
+    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. Repeatable.",
 )
 @click.option(
     "--add",

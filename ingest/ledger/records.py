@@ -94,6 +94,8 @@ class Request:
         Whether the sources may be fetched from public addresses only; it does not affect the result of a run.
     listed : tuple of tuple of (str, str)
         For each source, raw columns that the files do not have, and their values in the publisher's list of files.
+    only_countries : tuple of str
+        Of files that hold the world: the countries whose rows are loaded, as the file names them; all if empty.
     """
 
     dataset: str
@@ -111,6 +113,7 @@ class Request:
     first_file_no: int = 0
     only_public: bool = False
     listed: tuple[tuple[tuple[str, str], ...], ...] = ()
+    only_countries: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, text: str) -> Request:
@@ -119,12 +122,13 @@ class Request:
         levels = values.pop("levels")
         values |= {"sources": tuple(values["sources"]), "mirrors": tuple(map(tuple, values.get("mirrors", ())))}
         values["listed"] = tuple(_pairs(each) for each in values.get("listed", ()))
+        values["only_countries"] = tuple(values.get("only_countries", ()))
         return cls(**values, levels=None if levels is None else tuple(levels))
 
     def to_json(self) -> str:
         """Return the request as JSON for the ledger: without the queries of its addresses, which are secret."""
         # named only if they say something: older requests stay equal
-        later = ("mirrors", "is_added", "first_file_no", "only_public", "listed")
+        later = ("mirrors", "is_added", "first_file_no", "only_public", "listed", "only_countries")
         values = {name: value for name, value in asdict(self).items() if value or name not in later}
         return json.dumps({**values, "sources": [Source.parse(source).noted for source in self.sources]})
 

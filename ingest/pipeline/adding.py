@@ -26,6 +26,7 @@ from ingest.sinks import Sink, Staging
 
 LISTED = 5  # more countries than this are only counted in a message
 AGAIN = "Load it again without --add."
+ALL = 2**62  # more than any file has features
 
 
 def base_of(ledger: Ledger, sink: Sink, request: Request) -> Run:
@@ -99,7 +100,7 @@ def _only(layer: Layer, source_file: str, column: str) -> engines.SliceSource:
         columns=((column, column),),
         missing_text=(),
         crs=None,
-        where=None,
+        where=layer.where(0, ALL) if layer.only else None,
         batch_bytes=BATCH_BYTES,
         encoding=layer.encoding,
         beside=tuple(name for name in layer.beside if name.lower() == column.lower()),

@@ -91,7 +91,11 @@ def requests(
         if len(releases[name]) > 1:
             raise UsageError(f"{name} was given several releases: {', '.join(releases[name])}.", "Name one.")
         mine = countries if dataset.is_hierarchy else ()
-        release = _release(dataset, releases[name], is_at_hand=bool(sources[name] or mine), only_public=only_public)
+        only_countries = catalog.alpha_2(mine) if dataset.rows else ()
+        with_own_files = () if only_countries else mine
+        release = _release(
+            dataset, releases[name], is_at_hand=bool(sources[name] or with_own_files), only_public=only_public
+        )
         if mine and sources[name]:
             raise UsageError("--country and --source exclude each other.", "Name the country's file with --source.")
         if dataset.is_hierarchy and levels and (unknown := sorted(set(levels) - set(dataset.levels))):
@@ -107,7 +111,7 @@ def requests(
         elif not found:
             with network.only_public(only_public):
                 found = lookup.addresses(
-                    dataset, release, countries=mine, levels=levels, variant=variant, oceans=oceans
+                    dataset, release, countries=with_own_files, levels=levels, variant=variant, oceans=oceans
                 )
         made.append(
             Request(
@@ -125,6 +129,7 @@ def requests(
                 is_added=is_added,
                 only_public=only_public,
                 listed=tuple(listed.values()) if any(listed.values()) else (),
+                only_countries=only_countries,
             )
         )
         if is_added and made[-1].scope == "world":

@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from ingest import catalog, engines, sinks, sources
-from ingest.errors import CopyDamaged, CountMismatch, IngestError, SourceDamaged
+from ingest.errors import CopyDamaged, CountMismatch, IngestError, LayerMissing, SourceDamaged
 from ingest.layers import discover
 from ingest.layers.discover import Layer
 from ingest.layers.plan import BATCH_BYTES, plan
@@ -102,6 +102,9 @@ def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File])
             for root in roots:
                 if sources.is_copy(root, settings.home) and not sources.is_intact(root):
                     raise _changed_copy(root)
+        if run.request.only_countries and not planned:
+            names = ", ".join(run.request.only_countries)
+            raise LayerMissing(f"No row is of the country {names}.", "Does the publisher count it to another one?")
         sink.prepare(sinks.Staging.of(run), dataset.tables)
     return planned
 
@@ -306,7 +309,11 @@ def _chosen(
     ]
     names = ", ".join(request.public_sources)
     kept = discover.select([layer for layer, _, _ in found], dataset, request.levels, names)
-    return [each for each in found if any(layer is each[0] for layer in kept)]
+    chosen = [each for each in found if any(layer is each[0] for layer in kept)]
+    if dataset.rows is None or not request.only_countries:
+        return chosen
+    only = (dataset.rows.country, request.only_countries)
+    return [(replace(layer, only=(*layer.only, only)), file, root) for layer, file, root in chosen]
 
 
 def _planned(

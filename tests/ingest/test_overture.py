@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from ingest import catalog, engines
+from ingest import catalog, console, engines
 from ingest.errors import SourceUnavailable, UsageError
 from ingest.ledger import Request
 from ingest.pipeline import refresh
+from ingest.pipeline import runs as loading
 from ingest.sources import http
 from ingest.sources.address import Source
 from tests.conftest import ROOT, SHARED_DATA
@@ -31,6 +32,7 @@ from tests.ingest.test_requests import requests
 Rows = dict[int, list[dict[str, Any]]]
 LATEST = '{"links": [{"href": "./2026-09-23.0/catalog.json", "latest": true}], "latest": "2026-09-23.0"}'
 BLOBS = "<Blob><Name>{0}/theme=divisions/type={1}/part-0000{2}-ab.c000.zstd.parquet</Name></Blob>"
+RELEASE = catalog.get("overture").default_release
 FOLDER = "https://overturemapswestus2.blob.core.windows.net/release"
 
 
@@ -271,9 +273,48 @@ def test_files_at_hand_are_loaded_without_asking_anyone(answers: Callable[[str],
     asked = answers("")
     (request,) = requests("overture", sources={"overture": ["/a/release"]})
     assert (request.release, request.scope) == (catalog.get("overture").default_release, "custom")
-    with pytest.raises(UsageError, match="has no per-country files"):
-        requests("overture", countries=("TGO",))
     assert asked.asked == []
+
+
+def test_of_countries_the_files_of_the_world_are_read_and_only_their_rows_are_loaded(
+    answers: Callable[[str], Publisher],
+) -> None:
+    answers(BLOBS.format("2026-09-23.0", "division", 0))
+    (request,) = requests("overture", countries=("TGO", "HKG"))
+    assert (request.scope, request.release, request.only_countries) == ("countries", "2026-09-23.0", ("TG", "HK"))
+    assert Request.from_json(request.to_json()) == request
+    (of_others,) = requests("overture", countries=("TGO",))
+    assert request.identity(["v"]) != of_others.identity(["v"])
+    with pytest.raises(UsageError, match="QQQ is not the code of a country"):
+        requests("overture", countries=("QQQ",))
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_rows_of_other_countries_are_left_out(pipeline: Pipeline, release: Path, engine: str) -> None:
+    rows = loaded(pipeline, release, dataset="overture", engine=engine, only_countries=("QB",))
+    assert {row["country"] for each in rows.values() for row in each} == {"QB"}
+    assert set(of(rows, "division")) == {
+        key for key, each in overture.divisions().items() if "islands" in (key, *each.above)
+    }
+
+
+def test_a_country_without_rows_is_told(pipeline: Pipeline, release: Path) -> None:
+    state, error = pipeline.state(pipeline.run(release, dataset="overture", release=RELEASE, only_countries=("TG",)))
+    assert (state, "No row is of the country TG" in str(error)) == ("failed", True)
+
+
+def test_a_country_is_replaced_and_the_others_are_kept(
+    pipeline: Pipeline, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.run(release, dataset="overture", release=RELEASE)
+    monkeypatch.setattr(
+        loading, "_see_through", lambda _settings, ledger, _reporter, ids, **_: [pipeline.tasks.submit(ledger, *ids)]
+    )
+    of_islands = {"release": RELEASE, "only_countries": ("QB",), "is_added": True}
+    loading.start([pipeline.make_request("overture", str(release), **of_islands)], console, workers=1)
+    files = sorted((pipeline.lake / "overture" / "current" / "overture_adm_1").glob("*.parquet"))
+    rows = pa.concat_tables([pq.read_table(file) for file in files]).to_pylist()
+    assert {(row["country"], row["file_no"]) for row in rows} == {("QA", 0), ("QB", 1)}
 
 
 def test_a_newer_release_is_loaded_by_refresh(
