@@ -64,7 +64,7 @@ class Warehouse:
         """
         command = str(Path(sys.executable).with_name("dbt"))
         is_described = expect != 0 or arguments[0] in {"docs", "retry"}
-        env = {**self.env, "DBT_WRITE_JSON": str(is_described)}
+        env = {"DBT_WRITE_JSON": str(is_described), **self.env}
         return self._program("dbt", [command], arguments, folder or self.folder, expect, env)
 
     def _program(
