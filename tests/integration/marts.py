@@ -51,37 +51,50 @@ def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
         with duckdb.connect(
             str(warehouse.home / f"{_of_dataset(warehouse, 'warehouse')}.duckdb"), read_only=True
         ) as embedded:
-            load_spatial(embedded)
             yield embedded, "ST_AsWKB"
 
 
 def columns(warehouse: Warehouse, table: str) -> list[str]:
     """Return the columns of a mart, in order."""
     with _connect(warehouse) as (connection, _):
-        query = (
-            "select column_name from information_schema.columns "
-            f"where table_schema = '{_of_dataset(warehouse, 'marts')}' and table_name = '{table}' "
-            "order by ordinal_position"
-        )
-        return [name for (name,) in connection.execute(query).fetchall()]
+        return _columns(warehouse, connection, table)
+
+
+def _columns(warehouse: Warehouse, connection: Connection, table: str) -> list[str]:
+    query = (
+        "select column_name from information_schema.columns "
+        f"where table_schema = '{_of_dataset(warehouse, 'marts')}' and table_name = '{table}' "
+        "order by ordinal_position"
+    )
+    return [name for (name,) in connection.execute(query).fetchall()]
 
 
 def ask(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
     """Ask a warehouse of either target."""
     with _connect(warehouse) as (connection, _):
+        if isinstance(connection, duckdb.DuckDBPyConnection):
+            load_spatial(connection)
         found: list[tuple[Any, ...]] = connection.execute(query).fetchall()
         return found
 
 
 def rows(warehouse: Warehouse, table: str) -> list[Row]:
     """Return the rows of a mart, geometry as WKB, in an order that both targets share; the run's name is left out."""
-    names = [name for name in columns(warehouse, table) if name != "run_id"]
+    return _read(warehouse, table)[1]
+
+
+def _read(warehouse: Warehouse, table: str) -> tuple[list[str], list[Row]]:
+    """Return the columns of a mart, and its rows without the run's name."""
     with _connect(warehouse) as (connection, as_wkb):
+        listed = _columns(warehouse, connection, table)
+        if "geom" in listed and isinstance(connection, duckdb.DuckDBPyConnection):
+            load_spatial(connection)
+        names = [name for name in listed if name != "run_id"]
         selected = ", ".join(f"{as_wkb}({name})" if name == "geom" else name for name in names)
         found = connection.execute(f"select {selected} from {_of_dataset(warehouse, 'marts')}.{table}").fetchall()
-    listed = [dict(zip(names, map(_plain, row), strict=True)) for row in found]
-    return sorted(
-        listed, key=lambda row: [str(value) for value in row.values() if not isinstance(value, float | bytes)]
+    made = [dict(zip(names, map(_plain, row), strict=True)) for row in found]
+    return listed, sorted(
+        made, key=lambda row: [str(value) for value in row.values() if not isinstance(value, float | bytes)]
     )
 
 
@@ -94,8 +107,8 @@ def assert_same(left: Warehouse, right: Warehouse, table: str, *, moved: str = "
 
     The country ``moved`` may be from another file.
     """
-    assert columns(left, table) == columns(right, table)
-    ours, theirs = rows(left, table), rows(right, table)
+    (names, ours), (other_names, theirs) = _read(left, table), _read(right, table)
+    assert names == other_names
     assert len(ours) == len(theirs), table
     for one, other in zip(ours, theirs, strict=True):
         is_moved = bool(moved) and (one.get("gid") or "").partition(".")[0] == moved
