@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 START_SECONDS = 60
-QUICK = {"fsync": "off", "max_connections": "100"}  # what a test writes need not outlive it
+QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "100"}  # what a test writes need not outlive it
 
 
 def free_port() -> int:
