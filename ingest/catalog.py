@@ -243,14 +243,13 @@ class Areas:
         The layer of the areas.
     key : str
         The raw column with the key of the unit.
-    is_land, is_territorial : str
-        Raw columns that say whether it is the area on land, or with the territorial sea.
+    is_land : str
+        The raw column that says whether it is the area on land, and not with the territorial sea.
     """
 
     layer: str
     key: str
     is_land: str
-    is_territorial: str
 
 
 @dataclass(frozen=True)

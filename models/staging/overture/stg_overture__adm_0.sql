@@ -28,6 +28,5 @@
         'layer': 'division_area',
         'key': 'division_id',
         'is_land': 'is_land',
-        'is_territorial': 'is_territorial',
     },
 ) }}

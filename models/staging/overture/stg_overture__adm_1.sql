@@ -30,6 +30,5 @@
         'layer': 'division_area',
         'key': 'division_id',
         'is_land': 'is_land',
-        'is_territorial': 'is_territorial',
     },
 ) }}

@@ -31,7 +31,6 @@
         'layer': 'division_area',
         'key': 'division_id',
         'is_land': 'is_land',
-        'is_territorial': 'is_territorial',
     },
     nested='gid_4',
 ) }}
