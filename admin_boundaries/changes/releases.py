@@ -54,9 +54,7 @@ class Release:
         self.countries = _texts(units["country_gid"])
         self.levels: Positions = units["admin_level"].to_numpy().astype(np.int64)
         self.areas_km2 = units["area_km2"].to_pandas().to_numpy(np.float64)
-        self.is_leaf, self.is_located = (
-            units[name].to_numpy().astype(bool) for name in ("is_leaf", "is_located")
-        )
+        self.is_leaf, self.is_located = (units[name].to_numpy().astype(bool) for name in ("is_leaf", "is_located"))
         self.release: str | None = units["release"][0].as_py() if len(units) else None
         self.parents = self.positions(_texts(units["parent_gid"]))
 

@@ -26,7 +26,7 @@ units as (
         lineage.is_leaf,
         lineage.is_leaf or not resolved.is_covered_by_children as is_located,
         staged.area_km2,
-        cast(staged.area_km2 as text) as geom_hash
+        staged.geom_hash
     from {{ ref('int_admin_units__lineage') }} as lineage
     inner join {{ ref('int_admin_units__parents_resolved') }} as resolved
         on lineage.gid = resolved.gid
@@ -43,8 +43,8 @@ select * from units
 {%- endmacro %}
 
 {#-
-  The select of the areas of the units that are located by their own geometry, except those whose geometry the other
-  release has too.
+  The select of the areas of the units that are located by their own geometry, with whether the other release has no
+  unit of that geometry.
 -#}
 {% macro compared_areas(units, others) -%}
 with
@@ -66,22 +66,23 @@ staged as (
 
 ),
 
-changed as (
+hashes as (
 
-    select units.*
-    from {{ units }} as units
-    left join (select distinct geom_hash from {{ others }}) as others
-        on units.geom_hash = others.geom_hash
-    where units.is_located
-        and others.geom_hash is null
+    select distinct geom_hash
+    from {{ others }}
+    where is_located
 
 )
 
 select
-    changed.gid,
+    units.gid,
+    hashes.geom_hash is null as is_changed,
     staged.geom
-from changed
+from {{ units }} as units
 inner join staged
-    on changed.admin_level = staged.admin_level
-    and {{ is_same_row('changed', 'staged') }}
+    on units.admin_level = staged.admin_level
+    and {{ is_same_row('units', 'staged') }}
+left join hashes
+    on units.geom_hash = hashes.geom_hash
+where units.is_located
 {%- endmacro %}

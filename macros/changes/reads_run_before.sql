@@ -73,7 +73,7 @@
 {% endmacro %}
 
 {% macro duckdb__is_comparable(dataset) -%}
-    is_comparable('{{ dataset }}', run_id, 'area_km2')
+    is_comparable('{{ dataset }}', run_id, 'geom_hash')
 {%- endmacro %}
 
 {% macro postgres__is_comparable(dataset) -%}
