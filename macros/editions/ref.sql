@@ -5,7 +5,8 @@
 -#}
 {% macro ref() %}
     {#- in a model that reads the run before, what both runs are made of is there under its own name -#}
-    {% if reads_run_before() and varargs[-1] in makings_of(['int_admin_units__lineage']) | map(attribute='name') %}
+    {% if (varargs[-1].startswith('int_admin_units__') or varargs[-1] in names_of_staged_levels())
+        and reads_run_before() %}
         {{ return(varargs[-1]) }}
     {% endif %}
     {% set relation = builtins.ref(*varargs, **kwargs) %}
