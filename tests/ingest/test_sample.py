@@ -21,9 +21,11 @@ def edition(name: str) -> dict[int, pa.Table]:
     """Return the layers of a release of TIGER/Line's sample, by level."""
     release = catalog.get("tiger").release(name)
     (file,) = catalog.urls(catalog.get("tiger"), release)
-    found = {}
+    found: dict[int, pa.Table] = {}
     for layer, _ in pyogrio.list_layers(f"/vsizip/{file}"):
-        facts, found[release.level_of(layer)] = pyogrio.read_arrow(f"/vsizip/{file}", layer=layer)
+        level = release.level_of(layer)
+        assert level is not None
+        facts, found[level] = pyogrio.read_arrow(f"/vsizip/{file}", layer=layer)
         assert "4269" in facts["crs"]
     return found
 
