@@ -15,5 +15,7 @@
 -- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
 -- depends_on: {{ ref('admin_anomalies') }}
+-- depends_on: {{ ref('admin_units_history') }}
+-- depends_on: {{ ref('built_releases') }}
 
 {{ missing_primary_keys() }}
