@@ -17,7 +17,7 @@ from tests.integration.invented import connected
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
-Unit = tuple[str, int, str | None, str, str, float | None]
+Unit = tuple[str, int, str | None, str, str, float | None, str | None]
 Rows = list[tuple[Any, ...]]
 
 TABLES = """
@@ -28,21 +28,23 @@ create table marts.marts_meta (
 );
 create table marts.admin_units (
     gid text primary key, admin_level int, parent_gid text, country_gid text, name text, area_km2 double precision,
-    release text
+    geom_hash text, release text
 )
 """
-FRANCE: Unit = ("FRA", 0, None, "FRA", "France", 100.0)
+FRANCE: Unit = ("FRA", 0, None, "FRA", "France", 100.0, None)
 REGIONS: list[Unit] = [
-    ("FRA.1_1", 1, "FRA", "FRA", "Alsace", 10.0),
-    ("FRA.2_1", 1, "FRA", "FRA", "Bretagne", 20.0),
-    ("FRA.3_1", 1, "FRA", "FRA", "Île", None),
+    ("FRA.1_1", 1, "FRA", "FRA", "Alsace", 10.0, "a"),
+    ("FRA.2_1", 1, "FRA", "FRA", "Bretagne", 20.0, "b"),
+    ("FRA.3_1", 1, "FRA", "FRA", "Île", None, None),
+    ("FRA.5_1", 1, "FRA", "FRA", "Savoie", 50.0, "d"),
 ]
-MERGED: list[Unit] = [
-    ("FRA.1_1", 1, "FRA", "FRA", "Alsace", 10.0 + 1e-9),  # a sum in another order
-    ("FRA.2_1", 1, "FRA", "FRA", "Breizh", 20.0),
-    ("FRA.4_1", 1, "FRA", "FRA", "Corse", 30.0),
+LATER: list[Unit] = [
+    ("FRA.1_1", 1, "FRA", "FRA", "Alsace", 10.0 + 1e-9, "a"),  # a sum in another order
+    ("FRA.2_1", 1, "FRA", "FRA", "Breizh", 20.0, "b"),
+    ("FRA.4_1", 1, "FRA", "FRA", "Corse", 30.0, "c"),
+    ("FRA.5_1", 1, "FRA", "FRA", "Savoie", 50.0, "e"),  # another shape
 ]
-RELEASES = (("3.6", [FRANCE, *REGIONS]), ("4.0", [FRANCE, *MERGED]), ("4.1", [FRANCE, *MERGED]))
+RELEASES = (("3.6", [FRANCE, *REGIONS]), ("4.0", [FRANCE, *LATER]), ("4.1", [FRANCE, *LATER]))
 ROLLED_BACK = RELEASES[0]
 
 
@@ -114,6 +116,9 @@ def test_a_row_begins_with_what_changed_and_ends_with_the_next_change(target: Ta
         ("FRA.3_1", "Île", "3.6", "4.0"),
         ("FRA.3_1", "Île", "3.6", None),
         ("FRA.4_1", "Corse", "4.0", "3.6"),
+        ("FRA.5_1", "Savoie", "3.6", "4.0"),
+        ("FRA.5_1", "Savoie", "4.0", "3.6"),
+        ("FRA.5_1", "Savoie", "3.6", None),
     ]
 
 
@@ -133,7 +138,7 @@ def test_a_row_ends_when_the_next_one_of_its_unit_begins(target: Target) -> None
 def test_the_units_of_a_release_are_told_also_of_one_that_changed_nothing(target: Target) -> None:
     told = json.loads(target.as_of("3.6", "4.0", "4.1"))["show"]
     found = sorted((row["of"], row["name"]) for row in told)
-    names = {release: [name for _, level, _, _, name, _ in units if level == 1] for release, units in RELEASES}
+    names = {release: [name for _, level, _, _, name, *_ in units if level == 1] for release, units in RELEASES}
     assert found == sorted((release, name) for release, listed in names.items() for name in listed)
 
 
