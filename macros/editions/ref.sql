@@ -21,7 +21,8 @@
     {% if not is_building() or relation.is_cte or relation.schema not in edition_schemas() %}
         {{ return(false) }}
     {% endif %}
-    {% for id in selected_resources if id.startswith('model.') and id.split('.')[-1] == relation.identifier %}
+    {% for id in selected_resources
+        if id.split('.')[0] in ['model', 'snapshot'] and id.split('.')[-1] == relation.identifier %}
         {{ return(true) }}
     {% endfor %}
     {% set place = beside(relation) %}
