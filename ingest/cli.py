@@ -678,6 +678,64 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--key", required=True, metavar="COLUMN", help="Column of FILE with the keys of units.")
+@click.option("--from", "from_release", required=True, metavar="RELEASE", help="Release that the keys are of.")
+@click.option("--to", "to_release", required=True, metavar="RELEASE", help="Release to carry the columns to.")
+@click.option(
+    "--sum", "sums", multiple=True, metavar="COLUMN", help="Amount, such as a population: divided by area. Repeatable."
+)
+@click.option(
+    "--mean", "means", multiple=True, metavar="COLUMN", help="Level, such as an income: averaged. Repeatable."
+)
+@click.option("--weight", metavar="COLUMN", help="Amount that means are weighted by.  [default: the area in common]")
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write: .csv or .parquet.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
+def reweight(
+    source: Path,
+    key: str,
+    from_release: str,
+    to_release: str,
+    sums: Sequence[str],
+    means: Sequence[str],
+    weight: str | None,
+    output: Path,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Carry columns of FILE, CSV or Parquet with one row per unit, from one release to another.
+
+    \b
+    python -m ingest reweight data.csv --key gid --from 3.6 --to 4.1 --sum population --mean income -o new.csv
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import reweight as reweighting
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    columns = reweighting.Columns.named(key, sums, means, weight)
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
+        report = reweighting.reweight(
+            warehouse,
+            source,
+            output,
+            columns,
+            from_release,
+            to_release,
+            overwrite=overwrite,
+            of_datasets=catalog.rights_of_datasets(),
+            warn_of_licences=console.warning,
+        )
+    if report.totals:
+        console.table(reweighting.CELLS, reweighting.cells(report))
+    for text in reweighting.warnings_of(report):
+        console.warning(text)
+    for text in reweighting.sentences(report, output):
+        console.say(text)
+
+
+@cli.command()
 @click.argument("dataset")
 def scaffold(dataset: str) -> None:
     """Write the staging models of a DATASET of ingest/catalog.yaml; `BOUNDARIES=DATASET dbt build` then builds it."""
