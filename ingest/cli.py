@@ -678,6 +678,66 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
+@click.argument("current", metavar="[DATASET]", required=False, callback=_of_dataset)
+@click.option(
+    "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."
+)
+@click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Only changes of this type, such as split. Repeatable.  [default: all but kept]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_NAMES), default=50, show_default=True, help="Maximum number of rows."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write all of them to: .csv or .parquet.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+def changes(
+    current: Settings,
+    countries: Sequence[str],
+    level: int | None,
+    types: Sequence[str],
+    limit: int,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Show what changed in DATASET since the release before: which units are new, gone, renamed, split …"""  # noqa: D400
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    for name in types:
+        if name not in what_changed.TYPES:
+            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    wanted = what_changed.Wanted(tuple(countries), level, tuple(types))
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
+        found = what_changed.read(warehouse, wanted, limit)
+        if output is not None:
+            rows = what_changed.write(
+                warehouse,
+                wanted,
+                output,
+                overwrite=overwrite,
+                of_datasets=catalog.rights_of_datasets(),
+                warn_of_licences=console.warning,
+            )
+    console.say(found.summary)
+    if output is not None:
+        console.say(f"{output}: {rows:,} rows")
+    elif found.cells:
+        console.table(what_changed.HEADINGS, found.cells)
+        if found.rows > len(found.cells):
+            console.say(
+                f"… and {found.rows - len(found.cells):,} more. "
+                "Use --limit, --country, --level or --type to see others, or -o FILE for all of them."
+            )
+
+
+@cli.command()
 @click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--key", required=True, metavar="COLUMN", help="Column of FILE with the keys of units.")
 @click.option("--from", "from_release", required=True, metavar="RELEASE", help="Release that the keys are of.")
