@@ -249,7 +249,9 @@ def _sources(dataset: Dataset) -> Iterator[str]:
         yield f"              config: {{enabled: {_is_built(name)}}}"
         yield "        columns:"
         named = [(column.name, _description(column)) for column in table.columns]
-        others = [(column, _block(column)) for column in (*ORIGIN, "geom", *FACTS, "is_valid", "invalid_reason")]
+        others = [
+            (column, _block(column)) for column in (*ORIGIN, "geom", *FACTS, "is_valid", "invalid_reason", "geom_hash")
+        ]
         yield from _columns([*others[: len(ORIGIN)], *named, *others[len(ORIGIN) :]], 10)
 
 
@@ -284,7 +286,7 @@ def _models(dataset: Dataset) -> Iterator[str]:
         ]
         others = [
             (name, _block(name))
-            for name in (*TEXTS, *RIGHTS, "codes", *FACTS, "is_valid_in_source", "invalid_reason", "geom")
+            for name in (*TEXTS, *RIGHTS, "codes", *FACTS, "is_valid_in_source", "invalid_reason", "geom_hash", "geom")
         ]
         yield from _columns([*((name, _block(name)) for name in ORIGIN), *keys, *ancestors, *others], 6)
 

@@ -45,6 +45,7 @@ FACTS: tuple[tuple[str, pa.DataType], ...] = (
     ("east_lon", pa.float64()),
     ("is_valid", pa.bool_()),
     ("invalid_reason", pa.string()),
+    ("geom_hash", pa.string()),
 )
 
 
@@ -197,7 +198,7 @@ class Engine(Protocol):
             Batches of at most ``batch_rows`` rows and ``batch_bytes`` bytes of geometry, with the columns of `schema`;
             ``geom`` is WKB MultiPolygon, 2D, EPSG:4326, degrees. Invalid geometries are repaired, unless
             ``is_validated`` is off, and NULL if no polygon is left. Of a point that is kept, only ``point_lon`` and
-            ``point_lat`` say where it is.
+            ``point_lat`` say where it is. ``geom_hash`` is the MD5 of ``geom``, in hexadecimal digits.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,7 +65,12 @@ def _rows(
         made = restore(values.filter(pa.array(is_bad)).to_pylist(), crs, is_validated=source.is_validated)
         for name, column in {"geom": made.wkb, **made.facts}.items():
             table.loc[is_bad, name] = pd.Series(column.to_pylist(), index=table.index[is_bad], dtype=object)
+    table["geom_hash"] = table["geom"].map(_hash)
     return pa.RecordBatch.from_pandas(table, schema=wanted, preserve_index=False)
+
+
+def _hash(wkb: bytes | None) -> str | None:
+    return None if wkb is None else hashlib.md5(wkb, usedforsecurity=False).hexdigest()
 
 
 def _clean(text: pd.Series[str], missing_text: tuple[str, ...]) -> pd.Series[str]:

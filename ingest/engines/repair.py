@@ -59,7 +59,7 @@ class Restored:
     wkb : pyarrow.BinaryArray, shape (n,)
         2D MultiPolygons on the globe, EPSG:4326, degrees; NULL if no polygon is left.
     facts : dict of str to pyarrow.Array
-        The other columns of `ingest.engines.FACTS`.
+        The other columns of `ingest.engines.FACTS`, except for the hash.
     """
 
     wkb: pa.BinaryArray

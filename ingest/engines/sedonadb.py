@@ -2,7 +2,8 @@
 
 Odd geometries, which GEOS might refuse, are screened out first and measured on the way. The query cleans texts, checks
 each geometry and computes a point on it. Shapely then repairs the odd geometries and those that failed the check. All
-others, which is nearly all, pass from GDAL's batch to the sink without being copied.
+others, which is nearly all, pass from GDAL's batch to the sink without being copied. SedonaDB has no hash functions:
+DuckDB takes the hashes of a batch when its geometries are final.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 import geoarrow.pyarrow as ga
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,13 +41,17 @@ class SedonaEngine:
         """Open a slice; see `ingest.engines.Engine.read`."""
         wanted = schema(tuple(name for name, _ in source.columns))
         # SedonaDB reads in passing threads of its own, in which a transformation of pyproj crashes.
-        with ThreadPoolExecutor(max_workers=1) as pool, open_features(source) as (meta, stream):
+        with (
+            ThreadPoolExecutor(max_workers=1) as pool,
+            duckdb.connect(config={"threads": 1}) as hasher,
+            open_features(source) as (meta, stream),
+        ):
             tap = _Tap(stream)
             projection = Projection.of(source.crs) if source.crs else None
             try:
                 features = _screened(tap, meta, source.names, projection, pool)
                 cleaned = _query(statement(source), features, source.batch_rows)
-                rows = (_rows(batch, source, projection, wanted) for batch in tap.telling(cleaned))
+                rows = (_rows(batch, source, projection, wanted, hasher) for batch in tap.telling(cleaned))
                 yield pa.RecordBatchReader.from_batches(wanted, rows)
             finally:
                 tap.shut()
@@ -104,7 +110,11 @@ def _query(statement: str, batches: pa.RecordBatchReader, batch_rows: int) -> pa
 
 
 def _rows(
-    batch: pa.RecordBatch, source: SliceSource, projection: Projection | None, wanted: pa.Schema
+    batch: pa.RecordBatch,
+    source: SliceSource,
+    projection: Projection | None,
+    wanted: pa.Schema,
+    hasher: duckdb.DuckDBPyConnection,
 ) -> pa.RecordBatch:
     """Turn a batch of cleaned features into rows of the raw table; good geometries are not copied."""
     columns = {name: batch.column(name) for name in batch.schema.names}
@@ -127,7 +137,14 @@ def _rows(
             made = restore(values.filter(is_bad).to_pylist(), crs, is_validated=source.is_validated)
             for name, column in {"geom": made.wkb, **made.facts}.items():
                 columns[name] = pc.replace_with_mask(columns[name], is_bad, column)
+    columns["geom_hash"] = _hashes(columns["geom"], hasher)
     return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in wanted], schema=wanted)
+
+
+def _hashes(wkb: pa.BinaryArray, hasher: duckdb.DuckDBPyConnection) -> pa.StringArray:
+    """Return the MD5 of each geometry, in hexadecimal digits."""
+    hashes = hasher.from_arrow(pa.table({"geom": wkb})).project("md5(geom)").to_arrow_table()
+    return hashes.column(0).combine_chunks()
 
 
 def _storage(geometry: pa.Array) -> pa.BinaryArray:

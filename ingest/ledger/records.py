@@ -19,7 +19,7 @@ from ingest.sources.address import Source
 if TYPE_CHECKING:
     from sqlalchemy.engine import RowMapping
 
-RAW_SHAPE = 2  # increase it when the raw tables change, so that unchanged files are loaded again
+RAW_SHAPE = 3  # increase it when the raw tables change, so that unchanged files are loaded again
 
 
 class RunState(enum.StrEnum):

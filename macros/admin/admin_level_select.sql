@@ -55,6 +55,7 @@ select
     lineage.is_leaf,
 
     ---------- geometry
+    staged.geom_hash,
     staged.geom
 
 from lineage

@@ -158,7 +158,7 @@ where false
     {{ return(
         ['run_id', 'release', 'file_no', 'source_file', 'source_layer', 'source_fid', 'source_rows', 'source_level',
         'set_aside_reason', 'admin_level', 'gid', 'parent_gid', 'publisher_parent_gid'] + ancestors
-        + staged_texts() + ['codes'] + staged_facts() + ['is_valid_in_source', 'invalid_reason', 'geom']
+        + staged_texts() + ['codes'] + staged_facts() + ['is_valid_in_source', 'invalid_reason', 'geom_hash', 'geom']
     ) }}
 {% endmacro %}
 

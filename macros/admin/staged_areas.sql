@@ -96,7 +96,7 @@ select
     {%- for name in staged_columns(level) %}
     {%- if name == 'source_rows' %}
     case when pairs.gid is null then 1 else 2 end as source_rows,
-    {%- elif name in ['is_valid_in_source', 'invalid_reason', 'geom'] %}
+    {%- elif name in ['is_valid_in_source', 'invalid_reason', 'geom_hash', 'geom'] %}
     case when pairs.gid is null then units.{{ name }} else areas.{{ name }} end as {{ name }}{{ ',' if not loop.last }}
     {%- elif name in staged_facts() %}
     coalesce(areas.{{ name }}, units.{{ name }}) as {{ name }},

@@ -123,6 +123,7 @@ select
     cast(null as text) as invalid_reason,
 
     ---------- geometry
+    cast(null as text) as geom_hash,
     geom
 from united
 {%- endmacro %}

@@ -18,5 +18,6 @@
         invalid_reason,
 
         ---------- geometry
+        geom_hash,
         {{ geom_as_published('geom') }} as geom
 {%- endmacro %}

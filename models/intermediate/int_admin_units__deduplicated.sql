@@ -44,5 +44,6 @@ select
     name,
     type_local,
     type_english,
-    area_km2
+    area_km2,
+    geom_hash
 from kept

@@ -56,7 +56,8 @@ select
     units.type_english,
     units.child_count,
     units.is_leaf,
-    units.children_area_share
+    units.children_area_share,
+    units.geom_hash
 from {{ ref('int_admin_units__parents_resolved') }} as units
 inner join lineage
     on units.gid = lineage.gid

@@ -148,6 +148,7 @@ select
     resolved.name,
     resolved.type_local,
     resolved.type_english,
+    resolved.geom_hash,
     resolved.is_malformed_key,
     resolved.is_parent_level_loaded,
     case when resolved.parent_source = 'repair seed' then resolved.repair_reason end as repair_reason,

@@ -25,7 +25,8 @@ select
     area_km2,
     area_km2_in_source,
     is_valid_in_source,
-    invalid_reason
+    invalid_reason,
+    geom_hash
 from {{ staged_level(level) }}
 {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,22 @@ def test_an_invalid_geometry_is_repaired_and_the_reason_recorded(tmp_path: Path,
         shapely.MultiPolygon([shapely.Polygon([(0, 0), (2, 2), (0, 4)]), shapely.Polygon([(4, 4), (4, 0), (2, 2)])])
     )
     assert rows[2]["is_valid"] is True
+
+
+@both_engines
+@pytest.mark.parametrize("is_validated", [True, False])
+@pytest.mark.parametrize("crs", [None, "EPSG:3857"])
+def test_the_hash_is_of_the_geometry_that_is_published(
+    tmp_path: Path, engine: str, is_validated: bool, crs: str | None
+) -> None:
+    made = boundaries.levels({"AAA": 2}, parts=3, quirks=[quirks.bow_tie, quirks.single_polygons])
+    boundaries.set_cell(made, 1, 2, "geometry", None)
+    path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made, crs=crs)
+    source = replace(slice_of(layers_of(path)[1], batch_rows=2), is_validated=is_validated)
+    rows = read(engine, source).select(["geom", "geom_hash"]).to_pylist()
+    assert [row["geom"] is None for row in rows] == [number == 2 for number in range(len(rows))]
+    for row in rows:
+        assert row["geom_hash"] == (row["geom"] and hashlib.md5(row["geom"], usedforsecurity=False).hexdigest())
 
 
 @both_engines

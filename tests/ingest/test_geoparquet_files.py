@@ -389,7 +389,7 @@ def test_only_points_on_the_globe_are_kept(tmp_path: Path, engine: str) -> None:
     for row, (value, wanted) in zip(rows[:-1], POINTS, strict=True):
         assert (row["point_lon"], row["point_lat"]) == (wanted or (None, None))
         assert row["is_valid"] is (None if value is None else wanted is not None)
-        assert row["geom"] is row["vertex_count"] is row["area_km2"] is None
+        assert row["geom"] is row["vertex_count"] is row["area_km2"] is row["geom_hash"] is None
     assert rows[-1]["geom"] is not None
 
 

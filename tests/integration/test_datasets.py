@@ -228,6 +228,18 @@ def test_a_unit_has_its_area_on_land_and_otherwise_its_point(place: Place) -> No
     assert ("spot", None, True, False) in place.ask("overture", query.format(0, 5))
 
 
+def test_the_hash_of_a_unit_is_that_of_the_geometry_in_the_database(place: Place) -> None:
+    wkb = "st_aswkb" if place.is_embedded else "st_asbinary"
+    query = f"select gid, geom_hash, md5({wkb}(geom)) from {{{{marts}}}}.admin_level_{{}}"
+    for dataset in ("overture", "tiger"):
+        rows = [row for level in range(6) for row in place.ask(dataset, query.format(level))]
+        other = {gid: (hash_, md5 is not None) for gid, hash_, md5 in rows if hash_ != md5}
+        assert other == ({} if dataset == "overture" else {"USA": (None, True)})  # a union of what was loaded
+        assert {gid for gid, hash_, _ in rows if hash_ is None} == {"spot" if dataset == "overture" else "USA"}
+        hashes = "select gid, geom_hash from {marts}.admin_units"
+        assert sorted(place.ask(dataset, hashes), key=str) == sorted((row[:2] for row in rows), key=str)
+
+
 def test_a_point_where_no_child_lies_is_in_the_unit_itself(place: Place) -> None:
     query = "select status, gid, admin_level, gid_2, gid_3 from {{marts}}.locate({}, {})"
     for point, found in {

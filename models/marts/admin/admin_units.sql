@@ -25,6 +25,7 @@ select
     lineage.child_count,
     lineage.is_leaf,
     lineage.children_area_share,
+    lineage.geom_hash,
     lineage.parent_source,
     lineage.parent_source in ('repair seed', 'key') as has_repaired_parent,
     disputed_areas.gid is not null as is_disputed,

@@ -52,6 +52,7 @@ select
     zones.is_valid_in_source,
 
     ---------- geometry
+    zones.geom_hash,
     zones.geom
 from zones
 left join offsets
