@@ -133,6 +133,15 @@ class Edition:
         except FileNotFoundError:
             return False
 
+    def is_comparable(self, dataset: str, run_id: str, column: str) -> bool:
+        """Return whether the files of a run are there and have a column, which an older version did not write.
+
+        Such a run is held as by `hold_run`.
+        """
+        schemas = (self.warehouse.parent / "raw" / dataset / "runs" / run_id).glob("*/columns.parquet")
+        found = [column in pq.read_schema(path).names for path in schemas]
+        return bool(found) and all(found) and self.hold_run(dataset, run_id)
+
     def damage_of_run(self, dataset: str, run_id: str) -> str:
         """Return what is wrong with the files of a run, by the copy of the ledger, and what to do; empty if nothing is.
 

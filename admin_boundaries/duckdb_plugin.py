@@ -88,6 +88,7 @@ class Plugin(BasePlugin):
             "STRUCT(piece_number BIGINT, geom BLOB)[]",  # type: ignore[arg-type, list-item]
         )
         conn.create_function("hold_run", self._edition.hold_run, side_effects=True)
+        conn.create_function("is_comparable", self._edition.is_comparable, side_effects=True)
         conn.create_function("damage_of_run", self._edition.damage_of_run, side_effects=True)
         conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
         flags = get_flags()  # type: ignore[no-untyped-call]

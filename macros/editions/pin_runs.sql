@@ -18,7 +18,10 @@ select
     pinned.release,
     pinned.variant,
     pinned.scope,
-    pinned.published_at
+    pinned.published_at,
+    before.run_id as before_run_id,
+    before.release as before_release,
+    before.published_at as before_published_at
 from (select 1 as one) as always
     {%- if dataset in staying %}
 inner join {{ old }} as pinned
@@ -28,6 +31,10 @@ left join {{ runs.render() }} as pinned
     on pinned.dataset = '{{ dataset }}'
     and pinned.state = 'published'
     {%- endif %}
+left join (
+    {{ run_before_that_stays(dataset) if dataset in staying else run_before_select(dataset, runs.render()) }}
+) as before
+    on true
 {{ 'union all' if not loop.last }}
 {% endfor %};
 drop table if exists {{ meta }};

@@ -14,6 +14,8 @@
 -- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
+-- depends_on: {{ ref('admin_unit_changes') }}
+-- depends_on: {{ ref('admin_unit_crosswalk') }}
 -- depends_on: {{ ref('admin_anomalies') }}
 
 {{ missing_primary_keys() }}

@@ -1,0 +1,162 @@
+"""The areas of units, kept on disk, on a map on which areas are true.
+
+All of it is on a cylinder: longitude stays, and latitude becomes the sine of its authalic latitude (EPSG:6933, in
+degrees). So a part of an area is the same part of the area on the globe, whether it lies at the equator or at a pole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+
+from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes
+
+BATCH_BYTES = 1 << 25  # of geometries that are in memory together
+E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared
+SEMI_MAJOR_AXIS_KM = 6378.137
+
+
+class Areas:
+    """Geometries in a file without a name, each read by its position when it is needed.
+
+    Parameters
+    ----------
+    count : int
+        Of the units.
+    folder : Path, optional
+        Of the file; by default that of the system.
+
+    Attributes
+    ----------
+    boxes : ndarray of float64, shape (count, 4)
+        On the cylinder; not a number where a unit has no area.
+    sizes : ndarray of float64, shape (count,)
+        The area of each unit, on the cylinder; 0 where it has none. Times `KM2`, it is in square kilometres.
+    border_km : ndarray of float64, shape (count,)
+        How long the border of each unit is, in kilometres.
+    edge_counts : ndarray of int, shape (count,)
+        Of how many edges it is made.
+    """
+
+    def __init__(self, count: int, folder: Path | None = None) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._start, self._bytes = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self._end = 0
+        self.boxes, self.sizes = np.full((count, 4), np.nan), np.zeros(count)
+        self.border_km, self.edge_counts = np.zeros(count), np.zeros(count, np.int64)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, at: Positions, geometries: pa.Array) -> None:
+        """Take geometries in.
+
+        Parameters
+        ----------
+        at : ndarray of int, shape (n,)
+            Which units they are of.
+        geometries : BinaryArray of length n
+            WKB in degrees. What is null or empty is left out.
+        """
+        sizes = pc.fill_null(pc.binary_length(geometries), 0).to_numpy()
+        for part in parts_of(sizes):
+            self._write(at[part], geometries.take(part))
+
+    def _write(self, at: Positions, geometries: pa.Array) -> None:
+        shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
+        there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+        at, shapes = at[there], _on_cylinder(shapes[there])
+        self.boxes[at], self.sizes[at] = shapely.bounds(shapes), shapely.area(shapes)
+        self.border_km[at], self.edge_counts[at] = borders_of(shapes)
+        written = shapely.to_wkb(shapes)
+        self._bytes[at] = [len(wkb) for wkb in written]
+        self._start[at] = self._end + np.cumsum(self._bytes[at]) - self._bytes[at]
+        self._end += sum(map(self._file.write, written))
+
+    def flush(self) -> None:
+        """Make all that was taken in readable."""
+        self._file.flush()
+
+    def read(self, at: Positions) -> Shapes:
+        """Return the geometries of units."""
+        file = self._file.fileno()
+        return shapely.from_wkb(
+            [os.pread(file, size, start) for start, size in zip(self._start[at], self._bytes[at], strict=True)]
+        )
+
+    def bytes_of(self, at: Positions) -> Positions:
+        """Return how large the geometries of units are."""
+        return self._bytes[at]
+
+
+def _on_cylinder(shapes: Shapes) -> Shapes:
+    """Return areas with the sine of their latitude, valid ones."""
+    shapes = shapely.transform(shapes, lambda points: np.column_stack((points[:, 0], _sines(points[:, 1]))))
+    crossed = ~shapely.is_valid(shapes)
+    shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
+    return shapes
+
+
+def _q(latitudes: Numbers | float) -> Numbers:
+    """Return the authalic function of latitudes in degrees (Snyder, *Map Projections*, 1987, equation 3-12)."""
+    sines, e = np.sin(np.radians(latitudes)), np.sqrt(E2)
+    return np.asarray((1 - E2) * (sines / (1 - E2 * sines**2) + np.arctanh(e * sines) / e))
+
+
+def _sines(latitudes: Numbers) -> Numbers:
+    return np.degrees(_q(latitudes) / _q(90.0))
+
+
+KM2 = float(SEMI_MAJOR_AXIS_KM**2 / 2 * _q(90.0) * (np.pi / 180) ** 2)  # of a square degree of the cylinder
+KM = float(np.sqrt(KM2))  # of a degree of the cylinder, at the equator
+
+
+def borders_of(shapes: Shapes) -> tuple[Numbers, Positions]:
+    """Return how long the borders of shapes on the cylinder are, in kilometres on the globe, and how many edges they have.
+
+    Parameters
+    ----------
+    shapes : ndarray of Polygon or MultiPolygon, shape (n,)
+
+    Returns
+    -------
+    (ndarray of float64, ndarray of int), each of shape (n,)
+    """
+    parts, of_shape = shapely.get_parts(shapes, return_index=True)
+    rings, of_part = shapely.get_rings(parts, return_index=True)
+    points, of_ring = shapely.get_coordinates(rings, return_index=True)
+    is_edge = of_ring[1:] == of_ring[:-1]
+    edges = np.diff(points, axis=0)
+    # a degree of longitude shrinks with latitude, and one of the cylinder's height grows
+    cosines = np.sqrt(np.maximum(1 - np.radians((points[1:, 1] + points[:-1, 1]) / 2) ** 2, 1e-6))
+    lengths = np.hypot(edges[:, 0] * cosines, edges[:, 1] / cosines) * KM
+    of_edge = of_shape[of_part[of_ring[1:]]][is_edge]
+    return (
+        np.bincount(of_edge, lengths[is_edge], minlength=len(shapes)),
+        np.bincount(of_edge, minlength=len(shapes)),
+    )
+
+
+def parts_of(sizes: Positions) -> Iterator[Positions]:
+    """Split items into such as can be in memory together, in their order, by the bytes that each needs."""
+    return filter(len, np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(np.cumsum(sizes) // BATCH_BYTES)) + 1))
+
+
+def read_once(areas: Areas, at: Positions) -> Shapes:
+    """Return the geometries of units that may occur repeatedly, each of which is read once."""
+    single, place = np.unique(at, return_inverse=True)
+    return areas.read(single)[place]

@@ -1,0 +1,131 @@
+"""What is a change, and what only a border that was drawn anew.
+
+A border is known no better than its vertices are apart. So ground that changes hands is a sliver if it is narrower than
+three quarters of that distance, in the release in which it is larger; and at a coast, where islets come and go with the
+scale, half as wide again. Few vertices may also mean a straight border that is known well: a unit of four corners has
+not moved by less than its size. So the distance counts only up to a fortieth of the size of the unit, unless the other
+borders of the country have moved, too: then up to ten times what three of four of them have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from admin_boundaries.changes.links import Links, Side
+from admin_boundaries.changes.releases import Release
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
+
+TRANSFER = 0.75  # of the distance of vertices
+COAST = 1.5
+SIZES = 1 / 40  # of the square root of the area
+USUALLY = 0.75  # of the borders of a country have moved less
+TIMES = 10
+ENOUGH = 8  # borders, to tell what is usual in a country
+MOST = 0.5  # of a unit: no two units have more than this of it
+
+
+@dataclass(frozen=True)
+class Moves:
+    """How far borders usually moved, in kilometres, by country and over all; both the same for either release.
+
+    Attributes
+    ----------
+    of_countries : (dict, dict)
+        By the keys of countries before, and now.
+    of_all : float
+        Where a country has few borders.
+    """
+
+    of_countries: tuple[dict[str, float], dict[str, float]]
+    of_all: float
+
+    def of(self, side: int, countries: Texts) -> Numbers:
+        """Return how far the borders of countries usually moved."""
+        known = self.of_countries[side]
+        return np.array([known.get(country, self.of_all) for country in countries], np.float64)
+
+
+def usual_moves(before: Release, now: Release, levels: list[Links]) -> Moves:
+    """Measure how far borders usually moved: of units that have most of each other in common."""
+    found = []
+    for links in levels:
+        is_pair = (links.shares_before > MOST) & (links.shares_now > MOST)
+        moved = moves_of(links, is_pair)
+        found.append(
+            pd.DataFrame(
+                {
+                    "before": before.countries[links.before[is_pair]],
+                    "now": now.countries[links.now[is_pair]],
+                    "moved": moved,
+                }
+            )
+        )
+    pairs = pd.concat(found)
+    of_countries = []
+    for name in ("before", "now"):
+        groups = pairs.groupby(name)["moved"]
+        usual, count = groups.quantile(USUALLY), groups.size()
+        of_countries.append({str(key): float(value) for key, value in usual[count >= ENOUGH].items()})
+    of_all = float(pairs["moved"].quantile(USUALLY)) if len(pairs) else 0.0
+    return Moves((of_countries[0], of_countries[1]), of_all)
+
+
+def moves_of(links: Links, is_pair: Flags) -> Numbers:
+    """Return for each pair of links how wide the widest ground is that either unit shares with others."""
+    others = ~is_pair
+    widest = []
+    for units, side in zip((links.before, links.now), links.sides, strict=True):
+        wide = np.zeros(len(side.areas_km2))
+        np.maximum.at(wide, units[others], links.widths_km[others])
+        widest.append(wide)
+    return np.maximum(widest[0][links.before[is_pair]], widest[1][links.now[is_pair]])
+
+
+class Judge:
+    """Tells slivers from ground.
+
+    Parameters
+    ----------
+    before, now : Release
+        The units.
+    links : Links
+        Of a level.
+    moves : Moves
+        How far borders usually moved.
+    """
+
+    def __init__(self, before: Release, now: Release, links: Links, moves: Moves) -> None:
+        self._links = links
+        self.known_to_km = tuple(
+            _known_to(side, moves.of(at, release.countries))
+            for at, (release, side) in enumerate(zip((before, now), links.sides, strict=True))
+        )
+
+    def known_to(self, unit: Positions, other: Positions) -> Numbers:
+        """Return how well the borders of pairs are known, in kilometres: those of the release that knows less."""
+        return np.maximum(self.known_to_km[0][unit], self.known_to_km[1][other])
+
+    def are_wide(self) -> Flags:
+        """Return which links are of more ground than the two ways to draw a border leave between them."""
+        links = self._links
+        wide: Flags = links.widths_km > TRANSFER * self.known_to(links.before, links.now)
+        return wide
+
+    def are_ground(self) -> Flags:
+        """Return which links are more than slivers: wide ones, and most of a unit."""
+        links = self._links
+        ground: Flags = self.are_wide() | (links.shares_before >= MOST) | (links.shares_now >= MOST)
+        return ground
+
+    def have_wide_rest(self, side: int) -> Flags:
+        """Return which units of a release have more ground outside of the other one than a coast drawn anew."""
+        wide: Flags = self._links.sides[side].rest_widths_km > COAST * self.known_to_km[side]
+        return wide
+
+
+def _known_to(side: Side, usually: Numbers) -> Numbers:
+    most = np.maximum(SIZES * np.sqrt(side.areas_km2), TIMES * usually)
+    return np.minimum(side.resolutions_km, most)

@@ -1,0 +1,118 @@
+"""Which units of two releases have ground in common, level by level, rolled up from those that are located."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from admin_boundaries.changes.overlaps import Located, Overlaps
+from admin_boundaries.changes.releases import NONE, Release
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions
+
+ROUNDING = 1e-9  # of a unit: less than this outside of the other release is nothing
+
+
+@dataclass(frozen=True)
+class Side:
+    """The units of one release that exist on a level, or end above it.
+
+    Attributes
+    ----------
+    areas_km2, outside_km2, rest_widths_km, resolutions_km : ndarray of float64
+        By the positions of units: the area; the part of it that is in no unit of the other release, and how wide that
+        is; and how far apart the vertices of the border are.
+    totals_km2 : ndarray of float64
+        What shares are of: the area, or where units of the other release overlap, all that they have of it.
+    """
+
+    areas_km2: Numbers
+    outside_km2: Numbers
+    rest_widths_km: Numbers
+    resolutions_km: Numbers
+    totals_km2: Numbers
+
+
+@dataclass(frozen=True)
+class Links:
+    """Pairs of units with ground in common on a level, of which one at least is a unit of that very level.
+
+    The other may be the last unit of a branch that ends above the level.
+
+    Attributes
+    ----------
+    before, now : ndarray of int, shape (n,)
+        The units, by positions.
+    areas_km2, widths_km : ndarray of float64, shape (n,)
+        The area in common, and the width of its widest piece.
+    shares_before, shares_now : ndarray of float64, shape (n,)
+        The part of either unit that is in the other.
+    is_changed : ndarray of bool, shape (n,)
+        Whether more than units of the same geometry are in it.
+    sides : (Side, Side)
+        The units of both releases.
+    """
+
+    before: Positions
+    now: Positions
+    areas_km2: Numbers
+    widths_km: Numbers
+    shares_before: Numbers
+    shares_now: Numbers
+    is_changed: Flags
+    sides: tuple[Side, Side]
+
+
+def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> Links:
+    """Roll the ground of located units up to a level."""
+    ancestors = before.at_level(level), now.at_level(level)
+    counts = before.counts_on(level), now.counts_on(level)
+    is_here = counts[0][overlaps.before] & counts[1][overlaps.now]
+    pairs = np.column_stack((ancestors[0][overlaps.before[is_here]], ancestors[1][overlaps.now[is_here]]))
+    has_both = (pairs != NONE).all(axis=1)
+    found, of_pair = np.unique(pairs[has_both], axis=0, return_inverse=True)
+    at = np.flatnonzero(is_here)[has_both]
+    areas = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found))
+    widths, is_changed = np.zeros(len(found)), np.zeros(len(found), bool)
+    np.maximum.at(widths, of_pair, overlaps.widths_km[at])
+    np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
+    one, two = found.T.astype(np.int64) if len(found) else np.empty((2, 0), np.int64)
+    sides = (
+        _side(before, ancestors[0], counts[0], overlaps.units[0], one, areas),
+        _side(now, ancestors[1], counts[1], overlaps.units[1], two, areas),
+    )
+    kept = (before.levels[one] == level) | (now.levels[two] == level)
+    one, two, areas, widths, is_changed = (values[kept] for values in (one, two, areas, widths, is_changed))
+    return Links(
+        one,
+        two,
+        areas,
+        widths,
+        areas / sides[0].totals_km2[one],
+        areas / sides[1].totals_km2[two],
+        is_changed,
+        sides,
+    )
+
+
+def _side(
+    release: Release, ancestors: Positions, counts: Flags, located: Located, of_pair: Positions, common: Numbers
+) -> Side:
+    unit = np.flatnonzero(counts & (ancestors != NONE))
+    above, size = ancestors[unit], len(release)
+    areas = np.bincount(above, located.areas_km2[unit], minlength=size)
+    covered = np.bincount(of_pair, common, minlength=size)
+    outside = areas - covered
+    outside[outside < ROUNDING * areas] = 0
+    widths = np.zeros(size)
+    np.maximum.at(widths, above, located.rest_widths_km[unit])
+    widths[outside == 0] = 0
+    edges = np.bincount(above, located.edge_counts[unit], minlength=size)
+    borders = np.bincount(above, located.border_km[unit], minlength=size)
+    return Side(
+        areas,
+        outside,
+        widths,
+        np.divide(borders, edges, out=np.zeros(size), where=edges > 0),
+        np.where(outside > 0, areas, covered),
+    )

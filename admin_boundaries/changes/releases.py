@@ -1,0 +1,109 @@
+"""The units of a release, in columns, as they are compared with those of another."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from admin_boundaries.coverage.arrays import Flags, Positions, Texts
+from admin_boundaries.python_models import Relation
+
+NONE = -1  # a position of no unit
+LEVELS = 6
+COLUMNS = (
+    *("gid", "admin_level", "parent_gid", "country_gid", "name", "is_leaf", "is_located", "area_km2", "geom_hash"),
+    "release",
+)
+
+
+class Release:
+    """The units of a release in the order of their keys; a unit is its position there.
+
+    Units whose own geometry says where they are, are *located*: those without children, and those that their children
+    do not cover. Every other one is what its children are. On a level, a unit that is located counts itself, from the
+    level above the next such unit below it up to its own.
+
+    Parameters
+    ----------
+    units : Relation
+        With the columns `COLUMNS`.
+
+    Attributes
+    ----------
+    gids, names, hashes, countries : ndarray of object
+        Of each unit; None where it has none.
+    levels, parents : ndarray of int
+        The level, and the position of the parent, or `NONE`.
+    areas_km2 : ndarray of float64
+        Not a number where it is not known.
+    is_leaf, is_located : ndarray of bool
+        See above.
+    release : str or None
+        The name of the release; None if it has no units.
+    """
+
+    def __init__(self, units: Relation) -> None:
+        self._read(units.select(*COLUMNS).batches().read_all().sort_by("gid"))
+
+    def _read(self, units: pa.Table) -> None:
+        self.gids: Texts = _texts(units["gid"])
+        self.names, self.hashes = _texts(units["name"]), _texts(units["geom_hash"])
+        self.countries = _texts(units["country_gid"])
+        self.levels: Positions = units["admin_level"].to_numpy().astype(np.int64)
+        self.areas_km2 = units["area_km2"].to_pandas().to_numpy(np.float64)
+        self.is_leaf, self.is_located = (units[name].to_numpy().astype(bool) for name in ("is_leaf", "is_located"))
+        self.release: str | None = units["release"][0].as_py() if len(units) else None
+        self.parents = self.positions(_texts(units["parent_gid"]))
+
+    def __len__(self) -> int:
+        return len(self.gids)
+
+    @cached_property
+    def _index(self) -> pd.Index[str]:
+        return pd.Index(self.gids)
+
+    def positions(self, gids: Texts) -> Positions:
+        """Return where units are; `NONE` where there is none of a key."""
+        found: Positions = self._index.get_indexer(pd.Index(gids, dtype=object)).astype(np.int64)
+        return found
+
+    def at_level(self, level: int) -> Positions:
+        """Return for each unit itself or the closest of its ancestors that is not below a level; `NONE` for none."""
+        found = np.arange(len(self))
+        while (is_below := (found != NONE) & (self.levels[found] > level)).any():
+            found[is_below] = self.parents[found[is_below]]
+        return found
+
+    @cached_property
+    def level_above(self) -> Positions:
+        """For each unit, the level of its closest ancestor that is located; -1 if there is none.
+
+        From there upwards, that ancestor counts in its place.
+        """
+        found = np.full(len(self), -1)
+        at = self.parents.copy()
+        while (is_open := at != NONE).any():
+            hit = is_open.copy()
+            hit[is_open] = self.is_located[at[is_open]]
+            found[hit] = self.levels[at[hit]]
+            at[hit] = NONE
+            climbing = at != NONE
+            at[climbing] = self.parents[at[climbing]]
+        return found
+
+    @cached_property
+    def level_to(self) -> Positions:
+        """For each unit, the last level on which it counts itself: the deepest of all if it has no children."""
+        return np.where(self.is_leaf, LEVELS - 1, self.levels)
+
+    def counts_on(self, level: int) -> Flags:
+        """Return which units count themselves on a level."""
+        counts: Flags = self.is_located & (self.level_above < level) & (level <= self.level_to)
+        return counts
+
+
+def _texts(column: pa.ChunkedArray) -> Texts:
+    return column.to_numpy(zero_copy_only=False)

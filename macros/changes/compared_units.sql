@@ -1,0 +1,88 @@
+{#-
+  The select of the units of a release as they are compared with those of another: the lineage, with what ingest
+  computed from the geometry. In a model that reads the run before, it is made of that; empty if there is none.
+-#}
+{% macro compared_units(is_before=false) -%}
+with
+{% if reads_run_before() %}
+{{ made_of_run_before(['int_admin_units__lineage']) }}
+{% endif %}
+units as (
+
+    select
+        lineage.admin_level,
+        lineage.release,
+        lineage.file_no,
+        lineage.source_file,
+        lineage.source_layer,
+        lineage.source_fid,
+        lineage.gid,
+        lineage.parent_gid,
+        lineage.country_gid,
+        {%- for ancestor in admin_levels()[:-1] %}
+        lineage.gid_{{ ancestor }},
+        {%- endfor %}
+        lineage.name,
+        lineage.is_leaf,
+        lineage.is_leaf or not resolved.is_covered_by_children as is_located,
+        staged.area_km2,
+        staged.geom_hash
+    from {{ ref('int_admin_units__lineage') }} as lineage
+    inner join {{ ref('int_admin_units__parents_resolved') }} as resolved
+        on lineage.gid = resolved.gid
+    inner join {{ ref('int_admin_units__unioned') }} as staged
+        on lineage.admin_level = staged.admin_level
+        and {{ is_same_row('lineage', 'staged') }}
+    {%- if is_before and not reads_run_before() %}
+    where false
+    {%- endif %}
+
+)
+
+select * from units
+{%- endmacro %}
+
+{#-
+  The select of the areas of the units that are located by their own geometry, with whether the other release has no
+  unit of that geometry.
+-#}
+{% macro compared_areas(units, others) -%}
+with
+{% if reads_run_before() %}
+{{ made_of_run_before(names_of_staged_levels()) }}
+{% endif %}
+staged as (
+    {% for level in admin_levels() %}
+    select
+        file_no,
+        source_file,
+        source_layer,
+        source_fid,
+        admin_level,
+        geom
+    from {{ staged_level(level) }}
+    {{ 'union all' if not loop.last }}
+    {%- endfor %}
+
+),
+
+hashes as (
+
+    select distinct geom_hash
+    from {{ others }}
+    where is_located
+
+)
+
+select
+    units.gid,
+    hashes.geom_hash is null as is_changed,
+    staged.geom
+from {{ units }} as units
+inner join staged
+    on units.admin_level = staged.admin_level
+    and {{ is_same_row('units', 'staged') }}
+left join hashes
+    on units.geom_hash = hashes.geom_hash
+where units.is_located
+{%- endmacro %}
