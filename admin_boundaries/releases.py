@@ -47,7 +47,7 @@ class Releases:
             f"The marts of {self.dataset} compare {self.earlier} with {self.later}, "
             f"not {from_release} with {to_release}.",
             f"Load {from_release}, then {to_release}: python -m ingest {self.dataset} --release …; then build the "
-            f"marts: {build_command(self.dataset)} --vars 'since: {from_release}'.",
+            f"marts: {build_command(self.dataset)} --vars 'since: \"{from_release}\"'.",
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from admin_boundaries.what_changed import Wanted
 from ingest.settings import Settings
 from tests.fixtures import compared
 from tests.fixtures.compared import Change
+from tests.fixtures.macros import macro
 from tests.ingest.test_cli import run as run_command
 
 Ingest = Callable[..., tuple[int, str]]
@@ -132,3 +134,24 @@ def test_where_no_release_was_before_it_is_said_what_to_do(settings: Settings, i
     assert code == 1
     assert "The marts of gadm hold one release, and nothing to compare it with." in said
     assert "python -m ingest gadm --release …; then build the marts: dbt build." in said
+
+
+@pytest.mark.parametrize("changes", [CHANGES, CHANGES[:3]], ids=["much", "nothing"])
+def test_a_build_logs_the_same_sentence(changes: Sequence[Change]) -> None:
+    said: list[str] = []
+    with compared.opened(changes=changes) as warehouse:
+        relation = SimpleNamespace(incorporate=lambda path: f"marts.{path['identifier']}")
+        log_changes = macro(
+            "changes/log_changes.sql",
+            "log_changes",
+            selected_resources=["model.admin_boundaries.admin_unit_changes"],
+            boundaries=lambda: "gadm",
+            run_before=lambda _dataset: SimpleNamespace(run_id="run-a", release="3.6"),
+            pinned_run=lambda _dataset: SimpleNamespace(release="4.1"),
+            marts_meta=lambda: relation,
+            beside=lambda of: of,
+            run_query=lambda query: SimpleNamespace(rows=warehouse.rows(query)),
+            log=lambda text, info: said.append(text),
+        )
+        log_changes()
+        assert said == [what_changed.summary_of(warehouse)]
