@@ -14,7 +14,7 @@ from admin_boundaries.files import replacing
 from admin_boundaries.marts import Mart, quoted, relation
 from admin_boundaries.releases import CHANGES, Releases, compared
 from admin_boundaries.warehouse import Warehouse, of_one_build
-from ingest.errors import UsageError, did_you_mean
+from ingest.errors import ReleaseMissing, UsageError, did_you_mean
 
 KEPT = "kept"
 TYPES = ("new", "gone", "renamed", "re-keyed", "moved", "reshaped", "split", "merged", "complex", KEPT)
@@ -122,6 +122,14 @@ def summary_of(warehouse: Warehouse) -> str:
     """
     releases, known = compared(warehouse)
     return summary(releases, _counts(warehouse, known[CHANGES], Wanted()))
+
+
+def told(warehouse: Warehouse) -> str:
+    """Return what changed in one line; empty if the marts compare no releases."""
+    try:
+        return summary_of(warehouse)
+    except ReleaseMissing:
+        return ""
 
 
 def read(warehouse: Warehouse, wanted: Wanted, limit: int) -> Changes:

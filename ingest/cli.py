@@ -623,6 +623,8 @@ def find(name: str, limit: int, current: Settings) -> None:
 def pictures(output: Path | None, manifest: Path | None, page: Path | None, current: Settings) -> None:
     """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
@@ -637,7 +639,10 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None, curr
     if page:
         ledger = Ledger(current)
         ledger.open()
-        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults]))
+        with open_warehouse(current) as warehouse:
+            changed = what_changed.told(warehouse)
+        told = [f"**What changed**, {changed}."] if changed else []
+        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults, *told]))
 
 
 @cli.command()
