@@ -571,14 +571,12 @@ def warnings_of(report: Report) -> Iterator[str]:
         yield f"Set aside: {rows} {each.reason}{listed}."
     if report.partly_outside or report.wholly_outside:
         yield (
-            f"Outside of {to_release} lies ground of {report.partly_outside + report.wholly_outside:,} units of "
-            f"{from_release}, of {report.wholly_outside:,} all of it."
+            f"Outside of {to_release} lies a part of {report.partly_outside:,} and all of {report.wholly_outside:,} "
+            f"units of {from_release} that were carried."
         )
     if report.partly_known:
-        yield (
-            f"{report.partly_known:,} rows are made from less than 99 % of their ground: the figures of the rest are "
-            f"not known. {KNOWN_SHARE} says from how much."
-        )
+        rows = "1 row is" if report.partly_known == 1 else f"{report.partly_known:,} rows are"
+        yield f"{rows} made from less than 99 % of the unit's ground: see {KNOWN_SHARE}."
 
 
 def cells(report: Report) -> list[tuple[str, ...]]:

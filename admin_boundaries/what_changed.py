@@ -28,7 +28,7 @@ COUNTED = {
     "merged": "change_type = 'merged' and unit_of <> 'from'",
     "complex": "change_type = 'complex' and unit_of <> 'to'",
 }
-HEADINGS = ("change", "level", "from", "to", "name", "how far")
+HEADINGS = ("change", "level", "from", "to", "name", "evidence")
 SHOWN = (
     "change_type",
     "unit_of",
@@ -159,7 +159,7 @@ def read(warehouse: Warehouse, wanted: Wanted, limit: int) -> Changes:
     order = " ".join(f"when '{name}' then {number}" for number, name in enumerate(TYPES))
     query = (
         f"select {', '.join(SHOWN)} from {relation(mart)} where {where} "  # noqa: S608  it contains no value
-        f"order by case change_type {order} end, country_gid, admin_level, coalesce(from_gid, to_gid), change_key "
+        f"order by case change_type {order} end, country_gid, admin_level, coalesce(from_gid, to_gid), unit_of, to_gid "
         f"limit {limit}"
     )
     found = [dict(zip(SHOWN, row, strict=True)) for row in warehouse.rows(query, values)]
@@ -236,6 +236,12 @@ def _evidence(row: Mapping[str, object]) -> Iterator[str]:
         side = "to" if row["unit_of"] == "to" else "from"
         share = row[f"share_of_{side}"]
         if isinstance(share, float):
-            yield f"{share:.1%} {'comes from there' if side == 'to' else 'goes there'}, of {row['counterpart_count']}"
+            yield _share(share, "from" if side == "to" else "to", int(str(row["counterpart_count"])) - 1)
     elif isinstance(row["moved_m"], float) and row["change_type"] == "reshaped":
         yield f"border moved {row['moved_m']:,.0f} m"
+
+
+def _share(share: float, direction: str, others: int) -> str:
+    """Return how much of a unit went to another, or came from it, and to how many more the rest."""
+    rest = f", the rest {direction} {others} other{'s' if others != 1 else ''}" if others > 0 else ""
+    return f"{share:.1%} {direction} there{rest}"

@@ -301,7 +301,7 @@ def test_the_command_says_what_became_of_the_rows(settings: Settings, tmp_path: 
     lines = [" ".join(line.split()) for line in said.splitlines()]
     assert "people 405 300 100 5" in lines
     assert "warning: Set aside: 1 row whose key is not in 3.6: X." in lines
-    assert "warning: Outside of 4.1 lies ground of 1 units of 3.6, of 0 all of it." in lines
+    assert "warning: Outside of 4.1 lies a part of 1 and all of 0 units of 3.6 that were carried." in lines
     assert f"{output}: 1 rows of 4.1, from 1 of 2 rows of 3.6." in lines
     assert "Not carried, as neither --sum nor --mean: note." in lines
     code, said = ingest(*asked, "-o", str(output))

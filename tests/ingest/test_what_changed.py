@@ -70,9 +70,9 @@ def test_rows_say_by_what_a_change_shows(warehouse: Warehouse) -> None:
     shown = {(*cells[2:4], cells[0]): cells[4:] for cells in found.cells}
     assert shown["V", "V1", "split"][0] == "Valdez → Chugach"
     assert [cells[5] for cells in found.cells if cells[0] == "split"] == [
-        "70.8% goes there, of 2",
-        "100.0% comes from there, of 1",
-        "100.0% comes from there, of 1",
+        "70.8% to there, the rest to 1 other",
+        "100.0% from there",
+        "100.0% from there",
     ]
     assert shown["R", "R", "renamed"] == ("CuraÃ§ao → Curaçao", "name: encoding")
     assert shown["W", "W", "moved"] == ("", "from AAA to BBB")
