@@ -178,6 +178,7 @@ def reweight(
     from_release: str,
     to_release: str,
     *,
+    has_slivers: bool,
     overwrite: bool,
     of_datasets: licences.OfDatasets,
     warn_of_licences: Callable[[str], None],
@@ -198,6 +199,9 @@ def reweight(
         What is taken of the source.
     from_release, to_release : str
         The release that the keys are of, and the one to carry to: the two that the marts compare, in either order.
+    has_slivers : bool
+        Whether to give a unit also what it has in common with others only because borders were drawn anew, and to count
+        such ground as fallen outside.
     overwrite : bool
         Replace an existing file.
     of_datasets : mapping of str to (str, str, str)
@@ -233,7 +237,7 @@ def reweight(
         releases, known = compared(warehouse)
         is_backwards = releases.is_backwards(from_release, to_release)
         _read(scratch, source, relation, names, columns)
-        _link(scratch, warehouse, known, is_backwards=is_backwards)
+        _link(scratch, warehouse, known, is_backwards=is_backwards, has_slivers=has_slivers)
         _sort(scratch)
         report = _report(scratch, source, columns, releases, is_backwards, names)
         rights = licences.of_marts(warehouse, known, [known[CROSSWALK]], of_datasets)
@@ -386,24 +390,45 @@ def _number(column: str, kind: str, source: Path, name: str) -> tuple[str, str]:
 
 
 def _link(
-    scratch: duckdb.DuckDBPyConnection, warehouse: Warehouse, known: Mapping[str, Mart], *, is_backwards: bool
+    scratch: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    known: Mapping[str, Mart],
+    *,
+    is_backwards: bool,
+    has_slivers: bool,
 ) -> None:
-    """Make the tables ``links``, a unit's partners with their shares, and ``units``, the keys of the release."""
+    """Make the tables ``links``, a unit's partners with their shares, and ``units``, the keys of the release.
+
+    Without slivers, what is left of a unit counts as all of it.
+    """
     own, other = ("to", "from") if is_backwards else ("from", "to")
-    links = warehouse.reader(
+    rows = warehouse.reader(
         known[CROSSWALK],
         [
             f"{own}_gid as key",
             f"{other}_gid as partner",
+            "admin_level",
             f"{own}_level as own_level",
             "area_km2",
             f"share_of_{own} as share",
             f"share_of_{other} as share_of_partner",
+            "is_sliver",
         ],
-        f"{own}_gid is not null and admin_level = {own}_level and share_of_{own} is not null",
     )
-    scratch.register("rows_of_crosswalk", links)
-    scratch.execute("create table links as select * from rows_of_crosswalk")
+    scratch.register("rows_of_crosswalk", rows)
+    scratch.execute("create table crosswalk as select * from rows_of_crosswalk")
+    shares = "share, share_of_partner"
+    if not has_slivers:
+        shares = ", ".join(
+            f"{share} / (1 - coalesce(sum({share}) filter (where is_sliver) "
+            f"over (partition by admin_level, {side}), 0)) as {share}"
+            for share, side in (("share", "key"), ("share_of_partner", "partner"))
+        )
+    scratch.execute(
+        f"create table links as select * exclude (is_sliver, admin_level) from (select key, partner, own_level, "  # noqa: S608
+        f"area_km2, {shares}, is_sliver, admin_level from crosswalk) as linked where key is not null "
+        f"and admin_level = own_level and share is not null{'' if has_slivers else ' and not is_sliver'}"
+    )
     units = warehouse.reader(known[CHANGES], [f"{own}_gid as key"], "unit_of <> ?", [other])
     scratch.register("rows_of_changes", units)
     scratch.execute("create table units as select distinct key from rows_of_changes")

@@ -754,6 +754,13 @@ def changes(
     "--mean", "means", multiple=True, metavar="COLUMN", help="Level, such as an income: averaged. Repeatable."
 )
 @click.option("--weight", metavar="COLUMN", help="Amount that means are weighted by.  [default: the area in common]")
+@click.option(
+    "--slivers/--no-slivers",
+    "has_slivers",
+    default=True,
+    show_default=True,
+    help="Carry also what units have in common only because borders were drawn anew.",
+)
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write: .csv or .parquet.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @marts_of_dataset
@@ -765,6 +772,7 @@ def reweight(
     sums: Sequence[str],
     means: Sequence[str],
     weight: str | None,
+    has_slivers: bool,
     output: Path,
     overwrite: bool,
     current: Settings,
@@ -788,6 +796,7 @@ def reweight(
             columns,
             from_release,
             to_release,
+            has_slivers=has_slivers,
             overwrite=overwrite,
             of_datasets=catalog.rights_of_datasets(),
             warn_of_licences=console.warning,

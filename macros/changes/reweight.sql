@@ -5,14 +5,15 @@
       {{ reweight(ref('my_figures'), key='gid', sums=['population'], means=['income'], weight='households') }}
 
   `sums` are amounts, divided by area; `means` are levels, averaged with the area in common as weight, or with the
-  amount `weight`, which is carried as well. With `backwards`, from this release to the one before. The relation has one
+  amount `weight`, which is carried as well. Without `slivers`, ground that units have in common only because borders
+  were drawn anew is left out, and what is left of a unit counts as all of it. With `backwards`, from this release to the one before. The relation has one
   row per unit; test that its key is unique.
 
   One row per unit that got something, with the carried columns as double precision, and `known_share`: of how much of
   its ground all of them were known. One more row, with NULL as its key, has the amounts that have no place: of ground
   outside of the other release, and of keys that are not known. So the sums are those of the relation.
 -#}
-{% macro reweight(relation, key='gid', sums=[], means=[], weight=none, backwards=false) -%}
+{% macro reweight(relation, key='gid', sums=[], means=[], weight=none, slivers=true, backwards=false) -%}
 {%- set own, other = ('to', 'from') if backwards else ('from', 'to') -%}
 {%- set amounts = sums + ([weight] if weight is not none and weight not in sums else []) -%}
 with
@@ -28,17 +29,30 @@ given as (
 
 ),
 
-shares as (
+crosswalk as (
 
     select
         {{ own }}_gid as own_key,
         {{ other }}_gid as other_key,
-        area_km2,
-        share_of_{{ own }} as share,
-        share_of_{{ other }} as share_of_other
+        admin_level = {{ own }}_level as is_own_level,
+        is_sliver,
+        area_km2
+        {%- for share, side in [('share', own), ('share_of_other', other)] %},
+        share_of_{{ side }}{% if not slivers %} / (1 - coalesce(
+            sum(case when is_sliver then share_of_{{ side }} end) over (partition by admin_level, {{ side }}_gid), 0
+        )){% endif %} as {{ share }}
+        {%- endfor %}
     from {{ ref('admin_unit_crosswalk') }}
-    where admin_level = {{ own }}_level
-        and share_of_{{ own }} is not null
+
+),
+
+shares as (
+
+    select *
+    from crosswalk
+    where is_own_level
+        and share is not null
+        {{- '' if slivers else '\n        and not is_sliver' }}
 
 ),
 

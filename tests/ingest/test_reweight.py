@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -78,6 +79,7 @@ def carry(
     weight: str | None = None,
     releases: tuple[str, str] = ("3.6", "4.1"),
     key: str = "gid",
+    has_slivers: bool = True,
     output: Path | None = None,
 ) -> tuple[Rows, Report]:
     """Carry columns and return the rows written, by key, and the report."""
@@ -88,6 +90,7 @@ def carry(
         output,
         Columns.named(key, sums, means, weight),
         *releases,
+        has_slivers=has_slivers,
         overwrite=True,
         of_datasets=catalog.rights_of_datasets(),
         warn_of_licences=pytest.fail,
@@ -203,6 +206,28 @@ def test_rows_of_units_within_each_other_are_refused_where_both_would_count(tmp_
             SchemaDrift, match=r"rows of units within each other: S of 4.1 .* levels 1 and 2 \(S, S.1\)"
         ):
             carry(warehouse, both, sums=["n"])
+
+
+SLIVERS = (
+    Piece("A", "A", 90.0),
+    Piece("A", "B", 6.0, is_sliver=True),
+    Piece("A", None, 4.0, is_sliver=True),
+    Piece("B", "B", 24.0),
+    Piece(None, "B", 10.0),
+)
+
+
+def test_without_slivers_what_is_left_of_a_unit_counts_as_all_of_it(tmp_path: Path) -> None:
+    source = table(tmp_path / "in.csv", "gid,n,m\nA,1000,10\nB,10,20\n")
+    with compared.opened(SLIVERS) as warehouse:
+        rows, report = carry(warehouse, source, sums=["n"], means=["m"])
+        assert numbers(rows, "n") == {"A": 900, "B": 70}
+        assert report.totals[0].outside == 40
+        rows, report = carry(warehouse, source, sums=["n"], means=["m"], has_slivers=False)
+    assert numbers(rows, "n") == {"A": 1000, "B": 10}
+    assert numbers(rows, "m") == {"A": 10, "B": 20}
+    assert report.totals[0].outside == 0
+    assert numbers(rows, "known_share") == {"A": 1, "B": pytest.approx(24 / 34)}
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -391,14 +416,18 @@ def boxes(corners: Sequence[tuple[float, float]]) -> list[shapely.Polygon]:
 
 @pytest.mark.parametrize("releases", [("3.6", "4.1"), ("4.1", "3.6")])
 @pytest.mark.parametrize("weight", [None, "people"])
+@pytest.mark.parametrize("has_slivers", [True, False])
 def test_the_macro_gives_the_same_numbers(
-    warehouse: DuckdbWarehouse, tmp_path: Path, releases: tuple[str, str], weight: str | None
+    tmp_path: Path, releases: tuple[str, str], weight: str | None, has_slivers: bool
 ) -> None:
     source = table(tmp_path / "in.csv", FIGURES)
-    rows, report = carry(warehouse, source, sums=["people"], means=["income"], weight=weight, releases=releases)
-    select = MACRO("figures", sums=["people"], means=["income"], weight=weight, backwards=releases[0] == "4.1")
-    warehouse.rows(f"create table figures as from read_csv('{source}', nullstr = '')")
-    found = {gid: values for gid, *values in warehouse.rows(select)}
+    figures: dict[str, Any] = {"sums": ["people"], "means": ["income"], "weight": weight}
+    select = MACRO("figures", slivers=has_slivers, backwards=releases[0] == "4.1", **figures)
+    pieces = [*PIECES, Piece("B", "F", 2.0, is_sliver=True), Piece("E", None, 1.0, is_sliver=True)]
+    with compared.opened(pieces) as warehouse:
+        rows, report = carry(warehouse, source, releases=releases, has_slivers=has_slivers, **figures)
+        warehouse.rows(f"create table figures as from read_csv('{source}', nullstr = '')")
+        found = {gid: values for gid, *values in warehouse.rows(select)}
     outside = found.pop(None, None)
     (total,) = report.totals
     assert (outside[0] if outside else 0) == pytest.approx(total.outside + total.set_aside)
