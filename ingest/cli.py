@@ -683,7 +683,7 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
-@click.argument("current", metavar="[DATASET]", required=False, callback=_of_dataset)
+@click.argument("dataset", required=False)
 @click.option(
     "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."
 )
@@ -700,14 +700,16 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write all of them to: .csv or .parquet.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
 def changes(
-    current: Settings,
+    dataset: str | None,
     countries: Sequence[str],
     level: int | None,
     types: Sequence[str],
     limit: int,
     output: Path | None,
     overwrite: bool,
+    current: Settings,
 ) -> None:
     """Show what changed in DATASET since the release before: which units are new, gone, renamed, split …"""  # noqa: D400
     from admin_boundaries import what_changed
@@ -717,6 +719,9 @@ def changes(
     for name in types:
         if name not in what_changed.TYPES:
             raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    if dataset is not None:
+        _check_has_marts(dataset)
+        current = replace(current, boundaries=dataset)
     wanted = what_changed.Wanted(tuple(countries), level, tuple(types))
     with open_warehouse(current) as warehouse:
         _warn_if_stale(current, warehouse.editions())
