@@ -623,6 +623,8 @@ def find(name: str, limit: int, current: Settings) -> None:
 def pictures(output: Path | None, manifest: Path | None, page: Path | None, current: Settings) -> None:
     """Draw maps, counts and a diagram of the tables from the marts."""
     from admin_boundaries import pictures as drawings
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
     from ingest import settings
     from ingest.ledger.ledger import Ledger
 
@@ -637,7 +639,10 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None, curr
     if page:
         ledger = Ledger(current)
         ledger.open()
-        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults]))
+        with open_warehouse(current) as warehouse:
+            changed = what_changed.told(warehouse)
+        told = [f"**What changed**, {changed}."] if changed else []
+        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults, *told]))
 
 
 @cli.command()
@@ -675,6 +680,138 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
         warn=partial(_warn, current),
         warn_of_licences=console.warning,
     )
+
+
+@cli.command()
+@click.argument("dataset", required=False)
+@click.option(
+    "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."
+)
+@click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Only changes of this type, such as split. Repeatable.  [default: all but kept]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_NAMES), default=50, show_default=True, help="Maximum number of rows."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write all of them to: .csv or .parquet.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
+def changes(
+    dataset: str | None,
+    countries: Sequence[str],
+    level: int | None,
+    types: Sequence[str],
+    limit: int,
+    output: Path | None,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Show what changed in DATASET since the release before: which units are new, gone, renamed, split …"""  # noqa: D400
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    for name in types:
+        if name not in what_changed.TYPES:
+            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    if dataset is not None:
+        _check_has_marts(dataset)
+        current = replace(current, boundaries=dataset)
+    wanted = what_changed.Wanted(tuple(countries), level, tuple(types))
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
+        found = what_changed.read(warehouse, wanted, limit)
+        if output is not None:
+            rows = what_changed.write(
+                warehouse,
+                wanted,
+                output,
+                overwrite=overwrite,
+                of_datasets=catalog.rights_of_datasets(),
+                warn_of_licences=console.warning,
+            )
+    console.say(found.summary)
+    if output is not None:
+        console.say(f"{output}: {rows:,} rows")
+    elif found.cells:
+        console.table(what_changed.HEADINGS, found.cells)
+        if found.rows > len(found.cells):
+            console.say(
+                f"… and {found.rows - len(found.cells):,} more. "
+                "Use --limit, --country, --level or --type to see others, or -o FILE for all of them."
+            )
+
+
+@cli.command()
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--key", required=True, metavar="COLUMN", help="Column of FILE with the keys of units.")
+@click.option("--from", "from_release", required=True, metavar="RELEASE", help="Release that the keys are of.")
+@click.option("--to", "to_release", required=True, metavar="RELEASE", help="Release to carry the columns to.")
+@click.option(
+    "--sum", "sums", multiple=True, metavar="COLUMN", help="Amount, such as a population: divided by area. Repeatable."
+)
+@click.option(
+    "--mean", "means", multiple=True, metavar="COLUMN", help="Level, such as an income: averaged. Repeatable."
+)
+@click.option("--weight", metavar="COLUMN", help="Amount that means are weighted by.  [default: the area in common]")
+@click.option(
+    "--slivers/--no-slivers",
+    "has_slivers",
+    default=True,
+    show_default=True,
+    help="Carry also what units have in common only because borders were drawn anew.",
+)
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write: .csv or .parquet.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
+def reweight(
+    source: Path,
+    key: str,
+    from_release: str,
+    to_release: str,
+    sums: Sequence[str],
+    means: Sequence[str],
+    weight: str | None,
+    has_slivers: bool,
+    output: Path,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Carry columns of FILE, CSV or Parquet with one row per unit, from one release to another.
+
+    \b
+    python -m ingest reweight data.csv --key gid --from 3.6 --to 4.1 --sum population --mean income -o new.csv
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import reweight as reweighting
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    columns = reweighting.Columns.named(key, sums, means, weight)
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
+        report = reweighting.reweight(
+            warehouse,
+            source,
+            output,
+            columns,
+            from_release,
+            to_release,
+            has_slivers=has_slivers,
+            overwrite=overwrite,
+            of_datasets=catalog.rights_of_datasets(),
+            warn_of_licences=console.warning,
+        )
+    if report.totals:
+        console.table(reweighting.CELLS, reweighting.cells(report))
+    for text in reweighting.warnings_of(report):
+        console.warning(text)
+    for text in reweighting.sentences(report, output):
+        console.say(text)
 
 
 @cli.command()

@@ -160,6 +160,10 @@ class MartsReplaced(IngestError):
     """A build published other marts while a command was reading them."""
 
 
+class ReleaseMissing(IngestError):
+    """The marts do not compare the releases that a command was asked about."""
+
+
 class NameUnknown(IngestError):
     """No unit has this name."""
 

@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 import jinja2
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
-from admin_boundaries import edition
+from admin_boundaries import edition, what_changed
 from admin_boundaries.warehouse import open_warehouse
 from ingest import __version__, catalog
 from ingest.errors import IngestError, MartsMissing, TargetUnavailable
@@ -65,7 +65,18 @@ def plain(settings: Settings, text: str | None) -> str:
     return faults.redact(text or "", faults.secrets_of(settings))
 
 
-Editions: TypeAlias = dict[str, edition.Edition]
+@dataclass(frozen=True)
+class _Known:
+    """What is known of the marts of a dataset: which runs they are of, and what changed; or why it is not known."""
+
+    editions: dict[str, edition.Edition]
+    changes: str = ""
+    unknown: str = ""
+
+    @property
+    def build_ids(self) -> set[str | None]:
+        """The builds that they are of."""
+        return {each.build_id for each in self.editions.values()}
 
 
 class Marts:
@@ -80,7 +91,7 @@ class Marts:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._found: dict[str, tuple[float, Editions, str]] = {}
+        self._found: dict[str, tuple[float, _Known]] = {}
 
     def of(self, dataset: catalog.Dataset) -> Settings:
         """Return the settings with the dataset whose marts a dataset is looked up in."""
@@ -88,25 +99,37 @@ class Marts:
 
     def read(self, dataset: catalog.Dataset) -> tuple[edition.Edition | None, str]:
         """Return the edition of a dataset; if that is not known, the reason."""
+        known = self._read(dataset)
+        return known.editions.get(dataset.name), known.unknown
+
+    def changes(self, dataset: catalog.Dataset) -> str:
+        """Return what changed in the marts of a dataset since the release before, in one line; empty if none was."""
+        return self._read(dataset).changes if dataset.is_hierarchy else ""
+
+    def _read(self, dataset: catalog.Dataset) -> _Known:
         settings = self.of(dataset)
         with self._lock:  # pages that are open at the same time read once
-            read_at, editions, unknown = self._found.get(settings.boundaries, (-MARTS_SECONDS, {}, ""))
+            read_at, known = self._found.get(settings.boundaries, (-MARTS_SECONDS, _Known({})))
             if time.monotonic() - read_at >= MARTS_SECONDS:
-                editions, unknown = _editions(settings)
-                self._found[settings.boundaries] = time.monotonic(), editions, unknown
-        return editions.get(dataset.name), unknown
+                known = _known(settings, known)
+                self._found[settings.boundaries] = time.monotonic(), known
+        return known
 
 
-def _editions(settings: Settings) -> tuple[Editions, str]:
+def _known(settings: Settings, before: _Known) -> _Known:
+    """Read what is known of marts. What changed is counted once a build."""
     build = f"`{settings.build_command}`"
     try:
         with open_warehouse(settings) as warehouse:
-            found = {each.dataset: each for each in warehouse.editions()}
+            found = _Known({each.dataset: each for each in warehouse.editions()})
+            if not found.editions:
+                return replace(found, unknown=f"{edition.UNKNOWN} Run {build}.")
+            is_counted = found.build_ids == before.build_ids
+            return replace(found, changes=before.changes if is_counted else what_changed.told(warehouse))
     except MartsMissing:
-        return {}, f"They are not built: run {build}."
+        return _Known({}, unknown=f"They are not built: run {build}.")
     except IngestError as error:
-        return {}, error.message
-    return found, "" if found else f"{edition.UNKNOWN} Run {build}."
+        return _Known({}, unknown=error.message)
 
 
 def overview(settings: Settings, ledger: Ledger, token: str, marts: Marts) -> dict[str, str]:
@@ -246,6 +269,7 @@ def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
                 "before": ledger.superseded_run(name),
                 "edition": found,
                 "unknown": unknown,
+                "changes": marts.changes(dataset) if now else "",
                 "build": marts.of(dataset).build_command,
             }
         )

@@ -14,16 +14,19 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pycurl
 import tenacity
 
+from ingest import catalog, sinks
 from ingest.errors import AlertNotSent, IngestError, SettingsError
 from ingest.ledger import Ledger, Run, SliceState
 from ingest.pipeline import build
 from ingest.settings import Settings
+from ingest.sinks.difference import Difference
 from ingest.sources import http
 from ingest.sources.address import Source
 
@@ -56,7 +59,7 @@ def notice(settings: Settings, ledger: Ledger) -> None:
         since = datetime.now(UTC) - MEMORY
         for event, run in ledger.runs_to_announce(since, failed=RUN_FAILED, published=RELEASE_LOADED):
             if ledger.claim_alert(event, run.run_id):
-                _try_to_send(settings, _run_message(ledger, event, run))
+                _try_to_send(settings, _run_message(settings, ledger, event, run))
     except IngestError as error:
         log.warning("Could not check for ended runs: %s", error)
 
@@ -153,20 +156,62 @@ def _try_to_send(settings: Settings, message: dict[str, Any]) -> None:
         log.info("The alert %s was sent.", message["id"])
 
 
-def _run_message(ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
+def _run_message(settings: Settings, ledger: Ledger, event: str, run: Run) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
     for part in ledger.slices(run.run_id):
         count = counts.setdefault(part.table_name, {"rows_in_file": 0, "rows_loaded": 0})
         count["rows_in_file"] += part.rows_planned
         count["rows_loaded"] += part.rows_loaded or 0 if part.state == SliceState.LOADED else 0
     what = f"{run.dataset} {run.release}"
+    differences: dict[str, Any] = {}
     if event == RUN_FAILED:
         text = f"{what} was not loaded: {_short(run.error or 'the reason is unknown')} (run {run.run_id})"
     else:
         loaded = f"{what} was loaded: {run.rows_loaded:,} rows, run {run.run_id}."
         text = f"{loaded} `{build.command(run.dataset)}` updates the marts."
+        found = _difference(settings, ledger, run)
+        if found:
+            before, difference = found
+            text = f"{text} {_differences(before, difference, catalog.get(run.dataset))}"
+            differences = {"differences": {"since": before.run_id, **asdict(difference)}}
     names = ("run_id", "dataset", "release", "variant", "scope", "state", "error")
-    return _message(event, run.run_id, text, **{name: getattr(run, name) for name in names}, counts=counts)
+    return _message(
+        event, run.run_id, text, **{name: getattr(run, name) for name in names}, counts=counts, **differences
+    )
+
+
+def _difference(settings: Settings, ledger: Ledger, run: Run) -> tuple[Run, Difference] | None:
+    """Return the publication before a run, and by what they differ; None if that cannot be told."""
+    try:
+        now, before = ledger.published_run(run.dataset), ledger.superseded_run(run.dataset)
+        if now is None or now.run_id != run.run_id or before is None:
+            return None
+        dataset, sink = catalog.get(run.dataset), sinks.get(settings)
+        if before.run_id not in sink.stored_runs(run.dataset, dataset.tables):
+            return None
+        return before, sink.compare(sinks.Staging.of(before), sinks.Staging.of(run), dataset)
+    except IngestError as error:
+        log.warning("What changed in %s could not be found out: %s", run.dataset, error)
+        return None
+
+
+def _differences(before: Run, found: Difference, dataset: catalog.Dataset) -> str:
+    """Return by what a run differs from the publication before, as a sentence."""
+    counts = (
+        (found.new, f"key{'s' if found.new != 1 else ''} new"),
+        (found.gone, "gone"),
+        (found.renamed, "renamed"),
+        (found.reshaped, "with another shape"),
+    )
+    told = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    if found.reshaped is None:
+        told = f"{told or 'the same keys and names'}, shapes unknown, as an older version has loaded one of the two"
+    elif not found.reshaped:
+        told = f"{told}, all others with the same shape" if told else "the same keys, names and shapes"
+    since = f"Since release {before.release}: {told}"
+    if not dataset.is_hierarchy:
+        return f"{since}."
+    return f"{since}; split and merged after the build: `python -m ingest changes {dataset.name}`."
 
 
 def _message(event: str, subject: str, text: str, **facts: Any) -> dict[str, Any]:

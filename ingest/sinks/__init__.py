@@ -9,9 +9,10 @@ from typing import Protocol
 import pyarrow as pa
 import sqlalchemy as sa
 
-from ingest.catalog import Table
+from ingest.catalog import Dataset, Table
 from ingest.ledger import Carrying, Run, Slice
 from ingest.settings import Settings
+from ingest.sinks.difference import Difference
 
 OnLoaded = Callable[[int], sa.Update]
 
@@ -135,6 +136,16 @@ class Sink(Protocol):
 
     def size(self, staging: Staging, tables: Sequence[Table]) -> int:
         """Return the bytes that the staging tables of a run take."""
+        ...
+
+    def compare(self, before: Staging, after: Staging, dataset: Dataset) -> Difference:
+        """Return by what two stored runs of a dataset differ.
+
+        Raises
+        ------
+        IngestError
+            When their tables are gone or cannot be read.
+        """
         ...
 
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:

@@ -10,6 +10,7 @@ that the path still leads to the folder that it locked.
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import logging
 import os
@@ -26,12 +27,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from ingest.catalog import Table
+from ingest.catalog import Dataset, Table
 from ingest.engines import schema
-from ingest.errors import DISK_FULL, BaseUnusable, DiskFull, SliceTaken
+from ingest.errors import DISK_FULL, BaseUnusable, DiskFull, SliceTaken, TargetUnavailable
 from ingest.ledger import Carrying, Ledger, RunState, Slice, SliceState
 from ingest.settings import Settings, private_folder
-from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
+from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging, difference
+from ingest.sinks.difference import Difference, Raw
 from ingest.sources import parts, seal
 
 log = logging.getLogger(__name__)
@@ -244,6 +246,27 @@ class GeoParquetSink:
     def size(self, staging: Staging, tables: Sequence[Table]) -> int:
         """Add up the sizes of the files; see `ingest.sinks.Sink`."""
         return seal.size(self._run(staging))
+
+    def compare(self, before: Staging, after: Staging, dataset: Dataset) -> Difference:
+        """Read keys, names and hashes from the files of two runs; see `ingest.sinks.Sink`."""
+        import duckdb
+
+        try:
+            sides = [[self._raw(staging, table) for table in dataset.tables] for staging in (before, after)]
+            with duckdb.connect() as connection:
+                row = connection.execute(difference.query(dataset, *sides)).fetchone()
+        except (duckdb.Error, OSError, pa.ArrowException) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise TargetUnavailable(
+                f"Runs {before.run_id} and {after.run_id} of {dataset.name} cannot be compared: {reason}.",
+                "Run `python -m ingest doctor`.",
+            ) from error
+        return difference.from_row(row or (), *sides)
+
+    def _raw(self, staging: Staging, table: Table) -> Raw:
+        folder = self._folder(staging, table)
+        files = glob.escape(str(folder)).replace("'", "''") + "/*.parquet"
+        return Raw(table, f"read_parquet('{files}')", difference.HASH in pq.read_schema(folder / COLUMNS).names)
 
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
         """Return the runs that have a folder; see `ingest.sinks.Sink`."""

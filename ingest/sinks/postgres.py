@@ -15,14 +15,15 @@ from psycopg import sql
 from sqlalchemy.dialects import postgresql
 
 from ingest import catalog, refusals, sessions
-from ingest.catalog import Table
+from ingest.catalog import Dataset, Table
 from ingest.engines import FACTS, ORIGIN
 from ingest.errors import BaseUnusable, IngestError, PermissionMissing, SliceTaken, TargetUnavailable
 from ingest.ledger import Carrying, Slice
 from ingest.settings import Postgres, with_dataset
 from ingest.setup import keeper
 from ingest.setup.rights import check_load
-from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging
+from ingest.sinks import KEPT_FOR_NOW, OnLoaded, Staging, difference
+from ingest.sinks.difference import Difference, Raw
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ TYPES = {
     pa.bool_(): "boolean",
 }
 DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
+COMPARE_WAIT = "60s"  # an alert is not worth more
 LOCK_WAIT = "500ms"  # whoever wants to read a table queues behind a session that waits to drop it
 STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.LockNotAvailable: "another session is using its tables",
@@ -224,6 +226,16 @@ class PostgresSink:
             row = connection.execute(query, [names]).fetchone()
         return int(row[0]) if row else 0
 
+    def compare(self, before: Staging, after: Staging, dataset: Dataset) -> Difference:
+        """Compare keys, names and hashes of two runs within the server; see `ingest.sinks.Sink`."""
+        with self._connect() as connection:
+            connection.execute(sql.SQL("set local statement_timeout = {}").format(COMPARE_WAIT))
+            sides = [
+                [_raw(connection, staging.run_id, table) for table in dataset.tables] for staging in (before, after)
+            ]
+            row = connection.execute(difference.query(dataset, *sides).encode()).fetchone()
+        return difference.from_row(row or (), *sides)
+
     def stored_runs(self, dataset: str, tables: Sequence[Table]) -> set[str]:
         """Return the runs that have tables; see `ingest.sinks.Sink`."""
         names = {table.name for table in tables}
@@ -337,6 +349,13 @@ def _is_part(carrying: Carrying) -> sql.Composed:
     if carrying.fids:
         tests.append(sql.SQL("source_fid between {} and {}").format(*map(sql.Literal, carrying.fids)))
     return sql.SQL(" and ").join(tests)
+
+
+def _raw(connection: psycopg.Connection, run_id: str, table: Table) -> Raw:
+    relation = _name(run_id, table).as_string(connection)
+    query = "select from pg_attribute where attrelid = to_regclass(%s) and attname = %s and not attisdropped"
+    found = connection.execute(query, [relation, difference.HASH]).fetchone()
+    return Raw(table, relation, found is not None)
 
 
 def _is_kept(carrying: Carrying) -> sql.Composed:

@@ -14,6 +14,7 @@ create table if not exists {{ beside(marts_meta()).incorporate(path={'identifier
 select '{{ invocation_id }}' as build_id;
 {{ keep_for_retry() }}
         {% else %}
+            {% do log_changes() %}
             {{ put_before_readers() }}
         {% endif %}
     {% endif %}

@@ -8,17 +8,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from ingest import catalog, sinks
 from ingest import settings as configuration
 from ingest.errors import SettingsError
 from ingest.ledger import Ledger, Request, RunState, tables
 from ingest.pipeline import alerts
 from ingest.settings import Settings
+from ingest.sinks.difference import Difference
+from ingest.sinks.geoparquet import GeoParquetSink
 from tests.conftest import ROOT
 from tests.fixtures.webhook import SECRET, Webhook
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice
@@ -117,6 +120,61 @@ def test_a_release_that_the_refresh_has_loaded_is_told_once(
     (message,) = webhook.told
     assert (message["event"], message["run_id"]) == ("release_loaded", run_id)
     assert message["text"] == (f"gadm 4.1 was loaded: 1,234 rows, run {run_id}. `dbt build` updates the marts.")
+
+
+@pytest.fixture
+def publications(told: Settings, ledger: Ledger, request_of: MakeRequest) -> tuple[str, str]:
+    """A publication, and the one that a refresh has put in its place; the tables of both are empty."""
+    made: list[str] = []
+    for release in ("3.6", "4.1"):
+        run_id = ledger.create_run(request_of(release=release), None)
+        sinks.get(told).prepare(sinks.Staging(run_id, "gadm", release), catalog.get("gadm").tables)
+        if made:
+            ledger.set_state(made[0], RunState.SUPERSEDED, only_from=(RunState.PUBLISHED,))
+        ledger.set_state(run_id, RunState.PUBLISHED, rows_loaded=1234, shown_at=datetime.now(UTC))
+        made.append(run_id)
+    ledger.expect_alert(alerts.RELEASE_LOADED, made[1])
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Difference(11, 9, 3, 316), "11 keys new, 9 gone, 3 renamed, 316 with another shape"),
+        (Difference(1, 0, 0, 0), "1 key new, all others with the same shape"),
+        (Difference(0, 0, 0, 0), "the same keys, names and shapes"),
+        (Difference(0, 2, 0, None), "2 gone, shapes unknown, as an older version has loaded one of the two"),
+    ],
+)
+def test_a_new_release_is_told_with_what_it_has_changed(
+    told: Settings,
+    ledger: Ledger,
+    webhook: Webhook,
+    publications: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    found: Difference,
+    said: str,
+) -> None:
+    monkeypatch.setattr(GeoParquetSink, "compare", lambda *_arguments: found)
+    alerts.notice(told, ledger)
+    (message,) = webhook.told
+    assert message["text"].endswith(
+        f" Since release 3.6: {said}; split and merged after the build: `python -m ingest changes gadm`."
+    )
+    assert message["differences"] == {"since": publications[0], **asdict(found)}
+
+
+@pytest.mark.usefixtures("publications")
+def test_a_new_release_is_told_even_if_it_cannot_be_compared(
+    told: Settings, ledger: Ledger, webhook: Webhook, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in told.lake.glob("gadm/runs/*/gadm_adm_3/*"):
+        path.unlink()
+    alerts.notice(told, ledger)
+    (message,) = webhook.told
+    assert message["text"].endswith("updates the marts.")
+    assert "differences" not in message
+    assert "What changed in gadm could not be found out" in caplog.text
 
 
 def test_a_release_that_another_has_replaced_meanwhile_is_told_too(

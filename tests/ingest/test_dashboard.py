@@ -17,9 +17,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
+import duckdb
 import pytest
 import uvicorn
 
+from admin_boundaries import what_changed
+from admin_boundaries.warehouse import Warehouse
 from ingest import catalog
 from ingest.dashboard import feeds, views
 from ingest.dashboard import server as served
@@ -29,6 +32,7 @@ from ingest.ledger.tables import consumers, slices
 from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
 from ingest.settings import Settings
+from tests.fixtures import compared
 from tests.fixtures import marts as built
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
 
@@ -526,6 +530,36 @@ def test_a_card_says_which_run_the_marts_are_of_and_whether_they_are_stale(
     assert later in cards(browser)["gadm"]
     built.forget_meta(settings.home)
     assert "marts unknown The marts do not say" in cards(browser)["gadm"]
+
+
+def test_a_card_says_what_changed_since_the_release_before(
+    serve: Callable[..., Browser], settings: Settings, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    published(ledger, request_of())
+    published(ledger, request_of("timezones"))
+    compared.write(settings.home, [compared.Piece("A", "A", 1.0), compared.Piece(None, "B", 1.0)])
+    shown = cards(serve())
+    assert "3.6 → 4.1: 1 new, 1 kept" in shown["gadm"]
+    assert "3.6 → 4.1" not in shown["timezones"]
+
+
+def test_what_changed_is_counted_once_a_build(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "MARTS_SECONDS", 0.0)
+    compared.write(settings.home, [compared.Piece("A", "A", 1.0)])
+    counted: list[Warehouse] = []
+
+    def told(warehouse: Warehouse) -> str:
+        counted.append(warehouse)
+        return "some"
+
+    monkeypatch.setattr(what_changed, "told", told)
+    marts, gadm = views.Marts(settings), catalog.get("gadm")
+    assert [marts.changes(gadm) for _ in range(3)] == ["some"] * 3
+    assert len(counted) == 1
+    with duckdb.connect(str(built.path_of(settings.home))) as connection:
+        connection.execute("update marts.marts_meta set build_id = 'another'")
+    assert marts.changes(gadm) == "some"
+    assert len(counted) == 2
 
 
 def test_pages_that_are_open_at_the_same_time_read_the_marts_once(

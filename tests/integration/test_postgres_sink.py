@@ -19,12 +19,13 @@ from psycopg import sql
 
 from admin_boundaries.postgres_warehouse import connected
 from ingest import catalog, sessions, settings
-from ingest.errors import ServerLimit, SliceTaken, TargetUnavailable
+from ingest.errors import IngestError, ServerLimit, SliceTaken, TargetUnavailable
 from ingest.ledger import ClaimedSlice, Ledger, Request, RunState
 from ingest.pipeline import prune, publication
 from ingest.setup import limits
 from ingest.setup.rights import check_load
 from ingest.sinks import Staging, get, postgres
+from ingest.sinks.difference import Difference
 from ingest.sinks.postgres import PostgresSink
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
@@ -526,3 +527,20 @@ def test_the_doctor_looks_at_the_limits_of_a_server(target: Target, setting: str
                 checks = {name: (is_good, said) for name, is_good, said, _, _ in limits.examine(connection, 3)}
         assert checks[what][0] is not is_limited
         assert (detail in checks[what][1]) is is_limited
+
+
+def test_two_runs_are_compared_in_the_database(target: Target, tmp_path: Path) -> None:
+    earlier = target.publish()
+    levels = boundaries.levels({"AAA": 1, "BBB": 1})
+    boundaries.set_cell(levels, 1, 0, "NAME_1", "Otherwise")
+    path = boundaries.write_levels_gpkg(tmp_path / "later.gpkg", levels)
+    later = target.new_run()
+    target.load(later, target.claim(later), batches_of(path))
+    gadm = catalog.get("gadm")
+    assert target.sink.compare(earlier, later, gadm) == Difference(new=4, gone=0, renamed=1, reshaped=0)
+    with psycopg.connect(target.warehouse.dsn or "") as connection:
+        connection.execute(f'alter table raw."{LEVEL_1.name}__{earlier.run_id}" drop column geom_hash cascade')
+    assert target.sink.compare(earlier, later, gadm).reshaped is None
+    target.sink.drop(later, gadm.tables)
+    with pytest.raises(IngestError):
+        target.sink.compare(earlier, later, gadm)

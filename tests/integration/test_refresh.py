@@ -91,6 +91,7 @@ def test_the_refresh_loads_a_changed_file_and_no_other_and_tells_how_it_went(
     assert rows(warehouse) == 8
     assert [message["event"] for message in webhook.told] == ["release_loaded"]
     assert webhook.told[0]["counts"]["gadm_adm_1"] == {"rows_in_file": 8, "rows_loaded": 8}
+    assert "Since release 4.1: 5 keys new, all others with the same shape;" in webhook.told[0]["text"]
 
     publisher.body, publisher.etag = b"<html>We are moving</html>", '"3"'
     assert "HTML page" in warehouse.ingest("refresh", "--workers", "1", expect=1).stderr
