@@ -41,8 +41,8 @@ Between the two editions, the Census Bureau lists two changes of counties: Valde
 and Copper River (02066), and the eight counties of Connecticut gave way to nine planning regions. Both are found by
 either. What they call modified elsewhere are borders that were drawn anew, with an intersection below 0.98 of the
 union: small counties (Covington, 51580, has 0.40), or coasts. Where a border moved by less than its vertices are apart,
-we say kept. Haines and Juneau (02100, 02110), which both call changed, are two ways to draw one bay: nobody lists a
-change there. In Connecticut, they judge pair by pair: a county whose land went to four regions is `split` if one of
+we say kept. The border of Haines and Juneau (02100, 02110) is drawn 9 km from where it was, which both call a change;
+the files do not say why. In Connecticut, they judge pair by pair: a county whose land went to four regions is `split` if one of
 them has 0.8 of its ground from it, else `modified`, and Naugatuck Valley (09140), made of parts of three counties, is
 `created`. All of these are one knot, which we call complex; what went where is in the shares.
 """
@@ -134,9 +134,10 @@ def _seconds(folder: Path, model: str) -> float:
 def _compared(releases: next_release.Releases, changes: pd.DataFrame) -> dict[str, Any]:
     """Set the changes against what is known: which are found, missed, or invented."""
     found: dict[next_release.Row, str] = {}
-    for row in changes.itertuples(index=False):
-        own = (row.from_gid if row.unit_of != "to" else None, row.to_gid if row.unit_of != "from" else None)
-        found[row.unit_of, *own] = row.change_type
+    columns = (changes[name] for name in ("unit_of", "from_gid", "to_gid", "change_type"))
+    for unit_of, from_gid, to_gid, kind in zip(*columns, strict=True):
+        own = from_gid if unit_of != "to" else None, to_gid if unit_of != "from" else None
+        found[str(unit_of), *own] = str(kind)
     kinds: Counter[tuple[str, str]] = Counter()
     wrong: dict[str, list[str]] = {}
     for key, kind in {**dict.fromkeys(found, "kept"), **releases.truth}.items():
