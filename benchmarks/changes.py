@@ -42,9 +42,9 @@ and Copper River (02066), and the eight counties of Connecticut gave way to nine
 either. What they call modified elsewhere are borders that were drawn anew, with an intersection below 0.98 of the
 union: small counties (Covington, 51580, has 0.40), or coasts. Where a border moved by less than its vertices are apart,
 we say kept. The border of Haines and Juneau (02100, 02110) is drawn 9 km from where it was, which both call a change;
-the files do not say why. In Connecticut, they judge pair by pair: a county whose land went to four regions is `split` if one of
-them has 0.8 of its ground from it, else `modified`, and Naugatuck Valley (09140), made of parts of three counties, is
-`created`. All of these are one knot, which we call complex; what went where is in the shares.
+the files do not say why. In Connecticut, they judge pair by pair: a county is `split` where regions have 0.8 of their
+ground from it, else `modified`, and Naugatuck Valley (09140), made of parts of three counties, is `created`. All of
+these are one knot, which we call complex; what went where is in the shares.
 """
 SAME_LABELS = {
     **{"kept": "unchanged", "renamed": "renamed", "re-keyed": "renamed", "moved": "unchanged", "reshaped": "modified"},
