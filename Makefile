@@ -31,6 +31,7 @@ servers: ## install PostgreSQL with PostGIS, Redis, Chromium and GDAL if they ar
 
 demo: install ## load the bundled sample into tested tables and a docs page (three minutes, no server)
 	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest gadm tiger timezones --release sample
+	WAREHOUSE_TARGET=embedded $(BIN)/python -m ingest tiger --release sample-2023
 	WAREHOUSE_TARGET=embedded BOUNDARIES=tiger $(BIN)/dbt --quiet build
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet build --vars 'concordance: [gadm, tiger]'
 	WAREHOUSE_TARGET=embedded $(BIN)/dbt --quiet docs generate --static --vars 'concordance: [gadm, tiger]'

@@ -126,7 +126,7 @@ KM = float(np.sqrt(KM2))  # of a degree of the cylinder, at the equator
 
 
 def borders_of(shapes: Shapes) -> tuple[Numbers, Positions]:
-    """Return how long the borders of shapes on the cylinder are, in kilometres on the globe, and how many edges they have.
+    """Return how long the borders of shapes on the cylinder are, and of how many edges they are made.
 
     Parameters
     ----------
@@ -135,6 +135,7 @@ def borders_of(shapes: Shapes) -> tuple[Numbers, Positions]:
     Returns
     -------
     (ndarray of float64, ndarray of int), each of shape (n,)
+        Kilometres on the globe, and edges.
     """
     parts, of_shape = shapely.get_parts(shapes, return_index=True)
     rings, of_part = shapely.get_rings(parts, return_index=True)
@@ -145,10 +146,8 @@ def borders_of(shapes: Shapes) -> tuple[Numbers, Positions]:
     cosines = np.sqrt(np.maximum(1 - np.radians((points[1:, 1] + points[:-1, 1]) / 2) ** 2, 1e-6))
     lengths = np.hypot(edges[:, 0] * cosines, edges[:, 1] / cosines) * KM
     of_edge = of_shape[of_part[of_ring[1:]]][is_edge]
-    return (
-        np.bincount(of_edge, lengths[is_edge], minlength=len(shapes)),
-        np.bincount(of_edge, minlength=len(shapes)),
-    )
+    borders: Numbers = np.bincount(of_edge, lengths[is_edge], minlength=len(shapes)).astype(np.float64)
+    return borders, np.bincount(of_edge, minlength=len(shapes)).astype(np.int64)
 
 
 def parts_of(sizes: Positions) -> Iterator[Positions]:

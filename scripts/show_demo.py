@@ -1,10 +1,11 @@
-"""Show the results of the demo: row counts, queries with their answers, a point in both datasets, and the files.
+"""Show the results of the demo: row counts, queries with their answers, what changed between two releases, and where.
 
 Run ``python scripts/show_demo.py`` after ``dbt build`` and ``BOUNDARIES=tiger dbt build`` on the embedded target.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import duckdb
@@ -17,6 +18,38 @@ from ingest.settings import PROJECT_ROOT, read_settings
 
 SHOWN_ROWS = 8
 POINT = ("-66.1", "18.4")  # in San Juan, which is below a country in one dataset and below a state in the other
+CHANGED = "What changed in the United States from 2017 to 2023, and how many units of either year is that?"
+CHANGES = """
+select
+    admin_level,
+    change_type,
+    count(*) filter (where unit_of <> 'to') as units_before,
+    count(*) filter (where unit_of <> 'from') as units_now
+from {marts}.admin_unit_changes
+group by admin_level, change_type
+order by admin_level, change_type
+"""
+DIVIDED = "Where has the ground of Valdez-Cordova, Alaska, and Fairfield, Connecticut, gone, and what share of it?"
+CROSSWALK = """
+select
+    pairs.from_gid,
+    before.from_name,
+    pairs.to_gid,
+    now.to_name,
+    pairs.share_of_from,
+    pairs.share_of_to
+from {marts}.admin_unit_crosswalk as pairs
+inner join {marts}.admin_unit_changes as before
+    on pairs.from_gid = before.from_gid
+    and before.unit_of <> 'to'
+inner join {marts}.admin_unit_changes as now
+    on pairs.to_gid = now.to_gid
+    and now.unit_of <> 'from'
+where pairs.admin_level = 2
+    and pairs.from_gid in ('02261', '09001')
+    and not pairs.is_sliver
+order by pairs.from_gid, pairs.share_of_from desc
+"""
 COUNTS = """
 select admin_level, rows_in_file, rows_staged, rows_in_mart, rows_set_aside
 from {marts}.admin_level_counts
@@ -54,6 +87,10 @@ def main() -> None:
             comment, _, query = path.read_text(encoding="utf-8").partition("\n")
             title = f"{comment.removeprefix('-- ')}  ({path.relative_to(PROJECT_ROOT)})"
             show(console, title, connection.sql(query.replace("marts.", f"{settings.marts}.")))
+    of_tiger = read_settings({**os.environ, "BOUNDARIES": "tiger"})
+    with duckdb.connect(str(of_tiger.warehouse), read_only=True) as connection:
+        for title, query in ((CHANGED, CHANGES), (DIVIDED, CROSSWALK)):
+            show(console, title, connection.sql(query.format(marts=of_tiger.marts)))
     console.print("\n[bold]Where is a point, in the default dataset and in one in the public domain?[/]")
     for options in ((), ("--dataset", "tiger")):
         command = ("locate", *options, *POINT)

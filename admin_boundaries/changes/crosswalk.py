@@ -11,7 +11,7 @@ import pyarrow as pa
 from admin_boundaries.changes.judgement import MOST, Judge, usual_moves
 from admin_boundaries.changes.links import Links, links_on
 from admin_boundaries.changes.overlaps import BATCH_ROWS, read_overlaps
-from admin_boundaries.changes.releases import LEVELS, NONE, Release
+from admin_boundaries.changes.releases import LEVELS, NONE, Release, taken
 from admin_boundaries.python_models import Relation
 
 SCHEMA = pa.schema(
@@ -92,11 +92,9 @@ def _rows(level: int, before: Release, now: Release, links: Links, judge: Judge)
         )
     rows = pd.concat([pairs, *outside], ignore_index=True)
     unit, other = rows["unit"].to_numpy(np.int64), rows["other"].to_numpy(np.int64)
-    for name, release, at in (("from", before, unit), ("to", now, other)):
-        gids = release.gids[at].copy()
-        gids[at == NONE] = None
-        rows[f"{name}_gid"] = gids
-        rows[f"{name}_level"] = pd.arrays.IntegerArray(release.levels[at], at == NONE)
+    for name, release, units in (("from", before, unit), ("to", now, other)):
+        rows[f"{name}_gid"] = taken(release.gids, units)
+        rows[f"{name}_level"] = taken(release.levels, units)
         rows[f"{name}_release"] = release.release
     rows["admin_level"] = level
     rows["crosswalk_key"] = f"{level} " + rows["from_gid"].fillna("") + " > " + rows["to_gid"].fillna("")

@@ -72,7 +72,7 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
     has_both = (pairs != NONE).all(axis=1)
     found, of_pair = np.unique(pairs[has_both], axis=0, return_inverse=True)
     at = np.flatnonzero(is_here)[has_both]
-    areas = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found))
+    areas: Numbers = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found)).astype(np.float64)
     widths, is_changed = np.zeros(len(found)), np.zeros(len(found), bool)
     np.maximum.at(widths, of_pair, overlaps.widths_km[at])
     np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
@@ -100,9 +100,9 @@ def _side(
 ) -> Side:
     unit = np.flatnonzero(counts & (ancestors != NONE))
     above, size = ancestors[unit], len(release)
-    areas = np.bincount(above, located.areas_km2[unit], minlength=size)
-    covered = np.bincount(of_pair, common, minlength=size)
-    outside = areas - covered
+    areas: Numbers = np.bincount(above, located.areas_km2[unit], minlength=size).astype(np.float64)
+    covered: Numbers = np.bincount(of_pair, common, minlength=size).astype(np.float64)
+    outside: Numbers = areas - covered
     outside[outside < ROUNDING * areas] = 0
     widths = np.zeros(size)
     np.maximum.at(widths, above, located.rest_widths_km[unit])

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from admin_boundaries.areas import KM2, Areas
 from admin_boundaries.changes.overlay import common_ground, may_be_wide, pairs_that_meet, rest_widths
-from admin_boundaries.changes.releases import Release
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
+from admin_boundaries.changes.releases import Release, texts_of
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions
 from admin_boundaries.python_models import Relation
 
 BATCH_ROWS = 1 << 15
@@ -145,7 +145,8 @@ def same_units(before: Release, now: Release) -> tuple[Positions, Positions]:
     by_key = sides[0].merge(sides[1], on=[*place, "gid"])
     left = [side[~side["unit"].isin(by_key[f"unit_{name}"])] for side, name in zip(sides, "xy", strict=True)]
     # of several with one geometry, the first is the first
-    others = pd.merge(*(side.assign(copy=side.groupby(place).cumcount()) for side in left), on=[*place, "copy"])
+    one, two = (side.assign(copy=side.groupby(place).cumcount()) for side in left)
+    others = one.merge(two, on=[*place, "copy"])
     found = pd.concat([by_key, others])
     return found["unit_x"].to_numpy(np.int64), found["unit_y"].to_numpy(np.int64)
 
@@ -268,7 +269,7 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
         With the columns of `SCHEMA`.
     """
     table = rows.select(*SCHEMA.names).batches().read_all()
-    one, two = (_texts(table[name]) for name in ("from_gid", "to_gid"))
+    one, two = (texts_of(table[name]) for name in ("from_gid", "to_gid"))
     numbers = {
         name: np.nan_to_num(table[name].to_pandas().to_numpy(np.float64))
         for name in ("area_km2", "width_km", "border_km", "edge_count")
@@ -277,10 +278,11 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
     located = []
     for release, keys, alone in ((before, one, has[0] & ~has[1]), (now, two, has[1] & ~has[0])):
         at = release.positions(keys[alone])
-        columns = [np.zeros(len(release)) for _ in numbers]
-        for column, name in zip(columns, numbers, strict=True):
+        columns = {name: np.zeros(len(release)) for name in numbers}
+        for name, column in columns.items():
             column[at] = numbers[name][alone]
-        located.append(Located(*columns[:3], columns[3].astype(np.int64)))
+        edge_counts = columns.pop("edge_count").astype(np.int64)
+        located.append(Located(columns["area_km2"], columns["width_km"], columns["border_km"], edge_counts))
     is_pair = has[0] & has[1]
     ones, twos = before.positions(one[is_pair]), now.positions(two[is_pair])
     order = np.lexsort((twos, ones))  # a table has none of its own
@@ -289,10 +291,6 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
         twos[order],
         numbers["area_km2"][is_pair][order],
         numbers["width_km"][is_pair][order],
-        table["is_same"].to_pandas().eq(True).to_numpy()[is_pair][order],  # noqa: FBT003
+        table["is_same"].to_pandas().eq(True).to_numpy()[is_pair][order],
         (located[0], located[1]),
     )
-
-
-def _texts(column: pa.ChunkedArray) -> Texts:
-    return column.to_numpy(zero_copy_only=False)

@@ -131,14 +131,15 @@ class Partners:
         """Join units that are on another level now: with the same geometry, or the same key, name and size."""
         before, now = self._releases
         every = np.arange(len(before)), np.arange(len(now))
+        open_before = self.of_before == NONE, self.of_now == NONE
         self._join(self._alike("hashes", *every))
         unit, other = self._alike("gids", *every)
         sizes = np.sort(np.nan_to_num(np.column_stack((before.areas_km2[unit], now.areas_km2[other]))), axis=1)
         is_same = (_folded(before, unit) == _folded(now, other)) & (sizes[:, 0] >= ALIKE * sizes[:, 1])
         is_same &= before.levels[unit] != now.levels[other]
         self._join((unit[is_same], other[is_same]))
-        for at, partners in enumerate((self.of_before, self.of_now)):
-            self.kinds[at][(partners != NONE) & np.isin(self.kinds[at], ["new", "gone"])] = ""
+        for kinds, partners, was_open in zip(self.kinds, (self.of_before, self.of_now), open_before, strict=True):
+            kinds[was_open & (partners != NONE)] = ""
 
     def _relate(self, ground: pd.DataFrame, units: Positions, others: Positions) -> None:
         """Note what became of units that have no partner, and of the partners that had a part in it."""

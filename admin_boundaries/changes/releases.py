@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from admin_boundaries.coverage.arrays import Flags, Positions, Texts
+from admin_boundaries.coverage.arrays import Flags, Positions, Rows, Texts
 from admin_boundaries.python_models import Relation
 
 NONE = -1  # a position of no unit
@@ -49,14 +49,14 @@ class Release:
         self._read(units.select(*COLUMNS).batches().read_all().sort_by("gid"))
 
     def _read(self, units: pa.Table) -> None:
-        self.gids: Texts = _texts(units["gid"])
-        self.names, self.hashes = _texts(units["name"]), _texts(units["geom_hash"])
-        self.countries = _texts(units["country_gid"])
+        self.gids: Texts = texts_of(units["gid"])
+        self.names, self.hashes = texts_of(units["name"]), texts_of(units["geom_hash"])
+        self.countries = texts_of(units["country_gid"])
         self.levels: Positions = units["admin_level"].to_numpy().astype(np.int64)
         self.areas_km2 = units["area_km2"].to_pandas().to_numpy(np.float64)
         self.is_leaf, self.is_located = (units[name].to_numpy().astype(bool) for name in ("is_leaf", "is_located"))
         self.release: str | None = units["release"][0].as_py() if len(units) else None
-        self.parents = self.positions(_texts(units["parent_gid"]))
+        self.parents = self.positions(texts_of(units["parent_gid"]))
 
     def __len__(self) -> int:
         return len(self.gids)
@@ -105,5 +105,20 @@ class Release:
         return counts
 
 
-def _texts(column: pa.ChunkedArray) -> Texts:
-    return column.to_numpy(zero_copy_only=False)
+def texts_of(column: pa.ChunkedArray) -> Texts:
+    """Return the texts of a column; None for NULL."""
+    found: Texts = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def taken(values: Rows, at: Positions) -> Rows:
+    """Return the values of units; of numbers floating ones, not a number for no unit, else None."""
+    found: Rows = values[at].astype(object if values.dtype == object else np.float64)
+    found[at == NONE] = None if found.dtype == object else np.nan
+    return found
+
+
+def taken_at(positions: Positions, at: Positions) -> Positions:
+    """Return the positions that belong to units; `NONE` for no unit."""
+    found: Positions = np.where(at == NONE, NONE, positions[at])
+    return found

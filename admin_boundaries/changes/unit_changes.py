@@ -11,7 +11,7 @@ import pyarrow as pa
 from admin_boundaries.changes.names import name_change
 from admin_boundaries.changes.overlaps import BATCH_ROWS, read_overlaps
 from admin_boundaries.changes.partners import Partners
-from admin_boundaries.changes.releases import NONE, Release
+from admin_boundaries.changes.releases import NONE, Release, taken, taken_at
 from admin_boundaries.coverage.arrays import Flags, Positions
 from admin_boundaries.python_models import Relation
 
@@ -86,24 +86,24 @@ def _rows(before: Release, now: Release, partners: Partners) -> pa.Table:
     other = np.concatenate([both, partners.destinations[lost], fresh])
     unit_of = np.repeat(np.array(["both", "from", "to"], object), [len(both), len(lost), len(fresh)])
     is_from, is_to = unit_of != "to", unit_of != "from"
-    names = [_taken(side.names, at) for side, at in ((before, unit), (now, other))]
+    names = [taken(side.names, at) for side, at in ((before, unit), (now, other))]
     is_both = unit_of == "both"
-    columns: dict[str, object] = {
+    columns = {
         "unit_of": unit_of,
-        "from_level": _taken(before.levels, unit),
-        "to_level": _taken(now.levels, other),
-        "from_gid": _taken(before.gids, unit),
-        "to_gid": _taken(now.gids, other),
-        "from_parent_gid": _taken(before.gids, _taken_at(before.parents, unit)),
-        "to_parent_gid": _taken(now.gids, _taken_at(now.parents, other)),
+        "from_level": taken(before.levels, unit),
+        "to_level": taken(now.levels, other),
+        "from_gid": taken(before.gids, unit),
+        "to_gid": taken(now.gids, other),
+        "from_parent_gid": taken(before.gids, taken_at(before.parents, unit)),
+        "to_parent_gid": taken(now.gids, taken_at(now.parents, other)),
         "from_name": names[0],
         "to_name": names[1],
-        "is_rekeyed": is_both & (_taken(before.gids, unit) != _taken(now.gids, other)),
+        "is_rekeyed": is_both & (taken(before.gids, unit) != taken(now.gids, other)),
         "is_renamed": is_both & (names[0] != names[1]),
         "is_moved": is_both & _is_moved(before, now, partners, unit, other),
         "is_reshaped": is_both & partners.is_reshaped[other],
-        "from_area_km2": _taken(before.areas_km2, unit),
-        "to_area_km2": _taken(now.areas_km2, other),
+        "from_area_km2": taken(before.areas_km2, unit),
+        "to_area_km2": taken(now.areas_km2, other),
     }
     rows = pd.DataFrame(columns)
     shares = np.where(is_to[:, None], partners.shares[1][other], partners.shares[0][unit])
@@ -111,14 +111,14 @@ def _rows(before: Release, now: Release, partners: Partners) -> pa.Table:
     rows["from_release"], rows["to_release"] = before.release, now.release
     rows["admin_level"] = np.where(is_to, now.levels[other], before.levels[unit])
     rows["country_gid"] = np.where(is_to, now.countries[other], before.countries[unit])
-    changed = np.flatnonzero(rows["is_renamed"])
-    rows["name_change"] = None
-    rows.loc[changed, "name_change"] = [name_change(names[0][at], names[1][at]) for at in changed]
+    rows["name_change"] = [
+        name_change(*both) if is_renamed else None for is_renamed, *both in zip(rows["is_renamed"], *names, strict=True)
+    ]
     rows["border_change"] = _border_changes(before, now, partners, unit, other, is_both)
     for name, values in (("moved_m", partners.moved_km), ("resolution_m", partners.known_to_km)):
         rows[name] = np.where(is_both, (values[other] * 1000).round(1), np.nan)
     counts = partners.counterparts
-    rows["counterpart_count"] = np.where(is_to, counts[1][other], counts[0][unit])
+    rows["counterpart_count"] = np.maximum(np.where(is_from, counts[0][unit], 0), np.where(is_to, counts[1][other], 0))
     rows["change_type"] = _types(rows, np.where(is_to, partners.kinds[1][other], partners.kinds[0][unit]))
     own = [rows[name].where(has, "") for name, has in (("from_gid", is_from), ("to_gid", is_to))]
     rows["change_key"] = own[0] + " > " + own[1]
@@ -134,8 +134,8 @@ def _types(rows: pd.DataFrame, kinds: Flags) -> Flags:
 
 def _is_moved(before: Release, now: Release, partners: Partners, unit: Positions, other: Positions) -> Flags:
     """Return which pairs are on another level, or under a parent that is not the partner of the one before."""
-    above, above_now = _taken_at(before.parents, unit), _taken_at(now.parents, other)
-    partner, partner_now = _taken_at(partners.of_before, above), _taken_at(partners.of_now, above_now)
+    above, above_now = taken_at(before.parents, unit), taken_at(now.parents, other)
+    partner, partner_now = taken_at(partners.of_before, above), taken_at(partners.of_now, above_now)
     is_other = ((partner != NONE) & (partner != above_now)) | ((partner_now != NONE) & (partner_now != above))
     has_one = (above == NONE) != (above_now == NONE)
     moved: Flags = is_other | has_one | (before.levels[unit] != now.levels[other])
@@ -152,24 +152,3 @@ def _border_changes(
     found = np.select([partners.is_reshaped[other], is_same], ["reshaped", "same"], "redrawn").astype(object)
     found[~is_both] = None
     return found
-
-
-def _taken(values: object, at: Positions) -> object:
-    """Return the values of units; None, or not a number, for no unit."""
-    found = np.asarray(values)[at]
-    if found.dtype == object:
-        found = found.copy()
-        found[at == NONE] = None
-        return found
-    return (
-        pd.array(np.where(at == NONE, np.nan, found), dtype="Float64") if found.dtype != np.int64 else _whole(found, at)
-    )
-
-
-def _whole(found: Positions, at: Positions) -> object:
-    return pd.arrays.IntegerArray(found.copy(), at == NONE)
-
-
-def _taken_at(values: Positions, at: Positions) -> Positions:
-    """Return positions of positions; `NONE` for none."""
-    return np.where(at == NONE, NONE, values[at])

@@ -12,8 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from admin_boundaries.concordance.names import without_type
 from admin_boundaries.areas import Areas
+from admin_boundaries.concordance.names import without_type
 from admin_boundaries.coverage.arrays import Flags, Positions
 from admin_boundaries.python_models import Relation
 

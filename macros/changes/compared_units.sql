@@ -1,8 +1,8 @@
 {#-
   The select of the units of a release as they are compared with those of another: the lineage, with what ingest
-  computed from the geometry. In a model that reads the run before, it is made of that; empty if there is none.
+  computed from the geometry. In a model that reads the run before, it is made of that. Empty if there is none.
 -#}
-{% macro compared_units(is_before=false) -%}
+{% macro compared_units() -%}
 with
 {% if reads_run_before() %}
 {{ made_of_run_before(['int_admin_units__lineage']) }}
@@ -33,7 +33,7 @@ units as (
     inner join {{ ref('int_admin_units__unioned') }} as staged
         on lineage.admin_level = staged.admin_level
         and {{ is_same_row('lineage', 'staged') }}
-    {%- if is_before and not reads_run_before() %}
+    {%- if not execute or run_before(boundaries()).run_id is none %}
     where false
     {%- endif %}
 

@@ -76,13 +76,13 @@ comment on column {{ meta }}.{{ column.name }} is
     {{ return(staying) }}
 {% endmacro %}
 
-{#- The ids of all models that are made from a dataset, in one step or several. -#}
+{#- The ids of all models and snapshots that are made from a dataset, in one step or several. -#}
 {% macro descendants_of(dataset) %}
     {% set found = [] %}
     {% for node in graph.sources.values() if node.source_name == dataset %}
         {% do found.append(node.unique_id) %}
     {% endfor %}
-    {% set models = graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') | list %}
+    {% set models = graph.nodes.values() | selectattr('resource_type', 'in', ['model', 'snapshot']) | list %}
     {% for _ in models %}
         {% set before = found | length %}
         {% for node in models if node.unique_id not in found %}

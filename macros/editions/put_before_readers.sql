@@ -36,7 +36,8 @@ commit;
     {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
         {% do names.append(with_dataset('marts') ~ '.' ~ name) %}
     {% endfor %}
-    {% for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized != 'ephemeral' %}
+    {% for node in graph.nodes.values()
+        if node.resource_type in ['model', 'snapshot'] and node.config.materialized != 'ephemeral' %}
         {% do names.append(node.schema ~ '.' ~ node.alias) %}
     {% endfor %}
     {{ return(names) }}

@@ -5,7 +5,8 @@
 -#}
 {% macro ref() %}
     {#- in a model that reads the run before, what both runs are made of is there under its own name -#}
-    {% if reads_run_before() and varargs[-1] in makings_of(['int_admin_units__lineage']) | map(attribute='name') %}
+    {% if (varargs[-1].startswith('int_admin_units__') or varargs[-1] in names_of_staged_levels())
+        and reads_run_before() %}
         {{ return(varargs[-1]) }}
     {% endif %}
     {% set relation = builtins.ref(*varargs, **kwargs) %}
@@ -20,7 +21,8 @@
     {% if not is_building() or relation.is_cte or relation.schema not in edition_schemas() %}
         {{ return(false) }}
     {% endif %}
-    {% for id in selected_resources if id.startswith('model.') and id.split('.')[-1] == relation.identifier %}
+    {% for id in selected_resources
+        if id.split('.')[0] in ['model', 'snapshot'] and id.split('.')[-1] == relation.identifier %}
         {{ return(true) }}
     {% endfor %}
     {% set place = beside(relation) %}

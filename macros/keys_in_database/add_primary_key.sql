@@ -11,7 +11,7 @@
 
 {% macro postgres__add_primary_key() %}
     {% set columns = declared_primary_key(model) %}
-    {% if execute and columns and model.config.materialized == 'table' %}
+    {% if execute and columns and model.config.materialized in ['table', 'snapshot'] %}
 alter table {{ beside(this) }} add primary key ({{ columns | join(', ') }})
     {% endif %}
 {% endmacro %}

@@ -14,7 +14,7 @@
         {%- set others = column.get('constraints', []) | rejectattr('type', 'equalto', 'primary_key') | list -%}
         {%- do columns.update({name: dict(column, constraints=others)}) -%}
     {%- endfor -%}
-    {%- set others = model['constraints'] | rejectattr('type', 'equalto', 'primary_key') | list -%}
+    {%- set others = model.get('constraints', []) | rejectattr('type', 'equalto', 'primary_key') | list -%}
     {{- columns_and_constraints(columns, others) }}
     {%- if 'geom' in columns and config.get('materialized') == 'table' %};
     alter table {{ beside(this) }} alter column geom set storage external
@@ -33,7 +33,11 @@
         {%- set storage = ' using compression uncompressed' if name == 'geom' else '' -%}
         {%- do columns.update({name: dict(column, data_type=column['data_type'] ~ storage)}) -%}
     {%- endfor -%}
-    {{- columns_and_constraints(columns, model['constraints']) }}
+    {%- set of_table = model.get('constraints', []) | list -%}
+    {%- if model.resource_type == 'snapshot' -%}
+        {%- do of_table.append({'type': 'primary_key', 'columns': declared_primary_key(model)}) -%}
+    {%- endif -%}
+    {{- columns_and_constraints(columns, of_table) }}
 {%- endmacro %}
 
 {#- The part of `create table` in parentheses, from a model's columns and constraints. -#}

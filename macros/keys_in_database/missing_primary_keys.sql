@@ -5,8 +5,9 @@
 {% macro missing_primary_keys(is_derived=false) %}
     {% if execute %}
         {% set keys = [] %}
-        {% for node in graph.nodes.values() | selectattr('resource_type', 'equalto', 'model') 
-            if 'marts' in node.fqn and node.config.materialized == 'table' and ('derived' in node.tags) == is_derived %}
+        {% for node in graph.nodes.values() if ('derived' in node.tags) == is_derived and (
+            node.resource_type == 'snapshot' or node.resource_type == 'model' and 'marts' in node.fqn
+            and node.config.materialized == 'table') %}
             {% set mart = in_sight(api.Relation.create(schema=node.schema, identifier=node.alias)) %}
             {% set columns = declared_primary_key(node) %}
             {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': columns}) %}

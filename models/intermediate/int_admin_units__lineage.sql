@@ -54,6 +54,7 @@ select
     lineage.path,
     units.type_local,
     units.type_english,
+    units.area_km2,
     units.child_count,
     units.is_leaf,
     units.children_area_share,

@@ -148,6 +148,7 @@ select
     resolved.name,
     resolved.type_local,
     resolved.type_english,
+    resolved.area_km2,
     resolved.geom_hash,
     resolved.is_malformed_key,
     resolved.is_parent_level_loaded,

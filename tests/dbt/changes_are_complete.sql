@@ -28,7 +28,6 @@ units as (
         gid,
         area_km2
     from {{ ref('int_units_now') }}
-    where exists (select 1 from {{ ref('int_units_before') }})
 
 ),
 

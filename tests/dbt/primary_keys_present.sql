@@ -17,5 +17,7 @@
 -- depends_on: {{ ref('admin_unit_changes') }}
 -- depends_on: {{ ref('admin_unit_crosswalk') }}
 -- depends_on: {{ ref('admin_anomalies') }}
+-- depends_on: {{ ref('admin_units_history') }}
+-- depends_on: {{ ref('built_releases') }}
 
 {{ missing_primary_keys() }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -49,3 +50,19 @@ def test_the_marts_of_another_dataset_can_be_read_and_not_written(tmp_path: Path
         query = "select database_name, readonly from duckdb_databases() where path is not null"
         assert connection.execute(query).fetchall() == [("warehouse_tiger", True)]
         assert connection.execute("select n from warehouse_tiger.units").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("is_whole", "options"),
+    [
+        (True, {}),
+        (True, {"EXCLUDE_RESOURCE_TYPES": ["test", "unit_test"]}),
+        (True, {"RESOURCE_TYPES": ["model", "seed", "snapshot"]}),
+        (False, {"RESOURCE_TYPES": ["model", "seed"]}),
+        (False, {"EXCLUDE_RESOURCE_TYPES": ["snapshot"]}),
+        (False, {"EXCLUDE": ["admin_units_history"]}),
+        (False, {"WHICH": "snapshot"}),
+    ],
+)
+def test_a_build_that_leaves_out_the_history_starts_from_a_copy(is_whole: bool, options: dict[str, Any]) -> None:
+    assert duckdb_plugin._is_whole(SimpleNamespace(**{"WHICH": "build", **options})) is is_whole

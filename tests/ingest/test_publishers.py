@@ -404,7 +404,7 @@ def test_all_datasets_are_listed_before_anything_is_loaded(
     assert max(map(len, printed.splitlines())) <= 80
     found = listed(printed)
     assert list(found) == list(catalog.datasets())
-    assert found["tiger"]["releases"] == "2025 (default) and others like it, sample"
+    assert found["tiger"]["releases"] == "2025 (default) and others like it, sample, sample-2023"
     assert found["gadm"]["releases"] == "4.1 (default), 3.6, sample"
     newest = catalog.get("overture").default_release
     assert found["overture"]["releases"] == f"the newest, such as {newest} (default) and others like it"

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 LONGEST = 120
 LONGEST_NAME = 63  # dbt makes a relation of this name
-FOLDERS = ("models", "macros", "seeds", "tests/dbt")
+FOLDERS = ("models", "snapshots", "macros", "seeds", "tests/dbt")
 
 
 def written() -> Iterator[Path]:

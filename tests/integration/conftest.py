@@ -25,7 +25,10 @@ COMMAND_SECONDS = 300
 DATASETS = frozenset(catalog.datasets())
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36
-PROJECT = ("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "tests/dbt", "docs/images")
+PROJECT = (
+    *("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "snapshots"),
+    *("tests/dbt", "docs/images"),
+)
 
 
 @dataclass

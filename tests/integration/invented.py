@@ -129,12 +129,12 @@ def built(
         Ledger(target).open()
         for name, dataset in catalog.datasets().items():
             sinks.get(target).ensure_published(name, dataset.tables)
-        with _connected(warehouse) as connection:
+        with connected(warehouse) as connection:
             for statement in (*TABLES.format(*types).split(";"), *_inserts(units, zones, types[1])):
                 if statement.strip():
                     connection.execute(statement)
         warehouse.dbt("run", "--select", "int_located_unit_timezones", "admin_unit_timezones")
-    with _connected(postgres) as on_postgres, _connected(embedded) as on_duckdb:
+    with connected(postgres) as on_postgres, connected(embedded) as on_duckdb:
         yield Target("postgres", on_postgres), Target("embedded", on_duckdb)
 
 
@@ -147,13 +147,14 @@ def _sorting_by_language(warehouse: Warehouse) -> Warehouse:
             f"create database {name} template template0 locale 'C.UTF-8' locale_provider icu icu_locale 'en-US'"
         )
     moved = replace(warehouse, env={**warehouse.env, "PGDATABASE": name}, dsn=f"{warehouse.dsn}_by_language")
-    with _connected(moved) as connection:
+    with connected(moved) as connection:
         connection.execute("create extension postgis")
     return moved
 
 
 @contextmanager
-def _connected(warehouse: Warehouse) -> Iterator[Any]:
+def connected(warehouse: Warehouse) -> Iterator[Any]:
+    """Open a warehouse of either target to write to it; its file is made if it is not there."""
     if warehouse.env["WAREHOUSE_TARGET"] == "postgres":
         assert warehouse.dsn is not None
         with psycopg.connect(warehouse.dsn, autocommit=True) as postgres:

@@ -74,15 +74,26 @@ class Place:
             return found
 
     def editions(self) -> set[str]:
-        """Return the editions that the marts are of: by the names in them, by `locate` and by `marts_meta`."""
+        """Return the editions that the marts are of: by their names and runs, by the history, and by `locate`."""
         letters = {
             letter
             for mart, column in NAMES.items()
             for (letter,) in self.ask(f"select distinct right({column}, 1) from marts.{mart}")
         }
         ((path,),) = self.ask(f"select path from marts.locate({POINT[0]}, {POINT[1]})")
-        ((run,),) = self.ask("select run_id from marts.marts_meta where dataset = 'gadm'")
-        return letters | {path[-1]} | {letter for letter, run_id in self.runs.items() if run_id == run}
+        names = self.ask("select distinct right(name, 1) from marts.admin_units_history where valid_to is null")
+        runs = self.ask(
+            "select run_id from marts.marts_meta where dataset = 'gadm' "
+            "union select run_id from marts.built_releases where dataset = 'gadm' and valid_to is null"
+        )
+        found = {letter for letter, run_id in self.runs.items() if (run_id,) in runs}
+        return letters | {path[-1]} | {letter for (letter,) in names} | found
+
+    def history(self) -> list[tuple[Any, ...]]:
+        """Return how many units of which edition are current, and how many are not."""
+        return self.ask(
+            "select right(name, 1), valid_to is null, count(*) from marts.admin_units_history group by 1, 2 order by 1"
+        )
 
     def stamp(self) -> str:
         """Return what changes when anything in the marts does: the file's bytes, or rows and storage of every table."""
@@ -291,8 +302,13 @@ def test_a_build_of_a_part_stays_with_the_run_of_the_rest(place: Place) -> None:
     assert place.editions() == {"A"}
     assert f"This build reads run {place.runs['A']} of gadm" in printed
     assert f"To build all of them from run {place.runs['B']}, which is published: dbt build" in printed
-    assert "This build reads run" not in place.dbt("run")
+    printed = place.dbt("run", *WITHOUT_DERIVED)  # it leaves the history as it is
+    assert f"This build reads run {place.runs['A']}" in printed
+    assert place.editions() == {"A"}
+    assert "This build reads run" not in place.dbt("build", *QUICK, "--full-refresh")
     assert place.editions() == {"B"}
+    ((_, _, count), _) = place.history()
+    assert place.history() == [("A", False, count), ("B", True, count)]
 
 
 @pytest.mark.parametrize("part", ["stg_gadm__adm_1", "admin_level_1"])

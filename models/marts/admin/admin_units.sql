@@ -22,6 +22,7 @@ select
     lineage.country_gid,
     lineage.name,
     lineage.path,
+    lineage.area_km2,
     lineage.child_count,
     lineage.is_leaf,
     lineage.children_area_share,

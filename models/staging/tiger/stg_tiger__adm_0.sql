@@ -18,5 +18,8 @@
         'sample': {
             'attribution': 'U.S. Census Bureau, cartographic boundary files, 2017',
         },
+        'sample-2023': {
+            'attribution': 'U.S. Census Bureau, cartographic boundary files, 2023',
+        },
     },
 ) }}

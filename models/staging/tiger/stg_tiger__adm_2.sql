@@ -22,6 +22,9 @@
         'sample': {
             'attribution': 'U.S. Census Bureau, cartographic boundary files, 2017',
         },
+        'sample-2023': {
+            'attribution': 'U.S. Census Bureau, cartographic boundary files, 2023',
+        },
     },
     missing=[],
 ) }}
