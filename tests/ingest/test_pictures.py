@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from admin_boundaries import pictures
+from admin_boundaries import pictures, what_changed
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.pictures import changes, charts, entities, maps, page, style
 from admin_boundaries.warehouse import known_marts, open_warehouse
@@ -95,6 +95,7 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
 ) -> None:
     built.write(settings.home)
     built.publish(settings.home, {"gadm": ("run-b", "4.1")})
+    monkeypatch.setattr(what_changed, "told", lambda _warehouse: "3.6 → 4.0: 2 new")
     manifest, html = tmp_path / "manifest.json", tmp_path / "index.html"
     manifest.write_text(json.dumps(MANIFEST))
     html.write_text(f"<head></head>{page.LOADED} ![a](docs/images/counts.svg)")
@@ -103,6 +104,7 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
     said = "The marts of gadm are of run run-a (release 4.0), but run run-b (release 4.1) is published."
     assert (code, warned) == (0, f"warning: {said} Run `dbt build`.\n")
     assert said in html.read_text()
+    assert json.dumps("**What changed**, 3.6 → 4.0: 2 new.")[1:-1] in html.read_text()
 
 
 def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
