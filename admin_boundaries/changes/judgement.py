@@ -1,10 +1,11 @@
 """What is a change, and what only a border that was drawn anew.
 
 A border is known no better than its vertices are apart. So ground that changes hands is a sliver if it is narrower than
-three quarters of that distance, in the release in which it is larger; and at a coast, where islets come and go with the
-scale, half as wide again. Few vertices may also mean a straight border that is known well: a unit of four corners has
-not moved by less than its size. So the distance counts only up to a fortieth of the size of the unit, unless the other
-borders of the country have moved, too: then up to ten times what three of four of them have.
+three quarters of that: of the length of the edges of both units, in the release in which they are longer, or of those
+around that ground, as borders are not drawn alike everywhere. At a coast, where islets come and go with the scale, it
+may be twice as wide. Few vertices may also mean a straight border that is known well: a unit of four corners has not
+moved by less than its size. So the edges count only up to a fortieth of the size of the unit, unless the other borders
+of the country have moved, too: then up to ten times what three of four of them have.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from admin_boundaries.changes.links import Links, Side
+from admin_boundaries.changes.links import Links
 from admin_boundaries.changes.releases import Release
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, widest
 
 TRANSFER = 0.75  # of the distance of vertices
 COAST = 1.5
@@ -75,13 +76,18 @@ def usual_moves(before: Release, now: Release, levels: list[Links]) -> Moves:
 
 def moves_of(links: Links, is_pair: Flags) -> Numbers:
     """Return for each pair of links how wide the widest ground is that either unit shares with others."""
-    others = ~is_pair
-    widest = []
+    return at_or_zero(links.widths_km, others_of(links, is_pair))
+
+
+def others_of(links: Links, is_pair: Flags) -> Positions:
+    """Return for each pair of links the link of the widest ground that either unit shares with others; -1 for none."""
+    others = np.flatnonzero(~is_pair)
+    found = []
     for units, side in zip((links.before, links.now), links.sides, strict=True):
-        wide = np.zeros(len(side.areas_km2))
-        np.maximum.at(wide, units[others], links.widths_km[others])
-        widest.append(wide)
-    return np.maximum(widest[0][links.before[is_pair]], widest[1][links.now[is_pair]])
+        at = widest(units[others], links.widths_km[others], len(side.areas_km2))[units[is_pair]]
+        found.append(np.where(at < 0, -1, np.append(others, -1)[at]))
+    is_second = at_or_zero(links.widths_km, found[1]) > at_or_zero(links.widths_km, found[0])
+    return np.where(is_second, found[1], found[0])
 
 
 class Judge:
@@ -99,19 +105,28 @@ class Judge:
 
     def __init__(self, before: Release, now: Release, links: Links, moves: Moves) -> None:
         self._links = links
-        self.known_to_km = tuple(
-            _known_to(side, moves.of(at, release.countries))
+        self._most = tuple(
+            np.maximum(SIZES * np.sqrt(side.areas_km2), TIMES * moves.of(at, release.countries))
             for at, (release, side) in enumerate(zip((before, now), links.sides, strict=True))
         )
 
-    def known_to(self, unit: Positions, other: Positions) -> Numbers:
-        """Return how well the borders of pairs are known, in kilometres: those of the release that knows less."""
-        return np.maximum(self.known_to_km[0][unit], self.known_to_km[1][other])
+    def known_to(self) -> Numbers:
+        """Return how well the borders between the units of links are known, in kilometres, by the worse release."""
+        links = self._links
+        return np.maximum(self._known(0, links.before, links.edges_km), self._known(1, links.now, links.edges_km))
+
+    def rest_known_to(self, side: int) -> Numbers:
+        """Return how well the border is known between units of a release and ground that is outside of the other."""
+        of_side = self._links.sides[side]
+        return self._known(side, np.arange(len(of_side.areas_km2)), of_side.rest_edges_km)
+
+    def _known(self, side: int, units: Positions, edges: Numbers) -> Numbers:
+        longest = np.maximum(self._links.sides[side].resolutions_km[units], edges)
+        return np.minimum(longest, self._most[side][units])
 
     def are_wide(self) -> Flags:
-        """Return which links are of more ground than the two ways to draw a border leave between them."""
-        links = self._links
-        wide: Flags = links.widths_km > TRANSFER * self.known_to(links.before, links.now)
+        """Return which links are of more ground than two ways to draw a border leave between them."""
+        wide: Flags = self._links.widths_km > TRANSFER * self.known_to()
         return wide
 
     def are_ground(self) -> Flags:
@@ -121,11 +136,6 @@ class Judge:
         return ground
 
     def have_wide_rest(self, side: int) -> Flags:
-        """Return which units of a release have more ground outside of the other one than a coast drawn anew."""
-        wide: Flags = self._links.sides[side].rest_widths_km > COAST * self.known_to_km[side]
+        """Return which units of a release have more ground outside of the other one than a coast drawn anew leaves."""
+        wide: Flags = self._links.sides[side].rest_widths_km > COAST * self.rest_known_to(side)
         return wide
-
-
-def _known_to(side: Side, usually: Numbers) -> Numbers:
-    most = np.maximum(SIZES * np.sqrt(side.areas_km2), TIMES * usually)
-    return np.minimum(side.resolutions_km, most)

@@ -8,7 +8,7 @@ import numpy as np
 
 from admin_boundaries.changes.overlaps import Located, Overlaps
 from admin_boundaries.changes.releases import NONE, Release
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, at_or_zero, widest
 
 ROUNDING = 1e-9  # of a unit: less than this outside of the other release is nothing
 
@@ -19,9 +19,9 @@ class Side:
 
     Attributes
     ----------
-    areas_km2, outside_km2, rest_widths_km, resolutions_km : ndarray of float64
-        By the positions of units: the area; the part of it that is in no unit of the other release, and how wide that
-        is; and how far apart the vertices of the border are.
+    areas_km2, outside_km2, rest_widths_km, rest_edges_km, resolutions_km : ndarray of float64
+        By the positions of units: the area; the part of it that is in no unit of the other release, how wide that is
+        and how long the edges around its widest piece; and how long the edges of the border are.
     totals_km2 : ndarray of float64
         What shares are of: the area, or where units of the other release overlap, all that they have of it.
     """
@@ -29,6 +29,7 @@ class Side:
     areas_km2: Numbers
     outside_km2: Numbers
     rest_widths_km: Numbers
+    rest_edges_km: Numbers
     resolutions_km: Numbers
     totals_km2: Numbers
 
@@ -43,8 +44,8 @@ class Links:
     ----------
     before, now : ndarray of int, shape (n,)
         The units, by positions.
-    areas_km2, widths_km : ndarray of float64, shape (n,)
-        The area in common, and the width of its widest piece.
+    areas_km2, widths_km, edges_km : ndarray of float64, shape (n,)
+        The area in common, the width of its widest piece, and how long the edges are around that.
     shares_before, shares_now : ndarray of float64, shape (n,)
         The part of either unit that is in the other.
     is_changed : ndarray of bool, shape (n,)
@@ -57,6 +58,7 @@ class Links:
     now: Positions
     areas_km2: Numbers
     widths_km: Numbers
+    edges_km: Numbers
     shares_before: Numbers
     shares_now: Numbers
     is_changed: Flags
@@ -73,8 +75,8 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
     found, of_pair = np.unique(pairs[has_both], axis=0, return_inverse=True)
     at = np.flatnonzero(is_here)[has_both]
     areas: Numbers = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found)).astype(np.float64)
-    widths, is_changed = np.zeros(len(found)), np.zeros(len(found), bool)
-    np.maximum.at(widths, of_pair, overlaps.widths_km[at])
+    is_changed = np.zeros(len(found), bool)
+    wide = at[widest(of_pair, overlaps.widths_km[at], len(found))]
     np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
     one, two = found.T.astype(np.int64) if len(found) else np.empty((2, 0), np.int64)
     sides = (
@@ -82,12 +84,13 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
         _side(level, now, ancestors[1], counts[1], overlaps.units[1], two, areas),
     )
     kept = (before.levels[one] == level) | (now.levels[two] == level)
-    one, two, areas, widths, is_changed = (values[kept] for values in (one, two, areas, widths, is_changed))
+    one, two, areas, wide, is_changed = (values[kept] for values in (one, two, areas, wide, is_changed))
     return Links(
         one,
         two,
         areas,
-        widths,
+        overlaps.widths_km[wide],
+        overlaps.edges_km[wide],
         areas / sides[0].totals_km2[one],
         areas / sides[1].totals_km2[two],
         is_changed,
@@ -110,15 +113,19 @@ def _side(
     covered: Numbers = np.bincount(of_pair, common, minlength=size).astype(np.float64)
     outside: Numbers = areas - covered
     outside[outside < ROUNDING * areas] = 0
-    widths = np.zeros(size)
-    np.maximum.at(widths, above, located.rest_widths_km[unit, level])
-    widths[outside == 0] = 0
+    at = widest(above, located.rest_widths_km[unit, level], size)
+    has_rest = outside > 0
+    widths, rest_edges = (
+        np.where(has_rest, at_or_zero(of_levels[unit, level], at), 0)
+        for of_levels in (located.rest_widths_km, located.rest_edges_km)
+    )
     edges = np.bincount(above, located.edge_counts[unit], minlength=size)
     borders = np.bincount(above, located.border_km[unit], minlength=size)
     return Side(
         areas,
         outside,
         widths,
+        rest_edges,
         np.divide(borders, edges, out=np.zeros(size), where=edges > 0),
         np.where(outside > 0, areas, covered),
     )

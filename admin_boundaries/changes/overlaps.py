@@ -18,7 +18,7 @@ import pyarrow as pa
 from admin_boundaries.areas import KM2, Areas
 from admin_boundaries.changes.overlay import common_ground, may_be_wide, rest_widths
 from admin_boundaries.changes.releases import LEVELS, Release, texts_of
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, widest
 from admin_boundaries.python_models import Relation
 
 BATCH_ROWS = 1 << 15
@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         pa.field("to_gid", pa.string()),
         pa.field("area_km2", pa.float64()),
         pa.field("width_km", pa.float64()),
+        pa.field("edge_km", pa.float64()),
         pa.field("is_same", pa.bool_()),
         pa.field("admin_level", pa.int32()),
         pa.field("border_km", pa.float64()),
@@ -40,7 +41,7 @@ SCHEMA = pa.schema(
 )
 
 
-NUMBERS = ("area_km2", "width_km", "admin_level", "border_km", "edge_count")
+NUMBERS = ("area_km2", "width_km", "edge_km", "admin_level", "border_km", "edge_count")
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,16 @@ class Located:
         By the positions of units: the area, and the length of the border; 0 where it was not needed.
     edge_counts : ndarray of int, shape (n,)
         Of how many edges the border is made.
-    rest_widths_km : ndarray of float64, shape (n, LEVELS)
-        By level, how wide the ground is that no unit of the other release has there; 0 where it cannot be wide.
+    rest_widths_km, rest_edges_km : ndarray of float64, shape (n, LEVELS)
+        By level, how wide the ground is that no unit of the other release has there, and how long the edges are around
+        it; 0 where it cannot be wide.
     """
 
     areas_km2: Numbers
     border_km: Numbers
     edge_counts: Positions
     rest_widths_km: Numbers
+    rest_edges_km: Numbers
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class Overlaps:
     ----------
     before, now : ndarray of int, shape (n,)
         Pairs of units that have ground in common, by positions.
-    areas_km2, widths_km : ndarray of float64, shape (n,)
-        The area in common, and how wide it is.
+    areas_km2, widths_km, edges_km : ndarray of float64, shape (n,)
+        The area in common, how wide it is, and how long the edges are around its widest piece.
     is_same : ndarray of bool, shape (n,)
         Whether they have the same geometry.
     units : (Located, Located)
@@ -83,6 +86,7 @@ class Overlaps:
     now: Positions
     areas_km2: Numbers
     widths_km: Numbers
+    edges_km: Numbers
     is_same: Flags
     units: tuple[Located, Located]
 
@@ -200,6 +204,7 @@ def _overlaps(
         np.concatenate([ground.now, same[1]]),
         np.concatenate([ground.areas_km2, sizes]),
         np.concatenate([ground.widths_km, 2 * np.sqrt(sizes / np.pi)]),
+        np.concatenate([ground.edges_km, np.zeros(count)]),
         np.arange(len(ground.before) + count) >= len(ground.before),
         located,
     )
@@ -220,7 +225,8 @@ def _located(
     resolution = np.divide(own.border_km, own.edge_counts, out=np.zeros(len(release)), where=own.edge_counts > 0)
     least = np.minimum(resolution, np.sqrt(sizes) * SHARE_OF_SIZE)[own.units]
     polygon_sizes = own.polygon_sizes * KM2
-    widths, covered = np.zeros((len(release), LEVELS)), np.full(len(release), np.nan)
+    widths, edges = np.zeros((len(release), LEVELS)), np.zeros((len(release), LEVELS))
+    covered = np.full(len(release), np.nan)
     order = np.lexsort((-common, pairs[0]))
     for level in reversed(range(LEVELS)):
         # between a unit's own level and that of the next one above that counts itself, other ground may cover it
@@ -230,12 +236,15 @@ def _located(
         is_other = (own.sizes > 0) & release.counts_on(level) & (release.levels >= level)
         is_other &= (release.levels == level) | ~np.isclose(of_unit, covered)
         covered = of_unit
-        widths[:, level] = np.where(is_other, 0, widths[:, min(level + 1, LEVELS - 1)])
+        below = min(level + 1, LEVELS - 1)
         polygon = np.flatnonzero(is_other[own.units] & may_be_wide(np.maximum(polygon_sizes - here, 0), least))
         ends = np.searchsorted(pairs[0][counts], np.column_stack((polygon, polygon + 1)))
         covered_by = [pairs[1][counts[start:end]] for start, end in ends]
-        np.maximum.at(widths[:, level], own.units[polygon], rest_widths(own, others, polygon, covered_by))
-    return Located(sizes, own.border_km, own.edge_counts, widths)
+        wide, long = rest_widths(own, others, polygon, covered_by)
+        at = widest(own.units[polygon], wide, len(release))
+        widths[:, level] = np.where(is_other, at_or_zero(wide, at), widths[:, below])
+        edges[:, level] = np.where(is_other, at_or_zero(long, at), edges[:, below])
+    return Located(sizes, own.border_km, own.edge_counts, widths, edges)
 
 
 def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
@@ -246,6 +255,7 @@ def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
             "to_gid": now.gids[overlaps.now],
             "area_km2": overlaps.areas_km2,
             "width_km": overlaps.widths_km,
+            "edge_km": overlaps.edges_km,
             "is_same": overlaps.is_same,
         }
     ).sort_values(["from_gid", "to_gid"])
@@ -262,6 +272,7 @@ def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
                         name: release.gids[at],
                         "area_km2": located.areas_km2[at],
                         "width_km": widths[at, level],
+                        "edge_km": located.rest_edges_km[at, level],
                         "admin_level": level,
                         "border_km": located.border_km[at],
                         "edge_count": located.edge_counts[at],
@@ -302,6 +313,7 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
         twos[order],
         numbers["area_km2"][is_pair][order],
         numbers["width_km"][is_pair][order],
+        numbers["edge_km"][is_pair][order],
         table["is_same"].to_pandas().eq(True).to_numpy()[is_pair][order],
         located,
     )
@@ -313,8 +325,10 @@ def _read_located(release: Release, gids: Texts, numbers: dict[str, Numbers], ro
     columns = {name: np.zeros(len(release)) for name in NUMBERS}
     for name, column in columns.items():
         column[at] = numbers[name][rows]
-    widths = np.zeros((len(release), LEVELS))
+    rest = {name: np.zeros((len(release), LEVELS)) for name in ("width_km", "edge_km")}
     for deepest in reversed(range(LEVELS)):  # what is said of a level holds up to where something else is said
         is_here = level == deepest
-        widths[at[is_here], : deepest + 1] = numbers["width_km"][rows][is_here, None]
-    return Located(columns["area_km2"], columns["border_km"], columns["edge_count"].astype(np.int64), widths)
+        for name, of_levels in rest.items():
+            of_levels[at[is_here], : deepest + 1] = numbers[name][rows][is_here, None]
+    edge_counts = columns["edge_count"].astype(np.int64)
+    return Located(columns["area_km2"], columns["border_km"], edge_counts, rest["width_km"], rest["edge_km"])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import shapely
 
 from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes, at_or_zero, widest
 from admin_boundaries.coverage.threads import in_threads
 
 QUERIED = 1 << 14  # polygons whose boxes are looked up together
@@ -30,14 +31,21 @@ class Ground:
     ----------
     before, now : ndarray of int, shape (n,)
         The units, or polygons, by positions.
-    areas_km2, widths_km : ndarray of float64, shape (n,)
-        The area in common, and the width of the widest piece of it.
+    areas_km2, widths_km, edges_km : ndarray of float64, shape (n,)
+        The area in common, the width of the widest piece of it, and how long the edges are around that.
     """
 
     before: Positions
     now: Positions
     areas_km2: Numbers
     widths_km: Numbers
+    edges_km: Numbers
+
+    def where(self, kept: Flags) -> Self:
+        """Return some of it."""
+        return type(self)(
+            self.before[kept], self.now[kept], self.areas_km2[kept], self.widths_km[kept], self.edges_km[kept]
+        )
 
 
 def common_ground(
@@ -58,25 +66,23 @@ def common_ground(
         Of the pairs of units that have any, and of the pairs of their polygons.
     """
     one, two = _polygons_that_meet(before, now, may_meet)
-    areas, widths = np.zeros(len(one)), np.zeros(len(one))
+    areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
 
-    def measured(pairs: Positions) -> tuple[Positions, Numbers, Numbers]:
+    def measured(pairs: Positions) -> tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]:
         ones, twos = read_once(before.read_polygons, one[pairs]), read_once(now.read_polygons, two[pairs])
         common = shapely.intersection(ones, twos)
         found = shapely.area(common)
         has_ground = found > 0
-        wide = np.zeros(len(pairs))
-        wide[has_ground] = widths_of(common[has_ground])
-        return pairs, found * KM2, wide
+        return pairs, found * KM2, has_ground, widths_of(common[has_ground])
 
-    def note(result: tuple[Positions, Numbers, Numbers]) -> None:
-        pairs, found, wide = result
-        areas[pairs], widths[pairs] = found, wide
+    def note(result: tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]) -> None:
+        pairs, found, has_ground, (wide, long) = result
+        areas[pairs], widths[pairs[has_ground]], edges[pairs[has_ground]] = found, wide, long
 
     sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
     in_threads(measured, parts_of(sizes), note)
     has_ground = areas > 0
-    polygons = Ground(one[has_ground], two[has_ground], areas[has_ground], widths[has_ground])
+    polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
 
 
@@ -105,14 +111,15 @@ def _of_units(before: Areas, now: Areas, polygons: Ground) -> Ground:
     pairs, of_pair = np.unique(keys, return_inverse=True)
     unit, other = np.divmod(pairs, max(1, len(now.sizes)))
     areas: Numbers = np.bincount(of_pair, polygons.areas_km2, minlength=len(pairs)).astype(np.float64)
-    widths = np.zeros(len(pairs))
-    np.maximum.at(widths, of_pair, polygons.widths_km)
+    at = widest(of_pair, polygons.widths_km, len(pairs))
     kept = areas > LEAST * KM2 * np.minimum(before.sizes[unit], now.sizes[other])
-    return Ground(unit[kept], other[kept], areas[kept], widths[kept])
+    return Ground(unit, other, areas, polygons.widths_km[at], polygons.edges_km[at]).where(kept)
 
 
-def rest_widths(areas: Areas, others: Areas, polygon: Positions, covered_by: Sequence[Positions]) -> Numbers:
-    """Return how wide the ground of polygons is that others do not cover, in kilometres.
+def rest_widths(
+    areas: Areas, others: Areas, polygon: Positions, covered_by: Sequence[Positions]
+) -> tuple[Numbers, Numbers]:
+    """Return how wide the ground of polygons is that others do not cover, and how long its edges, in km.
 
     Parameters
     ----------
@@ -123,9 +130,9 @@ def rest_widths(areas: Areas, others: Areas, polygon: Positions, covered_by: Seq
     covered_by : sequence of ndarray of int, of length n
         For each, the polygons of the other release that have ground in common with it.
     """
-    found = np.zeros(len(polygon))
+    widths, edges = np.zeros(len(polygon)), np.zeros(len(polygon))
 
-    def measured(chosen: Positions) -> tuple[Positions, Numbers]:
+    def measured(chosen: Positions) -> tuple[Positions, tuple[Numbers, Numbers]]:
         rest = areas.read_polygons(polygon[chosen])
         for round_no in range(max((len(covered_by[at]) for at in chosen), default=0)):
             has_more = np.array([len(covered_by[at]) > round_no for at in chosen], bool) & ~shapely.is_empty(rest)
@@ -134,27 +141,34 @@ def rest_widths(areas: Areas, others: Areas, polygon: Positions, covered_by: Seq
                 rest[has_more] = shapely.difference(rest[has_more], read_once(others.read_polygons, taken))
         return chosen, widths_of(rest)
 
-    def note(result: tuple[Positions, Numbers]) -> None:
-        chosen, wide = result
-        found[chosen] = wide
+    def note(result: tuple[Positions, tuple[Numbers, Numbers]]) -> None:
+        chosen, (wide, long) = result
+        widths[chosen], edges[chosen] = wide, long
 
     lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
     in_threads(measured, parts_of(areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)), note)
-    return found
+    return widths, edges
 
 
-def widths_of(shapes: Shapes) -> Numbers:
-    """Return how wide each shape on the cylinder is where it is widest, in kilometres; 0 where it has no area."""
+def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
+    """Return how wide shapes on the cylinder are, in kilometres; 0 where there is no area.
+
+    Parameters
+    ----------
+    shapes : ndarray of geometries, shape (n,)
+
+    Returns
+    -------
+    (ndarray of float64, ndarray of float64), each of shape (n,)
+        The width of the widest piece of each, and how long the edges around it are on average.
+    """
     parts, of_shape = shapely.get_parts(shapes, return_index=True)
     is_area = shapely.get_dimensions(parts) == 2
     parts, of_shape = parts[is_area], of_shape[is_area]
-    if not len(parts):
-        return np.zeros(len(shapes))
-    areas = shapely.area(parts)
-    lengths, _ = borders_of(parts)
-    widths = np.zeros(len(shapes))
-    np.maximum.at(widths, of_shape, np.divide(4 * areas * KM2, lengths, out=np.zeros(len(parts)), where=lengths > 0))
-    return widths
+    lengths, counts = borders_of(parts)
+    widths = np.divide(4 * shapely.area(parts) * KM2, lengths, out=np.zeros(len(parts)), where=lengths > 0)
+    at = widest(of_shape, widths, len(shapes))
+    return at_or_zero(widths, at), at_or_zero(lengths / np.maximum(counts, 1), at)
 
 
 def may_be_wide(areas_km2: Numbers, width_km: Numbers) -> Flags:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from admin_boundaries.changes.judgement import MOST, Judge, Moves, moves_of, usual_moves
+from admin_boundaries.changes.judgement import MOST, Judge, Moves, others_of, usual_moves
 from admin_boundaries.changes.links import Links, links_on
 from admin_boundaries.changes.names import folded
 from admin_boundaries.changes.overlaps import Overlaps
 from admin_boundaries.changes.releases import LEVELS, NONE, Release
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero
 
 NEARLY = 0.9  # of each other: the same unit, whatever it is called
 ALIKE = 0.5  # of the larger area, for a unit that is on another level now
@@ -181,14 +181,28 @@ class Partners:
         is_pair = self.of_before[unit] == other
         pair_unit, pair_other = unit[is_pair], other[is_pair]
         is_ground = judge.are_ground()
-        moved = moves_of(links, is_pair)
         is_wide = np.zeros(len(before), bool), np.zeros(len(now), bool)
         for units, wide in zip((unit, other), is_wide, strict=True):
             np.logical_or.at(wide, units[~is_pair], judge.are_wide()[~is_pair])
         rest = [judge.have_wide_rest(side) for side in (0, 1)]
-        rest_km = [side.rest_widths_km for side in links.sides]
-        self.moved_km[pair_other] = np.maximum.reduce([moved, rest_km[0][pair_unit], rest_km[1][pair_other]])
-        self.known_to_km[pair_other] = judge.known_to(pair_unit, pair_other)
+        known, widest_link = judge.known_to(), others_of(links, is_pair)
+        ways = np.stack(  # the ground that changed hands, and that which only one release has
+            [
+                at_or_zero(links.widths_km, widest_link),
+                links.sides[0].rest_widths_km[pair_unit],
+                links.sides[1].rest_widths_km[pair_other],
+            ]
+        )
+        resolutions = np.stack(
+            [
+                np.where(widest_link < 0, known[is_pair], known[widest_link]),
+                judge.rest_known_to(0)[pair_unit],
+                judge.rest_known_to(1)[pair_other],
+            ]
+        )
+        widest_way = ways.argmax(axis=0)
+        self.moved_km[pair_other] = ways.max(axis=0)
+        self.known_to_km[pair_other] = resolutions[widest_way, np.arange(len(pair_other))]
         self.is_reshaped[pair_other] = (
             is_wide[0][pair_unit] | is_wide[1][pair_other] | rest[0][pair_unit] | rest[1][pair_other]
         )

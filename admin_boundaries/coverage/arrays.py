@@ -25,6 +25,22 @@ def counted(first: Positions | int, count: Positions) -> Positions:
     return found
 
 
+def widest(of: Positions, widths: Numbers, count: int) -> Positions:
+    """Return which item of each of so many groups is the widest; -1 for a group without any."""
+    order = np.lexsort((-widths, of))
+    found = np.full(count, -1)
+    firsts = order[np.flatnonzero(np.diff(of[order], prepend=-1))]
+    found[of[firsts]] = firsts
+    return found
+
+
+def at_or_zero(values: Numbers, at: Positions) -> Numbers:
+    """Return values by their positions; 0 for -1."""
+    found = np.zeros(len(at))
+    found[at >= 0] = values[at[at >= 0]]
+    return found
+
+
 def numbers_of(points: Numbers) -> Hashes:
     """Return a number for each point, of an array of shape (n, 2)."""
     bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # of the two zeros, one is left
