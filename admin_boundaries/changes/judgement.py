@@ -84,9 +84,11 @@ def others_of(links: Links, is_pair: Flags) -> Positions:
     others = np.flatnonzero(~is_pair)
     found = []
     for units, side in zip((links.before, links.now), links.sides, strict=True):
-        at = widest(units[others], links.widths_km[others], len(side.areas_km2))[units[is_pair]]
+        wide = widest(units[others], links.widths_km[others], links.edges_km[others], len(side.areas_km2))
+        at = wide[units[is_pair]]
         found.append(np.where(at < 0, -1, np.append(others, -1)[at]))
-    is_second = at_or_zero(links.widths_km, found[1]) > at_or_zero(links.widths_km, found[0])
+    width, edge = ([at_or_zero(values, at) for at in found] for values in (links.widths_km, links.edges_km))
+    is_second = (width[1] > width[0]) | ((width[1] == width[0]) & (edge[1] > edge[0]))
     return np.where(is_second, found[1], found[0])
 
 
@@ -111,9 +113,16 @@ class Judge:
         )
 
     def known_to(self) -> Numbers:
-        """Return how well the borders between the units of links are known, in kilometres, by the worse release."""
+        """Return how well borders along the ground of links are known, in kilometres, by the worse release."""
+        return self._known_by_both(self._links.edges_km)
+
+    def units_known_to(self) -> Numbers:
+        """Return how well the borders of the units of links are known, wherever they are."""
+        return self._known_by_both(np.zeros(len(self._links.before)))
+
+    def _known_by_both(self, edges: Numbers) -> Numbers:
         links = self._links
-        return np.maximum(self._known(0, links.before, links.edges_km), self._known(1, links.now, links.edges_km))
+        return np.maximum(self._known(0, links.before, edges), self._known(1, links.now, edges))
 
     def rest_known_to(self, side: int) -> Numbers:
         """Return how well the border is known between units of a release and ground that is outside of the other."""

@@ -76,7 +76,7 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
     at = np.flatnonzero(is_here)[has_both]
     areas: Numbers = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found)).astype(np.float64)
     is_changed = np.zeros(len(found), bool)
-    wide = at[widest(of_pair, overlaps.widths_km[at], len(found))]
+    wide = at[widest(of_pair, overlaps.widths_km[at], overlaps.edges_km[at], len(found))]
     np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
     one, two = found.T.astype(np.int64) if len(found) else np.empty((2, 0), np.int64)
     sides = (
@@ -113,12 +113,10 @@ def _side(
     covered: Numbers = np.bincount(of_pair, common, minlength=size).astype(np.float64)
     outside: Numbers = areas - covered
     outside[outside < ROUNDING * areas] = 0
-    at = widest(above, located.rest_widths_km[unit, level], size)
+    rest = located.rest_widths_km[unit, level], located.rest_edges_km[unit, level]
+    at = widest(above, *rest, size)
     has_rest = outside > 0
-    widths, rest_edges = (
-        np.where(has_rest, at_or_zero(of_levels[unit, level], at), 0)
-        for of_levels in (located.rest_widths_km, located.rest_edges_km)
-    )
+    widths, rest_edges = (np.where(has_rest, at_or_zero(values, at), 0) for values in rest)
     edges = np.bincount(above, located.edge_counts[unit], minlength=size)
     borders = np.bincount(above, located.border_km[unit], minlength=size)
     return Side(

@@ -241,7 +241,7 @@ def _located(
         ends = np.searchsorted(pairs[0][counts], np.column_stack((polygon, polygon + 1)))
         covered_by = [pairs[1][counts[start:end]] for start, end in ends]
         wide, long = rest_widths(own, others, polygon, covered_by)
-        at = widest(own.units[polygon], wide, len(release))
+        at = widest(own.units[polygon], wide, long, len(release))
         widths[:, level] = np.where(is_other, at_or_zero(wide, at), widths[:, below])
         edges[:, level] = np.where(is_other, at_or_zero(long, at), edges[:, below])
     return Located(sizes, own.border_km, own.edge_counts, widths, edges)

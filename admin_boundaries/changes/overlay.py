@@ -111,7 +111,7 @@ def _of_units(before: Areas, now: Areas, polygons: Ground) -> Ground:
     pairs, of_pair = np.unique(keys, return_inverse=True)
     unit, other = np.divmod(pairs, max(1, len(now.sizes)))
     areas: Numbers = np.bincount(of_pair, polygons.areas_km2, minlength=len(pairs)).astype(np.float64)
-    at = widest(of_pair, polygons.widths_km, len(pairs))
+    at = widest(of_pair, polygons.widths_km, polygons.edges_km, len(pairs))
     kept = areas > LEAST * KM2 * np.minimum(before.sizes[unit], now.sizes[other])
     return Ground(unit, other, areas, polygons.widths_km[at], polygons.edges_km[at]).where(kept)
 
@@ -167,8 +167,9 @@ def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
     parts, of_shape = parts[is_area], of_shape[is_area]
     lengths, counts = borders_of(parts)
     widths = np.divide(4 * shapely.area(parts) * KM2, lengths, out=np.zeros(len(parts)), where=lengths > 0)
-    at = widest(of_shape, widths, len(shapes))
-    return at_or_zero(widths, at), at_or_zero(lengths / np.maximum(counts, 1), at)
+    edges = lengths / np.maximum(counts, 1)
+    at = widest(of_shape, widths, edges, len(shapes))
+    return at_or_zero(widths, at), at_or_zero(edges, at)
 
 
 def may_be_wide(areas_km2: Numbers, width_km: Numbers) -> Flags:

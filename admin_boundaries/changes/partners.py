@@ -195,7 +195,7 @@ class Partners:
         )
         resolutions = np.stack(
             [
-                np.where(widest_link < 0, known[is_pair], known[widest_link]),
+                np.where(widest_link < 0, judge.units_known_to()[is_pair], known[widest_link]),
                 judge.rest_known_to(0)[pair_unit],
                 judge.rest_known_to(1)[pair_other],
             ]

@@ -25,9 +25,9 @@ def counted(first: Positions | int, count: Positions) -> Positions:
     return found
 
 
-def widest(of: Positions, widths: Numbers, count: int) -> Positions:
-    """Return which item of each of so many groups is the widest; -1 for a group without any."""
-    order = np.lexsort((-widths, of))
+def widest(of: Positions, widths: Numbers, edges: Numbers, count: int) -> Positions:
+    """Return which item of each of so many groups is the widest, of several that with longer edges; -1 for none."""
+    order = np.lexsort((-edges, -widths, of))
     found = np.full(count, -1)
     firsts = order[np.flatnonzero(np.diff(of[order], prepend=-1))]
     found[of[firsts]] = firsts
