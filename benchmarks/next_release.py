@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +98,8 @@ class _Planter:
     def __init__(self, releases: Releases, share: float) -> None:
         self.releases = releases
         self.tables = [
-            {name: list(values) for name, values in release.table.items()} for release in (releases.before, releases.now)
+            {name: list(values) for name, values in release.table.items()}
+            for release in (releases.before, releases.now)
         ]
         self.random = np.random.default_rng(7)
         self.places = [place for country in releases.now.countries for place in _walk(country)]
@@ -141,9 +143,11 @@ class _Planter:
         releases = self.releases
         if len(releases.now.countries) < MANY_COUNTRIES:
             return
-        small = [at for at, each in enumerate(releases.now.countries) if 1 < sum(1 for _ in _walk(each)) < SMALL_COUNTRY]
+        small = [
+            at for at, each in enumerate(releases.now.countries) if 1 < sum(1 for _ in _walk(each)) < SMALL_COUNTRY
+        ]
         one, other = (int(at) for at in self.random.choice(small, 2, replace=False))
-        for kind, release, at in (("new", releases.before, one), ("gone", releases.now, other)):
+        for kind, at in (("new", one), ("gone", other)):
             for place in _walk(releases.now.countries[at]):
                 self.used.add(id(place.unit))
                 self._note(kind, place.unit)
@@ -205,7 +209,7 @@ class _Planter:
             return False
         cuts = [begin, *(begin + (end - begin) * number // count for number in range(1, count)), end]
         parts = []
-        for number, (low, high) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for number, (low, high) in enumerate(pairwise(cuts)):
             part = self._derived(unit, f"{self._name(unit)} {'ABC'[number]}")
             part.rectangle = (low, below, high, above) if is_wide else (left, low, right, high)
             if number:

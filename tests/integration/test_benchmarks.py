@@ -11,12 +11,13 @@ import pyogrio
 import pytest
 import shapely
 
-from benchmarks import generate, report
+from benchmarks import generate, next_release, report
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
 SCALE = 0.001
+DIGITISING = 0.2  # degrees: more than a step of the lattice of any country
 QUICK = ("ingest-sedonadb-2$", "dbt-build", "server-alone", "ogr2ogr", "to-postgis", "original", "duckdb")
 
 
@@ -42,6 +43,30 @@ def test_the_generated_units_are_valid_and_tile_their_parents(file: Path) -> Non
             complete = children.index.intersection(parents.index)
             gaps = shapely.area(shapely.symmetric_difference(children[complete].values, parents[complete].values))
             assert (gaps > 1e-9).mean() < 0.05  # a few parents have children only in part
+
+
+def read(made: generate.World, path: Path) -> dict[str, shapely.Geometry]:
+    """Write a release; return the geometry of each unit by its key."""
+    generate.write_world(path, made)
+    frames = ((int(str(name)[-1]), pyogrio.read_dataframe(path, layer=name)) for name, _ in pyogrio.list_layers(path))
+    return {
+        key: shape for level, frame in frames for key, shape in zip(frame[f"GID_{level}"], frame.geometry, strict=True)
+    }
+
+
+def test_the_next_release_has_the_changes_that_it_tells_of_and_no_others(tmp_path: Path) -> None:
+    releases = next_release.make(SCALE, 0.2, all_differ=True)
+    before, now = read(releases.before, tmp_path / "before.gpkg"), read(releases.now, tmp_path / "now.gpkg")
+    rekeyed = {row[1:] for row, kind in releases.truth.items() if kind == "re-keyed"}
+    gone = {old for of, old, _ in releases.truth if of == "from"} | {old for old, _ in rekeyed}
+    fresh = {new for of, _, new in releases.truth if of == "to"} | {new for _, new in rekeyed}
+    assert set(releases.truth.values()) >= {"split", "merged", "re-keyed", "renamed", "new", "gone"}
+    assert (set(before) - set(now), set(now) - set(before)) == (gone, fresh)
+    assert all(shape.is_valid for shape in now.values())
+    for old, new in rekeyed | {(key, key) for key in set(before) & set(now)}:
+        is_same = shapely.hausdorff_distance(before[old].envelope, now[new].envelope) < DIGITISING
+        assert not before[old].equals_exact(now[new])
+        assert is_same or releases.truth.get(("both", old, new)) == "reshaped"
 
 
 @pytest.mark.servers
