@@ -275,9 +275,9 @@ def _scratch() -> Iterator[duckdb.DuckDBPyConnection]:
         with duckdb.connect(str(Path(folder) / "scratch.duckdb"), config=options) as scratch:
             try:
                 yield scratch
-            except duckdb.IOException as error:
+            except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
                 raise ExportFailed(
-                    f"The temporary folder {folder} cannot be used: {first_line(error)}.",
+                    f"{folder}, where the rows are kept meanwhile, cannot hold them: {first_line(error)}.",
                     "Free some space, or set TMPDIR to another disk.",
                 ) from error
 
@@ -460,11 +460,11 @@ def _report(
     """Make the table ``carried``, check that the totals are kept, and return what became of the rows."""
     pair = (releases.later, releases.earlier) if is_backwards else (releases.earlier, releases.later)
     set_aside = [
-        SetAside(reason.format(pair[0]), rows, tuple(filter(None, examples)))
+        SetAside(reason.format(pair[0]), rows, tuple(filter(None, examples))[:EXAMPLES])
         for reason, rows, examples in scratch.execute(
-            "select reason, count(*), coalesce(list_slice(list(distinct key order by key), 1, ?), []) "
-            "from sorted where reason is not null group by reason order by 2 desc, 1",
-            [EXAMPLES],
+            "select reason, count(*), list_sort(list_distinct(coalesce(min(key, ?), []))) from sorted "
+            "where reason is not null group by reason order by 2 desc, 1",
+            [2 * EXAMPLES],  # of a key that several rows have, more than one
         ).fetchall()
     ]
     ((rows_in, rows_carried),) = scratch.execute(
@@ -596,7 +596,7 @@ def warnings_of(report: Report) -> Iterator[str]:
     from_release, to_release = report.releases
     for each in report.set_aside:
         rows = f"{each.rows:,} row{'s' if each.rows != 1 else ''}"
-        more = ", …" if each.rows > len(each.examples) else ""
+        more = ", …" if each.rows > len(each.examples) == EXAMPLES else ""
         listed = f": {', '.join(each.examples)}{more}" if each.examples else ""
         yield f"Set aside: {rows} {each.reason}{listed}."
     if report.partly_outside or report.wholly_outside:
