@@ -325,7 +325,9 @@ def _is_pinned(connection: psycopg.Connection, run_id: str) -> bool:
         [NEXT_MARTS, META],
     ).fetchall()
     for (schema,) in known:
-        query = sql.SQL("select from {} where run_id = %s limit 1").format(sql.Identifier(schema, META))
+        query = sql.SQL("select from {} where %s in (run_id, before_run_id) limit 1").format(
+            sql.Identifier(schema, META)
+        )
         # the build may just have ended; what it has published, views read
         with suppress(psycopg.errors.UndefinedTable), connection.transaction():
             if connection.execute(query, [run_id]).fetchone() is not None:

@@ -115,7 +115,11 @@ comment on column {{ meta }}.{{ column.name }} is
             {% endif %}
         {% endfor %}
     {% endfor %}
-    {{ return(adapter.dispatch('hold_runs')(datasets() | select('in', read) | list)) }}
+    {% set compared = boundaries() in read and (
+        'model.admin_boundaries.int_units_before' in selected_resources
+        or 'model.admin_boundaries.int_unit_overlaps' in selected_resources
+    ) %}
+    {{ return(adapter.dispatch('hold_runs')(datasets() | select('in', read) | list, compared)) }}
 {% endmacro %}
 
 {% macro run_is_gone() %}
@@ -129,9 +133,20 @@ comment on column {{ meta }}.{{ column.name }} is
         ~ "Load it again: python -m ingest ' || " ~ dataset) -}}
 {% endmacro %}
 
-{% macro duckdb__hold_runs(read) %}
+{#- What to say of a run before the pinned one that cannot be read. -#}
+{% macro run_before_is_gone() %}
+    {{- return("The tables of the release before are gone. To compare with another one that is kept, or with none, "
+        ~ "build all marts again: " ~ build_command()) -}}
+{% endmacro %}
+
+{% macro duckdb__hold_runs(read, compared) %}
 select case
     when damage <> '' then error(damage)
+    when damage_before <> '' then error(
+        split_part(damage_before, ' Load it again', 1)
+        || ' To compare with no release: {{ build_command() }} --vars ''since: none'''
+    )
+    when not is_before_held then error('{{ run_before_is_gone() }}')
     when is_held and not is_current then error({{ run_is_of_older_version('dataset') }})
     when not is_held and list_contains({{ read }}, dataset) then error('{{ run_is_gone() }}')
 end
@@ -141,12 +156,19 @@ from (
         hold_run(dataset, coalesce(run_id, 'empty')) as is_held,
         not list_contains({{ read }}, dataset) or is_comparable(dataset, coalesce(run_id, 'empty'), 'geom_hash')
             as is_current,
-        case when list_contains({{ read }}, dataset) then damage_of_run(dataset, run_id) else '' end as damage
+        case when list_contains({{ read }}, dataset) then damage_of_run(dataset, run_id) else '' end as damage,
+        {%- if compared %}
+        before_run_id is null or hold_run(dataset, before_run_id) as is_before_held,
+        case when before_run_id is null then '' else damage_of_run(dataset, before_run_id) end as damage_before
+        {%- else %}
+        true as is_before_held,
+        '' as damage_before
+        {%- endif %}
     from {{ marts_meta() }}
 ) as held;
 {% endmacro %}
 
-{% macro postgres__hold_runs(read) %}
+{% macro postgres__hold_runs(read, compared) %}
 {% if read %}
 do $hold$
 declare
@@ -166,6 +188,17 @@ begin
     ) then
         raise exception '{{ run_is_gone() }}';
     end if;
+    {%- if compared %}
+    if exists (
+        select
+        from {{ beside(marts_meta()) }}
+        where dataset = '{{ boundaries() }}'
+            and before_run_id is not null
+            and not ({{ is_comparable(boundaries(), 'before_run_id') }})
+    ) then
+        raise exception '{{ run_before_is_gone() }}';
+    end if;
+    {%- endif %}
     select dataset into outdated
     from {{ beside(marts_meta()) }}
     where {% for dataset in read %}

@@ -131,12 +131,12 @@ class Compared:
 def compared(session: duckdb.DuckDBPyConnection, before: Sequence[Unit], now: Sequence[Unit]) -> Compared:
     """Compare two releases, and check what holds for any two."""
     found, back = _compared(session, before, now), _compared(session, now, before)
-    for one, other in (
+    for mirrored, own in (
         (_mirrored(back.changes, "change_key"), _sorted(found.changes)),
         (_mirrored(back.crosswalk, "crosswalk_key"), _sorted(found.crosswalk)),
     ):
-        assert set(one) - set(other) == set(other) - set(one)
-        assert one == other
+        assert set(mirrored) - set(own) == set(own) - set(mirrored)
+        assert mirrored == own
     for side, units in (("from", before), ("to", now)):
         other = "to" if side == "from" else "from"
         keys = [row[f"{side}_gid"] for row in found.changes if row["unit_of"] != other]

@@ -340,13 +340,21 @@ def test_a_run_that_a_session_reads_is_kept_and_nobody_waits_for_long(
     assert_dropped(target, staging)
 
 
-@pytest.mark.parametrize("schema", ["marts_next", "marts_naturalearth_next"])
+@pytest.mark.parametrize(
+    ("schema", "columns"),
+    [
+        ("marts_next", "'{}' as run_id, null as before_run_id"),
+        ("marts_next", "'the run now' as run_id, '{}' as before_run_id"),
+        ("marts_naturalearth_next", "'{}' as run_id, null as before_run_id"),
+    ],
+)
 def test_a_run_that_a_build_has_pinned_is_kept_before_the_build_has_made_its_first_view(
-    schema: str, target: Target, caplog: pytest.LogCaptureFixture
+    schema: str, columns: str, target: Target, caplog: pytest.LogCaptureFixture
 ) -> None:
     staging, other = target.new_run(), Staging("another", "gadm", "4.1")
     target.sink.prepare(other, catalog.get("gadm").tables)
-    pins = f"create schema {schema}; create table {schema}.marts_meta as select '{staging.run_id}' as run_id"
+    pinned = columns.format(staging.run_id)
+    pins = f"create schema {schema}; create table {schema}.marts_meta as select {pinned}"
     with existing(target, pins, f"drop schema {schema} cascade"):
         assert_kept_for_now(target, staging, caplog, "a build is reading it")
         assert_dropped(target, other)
@@ -357,10 +365,11 @@ def test_a_build_that_ends_while_it_is_asked_for_its_runs_stops_no_retention(
     target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     staging, execute = target.new_run(), psycopg.Connection.execute
-    pins = "create schema marts_next; create table marts_next.marts_meta as select 'another' as run_id"
+    pinned = "select 'another' as run_id, null as before_run_id"
+    pins = f"create schema marts_next; create table marts_next.marts_meta as {pinned}"
 
     def build_ends(self: psycopg.Connection, query: Any, *values: Any) -> psycopg.Cursor:
-        if isinstance(query, sql.Composed) and "where run_id" in query.as_string():
+        if isinstance(query, sql.Composed) and "before_run_id" in query.as_string():
             with psycopg.connect(str(target.warehouse.dsn)) as build:
                 execute(build, "drop schema marts_next cascade")
         return execute(self, query, *values)

@@ -1,0 +1,112 @@
+"""What changed between the two editions of the sample's counties, of 2017 and of 2023, on both targets.
+
+Between them, Valdez-Cordova in Alaska was split, Connecticut's eight counties gave way to nine planning regions, Haines
+ceded ground to Juneau, and most other borders were only drawn anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from tests.integration.conftest import NewWarehouse, Warehouse
+
+pytestmark = [pytest.mark.servers, pytest.mark.slow]
+
+TARGETS = ("postgres", "embedded")
+BUILD = (
+    *("build", "--select", "+admin_unit_changes", "+admin_unit_crosswalk"),
+    *("changes_are_complete", "crosswalk_shares_add_up", "--indirect-selection", "empty"),
+)
+CHANGES = "select * from marts_tiger.admin_unit_changes"
+CROSSWALK = "select * from marts_tiger.admin_unit_crosswalk"
+SHARES = """
+    select to_gid, round(cast(share_of_from as numeric), 4)
+    from marts_tiger.admin_unit_crosswalk
+    where from_gid = '{}'
+        and admin_level = 2
+        and not is_sliver
+    order by to_gid
+"""
+
+
+@pytest.fixture(scope="module")
+def warehouses(new_warehouse: NewWarehouse) -> dict[str, Warehouse]:
+    """Two warehouses that have seen both editions, and have built the later one."""
+    found = {}
+    for target in TARGETS:
+        found[target] = warehouse = new_warehouse()
+        warehouse.env |= {"WAREHOUSE_TARGET": target, "BOUNDARIES": "tiger"}
+        for release in ("sample", "sample-2023"):
+            warehouse.ingest("tiger", "--release", release)
+        warehouse.dbt(*BUILD)
+    return found
+
+
+@pytest.fixture(params=TARGETS)
+def warehouse(request: pytest.FixtureRequest, warehouses: dict[str, Warehouse]) -> Warehouse:
+    return warehouses[request.param]
+
+
+def ask(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
+    """Ask the marts of a warehouse."""
+    if warehouse.env["WAREHOUSE_TARGET"] == "embedded":
+        embedded = duckdb.connect(str(warehouse.home / "warehouse_tiger.duckdb"), read_only=True)
+        with closing(embedded):
+            return embedded.execute(query).fetchall()
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn) as postgres:
+        return postgres.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+
+def shares(warehouse: Warehouse, gid: str) -> dict[str, float]:
+    """Return where the ground of a county of 2017 is."""
+    return {to_gid: float(share) for to_gid, share in ask(warehouse, SHARES.format(gid))}
+
+
+def test_what_changed_between_2017_and_2023_is_told_from_borders_drawn_anew(warehouse: Warehouse) -> None:
+    told = "select change_type, unit_of, count(*) from ({}) as changes where admin_level = 2 group by 1, 2"
+    assert {row[:2]: row[2] for row in ask(warehouse, told.format(CHANGES))} == {
+        ("kept", "both"): 3219,
+        ("reshaped", "both"): 2,
+        ("split", "from"): 1,
+        ("split", "to"): 2,
+        ("complex", "from"): 8,
+        ("complex", "to"): 9,
+    }
+    reshaped = "select to_name from ({}) as changes where is_reshaped order by 1"
+    assert ask(warehouse, reshaped.format(CHANGES)) == [("Haines",), ("Juneau",)]
+
+
+def test_ground_is_carried_to_where_it_went(warehouse: Warehouse) -> None:
+    assert shares(warehouse, "02261") == pytest.approx({"02063": 0.2920, "02066": 0.7077}, abs=1e-3)
+    connecticut = {"09120": 0.2191, "09140": 0.0550, "09190": 0.7234}
+    assert shares(warehouse, "09001") == pytest.approx(connecticut, abs=1e-3)
+
+
+def test_both_targets_tell_the_same(warehouses: dict[str, Warehouse]) -> None:
+    for query in (CHANGES, CROSSWALK):
+        left, right = (sorted(ask(warehouses[target], query), key=str) for target in TARGETS)
+        assert left == right
+
+
+def test_a_release_that_one_returns_to_is_compared_with_the_one_that_was_left(warehouses: dict[str, Warehouse]) -> None:
+    warehouse = warehouses["embedded"]
+    there = ask(warehouse, CROSSWALK)
+    warehouse.ingest("rollback", "tiger")
+    warehouse.dbt(*BUILD)
+    names = "from_gid, to_gid, from_release, to_release, share_of_from"
+    mirrored = "to_gid, from_gid, to_release, from_release, share_of_to"
+    back = ask(warehouse, CROSSWALK.replace("*", mirrored))
+    columns = [name for (name, *_others) in ask(warehouse, f"describe {CROSSWALK}")]
+    wanted = [columns.index(name) for name in names.split(", ")]
+    assert rounded(back) == rounded([tuple(row[at] for at in wanted) for row in there])
+
+
+def rounded(rows: list[tuple[Any, ...]]) -> list[str]:
+    """Return rows in an order of their own, without what comes from rounding."""
+    return sorted(str([round(value, 6) if isinstance(value, float) else value for value in row]) for row in rows)
