@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes
+from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, counted
 
 BATCH_BYTES = 1 << 25  # of geometries that are in memory together
 E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared
@@ -26,7 +26,7 @@ SEMI_MAJOR_AXIS_KM = 6378.137
 
 
 class Areas:
-    """Geometries in a file without a name, each read by its position when it is needed.
+    """Geometries in a file without a name, polygon by polygon, each read by its position when it is needed.
 
     Parameters
     ----------
@@ -45,12 +45,20 @@ class Areas:
         How long the border of each unit is, in kilometres.
     edge_counts : ndarray of int, shape (count,)
         Of how many edges it is made.
+    units : ndarray of int, shape (m,)
+        Of which unit each polygon is, once all is taken in.
+    polygon_boxes, polygon_sizes : ndarray of float64, shape (m, 4) and (m,)
+        On the cylinder.
     """
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._start, self._bytes = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        self._end = 0
+        self._first, self._count = np.zeros(count, np.int64), np.zeros(count, np.int64)  # polygons of each unit
+        self._bytes = np.zeros(count, np.int64)
+        self._polygons: list[tuple[Positions, Numbers, Numbers, Positions]] = [
+            (np.empty(0, np.int64), np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
+        ]
+        self._polygon_count = 0
         self.boxes, self.sizes = np.full((count, 4), np.nan), np.zeros(count)
         self.border_km, self.edge_counts = np.zeros(count), np.zeros(count, np.int64)
 
@@ -82,25 +90,48 @@ class Areas:
         at, shapes = at[there], _on_cylinder(shapes[there])
         self.boxes[at], self.sizes[at] = shapely.bounds(shapes), shapely.area(shapes)
         self.border_km[at], self.edge_counts[at] = borders_of(shapes)
-        written = shapely.to_wkb(shapes)
-        self._bytes[at] = [len(wkb) for wkb in written]
-        self._start[at] = self._end + np.cumsum(self._bytes[at]) - self._bytes[at]
-        self._end += sum(map(self._file.write, written))
+        polygons, of_shape = shapely.get_parts(shapes, return_index=True)
+        written = shapely.to_wkb(polygons)
+        sizes = np.array([len(wkb) for wkb in written], np.int64)
+        self._count[at] = np.bincount(of_shape, minlength=len(at))
+        self._first[at] = self._polygon_count + np.cumsum(self._count[at]) - self._count[at]
+        self._bytes[at] = np.bincount(of_shape, sizes, minlength=len(at))
+        self._polygons.append((at[of_shape], shapely.bounds(polygons), shapely.area(polygons), sizes))
+        self._polygon_count += len(polygons)
+        for wkb in written:
+            self._file.write(wkb)
 
     def flush(self) -> None:
         """Make all that was taken in readable."""
         self._file.flush()
+        units, boxes, sizes, lengths = zip(*self._polygons, strict=True)
+        self.units, self.polygon_boxes, self.polygon_sizes = map(np.concatenate, (units, boxes, sizes))
+        self._polygon_bytes = np.concatenate(lengths)
+        self._start = np.cumsum(self._polygon_bytes) - self._polygon_bytes
 
     def read(self, at: Positions) -> Shapes:
-        """Return the geometries of units."""
+        """Return the geometries of units; an empty one where a unit has none."""
+        polygons = self.read_polygons(counted(self._first[at], self._count[at]))
+        found: Shapes = np.full(len(at), shapely.MultiPolygon())
+        if len(polygons):
+            shapely.multipolygons(polygons, indices=np.repeat(np.arange(len(at)), self._count[at]), out=found)
+        return found
+
+    def read_polygons(self, at: Positions) -> Shapes:
+        """Return polygons."""
         file = self._file.fileno()
-        return shapely.from_wkb(
-            [os.pread(file, size, start) for start, size in zip(self._start[at], self._bytes[at], strict=True)]
+        found: Shapes = shapely.from_wkb(
+            [os.pread(file, size, start) for start, size in zip(self._start[at], self._polygon_bytes[at], strict=True)]
         )
+        return found
 
     def bytes_of(self, at: Positions) -> Positions:
         """Return how large the geometries of units are."""
         return self._bytes[at]
+
+    def bytes_of_polygons(self, at: Positions) -> Positions:
+        """Return how large polygons are."""
+        return self._polygon_bytes[at]
 
 
 def _on_cylinder(shapes: Shapes) -> Shapes:
@@ -155,7 +186,7 @@ def parts_of(sizes: Positions) -> Iterator[Positions]:
     return filter(len, np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(np.cumsum(sizes) // BATCH_BYTES)) + 1))
 
 
-def read_once(areas: Areas, at: Positions) -> Shapes:
-    """Return the geometries of units that may occur repeatedly, each of which is read once."""
+def read_once(read: Callable[[Positions], Shapes], at: Positions) -> Shapes:
+    """Return geometries of which some may be wanted repeatedly; each is read once."""
     single, place = np.unique(at, return_inverse=True)
-    return areas.read(single)[place]
+    return read(single)[place]

@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from admin_boundaries import licences, tables
+from admin_boundaries.compared_releases import CHANGES, CROSSWALK, Releases, compared
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import Mart, first_line, quoted
-from admin_boundaries.releases import CHANGES, CROSSWALK, Releases, compared
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import (
     CountMismatch,
@@ -508,7 +508,7 @@ def _carried(columns: Columns) -> str:
         weights = f"fsum(case when {at[name]} is not null then {weight} end)"
         listed.append(f"fsum({at[name]} * {weight}) / nullif({weights}, 0) as {at[name]}")
     is_known = " and ".join(f"{value} is not null" for value in at.values())
-    share = f"least(coalesce(fsum(share_of_partner) filter (where {is_known}), 0), 1)"
+    share = f"round(least(coalesce(fsum(share_of_partner) filter (where {is_known}), 0), 1), 12)"
     return (
         f"create table carried as select partner, {', '.join(listed)}, {share} as known_share "  # noqa: S608
         "from sorted inner join links using (key) where reason is null and partner is not null group by partner"
@@ -545,13 +545,18 @@ def _total(scratch: duckdb.DuckDBPyConnection, number: int, name: str) -> Total:
 
 def _refuse_nested(scratch: duckdb.DuckDBPyConnection, pair: tuple[str, str]) -> None:
     """Refuse rows of units that lie within each other, where both would be counted in the same unit."""
-    found = scratch.execute(
-        "select partner, list(distinct own_level order by own_level) as levels, list(distinct key order by key) "
-        "from sorted inner join links using (key) where reason is null and partner is not null group by partner "
-        "having count(distinct own_level) > 1 and sum(share_of_partner) > ? order by 1 limit 1",
+    carried = "from sorted inner join links using (key) where reason is null and partner is not null"
+    doubled = scratch.execute(
+        f"select partner {carried} group by partner "
+        "having min(own_level) < max(own_level) and sum(share_of_partner) > ? order by 1 limit 1",
         [DOUBLED],
     ).fetchall()
-    for partner, levels, keys in found:
+    for (partner,) in doubled:
+        ((levels, keys),) = scratch.execute(
+            "select list(distinct own_level order by own_level), list(distinct key order by key) "
+            f"{carried} and partner = ?",
+            [partner],
+        ).fetchall()
         raise SchemaDrift(
             f"The file has rows of units within each other: {partner} of {pair[1]} would get the figures of levels "
             f"{' and '.join(map(str, levels))} ({', '.join(keys[:EXAMPLES])}).",

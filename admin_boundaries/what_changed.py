@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from admin_boundaries import licences, tables
+from admin_boundaries.compared_releases import CHANGES, Releases, compared
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import Mart, quoted, relation
-from admin_boundaries.releases import CHANGES, Releases, compared
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import ReleaseMissing, UsageError, did_you_mean
 

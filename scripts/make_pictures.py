@@ -1,7 +1,7 @@
 """Regenerate everything in docs/images: the pictures, and screenshots of the dashboard and the docs site.
 
-Run with ``make pictures``. Only the bundled sample is loaded, into a temporary folder. The dashboard is captured during
-a load that follows a failed run.
+Run with ``make pictures``. Only the bundled sample is loaded, into a temporary folder; its states and counties in both
+releases, for a picture of what changed. The dashboard is captured during a load that follows a failed run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ from typing import Literal
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from admin_boundaries import pictures
+from admin_boundaries.pictures import changes
+from admin_boundaries.warehouse import open_warehouse
+from ingest.settings import read_settings
+
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 PYTHON = sys.executable
@@ -32,6 +37,7 @@ ARGUMENTS = (
 Scheme = Literal["light", "dark"]
 DESKTOP, PHONE = (1280, 800), (390, 844)
 SAMPLE = ("gadm", "timezones", "--release", "sample")
+DIVIDED = ("02", "09")  # Alaska and Connecticut, some of whose counties are not what they were
 
 
 def run(env: dict[str, str], *command: str, is_expected: bool = True) -> str:
@@ -119,6 +125,16 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
     shoot(page, "dashboard-run.png")
 
 
+def draw_changes(env: dict[str, str], dbt: str) -> None:
+    """Load both releases of the states and counties, and draw whose ground was divided anew."""
+    env = {**env, "BOUNDARIES": "tiger"}
+    for release in ("sample", "sample-2023"):
+        run(env, PYTHON, "-m", "ingest", "tiger", "--release", release)
+    run(env, dbt, "build", "--exclude-resource-type", "test", "unit_test")
+    with open_warehouse(read_settings(env)) as warehouse:
+        pictures.save(changes.divided(warehouse, 2, DIVIDED), IMAGES / "split.png")
+
+
 def main() -> None:
     """Write the pictures and screenshots."""
     started = time.monotonic()
@@ -138,6 +154,7 @@ def main() -> None:
         drawn = ("--output", str(IMAGES), "--manifest", str(manifest), "--page", str(page))
         IMAGES.mkdir(parents=True, exist_ok=True)
         run(env, PYTHON, "-m", "ingest", "pictures", *drawn)
+        draw_changes(env, dbt)
         damaged = home / "damaged.zip"
         damaged.write_text("<!doctype html><title>502 Bad Gateway</title>")
         run(env, PYTHON, "-m", "ingest", "gadm", "--source", str(damaged), is_expected=False)

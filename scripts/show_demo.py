@@ -18,17 +18,6 @@ from ingest.settings import PROJECT_ROOT, read_settings
 
 SHOWN_ROWS = 8
 POINT = ("-66.1", "18.4")  # in San Juan, which is below a country in one dataset and below a state in the other
-CHANGED = "What changed in the United States from 2017 to 2023, and how many units of either year is that?"
-CHANGES = """
-select
-    admin_level,
-    change_type,
-    count(*) filter (where unit_of <> 'to') as units_before,
-    count(*) filter (where unit_of <> 'from') as units_now
-from {marts}.admin_unit_changes
-group by admin_level, change_type
-order by admin_level, change_type
-"""
 DIVIDED = "Where has the ground of Valdez-Cordova, Alaska, and Fairfield, Connecticut, gone, and what share of it?"
 CROSSWALK = """
 select
@@ -69,6 +58,14 @@ def show(console: Console, title: str, relation: duckdb.DuckDBPyRelation) -> Non
         console.print(f"… {len(rows) - SHOWN_ROWS} more rows")
 
 
+def say(console: Console, title: str, *commands: tuple[str, ...]) -> None:
+    """Print what commands of `ingest` print."""
+    console.print(f"\n[bold]{title}[/]")
+    for command in commands:
+        console.print(f"$ python -m ingest {' '.join(command)}")
+        cli.main(command, standalone_mode=False)
+
+
 def shown(value: object) -> str:
     """Return a value as text for people."""
     return "" if value is None else f"{value:,.{0 if value >= 1 else 3}f}" if isinstance(value, float) else str(value)
@@ -87,15 +84,13 @@ def main() -> None:
             comment, _, query = path.read_text(encoding="utf-8").partition("\n")
             title = f"{comment.removeprefix('-- ')}  ({path.relative_to(PROJECT_ROOT)})"
             show(console, title, connection.sql(query.replace("marts.", f"{settings.marts}.")))
+    changes = ("changes", "tiger", "--type", "split", "--type", "reshaped")
+    say(console, "What changed in the United States from 2017 to 2023?", changes)
     of_tiger = read_settings({**os.environ, "BOUNDARIES": "tiger"})
     with duckdb.connect(str(of_tiger.warehouse), read_only=True) as connection:
-        for title, query in ((CHANGED, CHANGES), (DIVIDED, CROSSWALK)):
-            show(console, title, connection.sql(query.format(marts=of_tiger.marts)))
-    console.print("\n[bold]Where is a point, in the default dataset and in one in the public domain?[/]")
-    for options in ((), ("--dataset", "tiger")):
-        command = ("locate", *options, *POINT)
-        console.print(f"$ python -m ingest {' '.join(command)}")
-        cli.main(command, standalone_mode=False)
+        show(console, DIVIDED, connection.sql(CROSSWALK.format(marts=of_tiger.marts)))
+    locate = [("locate", *options, *POINT) for options in ((), ("--dataset", "tiger"))]
+    say(console, "Where is a point, in the default dataset and in one in the public domain?", *locate)
     console.print(f"\nwarehouse  {_shown(settings.warehouse)}")
     console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
 

@@ -78,8 +78,8 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
     np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
     one, two = found.T.astype(np.int64) if len(found) else np.empty((2, 0), np.int64)
     sides = (
-        _side(before, ancestors[0], counts[0], overlaps.units[0], one, areas),
-        _side(now, ancestors[1], counts[1], overlaps.units[1], two, areas),
+        _side(level, before, ancestors[0], counts[0], overlaps.units[0], one, areas),
+        _side(level, now, ancestors[1], counts[1], overlaps.units[1], two, areas),
     )
     kept = (before.levels[one] == level) | (now.levels[two] == level)
     one, two, areas, widths, is_changed = (values[kept] for values in (one, two, areas, widths, is_changed))
@@ -96,7 +96,13 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
 
 
 def _side(
-    release: Release, ancestors: Positions, counts: Flags, located: Located, of_pair: Positions, common: Numbers
+    level: int,
+    release: Release,
+    ancestors: Positions,
+    counts: Flags,
+    located: Located,
+    of_pair: Positions,
+    common: Numbers,
 ) -> Side:
     unit = np.flatnonzero(counts & (ancestors != NONE))
     above, size = ancestors[unit], len(release)
@@ -105,7 +111,7 @@ def _side(
     outside: Numbers = areas - covered
     outside[outside < ROUNDING * areas] = 0
     widths = np.zeros(size)
-    np.maximum.at(widths, above, located.rest_widths_km[unit])
+    np.maximum.at(widths, above, located.rest_widths_km[unit, level])
     widths[outside == 0] = 0
     edges = np.bincount(above, located.edge_counts[unit], minlength=size)
     borders = np.bincount(above, located.border_km[unit], minlength=size)

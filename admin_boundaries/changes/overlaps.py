@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 
 from admin_boundaries.areas import KM2, Areas
-from admin_boundaries.changes.overlay import common_ground, may_be_wide, pairs_that_meet, rest_widths
-from admin_boundaries.changes.releases import Release, texts_of
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions
+from admin_boundaries.changes.overlay import common_ground, may_be_wide, rest_widths
+from admin_boundaries.changes.releases import LEVELS, Release, texts_of
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts
 from admin_boundaries.python_models import Relation
 
 BATCH_ROWS = 1 << 15
@@ -33,10 +33,14 @@ SCHEMA = pa.schema(
         pa.field("area_km2", pa.float64()),
         pa.field("width_km", pa.float64()),
         pa.field("is_same", pa.bool_()),
+        pa.field("admin_level", pa.int32()),
         pa.field("border_km", pa.float64()),
         pa.field("edge_count", pa.int64()),
     ]
 )
+
+
+NUMBERS = ("area_km2", "width_km", "admin_level", "border_km", "edge_count")
 
 
 @dataclass(frozen=True)
@@ -45,17 +49,18 @@ class Located:
 
     Attributes
     ----------
-    areas_km2, rest_widths_km, border_km : ndarray of float64, shape (n,)
-        By the positions of units: the area; how wide the ground is that the other release has not; the length of the
-        border. 0 where it was not needed.
+    areas_km2, border_km : ndarray of float64, shape (n,)
+        By the positions of units: the area, and the length of the border; 0 where it was not needed.
     edge_counts : ndarray of int, shape (n,)
         Of how many edges the border is made.
+    rest_widths_km : ndarray of float64, shape (n, LEVELS)
+        By level, how wide the ground is that no unit of the other release has there; 0 where it cannot be wide.
     """
 
     areas_km2: Numbers
-    rest_widths_km: Numbers
     border_km: Numbers
     edge_counts: Positions
+    rest_widths_km: Numbers
 
 
 @dataclass(frozen=True)
@@ -177,15 +182,16 @@ def _overlaps(
     releases: tuple[Release, Release], areas: tuple[Areas, Areas], same: tuple[Positions, Positions]
 ) -> Overlaps:
     before, now = releases
-    every = [np.flatnonzero(side.sizes > 0) for side in areas]
-    one, two = pairs_that_meet(*areas, *every)
-    is_together = np.maximum(before.level_above[one], now.level_above[two]) < np.minimum(
-        before.level_to[one], now.level_to[two]
-    )
-    ground = common_ground(*areas, one[is_together], two[is_together])
+
+    def may_meet(unit: Positions, other: Positions) -> Flags:
+        above = np.maximum(before.level_above[unit], now.level_above[other])
+        together: Flags = above < np.minimum(before.level_to[unit], now.level_to[other])
+        return together
+
+    ground, polygons = common_ground(*areas, may_meet)
     located = (
-        _located(before, now, areas, (ground.before, ground.now), ground.areas_km2, same[0]),
-        _located(now, before, areas[::-1], (ground.now, ground.before), ground.areas_km2, same[1]),
+        _located(before, now, areas, (polygons.before, polygons.now), polygons.areas_km2, same[0]),
+        _located(now, before, areas[::-1], (polygons.now, polygons.before), polygons.areas_km2, same[1]),
     )
     sizes = located[0].areas_km2[same[0]]
     count = len(same[0])
@@ -207,25 +213,29 @@ def _located(
     common: Numbers,
     same: Positions,
 ) -> Located:
-    """Return what is known of the units of a release, of which the first of all pairs are."""
+    """Return what is known of the units of a release, by the pairs of polygons of which the first are its own."""
     own, others = areas
     sizes = own.sizes * KM2
     sizes[same] = np.nan_to_num(release.areas_km2[same])
-    # on the level of a unit, all ground of the other release is in one unit that counts there
-    counts = (other.level_above[pairs[1]] < release.levels[pairs[0]]) & (
-        release.levels[pairs[0]] <= other.level_to[pairs[1]]
-    )
-    covered = np.bincount(pairs[0][counts], common[counts], minlength=len(release))
     resolution = np.divide(own.border_km, own.edge_counts, out=np.zeros(len(release)), where=own.edge_counts > 0)
-    least = np.minimum(resolution, np.sqrt(sizes) * SHARE_OF_SIZE)
-    unit = np.flatnonzero((own.sizes > 0) & may_be_wide(np.maximum(sizes - covered, 0), least))
+    least = np.minimum(resolution, np.sqrt(sizes) * SHARE_OF_SIZE)[own.units]
+    polygon_sizes = own.polygon_sizes * KM2
+    widths, covered = np.zeros((len(release), LEVELS)), np.full(len(release), np.nan)
     order = np.lexsort((-common, pairs[0]))
-    order = order[counts[order]]
-    ends = np.searchsorted(pairs[0][order], np.arange(len(release) + 1))
-    covered_by = [pairs[1][order[ends[at] : ends[at + 1]]] for at in unit]
-    widths = np.zeros(len(release))
-    widths[unit] = rest_widths(own, others, unit, covered_by)
-    return Located(sizes, widths, own.border_km, own.edge_counts)
+    for level in reversed(range(LEVELS)):
+        # between a unit's own level and that of the next one above that counts itself, other ground may cover it
+        counts = order[other.counts_on(level)[others.units[pairs[1][order]]]]
+        here = np.bincount(pairs[0][counts], common[counts], minlength=len(own.units))
+        of_unit = np.bincount(own.units, here, minlength=len(release))
+        is_other = (own.sizes > 0) & release.counts_on(level) & (release.levels >= level)
+        is_other &= (release.levels == level) | ~np.isclose(of_unit, covered)
+        covered = of_unit
+        widths[:, level] = np.where(is_other, 0, widths[:, min(level + 1, LEVELS - 1)])
+        polygon = np.flatnonzero(is_other[own.units] & may_be_wide(np.maximum(polygon_sizes - here, 0), least))
+        ends = np.searchsorted(pairs[0][counts], np.column_stack((polygon, polygon + 1)))
+        covered_by = [pairs[1][counts[start:end]] for start, end in ends]
+        np.maximum.at(widths[:, level], own.units[polygon], rest_widths(own, others, polygon, covered_by))
+    return Located(sizes, own.border_km, own.edge_counts, widths)
 
 
 def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
@@ -241,20 +251,28 @@ def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
     ).sort_values(["from_gid", "to_gid"])
     units = []
     for release, located, name in zip((before, now), overlaps.units, ("from_gid", "to_gid"), strict=True):
-        at = np.flatnonzero(release.is_located)
-        units.append(
-            pd.DataFrame(
-                {
-                    name: release.gids[at],
-                    "area_km2": located.areas_km2[at],
-                    "width_km": located.rest_widths_km[at],
-                    "border_km": located.border_km[at],
-                    "edge_count": located.edge_counts[at],
-                }
+        widths = located.rest_widths_km
+        for level in range(LEVELS):
+            is_other = widths[:, level] != widths[:, min(level + 1, LEVELS - 1)]
+            own = release.levels == level
+            at = np.flatnonzero(release.is_located & (own | (is_other & (release.levels > level))))
+            units.append(
+                pd.DataFrame(
+                    {
+                        name: release.gids[at],
+                        "area_km2": located.areas_km2[at],
+                        "width_km": widths[at, level],
+                        "admin_level": level,
+                        "border_km": located.border_km[at],
+                        "edge_count": located.edge_counts[at],
+                    }
+                )
             )
-        )
-    rows = pd.concat([pairs, *units], ignore_index=True)
-    rows["overlap_key"] = rows["from_gid"].fillna("") + " > " + rows["to_gid"].fillna("")
+    alone = pd.concat(units, ignore_index=True)
+    pairs["overlap_key"] = pairs["from_gid"] + " > " + pairs["to_gid"]
+    sides = [alone[name].fillna("") if name in alone else "" for name in ("from_gid", "to_gid")]
+    alone["overlap_key"] = alone["admin_level"].astype(str) + " " + sides[0] + " > " + sides[1]
+    rows = pd.concat([pairs, alone], ignore_index=True)
     return pa.table([pa.array(rows[field.name], field.type, from_pandas=True) for field in SCHEMA], schema=SCHEMA)
 
 
@@ -270,19 +288,12 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
     """
     table = rows.select(*SCHEMA.names).batches().read_all()
     one, two = (texts_of(table[name]) for name in ("from_gid", "to_gid"))
-    numbers = {
-        name: np.nan_to_num(table[name].to_pandas().to_numpy(np.float64))
-        for name in ("area_km2", "width_km", "border_km", "edge_count")
-    }
+    numbers = {name: table[name].to_pandas().to_numpy(np.float64) for name in NUMBERS}
     has = [keys != None for keys in (one, two)]  # noqa: E711 elementwise
-    located = []
-    for release, keys, alone in ((before, one, has[0] & ~has[1]), (now, two, has[1] & ~has[0])):
-        at = release.positions(keys[alone])
-        columns = {name: np.zeros(len(release)) for name in numbers}
-        for name, column in columns.items():
-            column[at] = numbers[name][alone]
-        edge_counts = columns.pop("edge_count").astype(np.int64)
-        located.append(Located(columns["area_km2"], columns["width_km"], columns["border_km"], edge_counts))
+    located = (
+        _read_located(before, one, numbers, has[0] & ~has[1]),
+        _read_located(now, two, numbers, has[1] & ~has[0]),
+    )
     is_pair = has[0] & has[1]
     ones, twos = before.positions(one[is_pair]), now.positions(two[is_pair])
     order = np.lexsort((twos, ones))  # a table has none of its own
@@ -292,5 +303,18 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
         numbers["area_km2"][is_pair][order],
         numbers["width_km"][is_pair][order],
         table["is_same"].to_pandas().eq(True).to_numpy()[is_pair][order],
-        (located[0], located[1]),
+        located,
     )
+
+
+def _read_located(release: Release, gids: Texts, numbers: dict[str, Numbers], rows: Flags) -> Located:
+    at = release.positions(gids[rows])
+    level = numbers["admin_level"][rows]
+    columns = {name: np.zeros(len(release)) for name in NUMBERS}
+    for name, column in columns.items():
+        column[at] = numbers[name][rows]
+    widths = np.zeros((len(release), LEVELS))
+    for deepest in reversed(range(LEVELS)):  # what is said of a level holds up to where something else is said
+        is_here = level == deepest
+        widths[at[is_here], : deepest + 1] = numbers["width_km"][rows][is_here, None]
+    return Located(columns["area_km2"], columns["border_km"], columns["edge_count"].astype(np.int64), widths)

@@ -7,7 +7,7 @@ the width of a strip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +17,19 @@ from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes
 from admin_boundaries.coverage.threads import in_threads
 
-QUERIED = 1 << 14  # units whose boxes are looked up together
+QUERIED = 1 << 14  # polygons whose boxes are looked up together
+TILE = 2.0  # degrees: polygons of one tile are compared together
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Pieces of ground, each in one unit of either release, or in a unit of one only.
+    """Ground that units of two releases have in common, or polygons of them.
 
     Attributes
     ----------
     before, now : ndarray of int, shape (n,)
-        The units, by positions.
+        The units, or polygons, by positions.
     areas_km2, widths_km : ndarray of float64, shape (n,)
         The area in common, and the width of the widest piece of it.
     """
@@ -39,48 +40,29 @@ class Ground:
     widths_km: Numbers
 
 
-def pairs_that_meet(before: Areas, now: Areas, units: Positions, others: Positions) -> tuple[Positions, Positions]:
-    """Return the pairs of units whose boxes meet, in the order of the first.
+def common_ground(
+    before: Areas, now: Areas, may_meet: Callable[[Positions, Positions], Flags]
+) -> tuple[Ground, Ground]:
+    """Measure what units have in common, polygon against polygon.
 
     Parameters
     ----------
     before, now : Areas
         Of the units of both releases.
-    units, others : ndarray of int
-        Which of them.
-    """
-    units, others = units[before.sizes[units] > 0], others[now.sizes[others] > 0]
-    tree = shapely.STRtree(shapely.box(*now.boxes[others].T))
-    found = []
-    for start in range(0, len(units), QUERIED):
-        some = units[start : start + QUERIED]
-        one, two = tree.query(shapely.box(*before.boxes[some].T))
-        found.append((some[one], others[two]))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    return np.concatenate([one for one, _ in found]), np.concatenate([two for _, two in found])
-
-
-def common_ground(before: Areas, now: Areas, unit: Positions, other: Positions) -> Ground:
-    """Measure what pairs of units have in common.
-
-    Parameters
-    ----------
-    before, now : Areas
-        Of the units of both releases.
-    unit, other : ndarray of int, shape (n,)
-        The pairs.
+    may_meet : callable
+        Of pairs of units, which are of interest.
 
     Returns
     -------
-    Ground
-        Of those pairs that have any.
+    (Ground, Ground)
+        Of the pairs of units that have any, and of the pairs of their polygons.
     """
-    areas, widths = np.zeros(len(unit)), np.zeros(len(unit))
+    one, two = _polygons_that_meet(before, now, may_meet)
+    areas, widths = np.zeros(len(one)), np.zeros(len(one))
 
     def measured(pairs: Positions) -> tuple[Positions, Numbers, Numbers]:
-        one, two = read_once(before, unit[pairs]), read_once(now, other[pairs])
-        common = shapely.intersection(one, two)
+        ones, twos = read_once(before.read_polygons, one[pairs]), read_once(now.read_polygons, two[pairs])
+        common = shapely.intersection(ones, twos)
         found = shapely.area(common)
         has_ground = found > 0
         wide = np.zeros(len(pairs))
@@ -91,51 +73,74 @@ def common_ground(before: Areas, now: Areas, unit: Positions, other: Positions) 
         pairs, found, wide = result
         areas[pairs], widths[pairs] = found, wide
 
-    order = _along_a_curve(before, unit)
-    sizes = before.bytes_of(unit[order]) + now.bytes_of(other[order])
-    in_threads(measured, (order[part] for part in parts_of(sizes)), note)
-    least = LEAST * KM2 * np.minimum(before.sizes[unit], now.sizes[other])
-    kept = areas > least
+    sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
+    in_threads(measured, parts_of(sizes), note)
+    has_ground = areas > 0
+    polygons = Ground(one[has_ground], two[has_ground], areas[has_ground], widths[has_ground])
+    return _of_units(before, now, polygons), polygons
+
+
+def _polygons_that_meet(
+    before: Areas, now: Areas, may_meet: Callable[[Positions, Positions], Flags]
+) -> tuple[Positions, Positions]:
+    """Return the pairs of polygons whose boxes meet, those of one neighbourhood together."""
+    tree = shapely.STRtree(shapely.box(*now.polygon_boxes.T))
+    middles = (before.polygon_boxes[:, :2] + before.polygon_boxes[:, 2:]) / 2
+    tiles = np.floor(middles / TILE)
+    order = np.lexsort((before.units, tiles[:, 0], tiles[:, 1]))
+    ones, twos = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for start in range(0, len(order), QUERIED):
+        some = order[start : start + QUERIED]
+        one, two = tree.query(shapely.box(*before.polygon_boxes[some].T))
+        one = some[one]
+        wanted = may_meet(before.units[one], now.units[two])
+        ones.append(one[wanted])
+        twos.append(two[wanted])
+    return np.concatenate(ones), np.concatenate(twos)
+
+
+def _of_units(before: Areas, now: Areas, polygons: Ground) -> Ground:
+    """Add up the ground of pairs of units."""
+    keys = before.units[polygons.before] * len(now.sizes) + now.units[polygons.now]
+    pairs, of_pair = np.unique(keys, return_inverse=True)
+    unit, other = np.divmod(pairs, max(1, len(now.sizes)))
+    areas: Numbers = np.bincount(of_pair, polygons.areas_km2, minlength=len(pairs)).astype(np.float64)
+    widths = np.zeros(len(pairs))
+    np.maximum.at(widths, of_pair, polygons.widths_km)
+    kept = areas > LEAST * KM2 * np.minimum(before.sizes[unit], now.sizes[other])
     return Ground(unit[kept], other[kept], areas[kept], widths[kept])
 
 
-def rest_widths(areas: Areas, others: Areas, unit: Positions, covered_by: Sequence[Positions]) -> Numbers:
-    """Return how wide the ground of units is that others do not cover, in kilometres.
+def rest_widths(areas: Areas, others: Areas, polygon: Positions, covered_by: Sequence[Positions]) -> Numbers:
+    """Return how wide the ground of polygons is that others do not cover, in kilometres.
 
     Parameters
     ----------
     areas, others : Areas
         Of the units of this release, and of the other one.
-    unit : ndarray of int, shape (n,)
-        The units.
+    polygon : ndarray of int, shape (n,)
+        The polygons.
     covered_by : sequence of ndarray of int, of length n
-        For each, the units of the other release that have ground in common with it.
+        For each, the polygons of the other release that have ground in common with it.
     """
-    found = np.zeros(len(unit))
+    found = np.zeros(len(polygon))
 
     def measured(chosen: Positions) -> tuple[Positions, Numbers]:
-        rest = read_once(areas, unit[chosen])
+        rest = areas.read_polygons(polygon[chosen])
         for round_no in range(max((len(covered_by[at]) for at in chosen), default=0)):
             has_more = np.array([len(covered_by[at]) > round_no for at in chosen], bool) & ~shapely.is_empty(rest)
             if has_more.any():
                 taken = np.array([covered_by[at][round_no] for at in chosen[has_more]])
-                rest[has_more] = shapely.difference(rest[has_more], read_once(others, taken))
+                rest[has_more] = shapely.difference(rest[has_more], read_once(others.read_polygons, taken))
         return chosen, widths_of(rest)
 
     def note(result: tuple[Positions, Numbers]) -> None:
         chosen, wide = result
         found[chosen] = wide
 
-    sizes = areas.bytes_of(unit) + np.array([others.bytes_of(at).sum() for at in covered_by], np.int64)
-    in_threads(measured, parts_of(sizes), note)
+    lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
+    in_threads(measured, parts_of(areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)), note)
     return found
-
-
-def _along_a_curve(areas: Areas, unit: Positions) -> Positions:
-    """Return pairs in an order in which those of one neighbourhood are together: by tiles, and in them by unit."""
-    middles = (areas.boxes[unit, :2] + areas.boxes[unit, 2:]) / 2
-    tiles = np.floor(middles / 2).astype(np.int64)
-    return np.lexsort((unit, tiles[:, 0], tiles[:, 1]))
 
 
 def widths_of(shapes: Shapes) -> Numbers:

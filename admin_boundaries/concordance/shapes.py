@@ -42,7 +42,7 @@ def shares(ours: Areas, theirs: Areas, unit: Positions, other: Positions) -> Num
     found = np.full((len(unit), 2), np.nan)
 
     def measured(pairs: Positions) -> tuple[Positions, Numbers]:
-        one, two = (read_once(areas, at[pairs]) for areas, at in ((ours, unit), (theirs, other)))
+        one, two = (read_once(areas.read, at[pairs]) for areas, at in ((ours, unit), (theirs, other)))
         return pairs, shapely.area(shapely.intersection(one, two))
 
     def note(result: tuple[Positions, Numbers]) -> None:

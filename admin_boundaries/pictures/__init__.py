@@ -18,7 +18,7 @@ from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
 
-__all__ = ["draw", "finish"]
+__all__ = ["draw", "finish", "save"]
 
 COLOURS = 128  # of a map; more would look the same
 
@@ -71,13 +71,13 @@ def draw(
         written = []
         for name, make in drawn.items():
             path = folder / name
-            _write(make(), path)
+            save(make(), path)
             report(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
             written.append(path)
     return written
 
 
-def _write(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Save a figure in a small file, which is the same whenever the data are."""
     if path.suffix == ".svg":
         figure.savefig(path, metadata={"Date": None, "Creator": None})

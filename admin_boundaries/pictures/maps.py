@@ -258,7 +258,7 @@ def _read(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], colour: str
     for panel in panels:
         reach, is_member = [], []
         for gid, key, shape in _shapes(warehouse, mart, panel, colour, country):
-            panel.shapes.setdefault(key, []).append(_path(shape))
+            panel.shapes.setdefault(key, []).append(path_of(shape))
             reach.append(shapely.bounds(shape))
             is_member.append(gid in panel.members)
         if any(is_member):
@@ -283,7 +283,7 @@ def _around(reach: Floats, margin: float) -> tuple[float, float, float, float]:
 def _read_borders(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], country: str) -> None:
     """Read the outlines of the level above."""
     for panel in panels:
-        panel.borders = [_path(shape) for _, _, shape in _shapes(warehouse, mart, panel, "gid", country)]
+        panel.borders = [path_of(shape) for _, _, shape in _shapes(warehouse, mart, panel, "gid", country)]
 
 
 def _shapes(
@@ -308,7 +308,7 @@ def _shapes(
                 yield gid, key, shape
 
 
-def _path(shape: shapely.Geometry) -> Path:
+def path_of(shape: shapely.Geometry) -> Path:
     """Return the rings of a shape as one path; holes run in the opposite direction."""
     _, points, (rings, *_) = shapely.to_ragged_array([shape], include_z=False)
     codes = np.full(len(points), Path.LINETO, dtype=Path.code_type)

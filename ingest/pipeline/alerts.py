@@ -26,6 +26,7 @@ from ingest.errors import AlertNotSent, IngestError, SettingsError
 from ingest.ledger import Ledger, Run, SliceState
 from ingest.pipeline import build
 from ingest.settings import Settings
+from ingest.sinks import difference
 from ingest.sinks.difference import Difference
 from ingest.sources import http
 from ingest.sources.address import Source
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 SECONDS = 5  # timeout of a whole attempt
-LONGEST_SECONDS = ATTEMPTS * (SECONDS + 2)  # that sending an alert may take
+LONGEST_SECONDS = difference.SECONDS + ATTEMPTS * (SECONDS + 2)  # that an alert may take
 LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
@@ -171,9 +172,9 @@ def _run_message(settings: Settings, ledger: Ledger, event: str, run: Run) -> di
         text = f"{loaded} `{build.command(run.dataset)}` updates the marts."
         found = _difference(settings, ledger, run)
         if found:
-            before, difference = found
-            text = f"{text} {_differences(before, difference, catalog.get(run.dataset))}"
-            differences = {"differences": {"since": before.run_id, **asdict(difference)}}
+            before, counts_of = found
+            text = f"{text} {_differences(before, counts_of, catalog.get(run.dataset))}"
+            differences = {"differences": {"since": before.run_id, **asdict(counts_of)}}
     names = ("run_id", "dataset", "release", "variant", "scope", "state", "error")
     return _message(
         event, run.run_id, text, **{name: getattr(run, name) for name in names}, counts=counts, **differences

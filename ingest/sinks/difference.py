@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ingest.catalog import Dataset, Table
 
 HASH = "geom_hash"
+SECONDS = 20  # that a comparison may take: an alert waits for it
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -254,7 +255,12 @@ class GeoParquetSink:
         try:
             sides = [[self._raw(staging, table) for table in dataset.tables] for staging in (before, after)]
             with duckdb.connect() as connection:
-                row = connection.execute(difference.query(dataset, *sides)).fetchone()
+                late = threading.Timer(difference.SECONDS, connection.interrupt)
+                late.start()
+                try:
+                    row = connection.execute(difference.query(dataset, *sides)).fetchone()
+                finally:
+                    late.cancel()
         except (duckdb.Error, OSError, pa.ArrowException) as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise TargetUnavailable(

@@ -43,7 +43,6 @@ TYPES = {
     pa.bool_(): "boolean",
 }
 DIALECT: Any = postgresql.dialect()  # type: ignore[no-untyped-call]
-COMPARE_WAIT = "60s"  # an alert is not worth more
 LOCK_WAIT = "500ms"  # whoever wants to read a table queues behind a session that waits to drop it
 STILL_READ: dict[type[psycopg.Error], str] = {
     psycopg.errors.LockNotAvailable: "another session is using its tables",
@@ -229,7 +228,7 @@ class PostgresSink:
     def compare(self, before: Staging, after: Staging, dataset: Dataset) -> Difference:
         """Compare keys, names and hashes of two runs within the server; see `ingest.sinks.Sink`."""
         with self._connect() as connection:
-            connection.execute(sql.SQL("set local statement_timeout = {}").format(COMPARE_WAIT))
+            connection.execute(sql.SQL("set local statement_timeout = {}").format(f"{difference.SECONDS}s"))
             sides = [
                 [_raw(connection, staging.run_id, table) for table in dataset.tables] for staging in (before, after)
             ]

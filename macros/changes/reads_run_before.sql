@@ -68,20 +68,20 @@
   Whether the raw tables of a run are there, with a hash of each geometry, which older versions did not store. On DuckDB
   they are kept from now on, as long as the build lasts.
 -#}
-{% macro is_comparable(dataset) %}
-    {{ return(adapter.dispatch('is_comparable')(dataset)) }}
+{% macro is_comparable(dataset, run_id='run_id') %}
+    {{ return(adapter.dispatch('is_comparable')(dataset, run_id)) }}
 {% endmacro %}
 
-{% macro duckdb__is_comparable(dataset) -%}
-    is_comparable('{{ dataset }}', run_id, 'geom_hash')
+{% macro duckdb__is_comparable(dataset, run_id) -%}
+    is_comparable('{{ dataset }}', {{ run_id }}, 'geom_hash')
 {%- endmacro %}
 
-{% macro postgres__is_comparable(dataset) -%}
+{% macro postgres__is_comparable(dataset, run_id) -%}
     {%- for node in graph.sources.values() if node.source_name == dataset %}
         exists (
             select
             from pg_attribute
-            where attrelid = to_regclass(format('%I.%I', '{{ node.schema }}', '{{ node.identifier }}__' || run_id))
+            where attrelid = to_regclass(format('%I.%I', '{{ node.schema }}', '{{ node.identifier }}__' || {{ run_id }}))
                 and attname = 'geom_hash'
                 and not attisdropped
         )

@@ -6,8 +6,8 @@
 
   `sums` are amounts, divided by area; `means` are levels, averaged with the area in common as weight, or with the
   amount `weight`, which is carried as well. Without `slivers`, ground that units have in common only because borders
-  were drawn anew is left out, and what is left of a unit counts as all of it. With `backwards`, from this release to the one before. The relation has one
-  row per unit; test that its key is unique.
+  were drawn anew is left out, and what is left of a unit counts as all of it. With `backwards`, from this release to
+  the one before. The relation has one row per unit; test that its key is unique.
 
   One row per unit that got something, with the carried columns as double precision, and `known_share`: of how much of
   its ground all of them were known. One more row, with NULL as its key, has the amounts that have no place: of ground
@@ -16,6 +16,10 @@
 {% macro reweight(relation, key='gid', sums=[], means=[], weight=none, slivers=true, backwards=false) -%}
 {%- set own, other = ('to', 'from') if backwards else ('from', 'to') -%}
 {%- set amounts = sums + ([weight] if weight is not none and weight not in sums else []) -%}
+{%- set known = [] -%}
+{%- for column in amounts + means -%}
+    {%- do known.append(column ~ ' is not null') -%}
+{%- endfor -%}
 with
 
 given as (
@@ -37,7 +41,7 @@ crosswalk as (
         admin_level = {{ own }}_level as is_own_level,
         is_sliver,
         area_km2
-        {%- for share, side in [('share', own), ('share_of_other', other)] %},
+        {%- for share, side in [('own_share', own), ('other_share', other)] %},
         share_of_{{ side }}{% if not slivers %} / (1 - coalesce(
             sum(case when is_sliver then share_of_{{ side }} end) over (partition by admin_level, {{ side }}_gid), 0
         )){% endif %} as {{ share }}
@@ -51,7 +55,7 @@ shares as (
     select *
     from crosswalk
     where is_own_level
-        and share is not null
+        and own_share is not null
         {{- '' if slivers else '\n        and not is_sliver' }}
 
 ),
@@ -61,9 +65,9 @@ pieces as (
     select
         given.*,
         shares.other_key,
-        shares.share_of_other,
-        coalesce(shares.share, 1) as share,
-        {{ 'given.' ~ weight ~ ' * shares.share' if weight is not none else 'shares.area_km2' }} as mean_weight
+        shares.other_share,
+        coalesce(shares.own_share, 1) as own_share,
+        {{ 'given.' ~ weight ~ ' * shares.own_share' if weight is not none else 'shares.area_km2' }} as weight_in_mean
     from given
     left join shares
         on given.own_key = shares.own_key
@@ -73,23 +77,20 @@ pieces as (
 select
     other_key as {{ key }}
     {%- for column in amounts %},
-    sum({{ column }} * share) as {{ column }}
+    sum({{ column }} * own_share) as {{ column }}
     {%- endfor %}
     {%- for column in means %},
     case
         when other_key is not null
-            then sum({{ column }} * mean_weight) / nullif(sum(case when {{ column }} is not null then mean_weight end), 0)
+            then sum({{ column }} * weight_in_mean)
+                / nullif(sum(case when {{ column }} is not null then weight_in_mean end), 0)
     end as {{ column }}
     {%- endfor %},
     case
-        when other_key is not null then least(coalesce(sum(
-            case
-                when {% for column in amounts + means %}{{ column }} is not null{{ ' and ' if not loop.last }}{% endfor %}
-                    then share_of_other
-            end
-        ), 0), 1)
+        when other_key is not null
+            then least(coalesce(sum(case when {{ known | join(' and ') }} then other_share end), 0), 1)
     end as known_share
 from pieces
 group by other_key
-having coalesce({% for column in amounts + means %}count({{ column }}){{ ' + ' if not loop.last }}{% endfor %}, 0) > 0
+having count(case when {{ known | join(' or ') }} then 1 end) > 0
 {%- endmacro %}

@@ -98,8 +98,9 @@ comment on column {{ meta }}.{{ column.name }} is
 {% endmacro %}
 
 {#-
-  SQL that fails where a run that this build reads is gone or, on DuckDB, is no longer what was loaded, and there keeps
-  retention away from all pinned runs as long as the build lasts. PostgreSQL does not drop a table that a view reads.
+  SQL that fails where a run that this build reads is gone, was loaded by an older version or, on DuckDB, is no longer
+  what was loaded, and there keeps retention away from all pinned runs as long as the build lasts. PostgreSQL does not
+  drop a table that a view reads.
 -#}
 {% macro hold_runs() %}
     {% set read = [] %}
@@ -122,15 +123,24 @@ comment on column {{ meta }}.{{ column.name }} is
         ~ "Build all of them, of the run that is published now: " ~ build_command()) -}}
 {% endmacro %}
 
+{#- What to say of a run that an older version loaded; `dataset` is SQL. -#}
+{% macro run_is_of_older_version(dataset) %}
+    {{- return("'The tables of ' || " ~ dataset ~ " || ' were made by an older version, and lack columns. "
+        ~ "Load it again: python -m ingest ' || " ~ dataset) -}}
+{% endmacro %}
+
 {% macro duckdb__hold_runs(read) %}
 select case
     when damage <> '' then error(damage)
+    when is_held and not is_current then error({{ run_is_of_older_version('dataset') }})
     when not is_held and list_contains({{ read }}, dataset) then error('{{ run_is_gone() }}')
 end
 from (
     select
         dataset,
         hold_run(dataset, coalesce(run_id, 'empty')) as is_held,
+        not list_contains({{ read }}, dataset) or is_comparable(dataset, coalesce(run_id, 'empty'), 'geom_hash')
+            as is_current,
         case when list_contains({{ read }}, dataset) then damage_of_run(dataset, run_id) else '' end as damage
     from {{ marts_meta() }}
 ) as held;
@@ -139,6 +149,8 @@ from (
 {% macro postgres__hold_runs(read) %}
 {% if read %}
 do $hold$
+declare
+    outdated text;
 begin
     if exists (
         select
@@ -153,6 +165,17 @@ begin
         ) is null
     ) then
         raise exception '{{ run_is_gone() }}';
+    end if;
+    select dataset into outdated
+    from {{ beside(marts_meta()) }}
+    where {% for dataset in read %}
+
+        {{ 'or ' if not loop.first }}dataset = '{{ dataset }}'
+        and not ({{ is_comparable(dataset, "coalesce(run_id, 'empty')") }})
+        {%- endfor %}
+    limit 1;
+    if outdated is not null then
+        raise exception '%', {{ run_is_of_older_version('outdated') }};
     end if;
 end
 $hold$;

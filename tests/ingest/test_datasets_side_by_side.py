@@ -23,12 +23,13 @@ from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import build, runs
 from ingest.settings import Postgres, Settings, read_settings
 from scripts import digest_marts
+from tests.fixtures import compared
 from tests.fixtures import marts as built
 from tests.ingest.test_cli import run_apart
 from tests.ingest.test_pictures import MANIFEST
 
 Ingest = Callable[..., tuple[int, str, str]]
-READERS = ("status", "locate", "find", "pictures", "export", "dashboard", "doctor")
+READERS = ("status", "locate", "find", "changes", "reweight", "pictures", "export", "dashboard", "doctor")
 
 
 @pytest.fixture
@@ -93,6 +94,17 @@ def test_what_is_exported_is_of_the_dataset_that_was_chosen(chosen: Ingest, tmp_
     assert pq.read_table(output)["gid"].to_pylist() == ["AAA.1_1", "AAA.2_1", "AAA.3_1"]
     code, _, said = chosen("export", "--country", "BAA", "-o", str(tmp_path / "land.gpkg"))
     assert (code, said.startswith("error: BAA is not in the marts of islands.")) == (2, True)
+
+
+def test_what_changed_is_told_of_the_dataset_that_was_chosen(
+    ingest: Ingest, chosen: Ingest, settings: Settings, tmp_path: Path
+) -> None:
+    compared.write(settings.home, [compared.Piece("A", "A", 1.0)], earlier="1", later="2", dataset="islands")
+    said = "1 → 2: nothing changed, 1 kept\n"
+    assert chosen("changes")[1] == ingest("changes", "islands")[1] == said
+    (tmp_path / "in.csv").write_text("gid,n\nA,3\n")
+    asked = ("--key", "gid", "--from", "1", "--to", "2", "--sum", "n", "-o", str(tmp_path / "out.csv"))
+    assert chosen("reweight", str(tmp_path / "in.csv"), *asked)[0] == 0
 
 
 @pytest.mark.usefixtures("both")

@@ -138,3 +138,14 @@ def test_files_that_are_gone_are_a_known_failure(runs: tuple[Staging, Staging], 
     sink.drop(runs[0], catalog.get("gadm").tables)
     with pytest.raises(TargetUnavailable, match="cannot be compared"):
         sink.compare(*runs, catalog.get("gadm"))
+
+
+def test_a_comparison_that_takes_too_long_is_ended(
+    runs: tuple[Staging, Staging], sink: GeoParquetSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(difference, "SECONDS", 0.05)
+    monkeypatch.setattr(
+        difference, "query", lambda *_arguments: "select count(*) from range(1000000) a, range(1000000) b"
+    )
+    with pytest.raises(TargetUnavailable, match="INTERRUPT"):
+        sink.compare(*runs, catalog.get("gadm"))

@@ -16,6 +16,7 @@ from ingest.errors import LedgerTooNew, TargetUnavailable
 from ingest.ledger import Ledger, Reading, RunState, migrations
 from ingest.ledger.migrations import STEPS, Step
 from ingest.settings import Settings
+from tests.fixtures import marts
 
 FIRST_EDITION = Path(__file__).parent.parent / "fixtures" / "ledgers" / "first_edition.sqlite.sql"
 ADDED = (
@@ -163,6 +164,7 @@ def test_the_pictures_of_a_docs_page_upgrade_an_old_ledger_first(
     from ingest import cli
 
     told: list[str] = []
+    marts.write(settings.home)
     monkeypatch.setenv("WAREHOUSE_HOME", str(settings.home))
     monkeypatch.setattr(pictures, "draw", lambda *_arguments: [])
     monkeypatch.setattr(pictures, "finish", lambda _page, _drawn, loaded: told.append(loaded))

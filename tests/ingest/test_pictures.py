@@ -8,11 +8,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from admin_boundaries import pictures
-from admin_boundaries.pictures import charts, entities, maps, page, style
+from admin_boundaries import pictures, what_changed
+from admin_boundaries.duckdb_spatial import load_spatial
+from admin_boundaries.pictures import changes, charts, entities, maps, page, style
 from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
@@ -93,6 +95,7 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
 ) -> None:
     built.write(settings.home)
     built.publish(settings.home, {"gadm": ("run-b", "4.1")})
+    monkeypatch.setattr(what_changed, "told", lambda _warehouse: "3.6 → 4.0: 2 new")
     manifest, html = tmp_path / "manifest.json", tmp_path / "index.html"
     manifest.write_text(json.dumps(MANIFEST))
     html.write_text(f"<head></head>{page.LOADED} ![a](docs/images/counts.svg)")
@@ -101,6 +104,7 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
     said = "The marts of gadm are of run run-a (release 4.0), but run run-b (release 4.1) is published."
     assert (code, warned) == (0, f"warning: {said} Run `dbt build`.\n")
     assert said in html.read_text()
+    assert json.dumps("**What changed**, 3.6 → 4.0: 2 new.")[1:-1] in html.read_text()
 
 
 def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
@@ -187,3 +191,53 @@ def test_the_chart_begins_with_the_country_of_most_units(settings: Settings) -> 
     names = [label.get_text() for label in countries.get_yticklabels()]
     assert (names[0], len(names)) == ("Land 2", charts.MOST_COUNTRIES)
     assert "4,000" in [text.get_text() for text in countries.texts]
+
+
+def divided(settings: Settings) -> Figure:
+    """Draw a country whose four squares were three units: the first two squares were one, which was split."""
+    built.write(settings.home)
+    changes_of = [
+        ("split", "from", "AAA.9_1", "Whole", None, None, None),
+        *(("split", "to", None, None, f"AAA.{number}_1", f"Ünit {number - 1}", 0.5) for number in (1, 2)),
+        *(("kept", "both", f"AAA.{number}_1", "Old", f"AAA.{number}_1", "Ünit", 1.0) for number in (3, 4)),
+    ]
+    with duckdb.connect(str(built.path_of(settings.home))) as connection:
+        load_spatial(connection)
+        connection.execute("create schema intermediate")
+        connection.execute("create table intermediate.int_areas_before (gid text, geom geometry('EPSG:4326'))")
+        for gid, west, east in (("AAA.9_1", 0, 2), ("AAA.3_1", 2, 3), ("AAA.4_1", 3, 4)):
+            shape = f"ST_Multi(ST_MakeEnvelope({west}, 40, {east}, 41))"
+            connection.execute(f"insert into intermediate.int_areas_before select '{gid}', {shape}")
+        connection.execute(
+            "create table marts.admin_unit_changes (change_type text, unit_of text, from_gid text, from_name text, "
+            "to_gid text, to_name text, share_of_from double, from_release text default '1', to_release text "
+            "default '2', from_parent_gid text default 'AAA', to_parent_gid text default 'AAA')"
+        )
+        for change in changes_of:
+            values = ", ".join("?" * len(change))
+            names = "change_type, unit_of, from_gid, from_name, to_gid, to_name, share_of_from"
+            connection.execute(f"insert into marts.admin_unit_changes ({names}) values ({values})", change)
+    with open_warehouse(settings) as warehouse:
+        return changes.divided(warehouse, 1, ["AAA"])
+
+
+def test_of_what_was_split_the_ground_keeps_its_colour_and_the_parts_have_their_share(settings: Settings) -> None:
+    figure = divided(settings)
+    before, now = figure.axes
+    headings = [text.get_text() for text in figure.texts]
+    assert "Land 0 before (1): 1 unit" in headings
+    assert "Land 0 now (2): 2 units" in headings
+    assert {text.get_text().replace("\n", " ") for text in before.texts} >= {"Whole"}
+    assert {text.get_text().replace("\n", " ") for text in now.texts} >= {"Ünit 0 50%", "Ünit 1 50%"}
+    colours = [[to_hex(patch.get_facecolor()) for patch in axes.patches if patch.get_fill()] for axes in figure.axes]
+    colour = style.PALETTE[0]
+    assert [found.count(colour) for found in colours] == [1, 2]
+    assert [found.count(changes.BESIDE) for found in colours] == [2, 2]
+
+
+def test_a_label_is_broken_into_lines_as_even_as_they_can_be() -> None:
+    name = "Lower Connecticut River Valley"
+    assert changes.wrapped(name, 1) == [name]
+    assert changes.wrapped(name, 2) == ["Lower Connecticut", "River Valley"]
+    assert changes.wrapped(name, 3) == ["Lower", "Connecticut", "River Valley"]
+    assert changes.wrapped("Capitol", 3) == ["Capitol"]

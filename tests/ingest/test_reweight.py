@@ -190,11 +190,14 @@ def test_shares_are_those_at_the_level_of_the_key(tmp_path: Path) -> None:
         Piece("S.1", "S.1", 60.0, 2, 2),
         Piece("S.2", "S.1", 20.0, 2, 2),
         Piece("S.2", "S.2", 20.0, 2, 2),
+        Piece("L", "L", 50.0, 1, 1),  # ends at level 1 before, and goes on below it now
+        Piece("L", "L.1", 30.0, 1, 2),
+        Piece("L", "L.2", 20.0, 1, 2),
     ]
     with compared.opened(pieces) as warehouse:
-        source = table(tmp_path / "in.csv", "gid,n\nS,100\nS.1,60\nS.2,40\n")
+        source = table(tmp_path / "in.csv", "gid,n\nS,100\nS.1,60\nS.2,40\nL,7\n")
         rows, _ = carry(warehouse, source, sums=["n"])
-        assert numbers(rows, "n") == {"S": 100, "S.1": 80, "S.2": 20}
+        assert numbers(rows, "n") == {"S": 100, "S.1": 80, "S.2": 20, "L": 7}
 
 
 def test_rows_of_units_within_each_other_are_refused_where_both_would_count(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from admin_boundaries import what_changed
-from admin_boundaries.releases import Releases
+from admin_boundaries.compared_releases import Releases
 from admin_boundaries.warehouse import Warehouse
 from admin_boundaries.what_changed import Wanted
 from ingest.settings import Settings

@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 
 from admin_boundaries.duckdb_spatial import load_spatial
@@ -319,6 +320,21 @@ def test_a_part_cannot_be_built_from_a_run_that_is_gone(part: str, place: Place,
     place.warehouse.ingest("gadm", "--source", str(files["B"]), "--force")
     before = place.stamp()
     assert "whose tables are gone" in place.dbt("build", *WITHOUT_DERIVED, "--select", part, expect=2)
+    assert place.stamp() == before
+
+
+def test_a_run_that_an_older_version_loaded_is_not_built(place: Place) -> None:
+    table = "gadm_adm_1"
+    if place.is_embedded:
+        columns = place.warehouse.home / "raw" / "gadm" / "runs" / place.runs["B"] / table / "columns.parquet"
+        pq.write_table(pq.read_table(columns).drop_columns("geom_hash"), columns)
+    else:
+        with place.connect() as connection:
+            connection.execute(f'alter table raw."{table}__{place.runs["B"]}" drop column geom_hash cascade')
+    before = place.stamp()
+    printed = place.dbt("build", *QUICK, expect=2)
+    assert "The tables of gadm were made by an older version, and lack columns." in printed
+    assert "Load it again: python -m ingest gadm" in printed
     assert place.stamp() == before
 
 
