@@ -36,7 +36,7 @@ HEAVY_COASTS = {"CAN": 7.5, "RUS": 5.5, "NOR": 4.5, "USA": 4.0, "GRL": 3.5, "IDN
 HEAVY_COASTS |= {"AUS": 1.6, "SWE": 1.3, "FIN": 1.3, "GBR": 1.3, "JPN": 1.2, "GRC": 1.0, "BRA": 1.0, "ATA": 1.0}
 ISLAND_VERTICES = 150
 WIGGLE = 0.4  # share of a lattice step; below one half, borders cannot cross
-REDRAWN = 0.3  # how much of that is another one where a border is digitised anew
+REDRAWN = 0.5  # how much of that is another one where a border is digitised anew
 BLOCK = 40  # steps of the lattice, about the width of a leaf: borders are digitised anew by blocks
 
 TENTH = 0.1  # below this scale, whole countries are left out as well
@@ -85,6 +85,8 @@ class Country:
         The leaf that each island belongs to, ascending.
     redrawn : float
         Share of the country whose borders are digitised anew.
+    redrawn_by : float
+        How much of the displacement of a point of the lattice is another one there.
     """
 
     number: int
@@ -95,6 +97,7 @@ class Country:
     island_ends: Ints
     island_owners: Ints
     redrawn: float = 0.0
+    redrawn_by: float = 0.0
 
     @property
     def corner(self) -> tuple[float, float]:
@@ -154,19 +157,25 @@ def write_world(path: Path, made: World) -> dict[str, int]:
 
 
 def redrawn(country: Country, share: float) -> Country:
-    """Return a country in which a share of all borders is digitised anew: the vertices move, by less than a step.
+    """Return a country in which a share of all borders is digitised anew.
 
-    A point moves alike for all units that have it, so that they still fit together.
+    A point moves alike for all units that have it, so that they still fit together; and by less than the vertices of a
+    leaf are apart on average, which is less than a step of the lattice where it has a coast or islands.
     """
     sizes = np.diff(country.island_ends)
-    island = np.repeat(np.arange(len(sizes)), sizes)
+    island, firsts = np.repeat(np.arange(len(sizes)), sizes), country.island_ends[:-1]
+    leaves = int(country.island_owners.max(initial=0)) + 1
+    edges = LEAF_BORDER_VERTICES * (3 + country.coast_steps) / 4 + 2 * len(country.islands) / leaves
+    by = REDRAWN * min(1.0, LEAF_BORDER_VERTICES / edges)
     moves, _ = _noise(np.arange(len(country.islands)), np.zeros(len(country.islands), np.int64), country.number)
-    moves[country.island_ends[1:] - 1] = moves[country.island_ends[:-1]]
-    sums = np.add.reduceat(country.islands, country.island_ends[:-1]) - country.islands[country.island_ends[:-1]]
-    centres = (sums / (sizes - 1)[:, None])[island]
+    moves[country.island_ends[1:] - 1] = moves[firsts]
+    centres = ((np.add.reduceat(country.islands, firsts) - country.islands[firsts]) / (sizes - 1)[:, None])[island]
+    rays = country.islands - centres
+    radii = np.maximum.reduceat(np.hypot(*rays.T), firsts)
+    most = np.minimum(np.minimum(0.05, 1 / sizes), WIGGLE * by * LAND_HEIGHT / country.side / radii)[island]
     picked, _ = _noise(island, np.ones(len(island), np.int64), country.number)
-    factors = 1 + np.where((picked + 1) / 2 < share, moves * np.minimum(0.05, 1 / sizes)[island], 0)
-    return replace(country, islands=centres + (country.islands - centres) * factors[:, None], redrawn=share)
+    factors = 1 + np.where((picked + 1) / 2 < share, moves * most, 0)
+    return replace(country, islands=centres + rays * factors[:, None], redrawn=share, redrawn_by=by)
 
 
 def _units(scale: float) -> tuple[dict[str, npt.NDArray[np.object_]], list[Unit]]:
@@ -377,8 +386,9 @@ def _displaced(x: Ints, y: Ints, country: Country) -> Floats:
     depth = country.coast[np.where(is_coast, x, 0)]
     if country.redrawn:
         picked, _ = _noise(x // (fine * BLOCK), y // BLOCK, country.number + (1 << 10))
-        part = np.where((picked + 1) / 2 < country.redrawn, REDRAWN, 0)
+        is_redrawn = (picked + 1) / 2 < country.redrawn
         other_x, other_y = _noise(x, y, country.number + (1 << 11))
+        part = np.where(is_redrawn, np.where(is_coast, REDRAWN, country.redrawn_by), 0)
         move_x, move_y = move_x + part * (other_x - move_x), move_y + part * (other_y - move_y)
         depth = depth + part * other_y * np.minimum(depth / 2, LAND_WIDTH / side / fine)
     move_x *= np.where(is_coast, np.where(x % fine == 0, 0, WIGGLE), WIGGLE * fine)
