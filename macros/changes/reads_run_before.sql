@@ -81,7 +81,9 @@
         exists (
             select
             from pg_attribute
-            where attrelid = to_regclass(format('%I.%I', '{{ node.schema }}', '{{ node.identifier }}__' || {{ run_id }}))
+            where attrelid = to_regclass(
+                    format('%I.%I', '{{ node.schema }}', '{{ node.identifier }}__' || {{ run_id }})
+                )
                 and attname = 'geom_hash'
                 and not attisdropped
         )
