@@ -23,6 +23,7 @@ FILLS = {
     "quality": "#e8e3f3",
     "lookup": "#dcf2e4",
     "concordance": "#f7dfe5",
+    "changes": "#eef0cb",
 }
 OTHER_FILL = "#e6eaed"
 
