@@ -11,7 +11,7 @@ import pyarrow as pa
 from admin_boundaries.changes.judgement import MOST, Judge, usual_moves
 from admin_boundaries.changes.links import Links, links_on
 from admin_boundaries.changes.overlaps import BATCH_ROWS, read_overlaps
-from admin_boundaries.changes.releases import LEVELS, NONE, Release, taken
+from admin_boundaries.changes.releases import LEVELS, NONE, Release, compared, taken
 from admin_boundaries.python_models import Relation
 
 SCHEMA = pa.schema(
@@ -52,7 +52,7 @@ def unit_crosswalk(before: Relation, now: Relation, overlaps: Relation) -> pa.Re
 
 
 def _batches(before: Relation, now: Relation, overlaps: Relation) -> Iterator[pa.RecordBatch]:
-    releases = Release(before), Release(now)
+    releases = compared(before, now)
     if not len(releases[0]):
         return
     ground = read_overlaps(*releases, overlaps)

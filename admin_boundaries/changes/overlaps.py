@@ -17,12 +17,12 @@ import pyarrow as pa
 
 from admin_boundaries.areas import KM2, Areas
 from admin_boundaries.changes.overlay import common_ground, may_be_wide, rest_widths
-from admin_boundaries.changes.releases import LEVELS, Release, texts_of
+from admin_boundaries.changes.releases import LEVELS, Release, compared, texts_of
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, widest
 from admin_boundaries.python_models import Relation
 
 BATCH_ROWS = 1 << 15
-KEYS_AT_ONCE = 1000  # in a condition
+MOST_KEYS = 10_000  # in a condition; to read all of a release takes as long as to find more
 SHARE_OF_SIZE = 1 / 40  # of the size of a unit: what is narrower is not looked at, however coarse borders are
 
 SCHEMA = pa.schema(
@@ -117,7 +117,7 @@ def unit_overlaps(
 def _batches(
     before: Relation, now: Relation, areas_before: Relation, areas_now: Relation, folder: Path | None
 ) -> Iterator[pa.RecordBatch]:
-    releases = Release(before), Release(now)
+    releases = compared(before, now)
     if not len(releases[0]):
         return
     with ExitStack() as open_until:
@@ -175,9 +175,10 @@ def _read(areas: Areas, release: Release, relation: Relation, same: Positions) -
     for batch in relation.select("gid", "geom").where("is_changed").batches():
         take(batch)
     others = release.gids[is_needed & ~is_read]
-    for start in range(0, len(others), KEYS_AT_ONCE):
-        keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others[start : start + KEYS_AT_ONCE])
-        for batch in relation.select("gid", "geom").where(f"gid in ({keys})").batches():
+    if len(others):
+        keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others)
+        listed = f"gid in ({keys})" if len(others) <= MOST_KEYS else "not is_changed"
+        for batch in relation.select("gid", "geom").where(listed).batches():
             take(batch)
     areas.flush()
 

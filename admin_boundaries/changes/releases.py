@@ -105,6 +105,19 @@ class Release:
         return counts
 
 
+def compared(before: Relation, now: Relation) -> tuple[Release, Release]:
+    """Return two releases as they are compared: what is located in one is located in the other, too.
+
+    A child that is gone makes its parent a unit that speaks for itself. It is still to be compared with what it was,
+    and not with all its children.
+    """
+    releases = Release(before), Release(now)
+    located = [set(release.gids[release.is_located]) for release in releases]
+    for release, in_other in zip(releases, reversed(located), strict=True):
+        release.is_located |= pd.Index(release.gids).isin(in_other) & (release.hashes != None)  # noqa: E711 elementwise
+    return releases
+
+
 def texts_of(column: pa.ChunkedArray) -> Texts:
     """Return the texts of a column; None for NULL."""
     found: Texts = column.to_numpy(zero_copy_only=False)

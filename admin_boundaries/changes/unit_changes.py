@@ -11,7 +11,7 @@ import pyarrow as pa
 from admin_boundaries.changes.names import name_change
 from admin_boundaries.changes.overlaps import BATCH_ROWS, read_overlaps
 from admin_boundaries.changes.partners import Partners
-from admin_boundaries.changes.releases import NONE, Release, taken, taken_at
+from admin_boundaries.changes.releases import NONE, Release, compared, taken, taken_at
 from admin_boundaries.coverage.arrays import Flags, Positions
 from admin_boundaries.python_models import Relation
 
@@ -73,7 +73,7 @@ def unit_changes(before: Relation, now: Relation, overlaps: Relation) -> pa.Reco
 
 
 def _batches(before: Relation, now: Relation, overlaps: Relation) -> Iterator[pa.RecordBatch]:
-    releases = Release(before), Release(now)
+    releases = compared(before, now)
     if len(releases[0]):
         partners = Partners(*releases, read_overlaps(*releases, overlaps))
         yield from _rows(*releases, partners).to_batches(BATCH_ROWS)

@@ -43,8 +43,8 @@ select * from units
 {%- endmacro %}
 
 {#-
-  The select of the areas of the units that are located by their own geometry, with whether the other release has no
-  unit of that geometry.
+  The select of the areas of the units that are located by their own geometry in one of the releases, with whether the
+  other one has no unit of that geometry.
 -#}
 {% macro compared_areas(units, others) -%}
 with
@@ -70,6 +70,13 @@ hashes as (
 
     select distinct geom_hash
     from {{ others }}
+
+),
+
+located_others as (
+
+    select gid
+    from {{ others }}
     where is_located
 
 )
@@ -84,5 +91,8 @@ inner join staged
     and {{ is_same_row('units', 'staged') }}
 left join hashes
     on units.geom_hash = hashes.geom_hash
+left join located_others
+    on units.gid = located_others.gid
 where units.is_located
+    or located_others.gid is not null
 {%- endmacro %}

@@ -154,9 +154,9 @@ def _compared(session: duckdb.DuckDBPyConnection, before: Sequence[Unit], now: S
     sides = tables(session, before, "1"), tables(session, now, "2")
     for one, other in itertools.permutations(sides):
         session.execute(
-            f"create view areas_of_{one} as select gid, st_geomfromwkb(wkb) as geom, geom_hash not in "
-            f"(select geom_hash from {other} where is_located and geom_hash is not null) as is_changed "
-            f"from {one} where is_located and wkb is not null"
+            f"create view areas_of_{one} as select gid, st_geomfromwkb(wkb) as geom, "
+            f"geom_hash not in (select geom_hash from {other} where geom_hash is not null) as is_changed from {one} "
+            f"where wkb is not null and (is_located or gid in (select gid from {other} where is_located))"
         )
     units = [DuckDBRelation(session, side) for side in sides]
     areas = [DuckDBRelation(session, f"areas_of_{side}") for side in sides]
