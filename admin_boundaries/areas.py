@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,11 +19,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, counted
+from admin_boundaries.coverage.arrays import Numbers, Positions, Rows, Shapes, counted
+from admin_boundaries.coverage.threads import in_threads
 
 BATCH_BYTES = 1 << 25  # of geometries that are in memory together
 E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared
 SEMI_MAJOR_AXIS_KM = 6378.137
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Units with what is known of them, and of their polygons."""
+
+    units: Positions
+    boxes: Numbers
+    sizes: Numbers
+    borders: tuple[Numbers, Positions]
+    of_unit: Positions
+    polygon_boxes: Numbers
+    polygon_sizes: Numbers
+    written: Rows
 
 
 class Areas:
@@ -70,44 +86,33 @@ class Areas:
     ) -> None:
         self._file.close()
 
-    def add(self, at: Positions, geometries: pa.Array) -> None:
-        """Take geometries in.
+    def fill(self, batches: Iterable[tuple[Positions, pa.Array]]) -> None:
+        """Take geometries in, and make all of them readable.
 
         Parameters
         ----------
-        at : ndarray of int, shape (n,)
-            Which units they are of.
-        geometries : BinaryArray of length n
-            WKB in degrees. What is null or empty is left out.
+        batches : iterable of (ndarray of int, BinaryArray), each of length n
+            Which units they are of, and their WKB in degrees. What is null or empty is left out.
         """
-        sizes = pc.fill_null(pc.binary_length(geometries), 0).to_numpy()
-        for part in parts_of(sizes):
-            self._write(at[part], geometries.take(part))
-
-    def _write(self, at: Positions, geometries: pa.Array) -> None:
-        shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
-        there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-        at, shapes = at[there], _on_cylinder(shapes[there])
-        self.boxes[at], self.sizes[at] = shapely.bounds(shapes), shapely.area(shapes)
-        self.border_km[at], self.edge_counts[at] = borders_of(shapes)
-        polygons, of_shape = shapely.get_parts(shapes, return_index=True)
-        written = shapely.to_wkb(polygons)
-        sizes = np.array([len(wkb) for wkb in written], np.int64)
-        self._count[at] = np.bincount(of_shape, minlength=len(at))
-        self._first[at] = self._polygon_count + np.cumsum(self._count[at]) - self._count[at]
-        self._bytes[at] = np.bincount(of_shape, sizes, minlength=len(at))
-        self._polygons.append((at[of_shape], shapely.bounds(polygons), shapely.area(polygons), sizes))
-        self._polygon_count += len(polygons)
-        for wkb in written:
-            self._file.write(wkb)
-
-    def flush(self) -> None:
-        """Make all that was taken in readable."""
+        in_threads(_measured, _parts(batches), self._write)
         self._file.flush()
         units, boxes, sizes, lengths = zip(*self._polygons, strict=True)
         self.units, self.polygon_boxes, self.polygon_sizes = map(np.concatenate, (units, boxes, sizes))
         self._polygon_bytes = np.concatenate(lengths)
         self._start = np.cumsum(self._polygon_bytes) - self._polygon_bytes
+
+    def _write(self, batch: _Measured) -> None:
+        at = batch.units
+        self.boxes[at], self.sizes[at] = batch.boxes, batch.sizes
+        self.border_km[at], self.edge_counts[at] = batch.borders
+        lengths = np.array([len(wkb) for wkb in batch.written], np.int64)
+        self._count[at] = np.bincount(batch.of_unit, minlength=len(at))
+        self._first[at] = self._polygon_count + np.cumsum(self._count[at]) - self._count[at]
+        self._bytes[at] = np.bincount(batch.of_unit, lengths, minlength=len(at))
+        self._polygons.append((at[batch.of_unit], batch.polygon_boxes, batch.polygon_sizes, lengths))
+        self._polygon_count += len(lengths)
+        for wkb in batch.written:
+            self._file.write(wkb)
 
     def read(self, at: Positions) -> Shapes:
         """Return the geometries of units; an empty one where a unit has none."""
@@ -132,6 +137,31 @@ class Areas:
     def bytes_of_polygons(self, at: Positions) -> Positions:
         """Return how large polygons are."""
         return self._polygon_bytes[at]
+
+
+def _parts(batches: Iterable[tuple[Positions, pa.Array]]) -> Iterator[tuple[Positions, pa.Array]]:
+    """Split batches into such as can be in memory together."""
+    for at, geometries in batches:
+        for part in parts_of(pc.fill_null(pc.binary_length(geometries), 0).to_numpy()):
+            yield at[part], geometries.take(part)
+
+
+def _measured(batch: tuple[Positions, pa.Array]) -> _Measured:
+    at, geometries = batch
+    shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
+    there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
+    at, shapes = at[there], _on_cylinder(shapes[there])
+    polygons, of_unit = shapely.get_parts(shapes, return_index=True)
+    return _Measured(
+        at,
+        shapely.bounds(shapes),
+        shapely.area(shapes),
+        borders_of(shapes),
+        of_unit,
+        shapely.bounds(polygons),
+        shapely.area(polygons),
+        shapely.to_wkb(polygons),
+    )
 
 
 def _on_cylinder(shapes: Shapes) -> Shapes:

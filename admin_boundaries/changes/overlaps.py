@@ -166,21 +166,21 @@ def _read(areas: Areas, release: Release, relation: Relation, same: Positions) -
     is_needed[same] = False
     is_read = np.zeros(len(release), bool)
 
-    def take(batch: pa.RecordBatch) -> None:
-        at = release.positions(batch["gid"].to_numpy(zero_copy_only=False))
-        wanted = is_needed[at] & ~is_read[at]
-        areas.add(at[wanted], batch["geom"].filter(pa.array(wanted)))
-        is_read[at] = True
+    def wanted(condition: str) -> Iterator[tuple[Positions, pa.Array]]:
+        for batch in relation.select("gid", "geom").where(condition).batches():
+            at = release.positions(batch["gid"].to_numpy(zero_copy_only=False))
+            is_wanted = is_needed[at] & ~is_read[at]
+            yield at[is_wanted], batch["geom"].filter(pa.array(is_wanted))
+            is_read[at] = True
 
-    for batch in relation.select("gid", "geom").where("is_changed").batches():
-        take(batch)
-    others = release.gids[is_needed & ~is_read]
-    if len(others):
+    def every() -> Iterator[tuple[Positions, pa.Array]]:
+        yield from wanted("is_changed")
+        others = release.gids[is_needed & ~is_read]
         keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others)
-        listed = f"gid in ({keys})" if len(others) <= MOST_KEYS else "not is_changed"
-        for batch in relation.select("gid", "geom").where(listed).batches():
-            take(batch)
-    areas.flush()
+        if len(others):
+            yield from wanted(f"gid in ({keys})" if len(others) <= MOST_KEYS else "not is_changed")
+
+    areas.fill(every())
 
 
 def _overlaps(

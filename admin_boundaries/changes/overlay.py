@@ -20,6 +20,9 @@ from admin_boundaries.coverage.threads import in_threads
 
 QUERIED = 1 << 14  # polygons whose boxes are looked up together
 TILE = 2.0  # degrees: polygons of one tile are compared together
+MANY = 500  # vertices, from which a polygon is clipped to where it is needed
+SMALLER = 0.5  # of its own box
+MARGIN = 1e-6  # degrees
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
 
 
@@ -69,7 +72,12 @@ def common_ground(
     areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
 
     def measured(pairs: Positions) -> tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]:
-        ones, twos = read_once(before.read_polygons, one[pairs]), read_once(now.read_polygons, two[pairs])
+        boxes = before.polygon_boxes[one[pairs]], now.polygon_boxes[two[pairs]]
+        both = np.hstack((np.maximum(boxes[0][:, :2], boxes[1][:, :2]), np.minimum(boxes[0][:, 2:], boxes[1][:, 2:])))
+        ones, twos = (
+            _near(read_once(areas.read_polygons, at[pairs]), of, both)
+            for areas, at, of in ((before, one, boxes[0]), (now, two, boxes[1]))
+        )
         common = shapely.intersection(ones, twos)
         found = shapely.area(common)
         has_ground = found > 0
@@ -138,7 +146,12 @@ def rest_widths(
             has_more = np.array([len(covered_by[at]) > round_no for at in chosen], bool) & ~shapely.is_empty(rest)
             if has_more.any():
                 taken = np.array([covered_by[at][round_no] for at in chosen[has_more]])
-                rest[has_more] = shapely.difference(rest[has_more], read_once(others.read_polygons, taken))
+                cover = _near(
+                    read_once(others.read_polygons, taken),
+                    others.polygon_boxes[taken],
+                    shapely.bounds(rest[has_more]) + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN]),
+                )
+                rest[has_more] = shapely.difference(rest[has_more], cover)
         return chosen, widths_of(rest)
 
     def note(result: tuple[Positions, tuple[Numbers, Numbers]]) -> None:
@@ -148,6 +161,30 @@ def rest_widths(
     lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
     in_threads(measured, parts_of(areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)), note)
     return widths, edges
+
+
+def _near(polygons: Shapes, own: Numbers, boxes: Numbers) -> Shapes:
+    """Return polygons that are the same within boxes; of large ones, only what is in there.
+
+    Parameters
+    ----------
+    polygons : ndarray of Polygon, shape (n,)
+        On the cylinder.
+    own, boxes : ndarray of float64, shape (n, 4)
+        The boxes of the polygons themselves, and those that matter.
+    """
+    found = polygons.copy()
+    is_smaller = _box_sizes(boxes) < SMALLER * _box_sizes(own)
+    large = np.flatnonzero(is_smaller & (shapely.get_num_coordinates(polygons) > MANY))
+    found[large] = [shapely.clip_by_rect(polygons[at], *boxes[at]) for at in large]
+    crossed = large[~shapely.is_valid(found[large])]
+    found[crossed] = shapely.make_valid(found[crossed], method="structure", keep_collapsed=False)
+    return found
+
+
+def _box_sizes(boxes: Numbers) -> Numbers:
+    sizes: Numbers = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+    return sizes
 
 
 def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:

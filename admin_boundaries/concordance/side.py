@@ -84,10 +84,11 @@ class Side:
         names = marts.names.select("gid", "name_kind", "folded_name").batches().read_all()
         self.names = self._names(names, subdivisions.to_pandas())
         self.areas = open_until.enter_context(Areas(len(units), folder))
-        for level in marts.levels:
-            for batch in level.select("gid", "geom").batches():
-                self.areas.add(self._units_of(batch["gid"]), batch["geom"])
-        self.areas.flush()
+        self.areas.fill(
+            (self._units_of(batch["gid"]), batch["geom"])
+            for level in marts.levels
+            for batch in level.select("gid", "geom").batches()
+        )
 
     def __len__(self) -> int:
         return len(self.gids)

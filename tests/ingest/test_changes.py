@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -97,9 +98,7 @@ def _of_children(gid: str, units: Sequence[Unit]) -> BaseGeometry:
 def _km2(area: BaseGeometry) -> float:
     areas = Areas(1)
     with areas:
-        import pyarrow as pa
-
-        areas.add(np.array([0]), pa.array([shapely.to_wkb(area)]))
+        areas.fill([(np.array([0]), pa.array([shapely.to_wkb(area)]))])
         return float(areas.sizes[0] * KM2)
 
 
