@@ -73,7 +73,7 @@ def common_ground(
 
     def measured(pairs: Positions) -> tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]:
         boxes = before.polygon_boxes[one[pairs]], now.polygon_boxes[two[pairs]]
-        both = np.hstack((np.maximum(boxes[0][:, :2], boxes[1][:, :2]), np.minimum(boxes[0][:, 2:], boxes[1][:, 2:])))
+        both = _in_both(*boxes)
         ones, twos = (
             _near(read_once(areas.read_polygons, at[pairs]), of, both)
             for areas, at, of in ((before, one, boxes[0]), (now, two, boxes[1]))
@@ -108,6 +108,7 @@ def _polygons_that_meet(
         one, two = tree.query(shapely.box(*before.polygon_boxes[some].T))
         one = some[one]
         wanted = may_meet(before.units[one], now.units[two])
+        wanted &= _box_sizes(_in_both(before.polygon_boxes[one], now.polygon_boxes[two])) > 0
         ones.append(one[wanted])
         twos.append(two[wanted])
     return np.concatenate(ones), np.concatenate(twos)
@@ -180,6 +181,11 @@ def _near(polygons: Shapes, own: Numbers, boxes: Numbers) -> Shapes:
     crossed = large[~shapely.is_valid(found[large])]
     found[crossed] = shapely.make_valid(found[crossed], method="structure", keep_collapsed=False)
     return found
+
+
+def _in_both(boxes: Numbers, others: Numbers) -> Numbers:
+    """Return the boxes that pairs of boxes have in common."""
+    return np.hstack((np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])))
 
 
 def _box_sizes(boxes: Numbers) -> Numbers:
