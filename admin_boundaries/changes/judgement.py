@@ -76,20 +76,21 @@ def usual_moves(before: Release, now: Release, levels: list[Links]) -> Moves:
 
 def moves_of(links: Links, is_pair: Flags) -> Numbers:
     """Return for each pair of links how wide the widest ground is that either unit shares with others."""
-    return at_or_zero(links.widths_km, others_of(links, is_pair))
+    found = [at_or_zero(links.widths_km, at) for at in others_of(links, is_pair, links.edges_km)]
+    return np.maximum(*found)
 
 
-def others_of(links: Links, is_pair: Flags) -> Positions:
-    """Return for each pair of links the link of the widest ground that either unit shares with others; -1 for none."""
+def others_of(links: Links, is_pair: Flags, weights: Numbers) -> tuple[Positions, Positions]:
+    """Return for each pair of links that of the widest ground that either unit shares with others; -1 for none.
+
+    Of several that are equally wide, the one with the largest weight counts.
+    """
     others = np.flatnonzero(~is_pair)
     found = []
     for units, side in zip((links.before, links.now), links.sides, strict=True):
-        wide = widest(units[others], links.widths_km[others], links.edges_km[others], len(side.areas_km2))
-        at = wide[units[is_pair]]
-        found.append(np.where(at < 0, -1, np.append(others, -1)[at]))
-    width, edge = ([at_or_zero(values, at) for at in found] for values in (links.widths_km, links.edges_km))
-    is_second = (width[1] > width[0]) | ((width[1] == width[0]) & (edge[1] > edge[0]))
-    return np.where(is_second, found[1], found[0])
+        wide = widest(units[others], links.widths_km[others], weights[others], len(side.areas_km2))
+        found.append(np.append(others, -1)[wide[units[is_pair]]])
+    return found[0], found[1]
 
 
 class Judge:

@@ -210,7 +210,8 @@ def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
     parts, of_shape = parts[is_area], of_shape[is_area]
     lengths, counts = borders_of(parts)
     widths = np.divide(4 * shapely.area(parts) * KM2, lengths, out=np.zeros(len(parts)), where=lengths > 0)
-    edges = lengths / np.maximum(counts, 1)
+    # to the millimetre, so that which of two is wider does not depend on rounding
+    widths, edges = widths.round(6), (lengths / np.maximum(counts, 1)).round(6)
     at = widest(of_shape, widths, edges, len(shapes))
     return at_or_zero(widths, at), at_or_zero(edges, at)
 

@@ -185,24 +185,18 @@ class Partners:
         for units, wide in zip((unit, other), is_wide, strict=True):
             np.logical_or.at(wide, units[~is_pair], judge.are_wide()[~is_pair])
         rest = [judge.have_wide_rest(side) for side in (0, 1)]
-        known, widest_link = judge.known_to(), others_of(links, is_pair)
-        ways = np.stack(  # the ground that changed hands, and that which only one release has
-            [
-                at_or_zero(links.widths_km, widest_link),
-                links.sides[0].rest_widths_km[pair_unit],
-                links.sides[1].rest_widths_km[pair_other],
-            ]
+        known = judge.known_to()
+        widest_links = others_of(links, is_pair, known)
+        # the ground that changed hands, and that which only one release has
+        ways = [at_or_zero(links.widths_km, at) for at in widest_links]
+        ways += [links.sides[0].rest_widths_km[pair_unit], links.sides[1].rest_widths_km[pair_other]]
+        resolutions = [np.where(at < 0, judge.units_known_to()[is_pair], known[at]) for at in widest_links]
+        resolutions += [judge.rest_known_to(0)[pair_unit], judge.rest_known_to(1)[pair_other]]
+        moved = np.maximum.reduce(ways)
+        self.moved_km[pair_other] = moved
+        self.known_to_km[pair_other] = np.maximum.reduce(
+            [np.where(way == moved, known_to, 0) for way, known_to in zip(ways, resolutions, strict=True)]
         )
-        resolutions = np.stack(
-            [
-                np.where(widest_link < 0, judge.units_known_to()[is_pair], known[widest_link]),
-                judge.rest_known_to(0)[pair_unit],
-                judge.rest_known_to(1)[pair_other],
-            ]
-        )
-        widest_way = ways.argmax(axis=0)
-        self.moved_km[pair_other] = ways.max(axis=0)
-        self.known_to_km[pair_other] = resolutions[widest_way, np.arange(len(pair_other))]
         self.is_reshaped[pair_other] = (
             is_wide[0][pair_unit] | is_wide[1][pair_other] | rest[0][pair_unit] | rest[1][pair_other]
         )
