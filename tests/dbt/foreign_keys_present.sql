@@ -13,7 +13,5 @@
 -- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
--- depends_on: {{ ref('admin_unit_changes') }}
--- depends_on: {{ ref('admin_unit_crosswalk') }}
 
 {{ missing_foreign_keys() }}

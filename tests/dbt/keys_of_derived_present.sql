@@ -4,6 +4,8 @@
 -- depends_on: {{ ref('admin_units_simplified') }}
 -- depends_on: {{ ref('admin_topology_faults') }}
 -- depends_on: {{ ref('admin_topology_summary') }}
+-- depends_on: {{ ref('admin_unit_changes') }}
+-- depends_on: {{ ref('admin_unit_crosswalk') }}
 select table_name as missing
 from (
     {{ missing_primary_keys(is_derived=true) }}

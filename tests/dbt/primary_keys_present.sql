@@ -14,8 +14,6 @@
 -- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
--- depends_on: {{ ref('admin_unit_changes') }}
--- depends_on: {{ ref('admin_unit_crosswalk') }}
 -- depends_on: {{ ref('admin_anomalies') }}
 -- depends_on: {{ ref('admin_units_history') }}
 -- depends_on: {{ ref('built_releases') }}
