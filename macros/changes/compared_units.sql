@@ -66,7 +66,7 @@ staged as (
 
 ),
 
-hashes as (
+other_shapes as (
 
     select distinct geom_hash
     from {{ others }}
@@ -83,14 +83,14 @@ located_others as (
 
 select
     units.gid,
-    hashes.geom_hash is null as is_changed,
+    other_shapes.geom_hash is null as is_changed,
     staged.geom
 from {{ units }} as units
 inner join staged
     on units.admin_level = staged.admin_level
     and {{ is_same_row('units', 'staged') }}
-left join hashes
-    on units.geom_hash = hashes.geom_hash
+left join other_shapes
+    on units.geom_hash = other_shapes.geom_hash
 left join located_others
     on units.gid = located_others.gid
 where units.is_located
