@@ -180,17 +180,17 @@ class Partners:
         unit, other = links.before, links.now
         is_pair = self.of_before[unit] == other
         pair_unit, pair_other = unit[is_pair], other[is_pair]
-        is_ground = judge.are_ground()
+        is_ground, other_is_wide = judge.are_ground(), judge.are_wide()[~is_pair]
         is_wide = np.zeros(len(before), bool), np.zeros(len(now), bool)
         for units, wide in zip((unit, other), is_wide, strict=True):
-            np.logical_or.at(wide, units[~is_pair], judge.are_wide()[~is_pair])
+            np.logical_or.at(wide, units[~is_pair], other_is_wide)
         rest = [judge.have_wide_rest(side) for side in (0, 1)]
-        known = judge.known_to()
+        known, of_units = judge.known_to(), judge.units_known_to()[is_pair]
         widest_links = others_of(links, is_pair, known)
         # the ground that changed hands, and that which only one release has
         ways = [at_or_zero(links.widths_km, at) for at in widest_links]
         ways += [links.sides[0].rest_widths_km[pair_unit], links.sides[1].rest_widths_km[pair_other]]
-        resolutions = [np.where(at < 0, judge.units_known_to()[is_pair], known[at]) for at in widest_links]
+        resolutions = [np.where(at < 0, of_units, known[at]) for at in widest_links]
         resolutions += [judge.rest_known_to(0)[pair_unit], judge.rest_known_to(1)[pair_other]]
         moved = np.maximum.reduce(ways)
         self.moved_km[pair_other] = moved
