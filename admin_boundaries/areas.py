@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,12 +19,57 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from admin_boundaries.coverage.arrays import Numbers, Positions, Rows, Shapes, counted
+from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, counted
 from admin_boundaries.coverage.threads import in_threads
 
 BATCH_BYTES = 1 << 25  # of geometries that are in memory together
+BYTES_OF_POINT = 16
+BLOCK = 1 << 15  # points that are measured together: as many as a processor keeps at hand
 E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared
 SEMI_MAJOR_AXIS_KM = 6378.137
+
+
+@dataclass(frozen=True)
+class _Polygons:
+    """Polygons as numbers.
+
+    Attributes
+    ----------
+    points : ndarray of float64, shape (n, 2)
+        Of their rings, one after the other.
+    ring_sizes : ndarray of int
+        Of how many points each ring is.
+    counts : ndarray of int
+        Of how many rings each polygon is.
+    """
+
+    points: Numbers
+    ring_sizes: Positions
+    counts: Positions
+
+    @classmethod
+    def of(cls, polygons: Shapes) -> Self:
+        """Return the numbers of polygons."""
+        rings, of_polygon = shapely.get_rings(polygons, return_index=True)
+        counts = np.bincount(of_polygon, minlength=len(polygons))
+        return cls(shapely.get_coordinates(rings), shapely.get_num_coordinates(rings).astype(np.int64), counts)
+
+    def shapes(self) -> Shapes:
+        """Return the polygons."""
+        ends = [np.append(0, np.cumsum(sizes)) for sizes in (self.ring_sizes, self.counts)]
+        found: Shapes = shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.points, tuple(ends))
+        return found
+
+    def borders(self) -> Numbers:
+        """Return how long the border of each polygon on the cylinder is in kilometres, and of how many edges."""
+        if not len(self.points):
+            return np.zeros((0, 2))
+        ends = np.cumsum(self.ring_sizes)
+        lengths = _lengths(self.points)
+        lengths[ends - 1] = 0
+        of_rings = np.add.reduceat(lengths, ends - self.ring_sizes), self.ring_sizes - 1
+        of_polygon = np.repeat(np.arange(len(self.counts)), self.counts)
+        return np.column_stack([np.bincount(of_polygon, each, minlength=len(self.counts)) for each in of_rings])
 
 
 @dataclass(frozen=True)
@@ -34,11 +79,11 @@ class _Measured:
     units: Positions
     boxes: Numbers
     sizes: Numbers
-    borders: tuple[Numbers, Positions]
     of_unit: Positions
+    polygons: _Polygons
     polygon_boxes: Numbers
     polygon_sizes: Numbers
-    written: Rows
+    polygon_borders: Numbers
 
 
 class Areas:
@@ -59,24 +104,19 @@ class Areas:
         The area of each unit, on the cylinder; 0 where it has none. Times `KM2`, it is in square kilometres.
     border_km : ndarray of float64, shape (count,)
         How long the border of each unit is, in kilometres.
-    edge_counts : ndarray of int, shape (count,)
+    edge_counts : ndarray of float64, shape (count,)
         Of how many edges it is made.
     units : ndarray of int, shape (m,)
         Of which unit each polygon is, once all is taken in.
     polygon_boxes, polygon_sizes : ndarray of float64, shape (m, 4) and (m,)
         On the cylinder.
+    polygon_borders : ndarray of float64, shape (m, 2)
+        How long the border of each polygon is in kilometres, and of how many edges it is made.
     """
 
     def __init__(self, count: int, folder: Path | None = None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._first, self._count = np.zeros(count, np.int64), np.zeros(count, np.int64)  # polygons of each unit
-        self._bytes = np.zeros(count, np.int64)
-        self._polygons: list[tuple[Positions, Numbers, Numbers, Positions]] = [
-            (np.empty(0, np.int64), np.empty((0, 4)), np.empty(0), np.empty(0, np.int64))
-        ]
-        self._polygon_count = 0
         self.boxes, self.sizes = np.full((count, 4), np.nan), np.zeros(count)
-        self.border_km, self.edge_counts = np.zeros(count), np.zeros(count, np.int64)
 
     def __enter__(self) -> Self:
         return self
@@ -94,49 +134,56 @@ class Areas:
         batches : iterable of (ndarray of int, BinaryArray), each of length n
             Which units they are of, and their WKB in degrees. What is null or empty is left out.
         """
-        in_threads(_measured, _parts(batches), self._write)
+        found = [_measured((np.empty(0, np.int64), pa.array([], pa.binary())))]
+        in_threads(_measured, _parts(batches), lambda batch: found.append(self._write(batch)))
         self._file.flush()
-        units, boxes, sizes, lengths = zip(*self._polygons, strict=True)
-        self.units, self.polygon_boxes, self.polygon_sizes = map(np.concatenate, (units, boxes, sizes))
-        self._polygon_bytes = np.concatenate(lengths)
-        self._start = np.cumsum(self._polygon_bytes) - self._polygon_bytes
+        self.units = np.concatenate([batch.units[batch.of_unit] for batch in found])
+        self.polygon_boxes = np.concatenate([batch.polygon_boxes for batch in found])
+        self.polygon_sizes = np.concatenate([batch.polygon_sizes for batch in found])
+        self.polygon_borders = np.concatenate([batch.polygon_borders for batch in found])
+        self._ring_sizes = np.concatenate([batch.polygons.ring_sizes for batch in found])
+        self._ring_counts = np.concatenate([batch.polygons.counts for batch in found])
+        self._first_ring = np.cumsum(self._ring_counts) - self._ring_counts
+        ends = np.append(0, np.cumsum(self._ring_sizes)) * BYTES_OF_POINT
+        self._start = ends[self._first_ring]
+        self._bytes = ends[self._first_ring + self._ring_counts] - self._start
+        count = len(self.sizes)
+        self._count = np.bincount(self.units, minlength=count)
+        self._bytes_of_units = np.bincount(self.units, self._bytes, minlength=count).astype(np.int64)
+        self._first = np.zeros(count, np.int64)
+        self._first[self.units[::-1]] = np.arange(len(self.units))[::-1]
+        self.border_km, self.edge_counts = (
+            np.bincount(self.units, values, minlength=count).astype(np.float64) for values in self.polygon_borders.T
+        )
 
-    def _write(self, batch: _Measured) -> None:
-        at = batch.units
-        self.boxes[at], self.sizes[at] = batch.boxes, batch.sizes
-        self.border_km[at], self.edge_counts[at] = batch.borders
-        lengths = np.array([len(wkb) for wkb in batch.written], np.int64)
-        self._count[at] = np.bincount(batch.of_unit, minlength=len(at))
-        self._first[at] = self._polygon_count + np.cumsum(self._count[at]) - self._count[at]
-        self._bytes[at] = np.bincount(batch.of_unit, lengths, minlength=len(at))
-        self._polygons.append((at[batch.of_unit], batch.polygon_boxes, batch.polygon_sizes, lengths))
-        self._polygon_count += len(lengths)
-        for wkb in batch.written:
-            self._file.write(wkb)
+    def _write(self, batch: _Measured) -> _Measured:
+        """Write the points to the file, and return all the rest."""
+        self.boxes[batch.units], self.sizes[batch.units] = batch.boxes, batch.sizes
+        self._file.write(batch.polygons.points.data)
+        return replace(batch, polygons=replace(batch.polygons, points=np.empty((0, 2))))
 
     def read(self, at: Positions) -> Shapes:
         """Return the geometries of units; an empty one where a unit has none."""
         polygons = self.read_polygons(counted(self._first[at], self._count[at]))
-        found: Shapes = np.full(len(at), shapely.MultiPolygon())
-        if len(polygons):
-            shapely.multipolygons(polygons, indices=np.repeat(np.arange(len(at)), self._count[at]), out=found)
-        return found
+        return _joined(polygons, np.repeat(np.arange(len(at)), self._count[at]), len(at))
 
     def read_polygons(self, at: Positions) -> Shapes:
         """Return polygons."""
         file = self._file.fileno()
-        found: Shapes = shapely.from_wkb(
-            [os.pread(file, size, start) for start, size in zip(self._start[at], self._polygon_bytes[at], strict=True)]
-        )
-        return found
+        parts = [os.pread(file, size, start) for start, size in zip(self._start[at], self._bytes[at], strict=True)]
+        rings = self._ring_sizes[counted(self._first_ring[at], self._ring_counts[at])]
+        points = np.frombuffer(b"".join(parts)).reshape(-1, 2)
+        return _Polygons(points, rings, self._ring_counts[at]).shapes()
 
     def bytes_of(self, at: Positions) -> Positions:
         """Return how large the geometries of units are."""
-        return self._bytes[at]
+        found: Positions = self._bytes_of_units[at]
+        return found
 
     def bytes_of_polygons(self, at: Positions) -> Positions:
         """Return how large polygons are."""
-        return self._polygon_bytes[at]
+        found: Positions = self._bytes[at]
+        return found
 
 
 def _parts(batches: Iterable[tuple[Positions, pa.Array]]) -> Iterator[tuple[Positions, pa.Array]]:
@@ -150,26 +197,40 @@ def _measured(batch: tuple[Positions, pa.Array]) -> _Measured:
     at, geometries = batch
     shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
     there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
-    at, shapes = at[there], _on_cylinder(shapes[there])
-    polygons, of_unit = shapely.get_parts(shapes, return_index=True)
+    shapes, polygons, of_unit = _on_cylinder(shapes[there])
+    alone = polygons.shapes()
     return _Measured(
-        at,
+        at[there],
         shapely.bounds(shapes),
         shapely.area(shapes),
-        borders_of(shapes),
         of_unit,
-        shapely.bounds(polygons),
-        shapely.area(polygons),
-        shapely.to_wkb(polygons),
+        polygons,
+        shapely.bounds(alone),
+        shapely.area(alone),
+        polygons.borders(),
     )
 
 
-def _on_cylinder(shapes: Shapes) -> Shapes:
-    """Return areas with the sine of their latitude, valid ones."""
-    shapes = shapely.transform(shapes, lambda points: np.column_stack((points[:, 0], _sines(points[:, 1]))))
+def _on_cylinder(shapes: Shapes) -> tuple[Shapes, _Polygons, Positions]:
+    """Return areas with the sine of their latitude, valid ones; and their polygons, and of which each is."""
+    parts, of_shape = shapely.get_parts(shapes, return_index=True)
+    polygons = _Polygons.of(parts)
+    polygons.points[:, 1] = _sines(polygons.points[:, 1])
+    shapes = _joined(polygons.shapes(), of_shape, len(shapes))
     crossed = ~shapely.is_valid(shapes)
-    shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
-    return shapes
+    if crossed.any():
+        shapes[crossed] = shapely.make_valid(shapes[crossed], method="structure", keep_collapsed=False)
+        parts, of_shape = shapely.get_parts(shapes, return_index=True)
+        polygons = _Polygons.of(parts)
+    return shapes, polygons, of_shape
+
+
+def _joined(polygons: Shapes, of: Positions, count: int) -> Shapes:
+    """Return areas made of polygons; an empty one where there are none."""
+    found: Shapes = np.full(count, shapely.MultiPolygon())
+    if len(polygons):
+        shapely.multipolygons(polygons, indices=of, out=found)
+    return found
 
 
 def _q(latitudes: Numbers | float) -> Numbers:
@@ -186,29 +247,31 @@ KM2 = float(SEMI_MAJOR_AXIS_KM**2 / 2 * _q(90.0) * (np.pi / 180) ** 2)  # of a s
 KM = float(np.sqrt(KM2))  # of a degree of the cylinder, at the equator
 
 
-def borders_of(shapes: Shapes) -> tuple[Numbers, Positions]:
-    """Return how long the borders of shapes on the cylinder are, and of how many edges they are made.
+def _lengths(points: Numbers) -> Numbers:
+    """Return how far each of some points on the cylinder is from the next one, in kilometres; 0 for the last."""
+    found = np.zeros(len(points))
+    for start in range(0, len(points) - 1, BLOCK):
+        x, y = points[start : start + BLOCK + 1].T
+        # a degree of longitude shrinks with latitude, and one of the cylinder's height grows
+        cosines2 = np.maximum(1 - ((y[1:] + y[:-1]) * (np.pi / 360)) ** 2, 1e-6)
+        found[start : start + len(x) - 1] = np.sqrt(np.diff(x) ** 2 * cosines2 + np.diff(y) ** 2 / cosines2)
+    return found * KM
+
+
+def borders_of(polygons: Shapes) -> tuple[Numbers, Numbers]:
+    """Return how long the borders of polygons on the cylinder are, and of how many edges they are made.
 
     Parameters
     ----------
-    shapes : ndarray of Polygon or MultiPolygon, shape (n,)
+    polygons : ndarray of Polygon, shape (n,)
 
     Returns
     -------
-    (ndarray of float64, ndarray of int), each of shape (n,)
+    (ndarray of float64, ndarray of float64), each of shape (n,)
         Kilometres on the globe, and edges.
     """
-    parts, of_shape = shapely.get_parts(shapes, return_index=True)
-    rings, of_part = shapely.get_rings(parts, return_index=True)
-    points, of_ring = shapely.get_coordinates(rings, return_index=True)
-    is_edge = of_ring[1:] == of_ring[:-1]
-    edges = np.diff(points, axis=0)
-    # a degree of longitude shrinks with latitude, and one of the cylinder's height grows
-    cosines = np.sqrt(np.maximum(1 - np.radians((points[1:, 1] + points[:-1, 1]) / 2) ** 2, 1e-6))
-    lengths = np.hypot(edges[:, 0] * cosines, edges[:, 1] / cosines) * KM
-    of_edge = of_shape[of_part[of_ring[1:]]][is_edge]
-    borders: Numbers = np.bincount(of_edge, lengths[is_edge], minlength=len(shapes)).astype(np.float64)
-    return borders, np.bincount(of_edge, minlength=len(shapes)).astype(np.int64)
+    lengths, counts = _Polygons.of(polygons).borders().T
+    return lengths, counts
 
 
 def parts_of(sizes: Positions) -> Iterator[Positions]:

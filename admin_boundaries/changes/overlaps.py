@@ -52,7 +52,7 @@ class Located:
     ----------
     areas_km2, border_km : ndarray of float64, shape (n,)
         By the positions of units: the area, and the length of the border; 0 where it was not needed.
-    edge_counts : ndarray of int, shape (n,)
+    edge_counts : ndarray of float64, shape (n,)
         Of how many edges the border is made.
     rest_widths_km, rest_edges_km : ndarray of float64, shape (n, LEVELS)
         By level, how wide the ground is that no unit of the other release has there, and how long the edges are around
@@ -61,7 +61,7 @@ class Located:
 
     areas_km2: Numbers
     border_km: Numbers
-    edge_counts: Positions
+    edge_counts: Numbers
     rest_widths_km: Numbers
     rest_edges_km: Numbers
 
@@ -331,5 +331,4 @@ def _read_located(release: Release, gids: Texts, numbers: dict[str, Numbers], ro
         is_here = level == deepest
         for name, of_levels in rest.items():
             of_levels[at[is_here], : deepest + 1] = numbers[name][rows][is_here, None]
-    edge_counts = columns["edge_count"].astype(np.int64)
-    return Located(columns["area_km2"], columns["border_km"], edge_counts, rest["width_km"], rest["edge_km"])
+    return Located(columns["area_km2"], columns["border_km"], columns["edge_count"], rest["width_km"], rest["edge_km"])

@@ -15,6 +15,7 @@ import numpy as np
 import shapely
 
 from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
+from admin_boundaries.changes.differences import clipped, differences, sizes_of
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes, at_or_zero, widest
 from admin_boundaries.coverage.threads import in_threads
 
@@ -71,27 +72,37 @@ def common_ground(
     one, two = _polygons_that_meet(before, now, may_meet)
     areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
 
-    def measured(pairs: Positions) -> tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]:
-        boxes = before.polygon_boxes[one[pairs]], now.polygon_boxes[two[pairs]]
-        both = _in_both(*boxes)
-        ones, twos = (
-            _near(read_once(areas.read_polygons, at[pairs]), of, both)
-            for areas, at, of in ((before, one, boxes[0]), (now, two, boxes[1]))
-        )
-        common = shapely.intersection(ones, twos)
-        found = shapely.area(common)
-        has_ground = found > 0
-        return pairs, found * KM2, has_ground, widths_of(common[has_ground])
+    def measured(pairs: Positions) -> tuple[Positions, Numbers, Numbers, Numbers]:
+        return pairs, *_measured((before, now), (one[pairs], two[pairs]))
 
-    def note(result: tuple[Positions, Numbers, Flags, tuple[Numbers, Numbers]]) -> None:
-        pairs, found, has_ground, (wide, long) = result
-        areas[pairs], widths[pairs[has_ground]], edges[pairs[has_ground]] = found, wide, long
+    def note(result: tuple[Positions, Numbers, Numbers, Numbers]) -> None:
+        pairs, areas[pairs], widths[pairs], edges[pairs] = result
 
     sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
     in_threads(measured, parts_of(sizes), note)
     has_ground = areas > 0
     polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
+
+
+def _measured(releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions]) -> tuple[Numbers, Numbers, Numbers]:
+    """Return the area that pairs of polygons have in common, how wide it is, and how long the edges around it."""
+    shapes = read_once(releases[0].read_polygons, pairs[0]), read_once(releases[1].read_polygons, pairs[1])
+    boxes = releases[0].polygon_boxes[pairs[0]], releases[1].polygon_boxes[pairs[1]]
+    areas, is_laid_over = np.zeros(len(pairs[0])), np.ones(len(pairs[0]), bool)
+    for at in _alike(shapes, boxes):
+        if pieces := differences(shapes[0][at], shapes[1][at]):
+            rests = [shapely.area(side[at]) - shapely.area(of).sum() for side, of in zip(shapes, pieces, strict=True)]
+            areas[at], is_laid_over[at] = sum(rests) / 2 * KM2, False
+    both = _in_both(*boxes)[is_laid_over]
+    near = (_near(side[is_laid_over], own[is_laid_over], both) for side, own in zip(shapes, boxes, strict=True))
+    common = shapely.intersection(next(near), next(near))
+    areas[is_laid_over] = shapely.area(common) * KM2
+    # what two polygons that are nearly the same have in common, has a border like theirs
+    borders = [of.polygon_borders[at] for of, at in zip(releases, pairs, strict=True)]
+    widths, edges = _widths(areas, *((borders[0] + borders[1]) / 2).T)
+    widths[is_laid_over], edges[is_laid_over] = widths_of(common)
+    return areas, widths, edges
 
 
 def _polygons_that_meet(
@@ -108,7 +119,7 @@ def _polygons_that_meet(
         one, two = tree.query(shapely.box(*before.polygon_boxes[some].T))
         one = some[one]
         wanted = may_meet(before.units[one], now.units[two])
-        wanted &= _box_sizes(_in_both(before.polygon_boxes[one], now.polygon_boxes[two])) > 0
+        wanted &= sizes_of(_in_both(before.polygon_boxes[one], now.polygon_boxes[two])) > 0
         ones.append(one[wanted])
         twos.append(two[wanted])
     return np.concatenate(ones), np.concatenate(twos)
@@ -147,12 +158,8 @@ def rest_widths(
             has_more = np.array([len(covered_by[at]) > round_no for at in chosen], bool) & ~shapely.is_empty(rest)
             if has_more.any():
                 taken = np.array([covered_by[at][round_no] for at in chosen[has_more]])
-                cover = _near(
-                    read_once(others.read_polygons, taken),
-                    others.polygon_boxes[taken],
-                    shapely.bounds(rest[has_more]) + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN]),
-                )
-                rest[has_more] = shapely.difference(rest[has_more], cover)
+                covers = read_once(others.read_polygons, taken)
+                rest[has_more] = _without(rest[has_more], covers, others.polygon_boxes[taken])
         return chosen, widths_of(rest)
 
     def note(result: tuple[Positions, tuple[Numbers, Numbers]]) -> None:
@@ -162,6 +169,29 @@ def rest_widths(
     lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
     in_threads(measured, parts_of(areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)), note)
     return widths, edges
+
+
+def _without(shapes: Shapes, covers: Shapes, boxes: Numbers) -> Shapes:
+    """Return what of shapes polygons do not cover, whose boxes are given."""
+    found, around = shapes.copy(), shapely.bounds(shapes)
+    is_laid_over = np.ones(len(shapes), bool)
+    for at in _alike((shapes, covers), (around, boxes)):
+        if pieces := differences(shapes[at], covers[at]):
+            found[at], is_laid_over[at] = shapely.multipolygons(_parts_with_area(pieces[0])[0]), False
+    margins = around[is_laid_over] + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
+    near = _near(covers[is_laid_over], boxes[is_laid_over], margins)
+    found[is_laid_over] = shapely.difference(shapes[is_laid_over], near)
+    return found
+
+
+def _alike(shapes: tuple[Shapes, Shapes], boxes: tuple[Numbers, Numbers]) -> Positions:
+    """Return which pairs are large polygons at the same place."""
+    both = _in_both(*boxes)
+    found = np.ones(len(both), bool)
+    for side, own in zip(shapes, boxes, strict=True):
+        is_polygon = shapely.get_type_id(side) == shapely.GeometryType.POLYGON
+        found &= is_polygon & _are_large(side) & _is_most_of(both, own)
+    return np.flatnonzero(found)
 
 
 def _near(polygons: Shapes, own: Numbers, boxes: Numbers) -> Shapes:
@@ -175,22 +205,25 @@ def _near(polygons: Shapes, own: Numbers, boxes: Numbers) -> Shapes:
         The boxes of the polygons themselves, and those that matter.
     """
     found = polygons.copy()
-    is_smaller = _box_sizes(boxes) < SMALLER * _box_sizes(own)
-    large = np.flatnonzero(is_smaller & (shapely.get_num_coordinates(polygons) > MANY))
-    found[large] = [shapely.clip_by_rect(polygons[at], *boxes[at]) for at in large]
-    crossed = large[~shapely.is_valid(found[large])]
-    found[crossed] = shapely.make_valid(found[crossed], method="structure", keep_collapsed=False)
+    large = ~_is_most_of(boxes, own) & _are_large(polygons)
+    found[large] = clipped(polygons[large], boxes[large])
     return found
+
+
+def _are_large(polygons: Shapes) -> Flags:
+    large: Flags = shapely.get_num_coordinates(polygons) > MANY
+    return large
+
+
+def _is_most_of(boxes: Numbers, own: Numbers) -> Flags:
+    """Return whether boxes are so much of others that it would not pay to clip to them."""
+    most: Flags = sizes_of(boxes) >= SMALLER * sizes_of(own)
+    return most
 
 
 def _in_both(boxes: Numbers, others: Numbers) -> Numbers:
     """Return the boxes that pairs of boxes have in common."""
     return np.hstack((np.maximum(boxes[:, :2], others[:, :2]), np.minimum(boxes[:, 2:], others[:, 2:])))
-
-
-def _box_sizes(boxes: Numbers) -> Numbers:
-    sizes: Numbers = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
-    return sizes
 
 
 def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
@@ -205,15 +238,24 @@ def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
     (ndarray of float64, ndarray of float64), each of shape (n,)
         The width of the widest piece of each, and how long the edges around it are on average.
     """
-    parts, of_shape = shapely.get_parts(shapes, return_index=True)
-    is_area = shapely.get_dimensions(parts) == 2
-    parts, of_shape = parts[is_area], of_shape[is_area]
-    lengths, counts = borders_of(parts)
-    widths = np.divide(4 * shapely.area(parts) * KM2, lengths, out=np.zeros(len(parts)), where=lengths > 0)
-    # to the millimetre, so that which of two is wider does not depend on rounding
-    widths, edges = widths.round(6), (lengths / np.maximum(counts, 1)).round(6)
+    parts, of_shape = _parts_with_area(shapes)
+    widths, edges = _widths(shapely.area(parts) * KM2, *borders_of(parts))
     at = widest(of_shape, widths, edges, len(shapes))
     return at_or_zero(widths, at), at_or_zero(edges, at)
+
+
+def _parts_with_area(shapes: Shapes) -> tuple[Shapes, Positions]:
+    """Return the polygons of shapes, and of which each is."""
+    parts, of_shape = shapely.get_parts(shapes, return_index=True)
+    is_area = shapely.get_dimensions(parts) == 2
+    return parts[is_area], of_shape[is_area]
+
+
+def _widths(areas_km2: Numbers, lengths_km: Numbers, counts: Numbers | Positions) -> tuple[Numbers, Numbers]:
+    """Return how wide pieces are, and how long their edges, by the length of the border and of how many it is made."""
+    widths = np.divide(4 * areas_km2, lengths_km, out=np.zeros(len(areas_km2)), where=lengths_km > 0)
+    # to the millimetre, so that which of two is wider does not depend on rounding
+    return widths.round(6), (lengths_km / np.maximum(counts, 1)).round(6)
 
 
 def may_be_wide(areas_km2: Numbers, width_km: Numbers) -> Flags:

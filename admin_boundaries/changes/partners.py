@@ -10,7 +10,7 @@ from admin_boundaries.changes.links import Links, links_on
 from admin_boundaries.changes.names import folded
 from admin_boundaries.changes.overlaps import Overlaps
 from admin_boundaries.changes.releases import LEVELS, NONE, Release
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, linked
 
 NEARLY = 0.9  # of each other: the same unit, whatever it is called
 ALIKE = 0.5  # of the larger area, for a unit that is on another level now
@@ -153,7 +153,7 @@ class Partners:
                 np.column_stack((paired, self.of_before[paired])),
             ]
         )
-        group = _groups(len(before), len(now), edges)
+        group = linked(len(before) + len(now), edges + np.array([0, len(before)]))
         here, there = group[units], group[len(before) + others]
         counts = [np.bincount(at, minlength=len(group)) for at in (here, there)]
         kind = _texts(len(group))
@@ -227,19 +227,3 @@ def _folded(release: Release, units: Positions) -> Texts:
 
 def _texts(count: int) -> Texts:
     return np.full(count, "", dtype=object)
-
-
-def _groups(count: int, other_count: int, edges: Positions) -> Positions:
-    """Return a number for each unit of both releases: the same for those that are linked, in one step or several."""
-    group = np.arange(count + other_count)
-    if not len(edges):
-        return group
-    one, two = edges[:, 0], edges[:, 1] + count
-    while True:
-        least = np.minimum(group[one], group[two])
-        before = group.copy()
-        np.minimum.at(group, one, least)
-        np.minimum.at(group, two, least)
-        group = group[group]
-        if (group == before).all():
-            return group

@@ -41,6 +41,30 @@ def at_or_zero(values: Numbers, at: Positions) -> Numbers:
     return found
 
 
+def linked(count: int, links: Positions) -> Positions:
+    """Return a number for each of so many items: the same for those that are linked, in one step or several.
+
+    Parameters
+    ----------
+    count : int
+        Of the items.
+    links : ndarray of int, shape (n, 2)
+        Pairs of items.
+    """
+    group = np.arange(count)
+    if not len(links):
+        return group
+    one, two = links.T
+    while True:
+        least = np.minimum(group[one], group[two])
+        before = group.copy()
+        np.minimum.at(group, one, least)
+        np.minimum.at(group, two, least)
+        group = group[group]
+        if (group == before).all():
+            return group
+
+
 def numbers_of(points: Numbers) -> Hashes:
     """Return a number for each point, of an array of shape (n, 2)."""
     bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # of the two zeros, one is left

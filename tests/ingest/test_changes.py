@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -22,7 +23,8 @@ from shapely import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from admin_boundaries.areas import KM2, Areas
-from admin_boundaries.changes import crosswalk, overlaps, unit_changes
+from admin_boundaries.changes import crosswalk, overlaps, overlay, unit_changes
+from admin_boundaries.changes.differences import differences
 from admin_boundaries.changes.names import name_change
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
@@ -458,3 +460,25 @@ def test_the_other_way_round_is_the_mirror_image(session: duckdb.DuckDBPyConnect
                 pass
     now = [unit for unit in now if unit.area or any(child.parent == unit.gid for child in now)]
     compared(session, before, jittered(now, 20) if chance.random() < 0.3 else now)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ground_is_the_same_whether_told_by_edges_or_laid_over(
+    session: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    chance, areas = random.Random(seed), {unit.gid: unit.area for unit in grid() if unit.area}
+    for column in range(3):
+        bite = box(column + 0.9, chance.uniform(0.1, 1.8), column + 1 + chance.uniform(0.05, 0.2), 1.9)
+        taking = f"A.{column + chance.randrange(2)}{chance.randrange(2)}"
+        for gid, area in areas.items():
+            areas[gid] = area.union(bite) if gid == taking else area.difference(bite)
+    now = [replace(unit, area=areas.get(unit.gid)) for unit in grid()]
+    monkeypatch.setattr(overlay, "MANY", 10)
+    by_edges = Mock(side_effect=differences)
+    monkeypatch.setattr(overlay, "differences", by_edges)
+    told = compared(session, grid(), now)
+    assert by_edges.called
+    monkeypatch.setattr(overlay, "differences", lambda *_pair: None)
+    laid_over = compared(session, grid(), now)
+    assert _sorted(told.crosswalk) == _sorted(laid_over.crosswalk)
+    assert _sorted(told.changes) == _sorted(laid_over.changes)
