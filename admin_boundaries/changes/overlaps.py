@@ -122,10 +122,10 @@ def _batches(
         return
     with ExitStack() as open_until:
         same = same_units(*releases)
-        areas = []
-        for release, relation, alike in zip(releases, (areas_before, areas_now), same, strict=True):
-            areas.append(open_until.enter_context(Areas(len(release), folder)))
-            _read(areas[-1], release, relation, alike)
+        areas = [open_until.enter_context(Areas(len(release), folder)) for release in releases]
+        sides = zip(areas, releases, reversed(releases), (areas_before, areas_now), same, strict=True)
+        for own, release, other, relation, alike in sides:
+            _read(own, release, other, relation, alike)
         yield from _rows(*releases, _overlaps(releases, (areas[0], areas[1]), same)).to_batches(BATCH_ROWS)
 
 
@@ -160,27 +160,20 @@ def same_units(before: Release, now: Release) -> tuple[Positions, Positions]:
     return found["unit_x"].to_numpy(np.int64), found["unit_y"].to_numpy(np.int64)
 
 
-def _read(areas: Areas, release: Release, relation: Relation, same: Positions) -> None:
-    """Read the areas of units that are not the same: those with a geometry of their own, and a few others."""
+def _read(areas: Areas, release: Release, other: Release, relation: Relation, same: Positions) -> None:
+    """Read the areas of located units that are not the same: those with a geometry of their own, and a few others."""
     is_needed = release.is_located.copy()
     is_needed[same] = False
-    is_read = np.zeros(len(release), bool)
+    others = release.gids[is_needed & pd.Index(release.hashes).isin(other.hashes)]
+    keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others)
+    condition = f"is_changed or gid in ({keys})" if len(others) <= MOST_KEYS else "true"
 
-    def wanted(condition: str) -> Iterator[tuple[Positions, pa.Array]]:
-        for batch in relation.select("gid", "geom").where(condition).batches():
+    def wanted() -> Iterator[tuple[Positions, pa.Array]]:
+        for batch in relation.select("gid", "geom").where(condition if len(others) else "is_changed").batches():
             at = release.positions(batch["gid"].to_numpy(zero_copy_only=False))
-            is_wanted = is_needed[at] & ~is_read[at]
-            yield at[is_wanted], batch["geom"].filter(pa.array(is_wanted))
-            is_read[at] = True
+            yield at[is_needed[at]], batch["geom"].filter(pa.array(is_needed[at]))
 
-    def every() -> Iterator[tuple[Positions, pa.Array]]:
-        yield from wanted("is_changed")
-        others = release.gids[is_needed & ~is_read]
-        keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others)
-        if len(others):
-            yield from wanted(f"gid in ({keys})" if len(others) <= MOST_KEYS else "not is_changed")
-
-    areas.fill(every())
+    areas.fill(wanted())
 
 
 def _overlaps(

@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 import shapely
+from shapely import Polygon
 
 from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
 from admin_boundaries.changes.differences import clipped, differences, sizes_of
@@ -89,8 +90,9 @@ def _measured(releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions])
     """Return the area that pairs of polygons have in common, how wide it is, and how long the edges around it."""
     shapes = read_once(releases[0].read_polygons, pairs[0]), read_once(releases[1].read_polygons, pairs[1])
     boxes = releases[0].polygon_boxes[pairs[0]], releases[1].polygon_boxes[pairs[1]]
-    areas, is_laid_over = np.zeros(len(pairs[0])), np.ones(len(pairs[0]), bool)
-    for at in _alike(shapes, boxes):
+    is_laid_over = ~shapely.equals_exact(*shapes)
+    areas = np.where(is_laid_over, 0, shapely.area(shapes[0]) * KM2)
+    for at in _alike(shapes, boxes, is_laid_over):
         if pieces := differences(shapes[0][at], shapes[1][at]):
             rests = [shapely.area(side[at]) - shapely.area(of).sum() for side, of in zip(shapes, pieces, strict=True)]
             areas[at], is_laid_over[at] = sum(rests) / 2 * KM2, False
@@ -174,8 +176,9 @@ def rest_widths(
 def _without(shapes: Shapes, covers: Shapes, boxes: Numbers) -> Shapes:
     """Return what of shapes polygons do not cover, whose boxes are given."""
     found, around = shapes.copy(), shapely.bounds(shapes)
-    is_laid_over = np.ones(len(shapes), bool)
-    for at in _alike((shapes, covers), (around, boxes)):
+    is_laid_over = ~shapely.equals_exact(shapes, covers)
+    found[~is_laid_over] = Polygon()
+    for at in _alike((shapes, covers), (around, boxes), is_laid_over):
         if pieces := differences(shapes[at], covers[at]):
             found[at], is_laid_over[at] = shapely.multipolygons(_parts_with_area(pieces[0])[0]), False
     margins = around[is_laid_over] + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
@@ -184,10 +187,10 @@ def _without(shapes: Shapes, covers: Shapes, boxes: Numbers) -> Shapes:
     return found
 
 
-def _alike(shapes: tuple[Shapes, Shapes], boxes: tuple[Numbers, Numbers]) -> Positions:
-    """Return which pairs are large polygons at the same place."""
+def _alike(shapes: tuple[Shapes, Shapes], boxes: tuple[Numbers, Numbers], wanted: Flags) -> Positions:
+    """Return which of the wanted pairs are large polygons at the same place."""
     both = _in_both(*boxes)
-    found = np.ones(len(both), bool)
+    found = wanted.copy()
     for side, own in zip(shapes, boxes, strict=True):
         is_polygon = shapely.get_type_id(side) == shapely.GeometryType.POLYGON
         found &= is_polygon & _are_large(side) & _is_most_of(both, own)

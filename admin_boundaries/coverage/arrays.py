@@ -52,17 +52,13 @@ def linked(count: int, links: Positions) -> Positions:
         Pairs of items.
     """
     group = np.arange(count)
-    if not len(links):
-        return group
-    one, two = links.T
-    while True:
-        least = np.minimum(group[one], group[two])
-        before = group.copy()
-        np.minimum.at(group, one, least)
-        np.minimum.at(group, two, least)
-        group = group[group]
-        if (group == before).all():
-            return group
+    ends = group[links]
+    while len(ends := ends[ends[:, 0] != ends[:, 1]]):
+        np.minimum.at(group, ends.max(axis=1), ends.min(axis=1))
+        while ((above := group[group]) != group).any():
+            group = above
+        ends = group[ends]
+    return group
 
 
 def numbers_of(points: Numbers) -> Hashes:
