@@ -46,7 +46,8 @@ class Moves:
     def of(self, side: int, countries: Texts) -> Numbers:
         """Return how far the borders of countries usually moved."""
         known = self.of_countries[side]
-        return np.array([known.get(country, self.of_all) for country in countries], np.float64)
+        number, single = pd.factorize(countries)
+        return np.array([known.get(country, self.of_all) for country in single] + [self.of_all])[number]
 
 
 def usual_moves(before: Release, now: Release, levels: list[Links]) -> Moves:

@@ -70,15 +70,15 @@ def links_on(level: int, before: Release, now: Release, overlaps: Overlaps) -> L
     ancestors = before.at_level(level), now.at_level(level)
     counts = before.counts_on(level), now.counts_on(level)
     is_here = counts[0][overlaps.before] & counts[1][overlaps.now]
-    pairs = np.column_stack((ancestors[0][overlaps.before[is_here]], ancestors[1][overlaps.now[is_here]]))
-    has_both = (pairs != NONE).all(axis=1)
-    found, of_pair = np.unique(pairs[has_both], axis=0, return_inverse=True)
+    pairs = ancestors[0][overlaps.before[is_here]], ancestors[1][overlaps.now[is_here]]
+    has_both = (pairs[0] != NONE) & (pairs[1] != NONE)
+    found, of_pair = np.unique(pairs[0][has_both] * len(now) + pairs[1][has_both], return_inverse=True)
     at = np.flatnonzero(is_here)[has_both]
     areas: Numbers = np.bincount(of_pair, overlaps.areas_km2[at], minlength=len(found)).astype(np.float64)
     is_changed = np.zeros(len(found), bool)
     wide = at[widest(of_pair, overlaps.widths_km[at], overlaps.edges_km[at], len(found))]
     np.logical_or.at(is_changed, of_pair, ~overlaps.is_same[at])
-    one, two = found.T.astype(np.int64) if len(found) else np.empty((2, 0), np.int64)
+    one, two = np.divmod(found, max(1, len(now)))
     sides = (
         _side(level, before, ancestors[0], counts[0], overlaps.units[0], one, areas),
         _side(level, now, ancestors[1], counts[1], overlaps.units[1], two, areas),

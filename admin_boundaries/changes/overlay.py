@@ -14,6 +14,7 @@ from typing import Self
 import numpy as np
 import shapely
 from shapely import Polygon
+from shapely.geometry.base import BaseGeometry
 
 from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
 from admin_boundaries.changes.differences import clipped, differences, sizes_of
@@ -24,7 +25,7 @@ QUERIED = 1 << 14  # polygons whose boxes are looked up together
 TILE = 2.0  # degrees: polygons of one tile are compared together
 MANY = 500  # vertices, from which a polygon is clipped to where it is needed
 SMALLER = 0.5  # of its own box
-MARGIN = 1e-6  # degrees
+MARGINS = np.array([-1e-6, -1e-6, 1e-6, 1e-6])  # degrees, around a box
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
 
 
@@ -156,12 +157,11 @@ def rest_widths(
 
     def measured(chosen: Positions) -> tuple[Positions, tuple[Numbers, Numbers]]:
         rest = areas.read_polygons(polygon[chosen])
-        for round_no in range(max((len(covered_by[at]) for at in chosen), default=0)):
-            has_more = np.array([len(covered_by[at]) > round_no for at in chosen], bool) & ~shapely.is_empty(rest)
-            if has_more.any():
-                taken = np.array([covered_by[at][round_no] for at in chosen[has_more]])
-                covers = read_once(others.read_polygons, taken)
-                rest[has_more] = _without(rest[has_more], covers, others.polygon_boxes[taken])
+        covers = [covered_by[at] for at in chosen]
+        first = np.flatnonzero([len(each) > 0 for each in covers])
+        rest[first] = _without(rest[first], others, np.array([covers[at][0] for at in first], np.int64))
+        for at in np.flatnonzero(~shapely.is_empty(rest) & np.array([len(each) > 1 for each in covers], bool)):
+            rest[at] = shapely.difference(rest[at], _united(others, covers[at][1:], shapely.bounds(rest[at])))
         return chosen, widths_of(rest)
 
     def note(result: tuple[Positions, tuple[Numbers, Numbers]]) -> None:
@@ -173,17 +173,26 @@ def rest_widths(
     return widths, edges
 
 
-def _without(shapes: Shapes, covers: Shapes, boxes: Numbers) -> Shapes:
-    """Return what of shapes polygons do not cover, whose boxes are given."""
-    found, around = shapes.copy(), shapely.bounds(shapes)
+def _without(shapes: Shapes, others: Areas, at: Positions) -> Shapes:
+    """Return what of polygons is not in those of the other release that have most of them."""
+    found, covers = shapes.copy(), read_once(others.read_polygons, at)
+    around, boxes = shapely.bounds(shapes), others.polygon_boxes[at]
     is_laid_over = ~shapely.equals_exact(shapes, covers)
     found[~is_laid_over] = Polygon()
-    for at in _alike((shapes, covers), (around, boxes), is_laid_over):
-        if pieces := differences(shapes[at], covers[at]):
-            found[at], is_laid_over[at] = shapely.multipolygons(_parts_with_area(pieces[0])[0]), False
-    margins = around[is_laid_over] + np.array([-MARGIN, -MARGIN, MARGIN, MARGIN])
-    near = _near(covers[is_laid_over], boxes[is_laid_over], margins)
+    for pair in _alike((shapes, covers), (around, boxes), is_laid_over):
+        if pieces := differences(shapes[pair], covers[pair]):
+            found[pair], is_laid_over[pair] = shapely.multipolygons(_parts_with_area(pieces[0])[0]), False
+    near = _near(covers[is_laid_over], boxes[is_laid_over], around[is_laid_over] + MARGINS)
     found[is_laid_over] = shapely.difference(shapes[is_laid_over], near)
+    return found
+
+
+def _united(areas: Areas, at: Positions, around: Numbers) -> BaseGeometry:
+    """Return the union of polygons, as it is within a box."""
+    boxes = areas.polygon_boxes[at]
+    meet = sizes_of(_in_both(boxes, around[None] + MARGINS)) > 0
+    near = _near(areas.read_polygons(at[meet]), boxes[meet], np.broadcast_to(around + MARGINS, (meet.sum(), 4)))
+    found: BaseGeometry = shapely.union_all(near)
     return found
 
 

@@ -87,7 +87,7 @@ class Partners:
         self._join(self._alike("hashes", *at_level))
         unit, other = pairs["unit"].to_numpy(), pairs["other"].to_numpy()
         has_key = before.gids[unit] == now.gids[other]
-        has_name = _folded(before, unit) == _folded(now, other)
+        has_name = _same_names(before.names[unit], now.names[other])
         least = pairs[["share", "share_of_other"]].min(axis=1).to_numpy()
         is_alone = (self.counterparts[0][unit] == 1) & (self.counterparts[1][other] == 1)
         is_likely = (least > MOST) & (has_key | has_name | is_alone | (least >= NEARLY))
@@ -135,7 +135,7 @@ class Partners:
         self._join(self._alike("hashes", *every))
         unit, other = self._alike("gids", *every)
         sizes = np.sort(np.nan_to_num(np.column_stack((before.areas_km2[unit], now.areas_km2[other]))), axis=1)
-        is_same = (_folded(before, unit) == _folded(now, other)) & (sizes[:, 0] >= ALIKE * sizes[:, 1])
+        is_same = _same_names(before.names[unit], now.names[other]) & (sizes[:, 0] >= ALIKE * sizes[:, 1])
         is_same &= before.levels[unit] != now.levels[other]
         self._join((unit[is_same], other[is_same]))
         for kinds, partners, was_open in zip(self.kinds, (self.of_before, self.of_now), open_before, strict=True):
@@ -221,8 +221,12 @@ def _best(pairs: pd.DataFrame, has_key: Flags, least: Numbers) -> tuple[Position
     return ranked["unit"].to_numpy(np.int64), ranked["other"].to_numpy(np.int64)
 
 
-def _folded(release: Release, units: Positions) -> Texts:
-    return np.array([folded(name) for name in release.names[units]], dtype=object)
+def _same_names(names: Texts, others: Texts) -> Flags:
+    """Return which pairs of names are the same but for their spelling."""
+    same: Flags = names == others
+    for at in np.flatnonzero(~same):
+        same[at] = folded(names[at]) == folded(others[at])
+    return same
 
 
 def _texts(count: int) -> Texts:

@@ -112,9 +112,11 @@ def compared(before: Relation, now: Relation) -> tuple[Release, Release]:
     and not with all its children.
     """
     releases = Release(before), Release(now)
-    located = [set(release.gids[release.is_located]) for release in releases]
+    located = [release.gids[release.is_located] for release in releases]
     for release, in_other in zip(releases, reversed(located), strict=True):
-        release.is_located |= pd.Index(release.gids).isin(in_other) & (release.hashes != None)  # noqa: E711 elementwise
+        also = release.positions(in_other)
+        also = also[also != NONE]
+        release.is_located[also] |= release.hashes[also] != None  # noqa: E711 elementwise
     return releases
 
 
