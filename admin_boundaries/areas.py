@@ -190,7 +190,7 @@ def _parts(batches: Iterable[tuple[Positions, pa.Array]]) -> Iterator[tuple[Posi
     """Split batches into such as can be in memory together."""
     for at, geometries in batches:
         for part in parts_of(pc.fill_null(pc.binary_length(geometries), 0).to_numpy()):
-            yield at[part], geometries.take(part)
+            yield at[part], geometries.slice(part[0], len(part))
 
 
 def _measured(batch: tuple[Positions, pa.Array]) -> _Measured:

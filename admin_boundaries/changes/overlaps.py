@@ -164,7 +164,7 @@ def _read(areas: Areas, release: Release, other: Release, relation: Relation, sa
     """Read the areas of located units that are not the same: those with a geometry of their own, and a few others."""
     is_needed = release.is_located.copy()
     is_needed[same] = False
-    others = release.gids[is_needed & pd.Index(release.hashes).isin(other.hashes)]
+    others = release.gids[is_needed & pd.Index(release.hashes, dtype=object).isin(other.hashes)]
     keys = ", ".join("'" + gid.replace("'", "''") + "'" for gid in others)
     condition = f"is_changed or gid in ({keys})" if len(others) <= MOST_KEYS else "true"
 

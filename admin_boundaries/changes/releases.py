@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,8 @@ class Release:
         return len(self.gids)
 
     @cached_property
-    def _index(self) -> pd.Index[str]:
-        return pd.Index(self.gids)
+    def _index(self) -> pd.Index[Any]:
+        return pd.Index(self.gids, dtype=object)
 
     def positions(self, gids: Texts) -> Positions:
         """Return where units are; `NONE` where there is none of a key."""
