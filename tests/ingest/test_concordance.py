@@ -361,7 +361,7 @@ def test_few_geometries_are_in_memory_at_a_time(
         return read(of, at)
 
     before = matched(session, ours, theirs)
-    monkeypatch.setattr(areas, "BATCH_BYTES", 400)
+    monkeypatch.setattr(areas, "BATCH_BYTES", 320)  # of four boxes
     monkeypatch.setattr(areas.Areas, "read", counted)
     assert matched(session, ours, theirs) == before
     assert max(at_once) <= 2
