@@ -347,6 +347,25 @@ def test_a_real_change_is_found_among_borders_that_are_drawn_anew(session: duckd
     assert types == {"A.00 > A.00": "reshaped", "A.10 > A.10": "reshaped"}
 
 
+def test_a_strip_is_a_change_where_it_is_wider_than_edges_are_long(session: duckdb.DuckDBPyConnection) -> None:
+    def strip(width: float) -> dict[str, str]:
+        now = changed(changed(grid(), "A.00", area=cell(0, 0, 1 + width)), "A.10", area=cell(1 + width, 0, 1 - width))
+        return compared(session, grid(), now).types()
+
+    # a strip counts twice; edges are a 20th of a degree long, of which a 40th counts in units as small as these
+    assert strip(0.015) == {"A.00 > A.00": "reshaped", "A.10 > A.10": "reshaped"}
+    assert strip(0.008) == {}
+
+
+def test_a_unit_with_another_key_is_the_same_though_its_border_is_drawn_anew(
+    session: duckdb.DuckDBPyConnection,
+) -> None:
+    now = jittered(changed(grid(), "A.10", gid="A.99"), 800)
+    assert compared(session, grid(), now).types() == {"A.10 > A.99": "re-keyed"}
+    now = jittered(changed(grid(), "A.10", gid="A.99", name="another"), 800)
+    assert compared(session, grid(), now).types() == {"A.10 > A.99": "re-keyed"}
+
+
 def test_a_border_of_two_points_has_moved_if_no_other_has(session: duckdb.DuckDBPyConnection) -> None:
     before = [Unit("A"), *(Unit(f"A.{n}", "A", box(n, 0, n + 1, 1), f"{n}") for n in range(10))]
     now = changed(changed(before, "A.0", area=box(0, 0, 1.2, 1)), "A.1", area=box(1.2, 0, 2, 1))
@@ -376,6 +395,14 @@ def test_ground_that_children_leave_out_belongs_to_the_parent(session: duckdb.Du
     assert found.shares("A") == {"A": 1.0}
     assert found.types() == {"A.2 > A.2": "reshaped"}
     assert found.one("A.2")["share_of_to"] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_parent_of_which_only_a_child_is_left_has_lost_the_rest(session: duckdb.DuckDBPyConnection) -> None:
+    before = [Unit("A", area=cell(0, 0, 2)), Unit("A.1", "A", cell(0, 0))]
+    found = compared(session, before, [Unit("A", area=cell(0, 0))])
+    assert found.shares("A") == {"A": 0.5, None: 0.5}
+    assert found.shares("A.1") == {"A": 1.0}
+    assert found.types() == {"A > A": "reshaped", "A.1 > ": "gone"}
 
 
 def test_a_level_that_a_release_has_no_more_is_in_the_units_above(session: duckdb.DuckDBPyConnection) -> None:
