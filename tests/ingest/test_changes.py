@@ -366,6 +366,15 @@ def test_a_unit_with_another_key_is_the_same_though_its_border_is_drawn_anew(
     assert compared(session, grid(), now).types() == {"A.10 > A.99": "re-keyed"}
 
 
+def test_a_unit_with_another_key_and_its_name_is_the_same_though_it_lost_ground(
+    session: duckdb.DuckDBPyConnection,
+) -> None:
+    now = changed(changed(grid(), "A.00", area=cell(0, 0, 1.3)), "A.10", gid="A.99", area=cell(1.3, 0, 0.7))
+    found = compared(session, grid(), now)
+    assert found.types() == {"A.00 > A.00": "reshaped", "A.10 > A.99": "reshaped"}
+    assert found.one("A.99")["is_rekeyed"]
+
+
 def test_a_border_of_two_points_has_moved_if_no_other_has(session: duckdb.DuckDBPyConnection) -> None:
     before = [Unit("A"), *(Unit(f"A.{n}", "A", box(n, 0, n + 1, 1), f"{n}") for n in range(10))]
     now = changed(changed(before, "A.0", area=box(0, 0, 1.2, 1)), "A.1", area=box(1.2, 0, 2, 1))
