@@ -375,6 +375,13 @@ def test_a_unit_with_another_key_and_its_name_is_the_same_though_it_lost_ground(
     assert found.one("A.99")["is_rekeyed"]
 
 
+def test_ground_that_a_neighbour_took_is_not_outside(session: duckdb.DuckDBPyConnection) -> None:
+    now = changed(changed(grid(), "A.00", area=cell(0.008, 0, 0.692)), "A.10", area=cell(0.7, 0, 1.3))
+    found = compared(session, grid(), now)
+    slivers = {row["to_gid"]: row["is_sliver"] for row in found.crosswalk if row["from_gid"] == "A.00"}
+    assert slivers == {"A.00": False, "A.10": False, None: True}
+
+
 def test_a_border_of_two_points_has_moved_if_no_other_has(session: duckdb.DuckDBPyConnection) -> None:
     before = [Unit("A"), *(Unit(f"A.{n}", "A", box(n, 0, n + 1, 1), f"{n}") for n in range(10))]
     now = changed(changed(before, "A.0", area=box(0, 0, 1.2, 1)), "A.1", area=box(1.2, 0, 2, 1))

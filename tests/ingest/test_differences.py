@@ -78,6 +78,15 @@ def test_a_hole_that_is_filled_is_a_piece() -> None:
     check(Polygon(points, [HOLE]), Polygon(points))
 
 
+def test_a_place_that_lies_in_the_box_of_another_counts_once() -> None:
+    turn = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
+    points = np.column_stack((np.cos(turn), np.sin(turn)))
+    moved = points.copy()
+    moved[:120] *= 0.999
+    hole = HOLE / 10 + np.array([0.8, 0.3])
+    check(Polygon(points, [hole]), Polygon(moved, [hole + 0.001]))
+
+
 def test_polygons_that_are_drawn_anew_all_over_are_for_an_overlay() -> None:
     points = outline(1000, np.random.default_rng(1))
     assert differences(Polygon(points), Polygon(points + 1e-5)) is None
