@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.generate import KEYS, NAMES, Unit, World, redrawn, world
+from benchmarks.generate import KEYS, LAND_HEIGHT, LAND_WIDTH, NAMES, Country, Unit, World, redrawn, world
 
 KEY = re.compile(r"[A-Z]{3}(\.\d+)+_\d+")  # one that says its place; others have faults of their own
 KINDS = ("split", "merged", "re-keyed", "renamed", "mended", "moved", "new", "gone")
@@ -23,6 +23,8 @@ REDRAWN = 0.02  # of all borders, by blocks: every unit that has a part in one d
 ADDED = 900_000  # numbers of new units: no real one is as high
 SMALL_COUNTRY = 60  # units
 MANY_COUNTRIES = 30
+NEARLY = 0.85  # of a unit: one of which more is left is still that unit, and not another one
+LESS = 0.4  # of a unit: if more of it goes, what is left may be taken for another one
 Row = tuple[str, str | None, str | None]  # which release has the unit, its key before, its key now
 
 
@@ -111,6 +113,14 @@ class _Planter:
                 strict=True,
             )
         }
+        self.islands = [
+            _island_areas(country, unit.leaf_to)
+            for unit, country in zip(releases.before.countries, releases.before.laid_out, strict=True)
+        ]
+        self.steps = [LAND_WIDTH * LAND_HEIGHT / country.side**2 for country in releases.before.laid_out]
+        self.country = {
+            id(place.unit): number for number, country in enumerate(releases.now.countries) for place in _walk(country)
+        }
         self.each = max(1, round(share * len(self.places) / len(KINDS)))
         self.used: set[int] = set()
         self.number = ADDED
@@ -153,6 +163,12 @@ class _Planter:
                 self._note(kind, place.unit)
         for release, at in ((releases.before, one), (releases.now, other)):
             del release.countries[at], release.laid_out[at]
+
+    def _area(self, unit: Unit, number: int) -> float:
+        """Return how large a unit of a country is, in square degrees."""
+        left, below, right, above = unit.rectangle
+        islands = self.islands[number][unit.leaf_to] - self.islands[number][unit.leaf_from]
+        return (right - left) * (above - below) * self.steps[number] + float(islands)
 
     def _is_free(self, *units: Unit | None) -> bool:
         return all(
@@ -208,6 +224,10 @@ class _Planter:
         if end - begin < 4 * count:
             return False
         cuts = [begin, *(begin + (end - begin) * number // count for number in range(1, count)), end]
+        first = replace(unit, rectangle=(begin, below, cuts[1], above) if is_wide else (left, begin, right, cuts[1]))
+        country = self.country[id(unit)]
+        if self._area(first, country) > NEARLY * self._area(unit, country):
+            return False
         parts = []
         for number, (low, high) in enumerate(pairwise(cuts)):
             part = self._derived(unit, f"{self._name(unit)} {'ABC'[number]}")
@@ -230,7 +250,8 @@ class _Planter:
         if other is None or other.children or other.level != unit.level or not self._is_free(other):
             return False
         rectangle = _union(unit.rectangle, other.rectangle)
-        if rectangle is None:
+        areas = [self._area(each, self.country[id(unit)]) for each in (unit, other)]
+        if rectangle is None or max(areas) > NEARLY * sum(areas):
             return False
         merged = self._derived(unit, f"{self._name(unit)}-{self._name(other)}")
         merged.rectangle, merged.leaf_to = rectangle, other.leaf_to
@@ -255,6 +276,9 @@ class _Planter:
             return False
         joined, rest = _union(unit.rectangle, host.rectangle), _rest(home.rectangle, unit.rectangle)
         if joined is None or rest is None or unit.level != home.level + 1:
+            return False
+        area, *areas = (self._area(each, self.country[id(unit)]) for each in (unit, home, host))
+        if area > LESS * min(areas[0], areas[1] + area):
             return False
         home.children.pop()
         host.children.insert(0, unit)
@@ -327,6 +351,15 @@ class _Planter:
         self.used.add(id(unit))
         self._note("renamed", unit)
         self.releases.names[self._key(unit)] = how
+
+
+def _island_areas(country: Country, leaves: int) -> npt.NDArray[np.float64]:
+    """Return the area of the islands of all leaves before each one, in square degrees."""
+    x, y = country.islands.T
+    twice = np.append(x[:-1] * y[1:] - x[1:] * y[:-1], 0)
+    twice[country.island_ends[1:] - 1] = 0
+    areas = np.abs(np.add.reduceat(twice, country.island_ends[:-1])) / 2
+    return np.concatenate([[0], np.cumsum(np.bincount(country.island_owners, areas, minlength=leaves))])
 
 
 def _objects(values: list[object]) -> npt.NDArray[np.object_]:

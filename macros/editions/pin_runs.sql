@@ -47,6 +47,7 @@ comment on column {{ meta }}.{{ column.name }} is
         {{ dbt.string_literal(dbt.escape_single_quotes(column.description | trim)) }};
     {%- endfor %}
 {% endfor %}
+{{ require_since(boundaries() in staying) }}
 {{ hold_runs() }}
 {% endmacro %}
 
