@@ -116,10 +116,8 @@ comment on column {{ meta }}.{{ column.name }} is
             {% endif %}
         {% endfor %}
     {% endfor %}
-    {% set compared = boundaries() in read and (
-        'model.admin_boundaries.int_units_before' in selected_resources
-        or 'model.admin_boundaries.int_unit_overlaps' in selected_resources
-    ) %}
+    {% set compared = 'model.admin_boundaries.int_units_before' in selected_resources
+        or 'model.admin_boundaries.int_unit_overlaps' in selected_resources %}
     {{ return(adapter.dispatch('hold_runs')(datasets() | select('in', read) | list, compared)) }}
 {% endmacro %}
 
@@ -170,11 +168,12 @@ from (
 {% endmacro %}
 
 {% macro postgres__hold_runs(read, compared) %}
-{% if read %}
+{% if read or compared %}
 do $hold$
 declare
     outdated text;
 begin
+    {%- if read %}
     if exists (
         select
         from {{ beside(marts_meta()) }}
@@ -189,6 +188,7 @@ begin
     ) then
         raise exception '{{ run_is_gone() }}';
     end if;
+    {%- endif %}
     {%- if compared %}
     if exists (
         select
@@ -200,6 +200,7 @@ begin
         raise exception '{{ run_before_is_gone() }}';
     end if;
     {%- endif %}
+    {%- if read %}
     select dataset into outdated
     from {{ beside(marts_meta()) }}
     where {% for dataset in read %}
@@ -211,6 +212,7 @@ begin
     if outdated is not null then
         raise exception '%', {{ run_is_of_older_version('outdated') }};
     end if;
+    {%- endif %}
 end
 $hold$;
 {% endif %}

@@ -6,7 +6,8 @@ ceded ground to Juneau, and most other borders were only drawn anew.
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import duckdb
@@ -92,6 +93,48 @@ def test_both_targets_tell_the_same(warehouses: dict[str, Warehouse]) -> None:
     for query in (CHANGES, CROSSWALK):
         left, right = (sorted(ask(warehouses[target], query), key=str) for target in TARGETS)
         assert left == right
+
+
+def test_a_release_that_is_not_kept_is_refused(warehouse: Warehouse) -> None:
+    before = {row[0] for row in ask(warehouse, "select distinct from_release from marts_tiger.admin_unit_changes")}
+    said = warehouse.dbt(*BUILD, "--vars", 'since: "9.9"', expect=2).stdout
+    assert "There is nothing kept of a release 9.9 of tiger to compare with. Kept are: " in said
+    assert "To compare with no release: BOUNDARIES=tiger dbt build --vars 'since: none'" in said
+    assert {
+        row[0] for row in ask(warehouse, "select distinct from_release from marts_tiger.admin_unit_changes")
+    } == before
+
+
+def test_a_build_of_a_part_cannot_compare_with_another_release(warehouses: dict[str, Warehouse]) -> None:
+    said = (
+        warehouses["postgres"].dbt("build", "--select", "admin_unit_changes", "--vars", "since: none", expect=2).stdout
+    )
+    assert "This build leaves some marts as they are, which are compared with sample. To compare with another" in said
+
+
+def test_a_release_before_that_is_gone_is_not_compared_with(warehouse: Warehouse) -> None:
+    ((run_id,),) = ask(warehouse, "select before_run_id from marts_tiger.marts_meta where dataset = 'tiger'")
+    with hidden(warehouse, run_id):
+        said = warehouse.dbt("build", "--select", "int_units_before", expect=2).stdout
+    assert "The tables of the release before are gone. To compare with another one that is kept, or with none" in said
+
+
+@contextmanager
+def hidden(warehouse: Warehouse, run_id: str) -> Iterator[None]:
+    """Take the counties of a run away for a while."""
+    if warehouse.env["WAREHOUSE_TARGET"] == "embedded":
+        folder = warehouse.home / "raw" / "tiger" / "runs" / run_id
+        there, away = folder, folder.with_name("elsewhere")
+        there.rename(away)
+        yield
+        away.rename(there)
+        return
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn, autocommit=True) as postgres:
+        name = f"tiger_adm_2__{run_id}"
+        postgres.execute(f'alter table raw."{name}" rename to elsewhere')  # type: ignore[arg-type]
+        yield
+        postgres.execute(f'alter table raw.elsewhere rename to "{name}"')  # type: ignore[arg-type]
 
 
 def test_a_release_that_one_returns_to_is_compared_with_the_one_that_was_left(warehouses: dict[str, Warehouse]) -> None:
