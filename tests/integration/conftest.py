@@ -153,8 +153,9 @@ def new_warehouse(
     def make(copied: Warehouse | None = None) -> Warehouse:
         template = copied.env["PGDATABASE"] if copied else "with_postgis"
         made.append(len(made))
-        number, home = len(made), tmp_path_factory.mktemp("warehouse")
-        name, admin = f"warehouse_{number}", f"host=127.0.0.1 port={postgres.port} user=warehouse dbname="
+        number, admin = len(made), f"host=127.0.0.1 port={postgres.port} user=warehouse dbname="
+        name = f"warehouse_{number:03}"
+        home = tmp_path_factory.mktemp(name, numbered=False)
         with psycopg.connect(admin + "postgres", autocommit=True) as connection:
             connection.execute(f"create database {name} template {template}")  # type: ignore[arg-type]
         env = {

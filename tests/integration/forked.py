@@ -6,6 +6,7 @@ A command still has a process, an environment, a folder and streams of its own, 
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ LIBRARIES = (
     "redis",
     "rich.table",
     "sqlalchemy",
+    "tests.integration.parsed",
     "tests.integration.warmed",
 )
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_")  # what is read once, when an interpreter starts
@@ -70,7 +72,8 @@ def run(
     with tempfile.TemporaryDirectory() as streams:
         printed = [Path(streams) / name for name in ("stdout", "stderr")]
         process = _context.Process(
-            target=_become, args=(program, list(arguments), str(folder), dict(env), [str(path) for path in printed])
+            target=_become,
+            args=(program, list(arguments), str(folder), dict(env), [str(path) for path in printed], _store().name),
         )
         process.start()
         process.join(seconds)
@@ -82,7 +85,15 @@ def run(
     return subprocess.CompletedProcess([program, *arguments], process.exitcode, out, err)
 
 
-def _become(program: str, arguments: list[str], folder: str, env: dict[str, str], streams: list[str]) -> None:
+@functools.cache
+def _store() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of what dbt has parsed in forks of this process."""
+    return tempfile.TemporaryDirectory(prefix="boundaries-parsed-")
+
+
+def _become(
+    program: str, arguments: list[str], folder: str, env: dict[str, str], streams: list[str], store: str
+) -> None:
     """Be the program: in the fork."""
     for number, path in enumerate(streams, start=1):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -97,6 +108,10 @@ def _become(program: str, arguments: list[str], folder: str, env: dict[str, str]
     if program == "dbt":  # it makes few cycles, and a sixth of a build went into looking for them in the whole project
         gc.freeze()
         gc.disable()
+        from tests.integration import parsed  # the server of the forks has it; elsewhere dbt is not imported
+
+        parsed.take_over(Path(store), arguments)
+        atexit.register(parsed.keep, Path(store), arguments)
     try:
         pkgutil.resolve_name(PROGRAMS[program])()
     finally:
