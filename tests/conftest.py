@@ -7,11 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pyogrio
 import pytest
 import shapely
+from xdist.scheduler import LoadFileScheduling
 
 from tests.fixtures.webhook import Webhook, listening
 
@@ -25,6 +27,9 @@ MACHINE = (
     *("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSERVICE", "PGPASSFILE"),
     *("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
 )
+
+# Files that need the same costly fixture of the session: one worker runs them one after the other, and makes it once.
+TOGETHER = {f"tests/integration/{name}.py": "the main job" for name in ("test_main_job", "test_parity")}
 
 # CI runs the same examples every time: a search for new ones must not fail somebody's unrelated change.
 hypothesis.settings.register_profile("ci", derandomize=True)
@@ -42,6 +47,20 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="boundaries-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(home.cleanup)
     os.environ["WAREHOUSE_HOME"] = home.name
+
+
+class ByFixture(LoadFileScheduling):  # type: ignore[misc]
+    """Hands out whole files, those that stand together in `TOGETHER` as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFixture | None:
+    """Schedule whole files so that what several of them need is made by one worker."""
+    return ByFixture(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> list[str]:
