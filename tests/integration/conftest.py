@@ -22,6 +22,7 @@ from tests.conftest import ROOT, SHARED_DATA
 from tests.integration import forked, servers
 
 COMMAND_SECONDS = 300
+BUILD = ("build", "--exclude-resource-type", "unit_test")  # which the main job and test_sql_units run on either target
 DATASETS = frozenset(catalog.datasets())
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36

@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import ROOT, SHARED_DATA
 from tests.fixtures import boundaries
 from tests.integration import marts
-from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
+from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
 
 REAL_COUNTRY_FILES = {
     "shapefiles": "gadm41_TGO_shp.zip",
@@ -162,7 +162,7 @@ def test_the_docs_page_shows_every_mart(job: Job) -> None:
 def test_the_reference_engine_gives_the_same_marts(job: Job, world: World, new_warehouse: NewWarehouse) -> None:
     other = new_warehouse()
     other.ingest("gadm", "timezones", *world.options, "--engine", "geopandas")
-    other.dbt("build")
+    other.dbt(*BUILD)
     for table in marts.TABLES:
         marts.assert_same(other, job.warehouse, table)
 
@@ -174,10 +174,10 @@ def test_staging_that_lost_its_rows_stops_the_build_and_leaves_the_marts(job: Jo
     with psycopg.connect(job.warehouse.dsn) as connection:
         # what a crash does to an unlogged table
         connection.execute(f'truncate raw."gadm_adm_2__{run_id}"')  # type: ignore[arg-type]
-    job.warehouse.dbt("build", expect=1)
+    job.warehouse.dbt(*BUILD, expect=1)
     assert every_row(job.warehouse) == before
     assert "unchanged" not in job.warehouse.ingest("gadm", *world.options[:1]).stdout
-    job.warehouse.dbt("build")
+    job.warehouse.dbt(*BUILD)
     assert every_row(job.warehouse) == before
 
 
@@ -268,7 +268,7 @@ def test_the_small_files_of_a_country_load_and_build(
     warehouse = new_warehouse()
     warehouse.ingest("gadm", "--source", str(country_files[kind]))
     loaded = warehouse.one("select rows_loaded from raw.ingest_runs where state = 'published'")
-    warehouse.dbt("build")
+    warehouse.dbt(*BUILD)
     assert loaded > 0
     assert warehouse.one("select count(*) from marts.admin_units") == loaded
     orphans = warehouse.one("select count(*) from marts.admin_units where admin_level > 0 and parent_gid is null")

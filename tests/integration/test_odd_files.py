@@ -23,7 +23,7 @@ from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.fixtures import boundaries
 from tests.integration import marts
-from tests.integration.conftest import NewWarehouse, Warehouse
+from tests.integration.conftest import BUILD, NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -135,7 +135,7 @@ def both(new_warehouse: NewWarehouse, tmp_path_factory: pytest.TempPathFactory) 
         boundaries_twice = [f"--source=gadm={file}" for file in files]
         zones_twice = [f"--source=timezones={zones}"] * 2
         warehouse.ingest("gadm", "timezones", *boundaries_twice, *zones_twice, "--engine", engine)
-        warehouse.dbt("build")
+        warehouse.dbt(*BUILD)
     return on_postgres, embedded
 
 

@@ -29,7 +29,7 @@ from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.conftest import SHARED_DATA
 from tests.integration import marts
-from tests.integration.conftest import Job, NewWarehouse, Warehouse, World
+from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
@@ -57,7 +57,7 @@ def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Ware
     embedded.ingest("gadm", "timezones", *world.options)
     added = write_country(world.folder / world.boundaries, embedded.home / "added.gpkg")
     assert f"of {ADDED} in place of" in embedded.ingest("gadm", f"--source={added}", "--add").stdout
-    embedded.dbt("build")
+    embedded.dbt(*BUILD)
     return new_warehouse(main_job.warehouse), embedded
 
 
