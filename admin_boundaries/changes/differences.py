@@ -39,6 +39,7 @@ def differences(polygon: Polygon, other: Polygon) -> tuple[Shapes, Shapes] | Non
     if edges is None:
         return None
     places = _places(edges)
+    places = places[sizes_of(places) > 0]  # a point more on a straight border is no ground
     if len(places) and sizes_of(places).max() > WIDE * sizes_of(shapely.bounds(polygon)):
         return None
     windows = list(_windows(np.array([polygon, other]), places))

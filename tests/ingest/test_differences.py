@@ -78,6 +78,17 @@ def test_a_hole_that_is_filled_is_a_piece() -> None:
     check(Polygon(points, [HOLE]), Polygon(points))
 
 
+def test_a_point_more_on_a_straight_border_is_no_difference() -> None:
+    plain = stairs(np.zeros(200))
+    more = Polygon([*plain.exterior.coords[:6], (2.5, 0), *plain.exterior.coords[6:]])
+    found = differences(plain, more)
+    assert found is not None
+    assert [shapely.area(pieces).sum() for pieces in found] == [0, 0]
+    moved = np.zeros(200)
+    moved[100] = 0.5
+    check(more, stairs(moved))
+
+
 def test_a_place_that_lies_in_the_box_of_another_counts_once() -> None:
     turn = np.linspace(0, 2 * np.pi, 1000, endpoint=False)
     points = np.column_stack((np.cos(turn), np.sin(turn)))
