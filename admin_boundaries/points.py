@@ -25,6 +25,7 @@ import shapely
 
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, as_text
+from admin_boundaries.tables import csv_refusals
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
@@ -212,32 +213,26 @@ def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
 
 
 def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> Iterator[int]:
-    try:
-        with (
-            _readable(source).open(encoding="utf-8-sig", newline="") as file,
-            draft.open("w", encoding="utf-8", newline="") as out,
-            _fields_of_any_width(),
-        ):
-            # strictly: a field whose quotation never ends would swallow the rows behind it
-            reader, writer = csv.reader(file, strict=True), csv.writer(out, lineterminator="\n")
-            header = next(reader, [])
-            columns = _coordinate_columns(header, source)
-            if columns is None:
-                raise _no_coordinates(header, source)
-            _refuse_clashes(header, source)
-            writer.writerow([*header, *(field.name for field in FIELDS)])
-            for rows in _csv_batches(reader, source, len(header)):
-                lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
-                bad.note(lons, lats, partial(_cells, rows, columns))
-                answers = warehouse.locate_points(lons, lats)
-                writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
-                yield len(rows)
-    except UnicodeDecodeError as error:
-        raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
-    except csv.Error as error:
-        raise SourceDamaged(
-            f"{source} is not a CSV file: {error}.", 'Separate columns by commas, quote with ".'
-        ) from error
+    with (
+        csv_refusals(source),
+        _readable(source).open(encoding="utf-8-sig", newline="") as file,
+        draft.open("w", encoding="utf-8", newline="") as out,
+        _fields_of_any_width(),
+    ):
+        # strictly: a field whose quotation never ends would swallow the rows behind it
+        reader, writer = csv.reader(file, strict=True), csv.writer(out, lineterminator="\n")
+        header = next(reader, [])
+        columns = _coordinate_columns(header, source)
+        if columns is None:
+            raise _no_coordinates(header, source)
+        _refuse_clashes(header, source)
+        writer.writerow([*header, *(field.name for field in FIELDS)])
+        for rows in _csv_batches(reader, source, len(header)):
+            lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
+            bad.note(lons, lats, partial(_cells, rows, columns))
+            answers = warehouse.locate_points(lons, lats)
+            writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
+            yield len(rows)
 
 
 def _cells(rows: list[list[str]], columns: Sequence[int], row: int) -> list[str]:

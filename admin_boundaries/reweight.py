@@ -314,15 +314,8 @@ def _names_of_csv(source: Path) -> list[str]:
         raise SourceDamaged(
             f"{source} is not a CSV file: its quotation marks are not in pairs.", 'Quote with ", and double it within.'
         )
-    try:
-        with source.open(encoding="utf-8-sig", newline="") as text:
-            names = next(csv.reader(text, strict=True), [])
-    except UnicodeDecodeError as error:
-        raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
-    except csv.Error as error:
-        raise SourceDamaged(
-            f"{source} is not a CSV file: {error}.", 'Separate columns by commas, quote with ".'
-        ) from error
+    with tables.csv_refusals(source), source.open(encoding="utf-8-sig", newline="") as text:
+        names = next(csv.reader(text, strict=True), [])
     if not names:
         raise SourceDamaged(f"{source} is empty.", "Give a file with a header.")
     return names

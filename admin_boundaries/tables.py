@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -10,9 +12,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from admin_boundaries.marts import first_line
-from ingest.errors import ExportFailed, FormatUnknown, UsageError
+from ingest.errors import ExportFailed, FormatUnknown, SourceDamaged, UsageError
 
 FORMATS = (".csv", ".parquet")
+
+
+@contextmanager
+def csv_refusals(source: Path) -> Iterator[None]:
+    """Refuse a CSV file that turns out to be none while it is read.
+
+    Raises
+    ------
+    SourceDamaged
+        When it is not UTF-8, or not CSV.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise SourceDamaged(f"{source} is not UTF-8 ({error.reason} at byte {error.start}).", "Convert it.") from error
+    except csv.Error as error:
+        raise SourceDamaged(
+            f"{source} is not a CSV file: {error}.", 'Separate columns by commas, quote with ".'
+        ) from error
 
 
 def check_format(path: Path) -> None:

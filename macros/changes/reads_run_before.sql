@@ -36,7 +36,7 @@
     from {{ runs }} as superseded
     where dataset = '{{ dataset }}'
         and state = 'superseded'
-        {%- if dataset != boundaries() or var('since', '') in [none, 'none'] %}
+        {%- if dataset != boundaries() or var('since', '') == 'none' %}
         and false
         {%- elif var('since', '') != '' %}
         and release = {{ text_literal(var('since') | string) }}

@@ -4,11 +4,13 @@
 -#}
 {% macro require_since(stays) %}
     {% set since = var('since', '') %}
-    {% if since is number %}
-        {% do exceptions.raise_compiler_error("A release is a text: --vars 'since: \"" ~ since ~ "\"'") %}
+    {% if since is not string %}
+        {#- YAML reads 4.10 as 4.1, and nothing as null -#}
+        {% do exceptions.raise_compiler_error("`since` is the name of a release in quotes, as in "
+            ~ "--vars 'since: \"4.1\"' (or none, to compare with no release), and not " ~ (since | string) ~ ".") %}
     {% endif %}
     {% if since != '' %}
-        {{ return(adapter.dispatch('require_since')('none' if since is none else since, stays)) }}
+        {{ return(adapter.dispatch('require_since')(since, stays)) }}
     {% endif %}
 {% endmacro %}
 

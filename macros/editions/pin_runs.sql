@@ -100,8 +100,8 @@ comment on column {{ meta }}.{{ column.name }} is
 
 {#-
   SQL that fails where a run that this build reads is gone, was loaded by an older version or, on DuckDB, is no longer
-  what was loaded, and there keeps retention away from all pinned runs as long as the build lasts. PostgreSQL does not
-  drop a table that a view reads.
+  what was loaded, and keeps retention away from all pinned runs as long as the build lasts. On PostgreSQL, a view does
+  that: no table is dropped that a view reads, whoever asks for it.
 -#}
 {% macro hold_runs() %}
     {% set read = [] %}
@@ -168,11 +168,25 @@ from (
 {% endmacro %}
 
 {% macro postgres__hold_runs(read, compared) %}
-{% if read or compared %}
 do $hold$
 declare
     outdated text;
+    parts text;
 begin
+    drop view if exists {{ held_runs() }};
+    select string_agg(format('select from %I.%I where false', schema_name, table_name || '__' || pinned), ' union all ')
+    into parts
+    from {{ beside(marts_meta()) }}
+    inner join (values
+        {%- for node in graph.sources.values() if node.source_name in datasets() %}
+        ('{{ node.source_name }}', '{{ node.schema }}', '{{ node.identifier }}'){{ ',' if not loop.last }}
+        {%- endfor %}
+    ) as tables (dataset, schema_name, table_name) using (dataset)
+    cross join unnest(array[coalesce(run_id, 'empty'), coalesce(before_run_id, 'empty')]) as pinned
+    where to_regclass(format('%I.%I', schema_name, table_name || '__' || pinned)) is not null;
+    if parts is not null then
+        execute 'create view {{ held_runs() }} as ' || parts;
+    end if;
     {%- if read %}
     if exists (
         select
@@ -215,5 +229,9 @@ begin
     {%- endif %}
 end
 $hold$;
-{% endif %}
+{% endmacro %}
+
+{#- The view of the edition in progress that keeps retention away from the runs that the build reads. -#}
+{% macro held_runs() %}
+    {{- return(beside(marts_meta()).incorporate(path={'identifier': 'held_runs'}).include(database=false)) -}}
 {% endmacro %}

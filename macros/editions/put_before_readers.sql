@@ -15,6 +15,7 @@
 {{ create_lookup_functions() }}
 {{ copy_object_rights() }}
 {{ copy_lookup_rights() }}
+drop view if exists {{ held_runs() }};
     {% endcall %}
     {% do adapter.commit() %}
     {% set failure = adapter.exchange_editions(replace_editions(), our_marts(), var('publish_patience')) %}

@@ -112,6 +112,29 @@ def test_a_build_of_a_part_cannot_compare_with_another_release(warehouses: dict[
     assert "This build leaves some marts as they are, which are compared with sample. To compare with another" in said
 
 
+def test_what_is_no_name_of_a_release_is_refused(warehouses: dict[str, Warehouse]) -> None:
+    said = warehouses["embedded"].dbt("build", "--vars", "since:", expect=2).stdout
+    assert "`since` is the name of a release in quotes" in said
+
+
+def test_the_release_before_is_held_until_the_build_is_published(warehouses: dict[str, Warehouse]) -> None:
+    warehouse = warehouses["postgres"]
+    ((run_id,),) = ask(warehouse, "select before_run_id from marts_tiger.marts_meta where dataset = 'tiger'")
+    table = f'raw."tiger_adm_2__{run_id}"'
+    assert warehouse.dsn is not None
+    with psycopg.connect(warehouse.dsn, autocommit=True) as postgres:
+        postgres.execute(f"alter table {table} rename name to elsewhere")  # type: ignore[arg-type]
+        try:
+            warehouse.dbt("build", "--select", "int_units_before", expect=1)
+        finally:
+            postgres.execute(f"alter table {table} rename elsewhere to name")  # type: ignore[arg-type]
+        held = "select pg_get_viewdef(oid) from pg_class where relname = 'held_runs'"
+        ((view,),) = postgres.execute(held).fetchall()
+        assert f"tiger_adm_2__{run_id}" in view
+        warehouse.dbt("retry")
+        assert postgres.execute(held).fetchall() == []
+
+
 def test_a_release_before_that_is_gone_is_not_compared_with(warehouse: Warehouse) -> None:
     ((run_id,),) = ask(warehouse, "select before_run_id from marts_tiger.marts_meta where dataset = 'tiger'")
     with hidden(warehouse, run_id):
@@ -126,15 +149,19 @@ def hidden(warehouse: Warehouse, run_id: str) -> Iterator[None]:
         folder = warehouse.home / "raw" / "tiger" / "runs" / run_id
         there, away = folder, folder.with_name("elsewhere")
         there.rename(away)
-        yield
-        away.rename(there)
+        try:
+            yield
+        finally:
+            away.rename(there)
         return
     assert warehouse.dsn is not None
     with psycopg.connect(warehouse.dsn, autocommit=True) as postgres:
         name = f"tiger_adm_2__{run_id}"
         postgres.execute(f'alter table raw."{name}" rename to elsewhere')  # type: ignore[arg-type]
-        yield
-        postgres.execute(f'alter table raw.elsewhere rename to "{name}"')  # type: ignore[arg-type]
+        try:
+            yield
+        finally:
+            postgres.execute(f'alter table raw.elsewhere rename to "{name}"')  # type: ignore[arg-type]
 
 
 def test_a_release_that_one_returns_to_is_compared_with_the_one_that_was_left(warehouses: dict[str, Warehouse]) -> None:
