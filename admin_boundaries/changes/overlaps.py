@@ -33,7 +33,6 @@ SCHEMA = pa.schema(
         pa.field("area_km2", pa.float64()),
         pa.field("width_km", pa.float64()),
         pa.field("edge_km", pa.float64()),
-        pa.field("is_same", pa.bool_()),
         pa.field("admin_level", pa.int32()),
         pa.field("border_km", pa.float64()),
         pa.field("edge_count", pa.int64()),
@@ -109,7 +108,7 @@ def unit_overlaps(
     -------
     RecordBatchReader
         One row per pair of units with ground in common, and one per located unit of either release, with NULL for the
-        other; of the columns of `SCHEMA`.
+        other; of the columns of `SCHEMA`. Units that have the same geometry in both are not among them.
     """
     return pa.RecordBatchReader.from_batches(SCHEMA, _batches(before, now, areas_before, areas_now, folder))
 
@@ -126,7 +125,8 @@ def _batches(
         sides = zip(areas, releases, reversed(releases), (areas_before, areas_now), same, strict=True)
         for own, release, other, relation, alike in sides:
             _read(own, release, other, relation, alike)
-        yield from _rows(*releases, _overlaps(releases, (areas[0], areas[1]), same)).to_batches(BATCH_ROWS)
+        overlaps = _overlaps(releases, (areas[0], areas[1]))
+        yield from _rows(*releases, overlaps, same).to_batches(BATCH_ROWS)
 
 
 def same_units(before: Release, now: Release) -> tuple[Positions, Positions]:
@@ -176,9 +176,7 @@ def _read(areas: Areas, release: Release, other: Release, relation: Relation, sa
     areas.fill(wanted())
 
 
-def _overlaps(
-    releases: tuple[Release, Release], areas: tuple[Areas, Areas], same: tuple[Positions, Positions]
-) -> Overlaps:
+def _overlaps(releases: tuple[Release, Release], areas: tuple[Areas, Areas]) -> Overlaps:
     before, now = releases
 
     def may_meet(unit: Positions, other: Positions) -> Flags:
@@ -187,21 +185,13 @@ def _overlaps(
         return together
 
     ground, polygons = common_ground(*areas, may_meet)
+    pairs = polygons.before, polygons.now
     located = (
-        _located(before, now, areas, (polygons.before, polygons.now), polygons.areas_km2, same[0]),
-        _located(now, before, areas[::-1], (polygons.now, polygons.before), polygons.areas_km2, same[1]),
+        _located(before, now, areas, pairs, polygons.areas_km2),
+        _located(now, before, areas[::-1], pairs[::-1], polygons.areas_km2),
     )
-    sizes = located[0].areas_km2[same[0]]
-    count = len(same[0])
-    return Overlaps(
-        np.concatenate([ground.before, same[0]]),
-        np.concatenate([ground.now, same[1]]),
-        np.concatenate([ground.areas_km2, sizes]),
-        np.concatenate([ground.widths_km, 2 * np.sqrt(sizes / np.pi)]),
-        np.concatenate([ground.edges_km, np.zeros(count)]),
-        np.arange(len(ground.before) + count) >= len(ground.before),
-        located,
-    )
+    is_same = np.zeros(len(ground.before), bool)
+    return Overlaps(ground.before, ground.now, ground.areas_km2, ground.widths_km, ground.edges_km, is_same, located)
 
 
 def _located(
@@ -210,12 +200,10 @@ def _located(
     areas: tuple[Areas, Areas],
     pairs: tuple[Positions, Positions],
     common: Numbers,
-    same: Positions,
 ) -> Located:
     """Return what is known of the units of a release, by the pairs of polygons of which the first are its own."""
     own, others = areas
     sizes = own.sizes * KM2
-    sizes[same] = np.nan_to_num(release.areas_km2[same])
     resolution = np.divide(own.border_km, own.edge_counts, out=np.zeros(len(release)), where=own.edge_counts > 0)
     least = np.minimum(resolution, np.sqrt(sizes) * SHARE_OF_SIZE)[own.units]
     polygon_sizes = own.polygon_sizes * KM2
@@ -241,8 +229,8 @@ def _located(
     return Located(sizes, own.border_km, own.edge_counts, widths, edges)
 
 
-def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
-    """Return overlaps as rows, by keys."""
+def _rows(before: Release, now: Release, overlaps: Overlaps, same: tuple[Positions, Positions]) -> pa.Table:
+    """Return the overlaps of units that are not the same as rows, by keys."""
     pairs = pd.DataFrame(
         {
             "from_gid": before.gids[overlaps.before],
@@ -250,16 +238,16 @@ def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
             "area_km2": overlaps.areas_km2,
             "width_km": overlaps.widths_km,
             "edge_km": overlaps.edges_km,
-            "is_same": overlaps.is_same,
         }
     ).sort_values(["from_gid", "to_gid"])
     units = []
-    for release, located, name in zip((before, now), overlaps.units, ("from_gid", "to_gid"), strict=True):
-        widths = located.rest_widths_km
+    for release, located, name, alike in zip((before, now), overlaps.units, ("from_gid", "to_gid"), same, strict=True):
+        widths, is_laid = located.rest_widths_km, release.is_located.copy()
+        is_laid[alike] = False
         for level in range(LEVELS):
             is_other = widths[:, level] != widths[:, min(level + 1, LEVELS - 1)]
             own = release.levels == level
-            at = np.flatnonzero(release.is_located & (own | (is_other & (release.levels > level))))
+            at = np.flatnonzero(is_laid & (own | (is_other & (release.levels > level))))
             units.append(
                 pd.DataFrame(
                     {
@@ -282,7 +270,7 @@ def _rows(before: Release, now: Release, overlaps: Overlaps) -> pa.Table:
 
 
 def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
-    """Return the overlaps that `unit_overlaps` wrote.
+    """Return the overlaps that `unit_overlaps` wrote, and those of units that have the same geometry.
 
     Parameters
     ----------
@@ -295,30 +283,33 @@ def read_overlaps(before: Release, now: Release, rows: Relation) -> Overlaps:
     one, two = (texts_of(table[name]) for name in ("from_gid", "to_gid"))
     numbers = {name: table[name].to_pandas().to_numpy(np.float64) for name in NUMBERS}
     has = [keys != None for keys in (one, two)]  # noqa: E711 elementwise
+    same = same_units(before, now)
     located = (
-        _read_located(before, one, numbers, has[0] & ~has[1]),
-        _read_located(now, two, numbers, has[1] & ~has[0]),
+        _read_located(before, one, numbers, has[0] & ~has[1], same[0]),
+        _read_located(now, two, numbers, has[1] & ~has[0], same[1]),
     )
     is_pair = has[0] & has[1]
     ones, twos = before.positions(one[is_pair]), now.positions(two[is_pair])
     order = np.lexsort((twos, ones))  # a table has none of its own
+    sizes = located[0].areas_km2[same[0]]
     return Overlaps(
-        ones[order],
-        twos[order],
-        numbers["area_km2"][is_pair][order],
-        numbers["width_km"][is_pair][order],
-        numbers["edge_km"][is_pair][order],
-        table["is_same"].to_pandas().eq(True).to_numpy()[is_pair][order],
+        np.concatenate([ones[order], same[0]]),
+        np.concatenate([twos[order], same[1]]),
+        np.concatenate([numbers["area_km2"][is_pair][order], sizes]),
+        np.concatenate([numbers["width_km"][is_pair][order], 2 * np.sqrt(sizes / np.pi)]),
+        np.concatenate([numbers["edge_km"][is_pair][order], np.zeros(len(sizes))]),
+        np.arange(len(order) + len(sizes)) >= len(order),
         located,
     )
 
 
-def _read_located(release: Release, gids: Texts, numbers: dict[str, Numbers], rows: Flags) -> Located:
+def _read_located(release: Release, gids: Texts, numbers: dict[str, Numbers], rows: Flags, same: Positions) -> Located:
     at = release.positions(gids[rows])
     level = numbers["admin_level"][rows]
     columns = {name: np.zeros(len(release)) for name in NUMBERS}
     for name, column in columns.items():
         column[at] = numbers[name][rows]
+    columns["area_km2"][same] = np.nan_to_num(release.areas_km2[same])
     rest = {name: np.zeros((len(release), LEVELS)) for name in ("width_km", "edge_km")}
     for deepest in reversed(range(LEVELS)):  # what is said of a level holds up to where something else is said
         is_here = level == deepest

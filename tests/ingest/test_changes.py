@@ -163,7 +163,8 @@ def _compared(session: duckdb.DuckDBPyConnection, before: Sequence[Unit], now: S
     areas = [DuckDBRelation(session, f"areas_of_{side}") for side in sides]
     laid = overlaps.unit_overlaps(*units, *areas).read_all()  # type: ignore[arg-type]
     table = f"overlaps_{next(numbers)}"
-    session.register("laid", laid.take(random.Random(1).sample(range(len(laid)), len(laid))))
+    shuffled = random.Random(1).sample(range(len(laid)), len(laid))
+    session.register("laid", laid.take(pa.array(shuffled, pa.int64())))
     session.execute(f"create table {table} as select * from laid")
     ground = DuckDBRelation(session, table)
     return Compared(
