@@ -23,6 +23,7 @@ from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, counted
 from admin_boundaries.coverage.threads import in_threads
 
 BATCH_BYTES = 1 << 23  # of geometries that are in memory together
+PARTS_AHEAD = 8  # of `parts_of`, for threads that read them themselves: until then they are a few numbers
 BYTES_OF_POINT = 16
 BLOCK = 1 << 15  # points that are measured together: as many as a processor keeps at hand
 E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared

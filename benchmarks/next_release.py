@@ -23,7 +23,7 @@ REDRAWN = 0.02  # of all borders, by blocks: every unit that has a part in one d
 ADDED = 900_000  # numbers of new units: no real one is as high
 SMALL_COUNTRY = 60  # units
 MANY_COUNTRIES = 30
-NEARLY = 0.85  # of a unit: one of which more is left is still that unit, and not another one
+NEARLY = 0.75  # of a unit, before its coast is drawn: one of which more is left may still be that unit, not another one
 LESS = 0.4  # of a unit: if more of it goes, what is left may be taken for another one
 Row = tuple[str, str | None, str | None]  # which release has the unit, its key before, its key now
 

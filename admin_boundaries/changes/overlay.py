@@ -16,7 +16,7 @@ import shapely
 from shapely import Polygon
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.areas import KM2, Areas, borders_of, parts_of, read_once
+from admin_boundaries.areas import KM2, PARTS_AHEAD, Areas, borders_of, parts_of, read_once
 from admin_boundaries.changes.differences import clipped, differences, sizes_of
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes, at_or_zero, widest
 from admin_boundaries.coverage.threads import in_threads
@@ -81,7 +81,7 @@ def common_ground(
         pairs, areas[pairs], widths[pairs], edges[pairs] = result
 
     sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
-    in_threads(measured, parts_of(sizes), note)
+    in_threads(measured, parts_of(sizes), note, ahead=PARTS_AHEAD)
     has_ground = areas > 0
     polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
@@ -169,7 +169,8 @@ def rest_widths(
         widths[chosen], edges[chosen] = wide, long
 
     lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
-    in_threads(measured, parts_of(areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)), note)
+    sizes = areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)
+    in_threads(measured, parts_of(sizes), note, ahead=PARTS_AHEAD)
     return widths, edges
 
 

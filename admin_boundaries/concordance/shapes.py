@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import shapely
 
-from admin_boundaries.areas import Areas, parts_of, read_once
+from admin_boundaries.areas import PARTS_AHEAD, Areas, parts_of, read_once
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions
 from admin_boundaries.coverage.threads import in_threads
 
@@ -53,5 +53,5 @@ def shares(ours: Areas, theirs: Areas, unit: Positions, other: Positions) -> Num
     pairs = np.flatnonzero((ours.sizes[unit] > 0) & (theirs.sizes[other] > 0))
     pairs = pairs[np.argsort(unit[pairs])]
     sizes = ours.bytes_of(unit[pairs]) + theirs.bytes_of(other[pairs])
-    in_threads(measured, (pairs[part] for part in parts_of(sizes)), note)
+    in_threads(measured, (pairs[part] for part in parts_of(sizes)), note, ahead=PARTS_AHEAD)
     return found

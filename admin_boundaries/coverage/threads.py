@@ -14,19 +14,24 @@ Result = TypeVar("Result")
 
 
 def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], object] = lambda _result: None
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    take: Callable[[Result], object] = lambda _result: None,
+    *,
+    ahead: int = 1,
 ) -> None:
     """Apply a function to items in threads, and another one to its results, here and in the order of the items.
 
-    At most one item more than there are threads is in memory, or its result. An error is raised here, once all threads
-    have ended: that of the function, of the items, or of what takes the results.
+    So many items more than there are threads are in memory, or their results. If an item may take much longer than its
+    neighbours, there should be several: the other thread waits when they are used up. An error is raised here, once all
+    threads have ended: that of the function, of the items, or of what takes the results.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > THREADS:
+                if len(waiting) >= THREADS + ahead:
                     take(waiting.popleft().result())
             while waiting:
                 take(waiting.popleft().result())
