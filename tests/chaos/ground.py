@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ import psycopg
 from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 from tests.fixtures.editions import write_edition
-from tests.integration import servers
+from tests.integration import forked, servers
 
 TARGETS = ("embedded", "postgres")
 MARKS = ("~A", "~B")
@@ -46,11 +46,9 @@ Ask: TypeAlias = Callable[[str], list[tuple[Any, ...]]]
 class Command:
     """A command that was started, with a deadline and an output of its own."""
 
-    def __init__(self, label: str, arguments: Sequence[str], env: dict[str, str], log: Path) -> None:
-        self.label, self.log, self.hangs = label, log, False
+    def __init__(self, label: str, process: subprocess.Popen[bytes] | forked.Fork, log: Path) -> None:
+        self.label, self.process, self.log, self.hangs = label, process, log, False
         self._deadline = time.monotonic() + COMMAND_SECONDS
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=output, stderr=output)
 
     @property
     def is_alive(self) -> bool:
@@ -388,7 +386,11 @@ class Ground:
 
     def ingest(self, *arguments: str, **env: str) -> Command:
         """Start ``python -m ingest``."""
-        return self._start(f"ingest {' '.join(arguments)}", [sys.executable, "-m", "ingest", *arguments], env)
+        log = self._next_log()
+        with log.open("wb") as output:
+            command = [sys.executable, "-m", "ingest", *arguments]
+            process = subprocess.Popen(command, cwd=ROOT, env={**self.env, **env}, stdout=output, stderr=output)
+        return self._note(f"ingest {' '.join(arguments)}", process, log)
 
     def load(self, mark: str, *options: str) -> Command:
         """Start a load of an edition."""
@@ -396,14 +398,20 @@ class Ground:
 
     def build(self, *options: str) -> Command:
         """Start ``dbt build``."""
-        dbt = str(Path(sys.executable).with_name("dbt"))
-        label = " ".join(["dbt build", *options])
-        options = (*options, "--exclude", "tag:derived")  # the copies lie on each other, which is all faults there
-        return self._start(label, [dbt, "build", *options, "--vars", PATIENCE], {})
+        log = self._next_log()
+        # the copies lie on each other, which is all faults for what is derived
+        arguments = ("build", *options, "--exclude", "tag:derived", "--vars", PATIENCE)
+        return self._note(
+            " ".join(["dbt build", *options]), forked.Fork("dbt", arguments, ROOT, self.env, [log] * 2), log
+        )
 
-    def _start(self, label: str, arguments: list[str], env: dict[str, str]) -> Command:
+    def _next_log(self) -> Path:
         log = self.logs / f"{len(self.commands):04}.log"
-        command = Command(label, arguments, {**self.env, **env}, log)
+        log.touch()
+        return log
+
+    def _note(self, label: str, process: subprocess.Popen[bytes] | forked.Fork, log: Path) -> Command:
+        command = Command(label, process, log)
         self.commands.append(command)
         return command
 

@@ -6,8 +6,10 @@ A command still has a process, an environment, a folder and streams of its own, 
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import functools
 import gc
+import importlib
 import multiprocessing
 import os
 import pkgutil
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 PROGRAMS = {"dbt": "dbt.cli.main:cli", "ingest": "ingest.cli:main"}
@@ -30,10 +33,12 @@ LIBRARIES = (
     "redis",
     "rich.table",
     "sqlalchemy",
+    "tests.integration.compiled",
     "tests.integration.parsed",
     "tests.integration.warmed",
 )
 AT_START = ("PYTHON", "LC_", "LANG", "TZ", "LD_")  # what is read once, when an interpreter starts
+SEEN_TO = {"PYTHONPATH", "PYTHONFAULTHANDLER"}  # of these, by `_become`
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(list(LIBRARIES))
@@ -41,9 +46,9 @@ _context.set_forkserver_preload(list(LIBRARIES))
 
 def is_possible(env: Mapping[str, str]) -> bool:
     """Whether an environment differs in nothing that an interpreter reads only when it starts."""
-    names = {name for name in env.keys() ^ os.environ.keys() if name != "PYTHONPATH"}
+    names = env.keys() ^ os.environ.keys()
     names |= {name for name in env.keys() & os.environ.keys() if env[name] != os.environ[name]}
-    return not any(name.startswith(AT_START) for name in names - {"PYTHONPATH"})
+    return not any(name.startswith(AT_START) for name in names - SEEN_TO)
 
 
 def run(
@@ -71,18 +76,58 @@ def run(
     """
     with tempfile.TemporaryDirectory() as streams:
         printed = [Path(streams) / name for name in ("stdout", "stderr")]
-        process = _context.Process(
-            target=_become,
-            args=(program, list(arguments), str(folder), dict(env), [str(path) for path in printed], _store().name),
-        )
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
+        process = Fork(program, arguments, folder, env, printed)
+        try:
+            code = process.wait(seconds)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired([program, *arguments], seconds)
+            process.wait()
+            raise
         out, err = (path.read_text() for path in printed)
-    return subprocess.CompletedProcess([program, *arguments], process.exitcode, out, err)
+    return subprocess.CompletedProcess([program, *arguments], code, out, err)
+
+
+class Fork:
+    """A program that was started, to be watched and hit as a `subprocess.Popen`.
+
+    Parameters
+    ----------
+    program, arguments, folder, env
+        As of `run`.
+    printed : sequence of Path
+        The files to which it writes what it prints: of its output, and of its errors.
+    """
+
+    def __init__(
+        self, program: str, arguments: Sequence[str], folder: Path, env: Mapping[str, str], printed: Sequence[Path]
+    ) -> None:
+        self._command = [program, *arguments]
+        streams = [str(path) for path in printed]
+        self._process = _context.Process(
+            target=_become, args=(program, list(arguments), str(folder), dict(env), streams, _store().name)
+        )
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Return its exit code, or nothing while it is at work."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit code at its end; raise `subprocess.TimeoutExpired` if that takes longer."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._command, timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self._process.exitcode is None and self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
 
 
 @functools.cache
@@ -103,13 +148,24 @@ def _become(
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
+    tempfile.tempdir = None  # the other process may have another one
     sys.path[:0] = [folder, *env.get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = [program, *arguments]
+    if env.get("PYTHONFAULTHANDLER"):
+        faulthandler.enable()
+    sys.modules.pop("sitecustomize", None)
+    with suppress(ImportError):
+        importlib.import_module("sitecustomize")  # as an interpreter does at its start
     if program == "dbt":  # it makes few cycles, and a sixth of a build went into looking for them in the whole project
         gc.freeze()
         gc.disable()
-        from tests.integration import parsed  # the server of the forks has it; elsewhere dbt is not imported
+        from tests.integration import (
+            compiled,
+            parsed,
+        )  # the server of the forks has them; elsewhere dbt is not imported
 
+        compiled.keep_templates(Path(store) / "templates")
+        compiled.skip_unseen_events()
         parsed.take_over(Path(store), arguments)
         atexit.register(parsed.keep, Path(store), arguments)
     try:
