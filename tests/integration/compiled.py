@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import marshal
 import os
+import threading
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -45,7 +46,7 @@ def keep_templates(store: Path) -> None:
             return marshal.loads(kept.read_bytes())
         code = compile_anew(self, source, name, filename, raw, defer_init)  # type: ignore[call-overload]
         assert isinstance(code, CodeType)
-        draft = kept.with_suffix(f".{os.getpid()}")
+        draft = kept.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         draft.write_bytes(marshal.dumps(code))
         draft.replace(kept)
         return code
