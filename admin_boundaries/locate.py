@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -22,9 +23,13 @@ Row = tuple[Any, ...]
 
 
 def as_text(value: object) -> str:
-    """Return a value of an answer as text: empty for NULL, the items of a list separated by ``|``."""
+    """Return a value of an answer as text: empty for NULL, a list with ``|`` between its items, a time by ISO 8601."""
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "|".join(map(str, value))
     return str(value)

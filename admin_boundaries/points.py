@@ -7,12 +7,14 @@ output appears under its name only when it is complete.
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ import shapely
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, as_text
 from admin_boundaries.tables import csv_refusals
+from admin_boundaries.timezones.local_time import FIELDS as TIME_FIELDS
+from admin_boundaries.timezones.local_time import LocalTimes, time_of
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
@@ -38,6 +42,7 @@ LAT_NAMES = ("lat", "latitude")
 LISTS = ("gids", "tzids")
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(LISTS, pa.list_(pa.string()))}
 FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
+TZID = COLUMNS.index("tzid")
 MINUS = {0x2212: "-"}  # as typographers write it
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 SAMPLE = 1000  # bad rows whose values are looked at, to say what is wrong with all of them
@@ -55,8 +60,30 @@ REASONS = {
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
+@dataclass(frozen=True)
+class When:
+    """At what time to say what clocks show: one of both.
+
+    Attributes
+    ----------
+    time : datetime, optional
+        For every point.
+    column : str, optional
+        Name of the column that has it.
+    """
+
+    time: dt.datetime | None = None
+    column: str | None = None
+
+
 def locate_file(
-    warehouse: Warehouse, source: Path, target: Path, report: Callable[[int], None], *, overwrite: bool = False
+    warehouse: Warehouse,
+    source: Path,
+    target: Path,
+    report: Callable[[int], None],
+    *,
+    when: When | None = None,
+    overwrite: bool = False,
 ) -> int:
     """Locate every point of a file.
 
@@ -73,6 +100,8 @@ def locate_file(
         The file to write, in the same format: all columns of the source unchanged, then the answers.
     report : callable
         Called after every batch with the number of rows done so far.
+    when : When, optional
+        Add what clocks show, in the columns of `admin_boundaries.timezones.local_time.FIELDS`.
     overwrite : bool
         Replace an existing file.
 
@@ -85,7 +114,7 @@ def locate_file(
     Raises
     ------
     SourceUnavailable, FormatUnknown, SchemaDrift, SourceDamaged, UsageError
-        When the files cannot be used, or no row has coordinates that can. Nothing is written in that case.
+        When the files cannot be used, or no row has coordinates that can, or none a time. Nothing is written then.
     MartsReplaced
         When a build replaced the marts meanwhile. Nothing is written then, either.
     """
@@ -101,14 +130,13 @@ def locate_file(
         raise UsageError(f"{target} is the input file itself.", "Give another --output.")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} already exists.", "Use --overwrite to replace it.")
-    done, bad = 0, _Bad()
+    done, lookup = 0, _Lookup(warehouse, when)
     try:
         with replacing(target) as draft, of_one_build(warehouse):
-            for rows in kind(warehouse, source, draft, bad):
+            for rows in kind(lookup, source, draft):
                 done += rows
                 report(done)
-            if done and bad.count == done:
-                raise bad.of_every_row(source)
+            lookup.refuse_if_all_are_bad(source, done)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
     return done
@@ -144,6 +172,55 @@ class _Bad:
             f"The first are {_shown(lon)} and {_shown(lat)}.",
             hint,
         )
+
+
+class _Lookup:
+    """Answers for the rows of a file, with a note of those that are bad.
+
+    Attributes
+    ----------
+    fields : list of Field
+        Of an answer.
+    """
+
+    def __init__(self, warehouse: Warehouse, when: When | None) -> None:
+        self._warehouse, self._when, self._bad = warehouse, when, _Bad()
+        self._local_times = LocalTimes(warehouse) if when else None
+        self._bad_times, self._bad_time = 0, ""
+        self.fields = [*FIELDS, *(TIME_FIELDS if when else [])]
+
+    def time_column(self, names: Sequence[str], source: Path) -> int | None:
+        """Return which column holds the time, if one does."""
+        if self._when is None or self._when.column is None:
+            return None
+        if self._when.column not in names:
+            raise UsageError(f"{source} has no column {self._when.column!r}.", f"It has: {', '.join(names)}.")
+        return list(names).index(self._when.column)
+
+    def rows(
+        self, lons: Floats, lats: Floats, given: Callable[[int], Values], times: Sequence[object] | None
+    ) -> list[tuple[Any, ...]]:
+        """Return the answers for points, and times as the file has them."""
+        self._bad.note(lons, lats, given)
+        answers = self._warehouse.locate_points(lons, lats) if len(lons) else []
+        if self._local_times is None or self._when is None:
+            return answers
+        read = [self._when.time] * len(answers) if times is None else [time_of(value) for value in times]
+        for value, time in zip(times or (), read, strict=False):
+            self._bad_time = self._bad_time or (_shown(value) if time is None else "")
+        self._bad_times += sum(time is None for time in read)
+        at = self._local_times.at
+        return [(*answer, *at(answer[TZID], time).values) for answer, time in zip(answers, read, strict=True)]
+
+    def refuse_if_all_are_bad(self, source: Path, count: int) -> None:
+        """Raise an error if no row of a file is good."""
+        if count and self._bad.count == count:
+            raise self._bad.of_every_row(source)
+        if count and self._bad_times == count:
+            raise SchemaDrift(
+                f"{source}: no row has a time that can be read ({count:,} read). The first is {self._bad_time}.",
+                "Write times as in 2026-03-29T00:30Z, or without the Z for what a clock shows there.",
+            )
 
 
 def _shown(value: object) -> str:
@@ -190,11 +267,11 @@ def _coordinate_columns(names: Sequence[str], source: Path) -> tuple[int, int] |
     return None
 
 
-def _refuse_clashes(names: Sequence[str], source: Path) -> None:
+def _refuse_clashes(names: Sequence[str], fields: Sequence[pa.Field], source: Path) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1 and name.strip())
     if twice:
         raise SchemaDrift(f"{source} has several columns called {', '.join(twice)}.", "Rename all but one.")
-    clashes = sorted({field.name for field in FIELDS} & set(names))
+    clashes = sorted({field.name for field in fields} & set(names))
     if clashes:
         raise SchemaDrift(
             f"{source} already has columns {', '.join(clashes)}.", "Rename them: the answers use these names."
@@ -212,7 +289,7 @@ def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
     return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
 
 
-def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> Iterator[int]:
+def _locate_csv(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]:
     with (
         csv_refusals(source),
         _readable(source).open(encoding="utf-8-sig", newline="") as file,
@@ -225,12 +302,13 @@ def _locate_csv(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> I
         columns = _coordinate_columns(header, source)
         if columns is None:
             raise _no_coordinates(header, source)
-        _refuse_clashes(header, source)
-        writer.writerow([*header, *(field.name for field in FIELDS)])
+        _refuse_clashes(header, lookup.fields, source)
+        time = lookup.time_column(header, source)
+        writer.writerow([*header, *(field.name for field in lookup.fields)])
         for rows in _csv_batches(reader, source, len(header)):
             lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
-            bad.note(lons, lats, partial(_cells, rows, columns))
-            answers = warehouse.locate_points(lons, lats)
+            times = None if time is None else [row[time] for row in rows]
+            answers = lookup.rows(lons, lats, partial(_cells, rows, columns), times)
             writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
             yield len(rows)
 
@@ -286,25 +364,27 @@ def _degrees(text: str) -> float:
         return float("nan")
 
 
-def _locate_parquet(warehouse: Warehouse, source: Path, draft: Path, bad: _Bad) -> Iterator[int]:
+def _locate_parquet(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]:
     try:
         file = pq.ParquetFile(_readable(source))
     except (pa.ArrowException, OSError) as error:
         raise SourceDamaged(f"{source} is not a Parquet file: {error}.", "Check the file.") from error
     with file:
         schema = file.schema_arrow
-        _refuse_clashes(schema.names, source)
+        _refuse_clashes(schema.names, lookup.fields, source)
         coordinates = _parquet_coordinates(schema, source)
+        time = lookup.time_column(schema.names, source)
+        if time is not None and not _can_be_a_time(schema.types[time]):
+            raise SchemaDrift(f"{source}: {schema.names[time]} is of type {schema.types[time]}.", "Give times.")
         written = schema
-        for field in FIELDS:
+        for field in lookup.fields:
             written = written.append(field)
         with pq.ParquetWriter(draft, written, compression="zstd") as writer:
             for batch in _parquet_batches(file, source):
-                lons, lats, given = coordinates(batch)
-                bad.note(lons, lats, given)
-                answers = warehouse.locate_points(lons, lats) if batch.num_rows else []
-                columns = list(zip(*answers, strict=True)) or [()] * len(FIELDS)
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, FIELDS, strict=True)]
+                times = None if time is None else _times(batch.column(time))
+                answers = lookup.rows(*coordinates(batch), times)
+                columns = list(zip(*answers, strict=True)) or [()] * len(lookup.fields)
+                arrays = [pa.array(column, field.type) for column, field in zip(columns, lookup.fields, strict=True)]
                 writer.write_batch(pa.record_batch([*batch.columns, *arrays], schema=written))
                 yield batch.num_rows
 
@@ -377,6 +457,22 @@ def _numbers(column: pa.Array) -> Floats:
         return numbers
     texts = (value.decode(errors="replace") if isinstance(value, bytes) else value for value in column.to_pylist())
     return np.array([_degrees(text or "") for text in texts], dtype=np.float64)
+
+
+def _can_be_a_time(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (pa.types.is_timestamp, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(test(kind) for test in tests)
+
+
+def _times(column: pa.Array) -> list[object]:
+    """Return a column of times, to the microsecond, or of text."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    values: list[object] = column.to_pylist()
+    return values
 
 
 def _geometry_column(schema: pa.Schema, source: Path, *, is_needed: bool) -> tuple[str, bool] | None:

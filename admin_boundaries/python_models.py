@@ -24,6 +24,7 @@ TYPES = {
     "integer": pa.int32(),
     "bigint": pa.int64(),
     "double precision": pa.float64(),
+    "timestamp with time zone": pa.timestamp("us", tz="UTC"),
 }
 GEOMETRY = "geometry"  # declared types that begin like this are written as WKB
 

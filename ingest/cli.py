@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ from ingest import __version__, console
 from ingest.errors import DISK_FULL, DiskFull, IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from admin_boundaries.edition import Edition
     from ingest.settings import Settings
 
@@ -534,36 +536,73 @@ def alert(text: str | None, is_test: bool) -> None:
     help="File to write the answers to, in the same format.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Say what clocks show there at a time, such as 2026-03-29T00:30Z; without the Z, at what a clock shows there.",
+)
+@click.option("--time-column", metavar="NAME", help="The same for a file, by a column that has the time of each row.")
 @marts_of_dataset
 def locate(
-    lon: str | None, lat: str | None, source: Path | None, target: Path | None, overwrite: bool, current: Settings
+    lon: str | None,
+    lat: str | None,
+    source: Path | None,
+    target: Path | None,
+    overwrite: bool,
+    at: str | None,
+    time_column: str | None,
+    current: Settings,
 ) -> None:
     """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
 
     \b
     python -m ingest locate -66.1 18.4
+    python -m ingest locate -66.1 18.4 --at 2026-03-29T00:30Z
     python -m ingest locate --input points.csv --output located.csv
     """  # noqa: D301  click reads the escape as a character
     from admin_boundaries import edition
     from admin_boundaries.locate import COLUMNS
     from admin_boundaries.warehouse import open_warehouse
 
+    time = None if at is None else _time(at)
     if source is not None or target is not None:
         if source is None or target is None or lon is not None:
             raise UsageError("Give either LON and LAT, or --input and --output.")
+        if at is not None and time_column is not None:
+            raise UsageError("Give either --at or --time-column.")
         from admin_boundaries import points
 
+        when = points.When(time, time_column) if at is not None or time_column is not None else None
         with open_warehouse(current) as warehouse:
             _warn_if_stale(current, warehouse.editions())
-            rows = points.locate_file(warehouse, source, target, console.points_done, overwrite=overwrite)
+            rows = points.locate_file(warehouse, source, target, console.points_done, when=when, overwrite=overwrite)
         console.say(f"{rows} rows: {target}")
         return
+    if time_column is not None:
+        raise UsageError("--time-column is for a file.", "For one point, give --at.")
     coordinates = _coordinates(lon, lat)
     with open_warehouse(current) as warehouse:
         editions = warehouse.editions()
         _warn_if_stale(current, editions)
         answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
-    console.location(answer, edition.no_unit(editions, current.boundaries))
+        clock = None
+        if time is not None:
+            from admin_boundaries.timezones.local_time import LocalTimes
+
+            clock = asdict(LocalTimes(warehouse).at(answer["tzid"], time))
+    console.location(answer, edition.no_unit(editions, current.boundaries), clock)
+
+
+def _time(text: str) -> datetime:
+    from admin_boundaries.timezones.local_time import time_of
+
+    time = time_of(text)
+    if time is None:
+        raise UsageError(
+            f"{text!r} is not a time.",
+            "Give it as in 2026-03-29T00:30Z, or without the Z for what a clock shows there.",
+        )
+    return time
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:

@@ -264,7 +264,7 @@ def points_done(rows: int) -> None:
         err.print(f"{rows} rows", end="\r")
 
 
-def location(found: Mapping[str, Any], no_unit: str) -> None:
+def location(found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | None = None) -> None:
     """Print what lies at a point: the units from the country down, then the time zones.
 
     Parameters
@@ -273,6 +273,8 @@ def location(found: Mapping[str, Any], no_unit: str) -> None:
         The answer of `locate`, by column.
     no_unit : str
         Where the point may be if it lies in no unit.
+    clock : mapping, optional
+        What clocks show there, if that was asked, by column.
     """
     table = Table(box=None, pad_edge=False, show_header=False)
     names = (found["path"] or "").split(" > ")
@@ -284,7 +286,26 @@ def location(found: Mapping[str, Any], no_unit: str) -> None:
     if found["status"] == "several units":
         table.add_row("several units", "on a border, or units overlap: " + ", ".join(found["gids"]))
     table.add_row("time zone", ", ".join(found["tzids"] or ["none"]))
+    if clock is not None:
+        table.add_row("local time", _plain(_clock(clock)))
     out.print(table)
+
+
+def _clock(clock: Mapping[str, Any]) -> str:
+    """Return what clocks show, for people."""
+    if clock["local_time"] is None:
+        return {
+            "out of range": "unknown: known from 1970 to ten years ahead",
+            "no zone": "unknown: no zone with known clocks lies here",
+        }[clock["time_status"]]
+    summer = ", daylight saving time" if clock["is_dst"] else ""
+    note = {
+        "ambiguous": "; clocks are put back and show this twice: this is the first time",
+        "missing": "; clocks are put forward and never show what was given",
+        "uncertain": "; not everywhere: this zone merges places whose clocks differed then, see --variant all",
+    }.get(clock["time_status"], "")
+    utc = clock["utc_time"].isoformat().replace("+00:00", "Z")
+    return f"{clock['local_time'].isoformat(' ')} {clock['utc_offset']} ({clock['abbreviation']}{summer}), {utc}{note}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

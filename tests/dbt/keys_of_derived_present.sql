@@ -6,6 +6,8 @@
 -- depends_on: {{ ref('admin_topology_summary') }}
 -- depends_on: {{ ref('admin_unit_changes') }}
 -- depends_on: {{ ref('admin_unit_crosswalk') }}
+-- depends_on: {{ ref('timezone_transitions') }}
+-- depends_on: {{ ref('timezone_aliases') }}
 select table_name as missing
 from (
     {{ missing_primary_keys(is_derived=true) }}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -57,11 +58,18 @@ class Known:
     def find(self, name: str, limit: int) -> list[object]:
         return []
 
+    marts = "marts"
 
-def located(source: Path, target: Path, *, overwrite: bool = False) -> Known:
+    def rows(self, _query: str) -> list[tuple[object, ...]]:
+        """Return the spans of the one zone, from 1970 to 2030; in the first half, its places had different clocks."""
+        shown = 0, False, "GMT", 1_000_000_000
+        return [("Etc/GMT", 0, 1_000_000_000, *shown), ("Etc/GMT", 1_000_000_000, 1_893_456_000, *shown)]
+
+
+def located(source: Path, target: Path, *, overwrite: bool = False, when: points.When | None = None) -> Known:
     """Locate a file and return who was asked."""
     known = Known()
-    points.locate_file(known, source, target, lambda rows: None, overwrite=overwrite)  # type: ignore[arg-type]
+    points.locate_file(known, source, target, lambda rows: None, overwrite=overwrite, when=when)  # type: ignore[arg-type]
     return known
 
 
@@ -357,3 +365,70 @@ def test_a_name_with_brackets_leaves_no_draft_behind_when_writing_fails(tmp_path
     with pytest.raises(IngestError, match="line 3"):
         located(source, target)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in[1].csv"]
+
+
+# when
+
+SEEN = dt.datetime(2026, 3, 29, 0, 30, tzinfo=dt.UTC)
+
+
+def test_a_csv_with_times_says_what_clocks_showed(tmp_path: Path) -> None:
+    text = (
+        "lon,lat,seen\n1,2,2026-03-29T02:30+02:00\n1,2,2026-03-29 00:30\n1,2,noon\n1,2,1999-01-01T00:00Z\n"
+        ",,2026-03-29T00:30Z\n"
+    )
+    (tmp_path / "in.csv").write_text(text)
+    located(tmp_path / "in.csv", tmp_path / "out.csv", when=points.When(column="seen"))
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8")))
+    assert [row["time_status"] for row in rows] == ["one time", "one time", "bad time", "uncertain", "no zone"]
+    for row in rows[:2]:
+        assert (row["utc_time"], row["local_time"]) == ("2026-03-29T00:30:00Z", "2026-03-29T00:30:00")
+        assert (row["utc_offset"], row["is_dst"], row["abbreviation"]) == ("+00:00", "false", "GMT")
+    assert [rows[2][name] for name in ("utc_time", "local_time", "utc_offset", "is_dst", "abbreviation")] == [""] * 5
+    assert [row["seen"] for row in rows] == [line.split(",")[2] for line in text.splitlines()[1:]]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([SEEN, None], pa.timestamp("ns", tz="Europe/Paris")),
+        pa.array([SEEN.replace(tzinfo=None), None], pa.timestamp("s")),
+        pa.array(["2026-03-29T00:30Z", ""]),
+        pa.array(["2026-03-29T00:30Z", None]).dictionary_encode(),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_times_in_parquet_may_be_of_any_type_of_time(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"lon": [1.0, 1.0], "lat": [2.0, 2.0], "seen": column}), tmp_path / "in.parquet")
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet", when=points.When(column="seen"))
+    found = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert (found[0]["utc_time"], found[0]["local_time"]) == (SEEN, SEEN.replace(tzinfo=None))
+    assert [row["time_status"] for row in found] == ["one time", "bad time"]
+
+
+def test_one_time_may_be_asked_of_every_point(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("lon,lat\n1,2\n3,4\n")
+    located(tmp_path / "in.csv", tmp_path / "out.csv", when=points.When(time=SEEN))
+    rows = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8"))
+    assert [row["utc_time"] for row in rows] == ["2026-03-29T00:30:00Z"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lon,lat,seen\n1,2,noon\n1,2,\n", "no row has a time that can be read .2 read.. The first is 'noon'"),
+        ("lon,lat\n1,2\n", "has no column 'seen'"),
+        ("lon,lat,seen,is_dst\n1,2,2026-03-29T00:30Z,x\n", "already has columns is_dst"),
+    ],
+)
+def test_a_file_without_times_is_refused_and_nothing_is_written(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "in.csv").write_text(text)
+    with pytest.raises(IngestError, match=said):
+        located(tmp_path / "in.csv", tmp_path / "out.csv", when=points.When(column="seen"))
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_column_of_another_type_is_no_time(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"lon": [1.0], "lat": [2.0], "seen": [1774744200]}), tmp_path / "in.parquet")
+    with pytest.raises(SchemaDrift, match="seen is of type int64"):
+        located(tmp_path / "in.parquet", tmp_path / "out.parquet", when=points.When(column="seen"))

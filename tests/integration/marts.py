@@ -21,7 +21,14 @@ TABLES = (
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names", "admin_unit_codes"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
     *("admin_topology_faults", "admin_topology_summary", "country_coverage", "unit_matches"),
+    *("timezone_transitions", "timezone_aliases"),
 )
+INSTANTS = (
+    "starts_at",
+    "ends_at",
+    "same_everywhere_since",
+    "same_since",
+)  # DuckDB needs another package to return them
 CUT = ("admin_leaf_parts", "timezone_parts")  # GEOS of two versions: where a line was cut, ends differ in the last bits
 DEGREES_TOLERANCE = 1e-12
 ORIGIN = ("file_no", "source_file", "source_layer", "source_fid")
@@ -90,7 +97,8 @@ def _read(warehouse: Warehouse, table: str) -> tuple[list[str], list[Row]]:
         if "geom" in listed and isinstance(connection, duckdb.DuckDBPyConnection):
             load_spatial(connection)
         names = [name for name in listed if name != "run_id"]
-        selected = ", ".join(f"{as_wkb}({name})" if name == "geom" else name for name in names)
+        special = dict.fromkeys(INSTANTS, "cast(extract(epoch from {}) as bigint)") | {"geom": as_wkb + "({})"}
+        selected = ", ".join(special.get(name, "{}").format(name) for name in names)
         found = connection.execute(f"select {selected} from {_of_dataset(warehouse, 'marts')}.{table}").fetchall()
     made = [dict(zip(names, map(_plain, row), strict=True)) for row in found]
     return listed, sorted(

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from admin_boundaries.locate import COLUMNS
 from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
-from tests.conftest import SHARED_DATA
+from tests.conftest import ROOT, SHARED_DATA
 from tests.integration import marts
 from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
 
@@ -253,6 +254,31 @@ def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, W
     assert "no unit" in printed[0]
     failed = both[0].ingest("locate", "20", "-130", expect=2)
     assert "Longitude comes first" in failed.stderr
+
+
+@pytest.mark.parametrize("index", [0, 1], ids=["postgres", "embedded"])
+def test_what_clocks_show_is_said_of_a_point_and_of_a_file(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path, index: int
+) -> None:
+    zone = "Etc/GMT+2" if SHARED_DATA.is_dir() else "Etc/GMT+4"
+    lon, lat = ("-30", "20") if SHARED_DATA.is_dir() else ("-60", "25")
+    printed = both[index].ingest("locate", lon, lat, "--at", "2026-03-29T01:00Z").stdout
+    shown = {"Etc/GMT+2": "2026-03-28 23:00:00 -02:00 (-02)", "Etc/GMT+4": "2026-03-28 21:00:00 -04:00 (-04)"}[zone]
+    assert f"{shown}, 2026-03-29T01:00:00Z" in printed
+    (tmp_path / "in.csv").write_text(f"lon,lat,seen\n{lon},{lat},2026-03-29T01:00Z\n{lon},{lat},soon\n")
+    files = "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")
+    both[index].ingest("locate", *files, "--time-column", "seen")
+    first, second = csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8"))
+    assert (first["tzid"], first["time_status"], first["utc_time"]) == (zone, "one time", "2026-03-29T01:00:00Z")
+    assert f"{first['local_time'].replace('T', ' ')} {first['utc_offset']} ({first['abbreviation']})" == shown
+    assert (second["tzid"], second["time_status"], second["local_time"]) == (zone, "bad time", "")
+
+
+def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(both: tuple[Warehouse, Warehouse]) -> None:
+    text = (ROOT / "docs" / "locate.md").read_text(encoding="utf-8")
+    (query,) = (block for block in text.split("```") if "marts.timezone_transitions" in block)
+    for warehouse in both:
+        assert marts.ask(warehouse, query.removeprefix("sql")) == [(datetime(2026, 3, 28, 20, 30), "AST")]
 
 
 def test_a_rebuild_of_one_table_leaves_the_functions(both: tuple[Warehouse, Warehouse]) -> None:
