@@ -260,7 +260,7 @@ def widths_of(shapes: Shapes) -> tuple[Numbers, Numbers]:
 def _parts_with_area(shapes: Shapes) -> tuple[Shapes, Positions]:
     """Return the polygons of shapes, and of which each is."""
     parts, of_shape = shapely.get_parts(shapes, return_index=True)
-    is_area = shapely.get_dimensions(parts) == 2
+    is_area = (shapely.get_dimensions(parts) == 2) & ~shapely.is_empty(parts)  # an empty polygon has two dimensions
     return parts[is_area], of_shape[is_area]
 
 

@@ -8,6 +8,7 @@
 -- depends_on: {{ ref('admin_unit_crosswalk') }}
 -- depends_on: {{ ref('timezone_transitions') }}
 -- depends_on: {{ ref('timezone_aliases') }}
+-- depends_on: {{ ref('timezone_overlaps') }}
 select table_name as missing
 from (
     {{ missing_primary_keys(is_derived=true) }}

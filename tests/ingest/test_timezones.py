@@ -1,4 +1,4 @@
-"""What clocks of a zone show at a time, and which loaded zone is meant by a name of the time zone database."""
+"""What clocks of a zone show at a time, the loaded zone that a name stands for, and zones that overlap."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import shapely
 import tzdata
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from admin_boundaries.timezones.aliases import aliases
 from admin_boundaries.timezones.clocks import END, as_text, clocks, links, names
 from admin_boundaries.timezones.local_time import LocalTimes, Shown, time_of
+from admin_boundaries.timezones.overlaps import timezone_overlaps
 from admin_boundaries.timezones.transitions import timezone_transitions
 
 # A rule for ever; one that ended; none; seconds; a day that never came; daylight saving time in winter; half an hour.
@@ -246,3 +248,49 @@ def test_every_name_and_every_loaded_zone_is_there_once() -> None:
 
 def test_a_link_to_a_link_leads_to_a_zone() -> None:
     assert not set(links().values()) & set(links())
+
+
+# zones with ground in common
+
+
+class Polygons:
+    """A relation of zones with geometry."""
+
+    def __init__(self, **zones: shapely.Polygon) -> None:
+        self.zones = zones
+
+    def select(self, *_columns: str) -> Polygons:
+        return self
+
+    def batches(self) -> Any:
+        import pyarrow as pa
+
+        shapes = pa.array([shape.wkb for shape in self.zones.values()], pa.binary())
+        return pa.table({"tzid": list(self.zones), "geom": shapes}).to_reader()
+
+
+def overlaps(**zones: shapely.Polygon) -> dict[tuple[str, str], tuple[float, float]]:
+    """Return area and share of pairs of zones."""
+    rows = timezone_overlaps(Polygons(**zones)).read_all().to_pylist()  # type: ignore[arg-type]
+    return {(row["tzid"], row["other_tzid"]): (row["area_km2"], row["area_share"]) for row in rows}
+
+
+def test_zones_that_overlap_are_listed_both_ways_with_the_share_of_each() -> None:
+    found = overlaps(b=shapely.box(0, 0, 2, 1), a=shapely.box(1, 0, 5, 1), c=shapely.box(5, 0, 6, 1))
+    assert list(found) == [("a", "b"), ("b", "a")]
+    assert found["a", "b"] == pytest.approx((12_309, 0.25), rel=1e-3)  # a degree by a degree at the equator
+    assert found["b", "a"] == pytest.approx((12_309, 0.5), rel=1e-3)
+
+
+def test_zones_whose_boxes_meet_and_that_do_not_touch_have_nothing_in_common() -> None:
+    corner = shapely.Polygon([(10, 10), (10, 9), (9, 10)])
+    assert overlaps(a=shapely.Polygon([(0, 0), (10, 0), (0, 10)]), b=corner) == {}
+
+
+def test_a_border_that_was_drawn_twice_is_no_overlap() -> None:
+    metre = 1e-5  # degrees
+    assert overlaps(a=shapely.box(0, 0, 1, metre * 50), b=shapely.box(1 - metre, 0, 2, metre * 50)) == {}
+
+
+def test_no_zones_have_no_overlaps() -> None:
+    assert overlaps() == {}

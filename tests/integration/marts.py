@@ -21,7 +21,7 @@ TABLES = (
     *("admin_leaf_parts", "timezone_parts", "admin_unit_timezones", "admin_unit_names", "admin_unit_codes"),
     *("admin_level_counts", "country_level_counts", "admin_anomalies", "timezones_set_aside"),
     *("admin_topology_faults", "admin_topology_summary", "country_coverage", "unit_matches"),
-    *("timezone_transitions", "timezone_aliases"),
+    *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
 )
 INSTANTS = (
     "starts_at",

@@ -33,7 +33,10 @@ TESTED = {("postgres", "tiger"), ("embedded", "overture")}  # built with tests: 
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
 CONCORDANCE = ("--vars", "concordance: [geoboundaries, tiger]")  # tiger is built last
-DERIVED = ("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary")
+DERIVED = (
+    *("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary"),
+    *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
+)
 
 
 @dataclass(frozen=True)

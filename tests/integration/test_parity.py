@@ -278,7 +278,8 @@ def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(bot
     text = (ROOT / "docs" / "locate.md").read_text(encoding="utf-8")
     (query,) = (block for block in text.split("```") if "marts.timezone_transitions" in block)
     for warehouse in both:
-        assert marts.ask(warehouse, query.removeprefix("sql")) == [(datetime(2026, 3, 28, 20, 30), "AST")]
+        ((local_time, _),) = marts.ask(warehouse, query.removeprefix("sql"))
+        assert local_time == datetime(2026, 3, 28, 20, 30)
 
 
 def test_a_rebuild_of_one_table_leaves_the_functions(both: tuple[Warehouse, Warehouse]) -> None:
