@@ -62,7 +62,7 @@ DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 @dataclass(frozen=True)
 class When:
-    """At what time to say what clocks show: one of both.
+    """At what time to say what clocks show: at one for all points, or at that of each row.
 
     Attributes
     ----------
@@ -130,9 +130,10 @@ def locate_file(
         raise UsageError(f"{target} is the input file itself.", "Give another --output.")
     if target.exists() and not overwrite:
         raise UsageError(f"{target} already exists.", "Use --overwrite to replace it.")
-    done, lookup = 0, _Lookup(warehouse, when)
+    done = 0
     try:
         with replacing(target) as draft, of_one_build(warehouse):
+            lookup = _Lookup(warehouse, when)
             for rows in kind(lookup, source, draft):
                 done += rows
                 report(done)

@@ -22,9 +22,9 @@ def in_threads(
 ) -> None:
     """Apply a function to items in threads, and another one to its results, here and in the order of the items.
 
-    So many items more than there are threads are in memory, or their results. If an item may take much longer than its
-    neighbours, there should be several: the other thread waits when they are used up. An error is raised here, once all
-    threads have ended: that of the function, of the items, or of what takes the results.
+    At most ``ahead`` items more than there are threads are in memory, or their results. If an item may take much longer
+    than its neighbours, there should be several: the other thread waits when they are used up. An error is raised here,
+    once all threads have ended: that of the function, of the items, or of what takes the results.
     """
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:

@@ -13,7 +13,7 @@ from collections import defaultdict
 import pyarrow as pa
 
 from admin_boundaries.python_models import Relation
-from admin_boundaries.timezones.clocks import END, RELEASE, VERSION, clocks, links, names
+from admin_boundaries.timezones.clocks import END, RELEASE, VERSION, clocks, links, names, spans
 from admin_boundaries.timezones.zones import INSTANT, MICROSECONDS, zones_of
 
 NOW = int(dt.datetime(int(RELEASE[:4]), 1, 1, tzinfo=dt.UTC).timestamp())  # of the database
@@ -113,8 +113,8 @@ def same_everywhere_since(loaded: tuple[str, ...]) -> dict[str, int]:
 def _rank(name: str, zone: str) -> tuple[object, ...]:
     """Return what to sort zones with the same clocks by, the one that is meant by a name first.
 
-    On land, one on land is meant, and at sea one at sea; then one that calls its clocks the same, as zones are merged
-    by that, too; then the one that has had the same clocks for longest; then one of the same continent.
+    On land, one on land is meant, and at sea one at sea; then one that calls its clocks the same; then the one that
+    has had the same clocks for longest; then one of the same continent.
     """
     return (
         zone.startswith(AT_SEA) != name.startswith(AT_SEA),
@@ -141,9 +141,7 @@ def _offsets(name: str, since: int) -> Offsets:
 @functools.cache
 def _abbreviations(name: str) -> frozenset[str]:
     """Return how the clocks of a zone are called from now on."""
-    shown = clocks(name) or ()
-    ends = [*(clock.start for clock in shown[1:]), END]
-    return frozenset(clock.abbreviation for clock, end in zip(shown, ends, strict=False) if end > NOW)
+    return frozenset(clock.abbreviation for clock, end in spans(name) if end > NOW)
 
 
 def _same_since(name: str, other: str) -> int:

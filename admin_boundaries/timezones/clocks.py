@@ -82,6 +82,12 @@ def clocks(name: str) -> tuple[Clock, ...] | None:
     return _clocks(file.read_bytes())
 
 
+def spans(name: str) -> list[tuple[Clock, int]]:
+    """Return what clocks of a zone show, each with the instant at which it ends; nothing for an unknown name."""
+    shown = clocks(name) or ()
+    return list(zip(shown, [*(clock.start for clock in shown[1:]), END], strict=False))
+
+
 @functools.cache
 def _clocks(data: bytes) -> tuple[Clock, ...]:
     """Read a file; many names have the same."""

@@ -106,12 +106,12 @@ class _Spans:
             max(0, bisect_right(self.starts, local - MOST_SECONDS) - 1), bisect_right(self.starts, local + MOST_SECONDS)
         )
         instants = [local - self.shown[at][0] for at in near]
-        ends = [*self.starts[1:], self.end]
-        found = [instant for at, instant in zip(near, instants, strict=True) if self.starts[at] <= instant < ends[at]]
+        starts, ends = self.starts[near.start : near.stop], [*self.starts[near.start + 1 : near.stop + 1], self.end]
+        found = [instant for start, instant, end in zip(starts, instants, ends, strict=False) if start <= instant < end]
         if found:
             return (ONE if len(found) == 1 else TWICE), found[0]
-        for at, (instant, next_instant) in zip(near, pairwise(instants), strict=False):
-            if instant >= ends[at] > next_instant:
+        for (instant, next_instant), end in zip(pairwise(instants), ends, strict=False):
+            if instant >= end > next_instant:
                 return SKIPPED, instant
         return None
 

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from admin_boundaries.python_models import Relation
 from admin_boundaries.timezones.aliases import same_everywhere_since
-from admin_boundaries.timezones.clocks import END, VERSION, as_text, clocks
+from admin_boundaries.timezones.clocks import VERSION, as_text, spans
 from admin_boundaries.timezones.zones import INSTANT, MICROSECONDS, zones_of
 
 SCHEMA = pa.schema(
@@ -36,13 +36,11 @@ def timezone_transitions(zones: Relation) -> pa.RecordBatchReader:
     -------
     RecordBatchReader
         One row per zone and span in which its clocks stay as they are, of the columns of `SCHEMA`. The spans of a zone
-        go from 1970 to `END` without a gap. A zone that the database does not know has none.
+        go from 1970 to `clocks.END` without a gap. A zone that the database does not know has none.
     """
     rows, loaded = [], zones_of(zones)
     since = same_everywhere_since(loaded)
     for tzid in loaded:
-        shown = clocks(tzid) or ()
-        ends = [*(clock.start for clock in shown[1:]), END]
         rows += [
             {
                 "tzid": tzid,
@@ -55,6 +53,6 @@ def timezone_transitions(zones: Relation) -> pa.RecordBatchReader:
                 "same_everywhere_since": since[tzid] * MICROSECONDS,
                 "tzdata_version": VERSION,
             }
-            for clock, end in zip(shown, ends, strict=False)
+            for clock, end in spans(tzid)
         ]
     return pa.Table.from_pylist(rows, SCHEMA).to_reader()

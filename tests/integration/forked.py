@@ -159,10 +159,8 @@ def _become(
     if program == "dbt":  # it makes few cycles, and a sixth of a build went into looking for them in the whole project
         gc.freeze()
         gc.disable()
-        from tests.integration import (
-            compiled,
-            parsed,
-        )  # the server of the forks has them; elsewhere dbt is not imported
+        # the server of the forks has them; elsewhere dbt is not imported
+        from tests.integration import compiled, parsed
 
         compiled.keep_templates(Path(store) / "templates")
         compiled.skip_unseen_events()
