@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from admin_boundaries.edition import Edition
     from admin_boundaries.locate import Floats, Row
 
+LITTLE = "500MB"
 VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
 LOCKED = "Could not set lock"
 # As microseconds, since DuckDB's driver needs another package to fetch a time with a zone.
@@ -116,6 +117,10 @@ class DuckdbWarehouse:
     def _published(self) -> tuple[str, list[str]]:
         """Return the relation of the published runs and its parameters; nothing is published before the first load."""
         return (PUBLISHED, [str(self._runs)]) if self._runs.exists() else (NONE_PUBLISHED, [])
+
+    def keep_little(self) -> None:
+        """Keep no more of the file in memory than queries need."""
+        self._connection.execute(f"set memory_limit = '{LITTLE}'")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""

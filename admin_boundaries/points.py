@@ -12,35 +12,44 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.files import replacing
-from admin_boundaries.locate import COLUMNS, as_text
+from admin_boundaries.locate import COLUMNS, Row, as_text
+from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.tables import csv_refusals
 from admin_boundaries.timezones.local_time import FIELDS as TIME_FIELDS
 from admin_boundaries.timezones.local_time import LocalTimes, time_of
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
+if TYPE_CHECKING:  # the index is only for many points
+    from admin_boundaries.locate.locator import Index, Locator
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+Report = Callable[[int, float], None]
 Floats = npt.NDArray[np.float64]
 Values = Sequence[object]
-BATCH_ROWS = 50_000
+FEW_ROWS = 50_000  # which the database answers in a second or two, where the index is not there yet
+BATCH_ROWS = 1 << 18
 BATCH_BYTES = 64 << 20
 LON_NAMES = ("lon", "longitude", "lng", "long")
 LAT_NAMES = ("lat", "latitude")
-LISTS = ("gids", "tzids")
-TYPES = {"admin_level": pa.int32(), **dict.fromkeys(LISTS, pa.list_(pa.string()))}
+TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
 FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
 TZID = COLUMNS.index("tzid")
 MINUS = {0x2212: "-"}  # as typographers write it
@@ -78,9 +87,10 @@ class When:
 
 def locate_file(
     warehouse: Warehouse,
+    index: Index,
     source: Path,
     target: Path,
-    report: Callable[[int], None],
+    report: Report,
     *,
     when: When | None = None,
     overwrite: bool = False,
@@ -91,6 +101,8 @@ def locate_file(
     ----------
     warehouse : Warehouse
         The warehouse to look points up in.
+    index : Index
+        Of its marts. It answers for a file of more than `FEW_ROWS`, and for any other if it is there.
     source : Path
         A CSV with a header, or a Parquet file; longitude and latitude in degrees on WGS 84, in the primary geometry
         column of a GeoParquet file if that holds points, otherwise in columns called ``lon`` and ``lat`` (or
@@ -99,7 +111,7 @@ def locate_file(
     target : Path
         The file to write, in the same format: all columns of the source unchanged, then the answers.
     report : callable
-        Called after every batch with the number of rows done so far.
+        Called after every batch with the number of rows done so far, and their share of the file.
     when : When, optional
         Add what clocks show, in the columns of `admin_boundaries.timezones.local_time.FIELDS`.
     overwrite : bool
@@ -131,12 +143,16 @@ def locate_file(
     if target.exists() and not overwrite:
         raise UsageError(f"{target} already exists.", "Use --overwrite to replace it.")
     done = 0
+
+    def advance(rows: int, share: float) -> None:
+        nonlocal done
+        done += rows
+        report(done, share)
+
     try:
         with replacing(target) as draft, of_one_build(warehouse):
-            lookup = _Lookup(warehouse, when)
-            for rows in kind(lookup, source, draft):
-                done += rows
-                report(done)
+            lookup = _Lookup(warehouse, index, when)
+            kind(lookup, source, draft, advance)
             lookup.refuse_if_all_are_bad(source, done)
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
@@ -175,8 +191,25 @@ class _Bad:
         )
 
 
+@dataclass(frozen=True)
+class Answers:
+    """The answers for a batch, as columns, and as rows of values; each is made when it is asked for."""
+
+    arrays: Callable[[], list[pa.Array]]
+    rows: Callable[[], list[Row]]
+
+
 class _Lookup:
     """Answers for the rows of a file, with a note of those that are bad.
+
+    Parameters
+    ----------
+    warehouse : Warehouse
+        The warehouse to look points up in.
+    index : Index
+        Of its marts.
+    when : When, optional
+        What to say of clocks.
 
     Attributes
     ----------
@@ -184,11 +217,24 @@ class _Lookup:
         Of an answer.
     """
 
-    def __init__(self, warehouse: Warehouse, when: When | None) -> None:
-        self._warehouse, self._when, self._bad = warehouse, when, _Bad()
+    def __init__(self, warehouse: Warehouse, index: Index, when: When | None) -> None:
+        self._warehouse, self._index, self._when, self._bad = warehouse, index, when, _Bad()
+        self._locator: Locator | None = None
         self._local_times = LocalTimes(warehouse) if when else None
         self._bad_times, self._bad_time = 0, ""
         self.fields = [*FIELDS, *(TIME_FIELDS if when else [])]
+
+    def prepare(self, *, has_few: bool) -> None:
+        """Open the index, unless a file has few rows, and it would have to be made first."""
+        if self._index.is_there or not has_few:
+            from admin_boundaries.locate.locator import Locator
+
+            self._locator = Locator(self._index)
+
+    @property
+    def says_when(self) -> bool:
+        """Whether answers say what clocks show."""
+        return self._when is not None
 
     def time_column(self, names: Sequence[str], source: Path) -> int | None:
         """Return which column holds the time, if one does."""
@@ -198,20 +244,36 @@ class _Lookup:
             raise UsageError(f"{source} has no column {self._when.column!r}.", f"It has: {', '.join(names)}.")
         return list(names).index(self._when.column)
 
-    def rows(
-        self, lons: Floats, lats: Floats, given: Callable[[int], Values], times: Sequence[object] | None
-    ) -> list[tuple[Any, ...]]:
-        """Return the answers for points, and times as the file has them."""
+    def note(self, lons: Floats, lats: Floats, given: Callable[[int], Values]) -> None:
+        """Note the bad ones among points; ``given`` returns the two values of a row as the file has them."""
         self._bad.note(lons, lats, given)
-        answers = self._warehouse.locate_points(lons, lats) if len(lons) else []
-        if self._local_times is None or self._when is None:
-            return answers
-        read = [self._when.time] * len(answers) if times is None else [time_of(value) for value in times]
+
+    def answers(self, lons: Floats, lats: Floats) -> Answers:
+        """Return the answers for points."""
+        if self._locator is None:
+            rows = self._warehouse.locate_points(lons, lats) if len(lons) else []
+            return Answers(lambda: columns_of(rows), lambda: rows)
+        locator, found = self._locator, self._locator.find(lons, lats)
+        return Answers(lambda: locator.answers(found).columns, lambda: locator.rows(found))
+
+    def for_each(self, function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], None]) -> None:
+        """Apply a function to items, and another to its results; the index answers in threads."""
+        if self._locator is None:
+            for item in items:
+                take(function(item))
+        else:
+            in_threads(function, items, take)
+
+    def clocks(self, rows: Sequence[Row], times: Sequence[object] | None) -> list[tuple[Any, ...]]:
+        """Return what clocks show, for answers and times as the file has them."""
+        assert self._local_times is not None  # noqa: S101  else nobody asks
+        assert self._when is not None  # noqa: S101
+        read = [self._when.time] * len(rows) if times is None else [time_of(value) for value in times]
         for value, time in zip(times or (), read, strict=False):
             self._bad_time = self._bad_time or (_shown(value) if time is None else "")
         self._bad_times += sum(time is None for time in read)
         at = self._local_times.at
-        return [(*answer, *at(answer[TZID], time).values) for answer, time in zip(answers, read, strict=True)]
+        return [at(row[TZID], time).values for row, time in zip(rows, read, strict=True)]
 
     def refuse_if_all_are_bad(self, source: Path, count: int) -> None:
         """Raise an error if no row of a file is good."""
@@ -222,6 +284,11 @@ class _Lookup:
                 f"{source}: no row has a time that can be read ({count:,} read). The first is {self._bad_time}.",
                 "Write times as in 2026-03-29T00:30Z, or without the Z for what a clock shows there.",
             )
+
+
+def columns_of(rows: Sequence[Row], fields: Sequence[pa.Field] = FIELDS) -> list[pa.Array]:
+    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
+    return [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
 
 
 def _shown(value: object) -> str:
@@ -290,7 +357,8 @@ def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
     return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
 
 
-def _locate_csv(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]:
+def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> None:
+    size = source.stat().st_size
     with (
         csv_refusals(source),
         _readable(source).open(encoding="utf-8-sig", newline="") as file,
@@ -306,12 +374,30 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]:
         _refuse_clashes(header, lookup.fields, source)
         time = lookup.time_column(header, source)
         writer.writerow([*header, *(field.name for field in lookup.fields)])
-        for rows in _csv_batches(reader, source, len(header)):
+        batches = _csv_batches(reader, source, len(header))
+        begin = list(islice(batches, 2))
+        lookup.prepare(has_few=len(begin) < 2)
+        for rows in chain(begin, batches):
             lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
-            times = None if time is None else [row[time] for row in rows]
-            answers = lookup.rows(lons, lats, partial(_cells, rows, columns), times)
-            writer.writerows([*row, *map(as_text, answer)] for row, answer in zip(rows, answers, strict=True))
-            yield len(rows)
+            lookup.note(lons, lats, partial(_cells, rows, columns))
+            answers = lookup.answers(lons, lats)
+            added = [_texts(column) for column in answers.arrays()]
+            if lookup.says_when:
+                clocks = lookup.clocks(answers.rows(), None if time is None else [row[time] for row in rows])
+                added += [list(map(as_text, column)) for column in zip(*clocks, strict=True)]
+            writer.writerows([*row, *texts] for row, *texts in zip(rows, *added, strict=True))
+            advance(len(rows), file.buffer.tell() / size)
+
+
+def _texts(column: pa.Array) -> list[str]:
+    """Return the values of a column of answers as texts, like `as_text`."""
+    if pa.types.is_list(column.type):
+        lists = pa.ListArray.from_arrays(column.offsets, column.values.cast(pa.string()), mask=column.is_null())
+        column = pc.binary_join(lists, "|").dictionary_encode()
+    elif not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string()).dictionary_encode()
+    texts = ["", *column.dictionary.to_pylist()]
+    return [texts[code] for code in (pc.add(column.indices, 1).fill_null(0)).to_pylist()]
 
 
 def _cells(rows: list[list[str]], columns: Sequence[int], row: int) -> list[str]:
@@ -365,7 +451,7 @@ def _degrees(text: str) -> float:
         return float("nan")
 
 
-def _locate_parquet(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]:
+def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> None:
     try:
         file = pq.ParquetFile(_readable(source))
     except (pa.ArrowException, OSError) as error:
@@ -377,17 +463,32 @@ def _locate_parquet(lookup: _Lookup, source: Path, draft: Path) -> Iterator[int]
         time = lookup.time_column(schema.names, source)
         if time is not None and not _can_be_a_time(schema.types[time]):
             raise SchemaDrift(f"{source}: {schema.names[time]} is of type {schema.types[time]}.", "Give times.")
-        written = schema
-        for field in lookup.fields:
-            written = written.append(field)
-        with pq.ParquetWriter(draft, written, compression="zstd") as writer:
-            for batch in _parquet_batches(file, source):
-                times = None if time is None else _times(batch.column(time))
-                answers = lookup.rows(*coordinates(batch), times)
-                columns = list(zip(*answers, strict=True)) or [()] * len(lookup.fields)
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, lookup.fields, strict=True)]
-                writer.write_batch(pa.record_batch([*batch.columns, *arrays], schema=written))
-                yield batch.num_rows
+        lookup.prepare(has_few=file.metadata.num_rows <= FEW_ROWS)
+        done = 0
+        with TextWriter(draft, schema, lookup.fields) as writer:
+
+            def batches() -> Iterator[tuple[pa.RecordBatch, Floats, Floats]]:
+                for batch in _parquet_batches(file, source):
+                    lons, lats, given = coordinates(batch)
+                    lookup.note(lons, lats, given)
+                    yield batch, lons, lats
+
+            def located(item: tuple[pa.RecordBatch, Floats, Floats]) -> tuple[pa.RecordBatch, Answers, list[pa.Array]]:
+                batch, lons, lats = item
+                answers = lookup.answers(lons, lats)
+                return batch, answers, answers.arrays()
+
+            def write(item: tuple[pa.RecordBatch, Answers, list[pa.Array]]) -> None:
+                nonlocal done
+                batch, answers, arrays = item
+                if lookup.says_when:
+                    times = None if time is None else _times(batch.column(time))
+                    arrays = [*arrays, *columns_of(lookup.clocks(answers.rows(), times), TIME_FIELDS)]
+                writer.write([*batch.columns, *arrays])
+                done += batch.num_rows
+                advance(batch.num_rows, done / file.metadata.num_rows)
+
+            lookup.for_each(located, batches(), write)
 
 
 def _parquet_batches(file: pq.ParquetFile, source: Path) -> Iterator[pa.RecordBatch]:

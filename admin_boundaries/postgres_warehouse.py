@@ -118,6 +118,9 @@ class PostgresWarehouse:
             return []
         return [dataset for (dataset,) in found]
 
+    def keep_little(self) -> None:
+        """Do nothing: what has been read is in the server's memory."""
+
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         found: list[tuple[Any, ...]] = self._connection.execute(_with_placeholders(query), parameters).fetchall()

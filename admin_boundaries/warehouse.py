@@ -69,6 +69,10 @@ class Warehouse(Protocol):
         """Return the datasets that have a published run, whether or not there are marts of them."""
         ...
 
+    def keep_little(self) -> None:
+        """Use little memory from here on, as for tables that are streamed once: DuckDB keeps all that it has read."""
+        ...
+
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query; ``?`` stands for a parameter."""
         ...

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
+MAKING_INDEX = "Making the index that answers for many points, once for this build: a minute or two for the world."
 LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
@@ -571,11 +572,14 @@ def locate(
         if at is not None and time_column is not None:
             raise UsageError("Give either --at or --time-column.")
         from admin_boundaries import points
+        from admin_boundaries.locate.index import Index
 
         when = points.When(time, time_column) if at is not None or time_column is not None else None
         with open_warehouse(current) as warehouse:
             _warn_if_stale(current, warehouse.editions())
-            rows = points.locate_file(warehouse, source, target, console.points_done, when=when, overwrite=overwrite)
+            index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
+            with console.points_bar() as report:
+                rows = points.locate_file(warehouse, index, source, target, report, when=when, overwrite=overwrite)
         console.say(f"{rows} rows: {target}")
         return
     if time_column is not None:

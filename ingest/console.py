@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,11 @@ def error(fault: IngestError) -> None:
 def warning(text: str) -> None:
     """Print a warning to standard error."""
     err.print(f"[bold yellow]warning:[/] {_plain(text)}")
+
+
+def note(text: str) -> None:
+    """Print a line to standard error, so that it is not taken for a result."""
+    err.print(_plain(text))
 
 
 def say(text: str) -> None:
@@ -258,10 +264,21 @@ def run(ledger: Ledger, found: Run, target: str) -> None:
     summary(ledger, found, target)
 
 
-def points_done(rows: int) -> None:
-    """Update a count of rows on one line of the terminal; print nothing where there is no terminal."""
-    if err.is_terminal:
-        err.print(f"{rows} rows", end="\r")
+@contextmanager
+def points_bar() -> Iterator[Callable[[int, float], None]]:
+    """Show a progress bar while points are located; without a terminal, show nothing.
+
+    Yields
+    ------
+    callable
+        Called with the number of rows that are done, and their share of the file.
+    """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    rows = TextColumn("{task.fields[rows]:,} rows")
+    with Progress(BarColumn(), TaskProgressColumn(), rows, TimeRemainingColumn(), console=err, transient=True) as bar:
+        task = bar.add_task("", total=1.0, rows=0)
+        yield lambda done, share: bar.update(task, completed=share, rows=done)
 
 
 def location(found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | None = None) -> None:

@@ -1,0 +1,145 @@
+"""The index of the marts that answers for many points, made once for each build.
+
+It is a folder of the warehouse's home: ``points/<target>/<schema>/<build>``, with a folder for each layer. It appears
+under its name only when it is complete, and those of earlier builds are removed then; whoever has one open keeps it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.feather as feather
+from filelock import FileLock
+
+from admin_boundaries import edition
+from admin_boundaries.locate.grid import Numbers
+from admin_boundaries.locate.layer import make_layer
+from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
+from ingest.errors import MartsMissing
+from ingest.settings import Settings, build_command, private_folder
+
+SHAPE = 1  # of the files; a version that writes others counts on
+LEVELS = range(6)
+LAYERS = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
+UNITS = """
+    select
+        units.gid,
+        units.admin_level,
+        {chain},
+        units.path
+    from {marts}.admin_units as units
+    inner join {marts}.admin_unit_ancestors as ancestors on units.gid = ancestors.gid
+    where units.gid in (select gid from {marts}.admin_leaf_parts)
+    group by units.gid, units.admin_level, units.path
+"""
+ZONES = "select distinct tzid from {marts}.timezone_parts"
+
+
+class Index:
+    """Where the index of the marts is, or is to be.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target and the dataset.
+    warehouse : Warehouse
+        The same, open.
+    begin : callable
+        Called before the index is made, which takes a minute or two for the world.
+
+    Raises
+    ------
+    MartsMissing
+        When there are no marts, or they do not say which build they are of.
+    """
+
+    def __init__(self, settings: Settings, warehouse: Warehouse, begin: Callable[[], None] = lambda: None) -> None:
+        builds = sorted({each.build_id for each in warehouse.editions() if each.build_id})
+        if not builds:
+            raise MartsMissing(edition.UNKNOWN, f"Run `{build_command(settings.boundaries)}`.")
+        name = "-".join([str(SHAPE), *builds])
+        self._folder = settings.home / "points" / settings.target / settings.marts / name
+        self._warehouse, self._begin = warehouse, begin
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it has been made."""
+        return self._folder.is_dir()
+
+    def folder(self) -> Path:
+        """Return the folder; make the index first if it is not there.
+
+        Raises
+        ------
+        MartsReplaced
+            When a build replaced the marts while they were read.
+        """
+        if self.is_there:
+            return self._folder
+        private_folder(self._folder.parent)
+        with FileLock(self._folder.parent / "lock"):
+            if not self.is_there:  # another process may have made it, while this one waited
+                self._begin()
+                self._clear()
+                draft = self._folder.with_name(f"making-{self._folder.name}")
+                with of_one_build(self._warehouse):
+                    _make(draft, self._warehouse)
+                draft.rename(self._folder)
+                self._clear()
+        return self._folder
+
+    def _clear(self) -> None:
+        """Remove what is of another build, or was never completed."""
+        for each in self._folder.parent.iterdir():
+            if each.is_dir() and each != self._folder:
+                shutil.rmtree(each)
+
+
+def _make(folder: Path, warehouse: Warehouse) -> None:
+    tables = {"units": _units(warehouse), "zones": _zones(warehouse)}
+    warehouse.keep_little()
+    for layer, (mart, key) in LAYERS.items():
+        (folder / layer).mkdir(parents=True)
+        table = tables.pop(layer)
+        keys = table[key].combine_chunks()
+        levels = [name for name in table.column_names if name.startswith("gid_")] or [key]
+        above = np.column_stack([_numbers(table[level], keys) for level in levels])
+        encoded = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table]
+        names = pa.table(encoded, table.column_names)
+        feather.write_feather(names, str(folder / layer / "names.arrow"), compression="uncompressed")
+        make_layer(folder / layer, keys, above, _parts(warehouse, mart, key))
+
+
+def _units(warehouse: Warehouse) -> pa.Table:
+    """Return the units that have parts, in the order in which an answer lists them."""
+    chain = ", ".join(f"max(ancestor_gid) filter (where ancestor_level = {level}) as gid_{level}" for level in LEVELS)
+    rows = warehouse.rows(UNITS.format(chain=chain, marts=warehouse.marts))
+    rows.sort(key=lambda row: str(row[0]).encode())
+    fields = [
+        pa.field(name, pa.int32() if name == "admin_level" else pa.string())
+        for name in ("gid", "admin_level", *(f"gid_{level}" for level in LEVELS), "path")
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(fields)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _zones(warehouse: Warehouse) -> pa.Table:
+    """Return the zones that have parts, likewise: those of the oceans come last."""
+    zones = [str(tzid) for (tzid,) in warehouse.rows(ZONES.format(marts=warehouse.marts))]
+    zones.sort(key=lambda tzid: (tzid.startswith("Etc/"), tzid.encode()))
+    return pa.table({"tzid": pa.array(zones, pa.string())})
+
+
+def _numbers(keys: pa.ChunkedArray, known: pa.Array) -> Numbers:
+    numbers: Numbers = pc.index_in(keys, value_set=known).fill_null(-1).to_numpy().astype(np.int32)
+    return numbers
+
+
+def _parts(warehouse: Warehouse, mart: str, key: str) -> Iterator[pa.RecordBatch]:
+    yield from warehouse.reader(known_marts(warehouse)[mart], [key, f"{warehouse.as_wkb}(geom)"])

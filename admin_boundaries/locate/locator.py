@@ -1,0 +1,107 @@
+"""Units and time zones at many points, by the index of the marts. The answers are those of SQL `locate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+
+from admin_boundaries.locate import Row
+from admin_boundaries.locate.answers import SCHEMA, Names, statuses
+from admin_boundaries.locate.grid import Floats, Numbers
+from admin_boundaries.locate.index import LAYERS, Index
+from admin_boundaries.locate.layer import Layer, Sets
+from admin_boundaries.locate.search import BAD, look_up
+
+KEPT = 1 << 16  # answers that are not made anew each time: some 60 MB
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found at points.
+
+    Attributes
+    ----------
+    units, zones : array of int32
+        For each point, the number of a set of units, and of a set of time zones.
+    """
+
+    units: Numbers
+    zones: Numbers
+
+
+class Locator:
+    """The index of the marts of a build, open.
+
+    Parameters
+    ----------
+    index : Index
+        It is made first if it is not there.
+
+    Raises
+    ------
+    MartsReplaced
+        When a build replaced the marts meanwhile.
+
+    Attributes
+    ----------
+    row : callable
+        Returns the answer where a set of units and one of zones were found; see `admin_boundaries.locate.COLUMNS`.
+    """
+
+    def __init__(self, index: Index) -> None:
+        folder = index.folder()
+        self._layers = {name: Layer.opened(folder / name) for name in LAYERS}
+        self._sets = {
+            name: Sets(layer.ancestors, layer.set_starts, layer.set_units) for name, layer in self._layers.items()
+        }
+        tables = {name: feather.read_table(folder / name / "names.arrow", memory_map=True) for name in LAYERS}
+        self._names = {name: Names(tables[name], self._sets[name]) for name in LAYERS}
+        self.row = lru_cache(KEPT)(self._row)
+
+    def find(self, lons: Floats, lats: Floats) -> Found:
+        """Look points up.
+
+        Parameters
+        ----------
+        lons, lats : array of float64
+            Degrees on WGS 84.
+        """
+        found = {}
+        for name, layer in self._layers.items():
+            found[name] = look_up(layer, self._sets[name], lons, lats)
+        return Found(**found)
+
+    def locate(self, lon: float, lat: float) -> Row:
+        """Return the answer for one point; see `admin_boundaries.locate.COLUMNS`."""
+        found = self.find(np.array([lon], np.float64), np.array([lat], np.float64))
+        return self.row(int(found.units[0]), int(found.zones[0]))
+
+    def _row(self, units: int, zones: int) -> Row:
+        status = "bad coordinates" if units == BAD else self._names["units"].status(units)
+        return status, *self._names["units"].row(max(units, 0)), *self._names["zones"].row(max(zones, 0))
+
+    def rows(self, found: Found) -> list[Row]:
+        """Return the answers where something was found, as rows."""
+        return [self.row(*pair) for pair in zip(found.units.tolist(), found.zones.tolist(), strict=True)]
+
+    def locate_points(self, lons: Floats, lats: Floats) -> pa.RecordBatch:
+        """Return the answers for many points; see `admin_boundaries.locate.COLUMNS`. Texts are dictionaries.
+
+        Parameters
+        ----------
+        lons, lats : array of float64
+            Degrees on WGS 84; NaN is no coordinate.
+        """
+        return self.answers(self.find(lons, lats))
+
+    def answers(self, found: Found) -> pa.RecordBatch:
+        """Return the answers where something was found."""
+        *places, gids, counts = self._names["units"].arrays(found.units)
+        tzid, tzids, _ = self._names["zones"].arrays(found.zones)
+        return pa.RecordBatch.from_arrays(
+            [statuses(found.units, counts), *places, gids, tzid, tzids], names=SCHEMA.names
+        )
