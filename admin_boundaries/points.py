@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import json
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,6 +29,7 @@ import shapely
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, Row, as_text
+from admin_boundaries.locate.bad_points import DEGREES, BadPoints, Floats, Values, shown
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.tables import csv_refusals
 from admin_boundaries.timezones.local_time import FIELDS as TIME_FIELDS
@@ -38,12 +38,12 @@ from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
 if TYPE_CHECKING:  # the index is only for many points
-    from admin_boundaries.locate.locator import Index, Locator
+    from admin_boundaries.locate.index import Index
+    from admin_boundaries.locate.locator import Locator
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Report = Callable[[int, float], None]
-Floats = npt.NDArray[np.float64]
-Values = Sequence[object]
 FEW_ROWS = 50_000  # which the database answers in a second or two, where the index is not there yet
 BATCH_ROWS = 1 << 18
 BATCH_BYTES = 64 << 20
@@ -54,19 +54,6 @@ FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(na
 TZID = COLUMNS.index("tzid")
 MINUS = {0x2212: "-"}  # as typographers write it
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-SAMPLE = 1000  # bad rows whose values are looked at, to say what is wrong with all of them
-DEGREES = "Degrees on WGS 84 are expected, such as -66.1 and 18.4."
-# What may be wrong with every row of a file, and what to do about it.
-REASONS = {
-    "blank": ("they are blank", "Fill the columns of the coordinates."),
-    "comma": ("they have decimal commas", "Write decimal points: 18.4 and not 18,4."),
-    "swapped": ("longitude and latitude seem to be swapped", "Swap the names of the two columns."),
-    "turn": ("their longitudes go beyond 180", "Subtract 360 from longitudes of more than 180."),
-    "metres": ("they are not degrees, but seem to be metres", f"Convert them to EPSG:4326. {DEGREES}"),
-    "range": ("they are beyond the range of degrees", f"Longitude is within 180, latitude within 90. {DEGREES}"),
-    "text": ("they are not numbers", DEGREES),
-}
-DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 
 
 @dataclass(frozen=True)
@@ -159,38 +146,6 @@ def locate_file(
     return done
 
 
-class _Bad:
-    """The rows whose coordinates cannot be used: how many there are, and what is wrong with the first of them."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._kinds = Counter[str]()
-        self._example: tuple[object, object] | None = None
-
-    def note(self, lons: Floats, lats: Floats, given: Callable[[int], Values]) -> None:
-        """Note the bad ones among the rows of a batch; ``given`` returns the two values of a row as the file has them.
-
-        NaN is not within anything.
-        """
-        (rows,) = np.nonzero(~((np.abs(lons) <= 180) & (np.abs(lats) <= 90)))
-        for row in rows[: max(0, SAMPLE - self.count)].tolist():
-            given_lon, given_lat = given(row)
-            self._example = self._example or (given_lon, given_lat)
-            self._kinds[_fault(given_lon, given_lat, lons[row], lats[row])] += 1
-        self.count += len(rows)
-
-    def of_every_row(self, source: Path) -> SchemaDrift:
-        """Return the error for a file in which no row is good."""
-        ((kind, _),) = self._kinds.most_common(1)
-        reason, hint = REASONS[kind]
-        lon, lat = self._example or ("", "")
-        return SchemaDrift(
-            f"{source}: no row has coordinates that can be used ({self.count:,} read): {reason}. "
-            f"The first are {_shown(lon)} and {_shown(lat)}.",
-            hint,
-        )
-
-
 @dataclass(frozen=True)
 class Answers:
     """The answers for a batch, as columns, and as rows of values; each is made when it is asked for."""
@@ -218,15 +173,15 @@ class _Lookup:
     """
 
     def __init__(self, warehouse: Warehouse, index: Index, when: When | None) -> None:
-        self._warehouse, self._index, self._when, self._bad = warehouse, index, when, _Bad()
+        self._warehouse, self._index, self._when, self._bad = warehouse, index, when, BadPoints()
         self._locator: Locator | None = None
         self._local_times = LocalTimes(warehouse) if when else None
         self._bad_times, self._bad_time = 0, ""
         self.fields = [*FIELDS, *(TIME_FIELDS if when else [])]
 
-    def prepare(self, *, has_few: bool) -> None:
-        """Open the index, unless a file has few rows, and it would have to be made first."""
-        if self._index.is_there or not has_few:
+    def prepare(self, *, rows: float) -> None:
+        """Open the index, unless a file has few rows, about, and it would have to be made first."""
+        if self._index.is_there or rows > FEW_ROWS:
             from admin_boundaries.locate.locator import Locator
 
             self._locator = Locator(self._index)
@@ -256,7 +211,9 @@ class _Lookup:
         locator, found = self._locator, self._locator.find(lons, lats)
         return Answers(lambda: locator.answers(found).columns, lambda: locator.rows(found))
 
-    def for_each(self, function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], None]) -> None:
+    def for_each(
+        self, function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], None]
+    ) -> None:
         """Apply a function to items, and another to its results; the index answers in threads."""
         if self._locator is None:
             for item in items:
@@ -270,7 +227,7 @@ class _Lookup:
         assert self._when is not None  # noqa: S101
         read = [self._when.time] * len(rows) if times is None else [time_of(value) for value in times]
         for value, time in zip(times or (), read, strict=False):
-            self._bad_time = self._bad_time or (_shown(value) if time is None else "")
+            self._bad_time = self._bad_time or (shown(value) if time is None else "")
         self._bad_times += sum(time is None for time in read)
         at = self._local_times.at
         return [at(row[TZID], time).values for row, time in zip(rows, read, strict=True)]
@@ -287,29 +244,9 @@ class _Lookup:
 
 
 def columns_of(rows: Sequence[Row], fields: Sequence[pa.Field] = FIELDS) -> list[pa.Array]:
+    """Return rows of values as columns."""
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)
     return [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
-
-
-def _shown(value: object) -> str:
-    text = "blank" if value is None else repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
-def _fault(given_lon: object, given_lat: object, lon: float, lat: float) -> str:
-    """Return which of `REASONS` a pair of values is bad for."""
-    texts = ["" if value is None or value != value else str(value) for value in (given_lon, given_lat)]  # noqa: PLR0124
-    if not all(text.strip() for text in texts):
-        return "blank"
-    if any(DECIMAL_COMMA.fullmatch(text) for text in texts):
-        return "comma"
-    if not (np.isfinite(lon) and np.isfinite(lat)):
-        return "text"
-    if abs(lon) <= 90 and 90 < abs(lat) <= 180:
-        return "swapped"
-    if 180 < lon <= 360 and abs(lat) <= 90:
-        return "turn"
-    return "metres" if abs(lon) > 360 or abs(lat) > 360 else "range"
 
 
 def _column(names: Sequence[str], known: Sequence[str], source: Path) -> int | None:
@@ -361,7 +298,8 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
     size = source.stat().st_size
     with (
         csv_refusals(source),
-        _readable(source).open(encoding="utf-8-sig", newline="") as file,
+        _readable(source).open("rb") as read,
+        io.TextIOWrapper(read, encoding="utf-8-sig", newline="") as file,
         draft.open("w", encoding="utf-8", newline="") as out,
         _fields_of_any_width(),
     ):
@@ -375,10 +313,10 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
         time = lookup.time_column(header, source)
         writer.writerow([*header, *(field.name for field in lookup.fields)])
         batches = _csv_batches(reader, source, len(header))
-        begin = list(islice(batches, 2))
-        lookup.prepare(has_few=len(begin) < 2)
-        for rows in chain(begin, batches):
-            lons, lats = (np.array([_degrees(row[index]) for row in rows]) for index in columns)
+        first = next(batches, [])
+        lookup.prepare(rows=len(first) * size / max(1, read.tell()))
+        for rows in chain([first], batches):
+            lons, lats = (_all_degrees([row[index] for row in rows]) for index in columns)
             lookup.note(lons, lats, partial(_cells, rows, columns))
             answers = lookup.answers(lons, lats)
             added = [_texts(column) for column in answers.arrays()]
@@ -386,7 +324,7 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
                 clocks = lookup.clocks(answers.rows(), None if time is None else [row[time] for row in rows])
                 added += [list(map(as_text, column)) for column in zip(*clocks, strict=True)]
             writer.writerows([*row, *texts] for row, *texts in zip(rows, *added, strict=True))
-            advance(len(rows), file.buffer.tell() / size)
+            advance(len(rows), read.tell() / size)
 
 
 def _texts(column: pa.Array) -> list[str]:
@@ -451,6 +389,15 @@ def _degrees(text: str) -> float:
         return float("nan")
 
 
+def _all_degrees(texts: list[str]) -> Floats:
+    """Return the numbers that texts are, as `_degrees` does for each of them."""
+    try:
+        numbers: Floats = pa.array(texts, pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # one of them is not a number, or is written as only people do
+        return np.array([_degrees(text) for text in texts], dtype=np.float64)
+    return numbers
+
+
 def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> None:
     try:
         file = pq.ParquetFile(_readable(source))
@@ -463,7 +410,7 @@ def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report)
         time = lookup.time_column(schema.names, source)
         if time is not None and not _can_be_a_time(schema.types[time]):
             raise SchemaDrift(f"{source}: {schema.names[time]} is of type {schema.types[time]}.", "Give times.")
-        lookup.prepare(has_few=file.metadata.num_rows <= FEW_ROWS)
+        lookup.prepare(rows=file.metadata.num_rows)
         done = 0
         with TextWriter(draft, schema, lookup.fields) as writer:
 
@@ -558,7 +505,7 @@ def _numbers(column: pa.Array) -> Floats:
         numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return numbers
     texts = (value.decode(errors="replace") if isinstance(value, bytes) else value for value in column.to_pylist())
-    return np.array([_degrees(text or "") for text in texts], dtype=np.float64)
+    return _all_degrees([text or "" for text in texts])
 
 
 def _can_be_a_time(kind: pa.DataType) -> bool:

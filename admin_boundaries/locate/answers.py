@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from admin_boundaries.locate import COLUMNS, Row
@@ -15,7 +12,7 @@ from admin_boundaries.locate.layer import Sets
 STATUSES = pa.array(["no unit", "one unit", "several units", "bad coordinates"])
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
 SCHEMA = pa.schema([pa.field(name, TYPES.get(name, pa.string())) for name in COLUMNS])
-NOTHING = np.int32(-1)
+NULL = -1
 
 
 class Names:
@@ -53,8 +50,7 @@ class Names:
         arrays: list[pa.Array] = []
         for column in self._columns:
             if pa.types.is_dictionary(column.type):
-                codes = np.where(firsts < 0, NOTHING, _codes(column)[firsts])
-                arrays.append(_encoded(codes, places, column.dictionary))
+                arrays.append(_encoded(_codes(column)[firsts], places, column.dictionary))
             else:
                 arrays.append(column.take(pa.array(firsts[places], mask=(firsts < 0)[places])))
         key = self._columns[0]
@@ -70,9 +66,8 @@ def statuses(numbers: Numbers, counts: Numbers) -> pa.Array:
 
 
 def _codes(column: pa.DictionaryArray) -> Numbers:
-    """Return the indices of a dictionary; -1 for NULL."""
-    codes: Numbers = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return codes
+    """Return the indices of a dictionary, -1 for NULL, and one more -1 behind them: that of unit -1, which is none."""
+    return np.append(column.indices.fill_null(NULL).to_numpy(zero_copy_only=False), np.int32(NULL))
 
 
 def _distinct(numbers: Numbers) -> tuple[Numbers, Numbers]:
@@ -87,9 +82,11 @@ def _distinct(numbers: Numbers) -> tuple[Numbers, Numbers]:
 
 def _encoded(codes: Numbers, places: Numbers, dictionary: pa.Array) -> pa.DictionaryArray:
     """Return the texts at places of codes, of which those below 0 are NULL."""
-    known, at = _distinct(np.maximum(codes, 0))
+    known, at = _distinct(codes + 1)  # NULL becomes 0, if it occurs
+    if len(known) and known[0] == 0:
+        known, at = known[1:], at - 1
     indices = pa.array(at[places], mask=(codes < 0)[places])
-    return pa.DictionaryArray.from_arrays(indices, dictionary.take(pa.array(known)))
+    return pa.DictionaryArray.from_arrays(indices, dictionary.take(pa.array(known - 1)))
 
 
 def _lists(codes: Numbers, counts: Numbers, places: Numbers, dictionary: pa.Array) -> pa.Array:

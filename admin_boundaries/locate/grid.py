@@ -88,7 +88,7 @@ def mark_touched(xs: Numbers, ys: Numbers, rings: Offsets, is_touched: Flags) ->
 
 
 @njit(nogil=True, cache=True)
-def draw(
+def draw(  # noqa: PLR0912  every branch in a function of its own would be called for each vertex
     xs: Numbers,
     ys: Numbers,
     rings: Offsets,
@@ -180,7 +180,7 @@ def _fine_cell(blocks: Numbers, row: int, column: int) -> int:
 def _crossings(
     xs: Numbers, ys: Numbers, rings: Offsets, first_ring: int, end_ring: int, first_row: int, end_row: int
 ) -> Any:
-    """Return where the edges of a part cross the centres of rows: for each row, where its crossings begin, and these."""
+    """Return where the edges of a part cross the centres of rows: where the crossings of each row begin, and these."""
     ends = np.zeros(end_row - first_row + 1, np.int64)
     for ring in range(first_ring, end_ring):
         for at in range(rings[ring], rings[ring + 1] - 1):

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather as feather
 from filelock import FileLock
+from pyarrow import feather
 
 from admin_boundaries import edition
 from admin_boundaries.locate.grid import Numbers

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.feather as feather
+from pyarrow import feather
 
 from admin_boundaries.locate import Row
 from admin_boundaries.locate.answers import SCHEMA, Names, statuses

@@ -28,8 +28,8 @@ MANY = 16  # units at a point of which more are left to GEOS, too
 def value_at(coarse: Numbers, fine: Numbers, lon: float, lat: float) -> int:
     """Return what the cell of a point has: a set, or -1 minus the number of a list."""
     row, column = row_of(lat), column_of(lon)
-    value = coarse[row // SIDE, column // SIDE]
-    return value if value >= 0 else fine[((-1 - value) * SIDE + row % SIDE) * SIDE + column % SIDE]
+    value = int(coarse[row // SIDE, column // SIDE])
+    return value if value >= 0 else int(fine[((-1 - value) * SIDE + row % SIDE) * SIDE + column % SIDE])
 
 
 @njit(nogil=True, cache=True)
@@ -162,10 +162,11 @@ def look_up(layer: Layer, sets: Sets, lons: Floats, lats: Floats) -> Numbers:
         Degrees.
     """
     found = np.empty(len(lons), np.int32)
-    search(
-        lons, lats, layer.coarse, layer.fine, layer.list_starts, layer.items, layer.units, layer.boxes, layer.parts, layer.rings,
-        layer.xs, layer.ys, layer.ancestors, found,
-    )  # fmt: skip
+    arrays = (
+        *(layer.coarse, layer.fine, layer.list_starts, layer.items, layer.units, layer.boxes),
+        *(layer.parts, layer.rings, layer.xs, layer.ys, layer.ancestors),
+    )
+    search(lons, lats, *arrays, found)
     (left,) = np.nonzero(found == OPEN)
     if len(left):
         found[left] = _by_geos(layer, sets, lons[left], lats[left])

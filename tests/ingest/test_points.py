@@ -7,6 +7,8 @@ import datetime as dt
 import json
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -22,6 +24,9 @@ from admin_boundaries.locate import COLUMNS, Row
 from ingest.errors import IngestError, MartsReplaced, SchemaDrift, SourceDamaged, UsageError
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
+
+
+NO_INDEX: Any = SimpleNamespace(is_there=False)
 
 
 class Known:
@@ -69,7 +74,7 @@ class Known:
 def located(source: Path, target: Path, *, overwrite: bool = False, when: points.When | None = None) -> Known:
     """Locate a file and return who was asked."""
     known = Known()
-    points.locate_file(known, source, target, lambda rows: None, overwrite=overwrite, when=when)  # type: ignore[arg-type]
+    points.locate_file(known, NO_INDEX, source, target, lambda rows, share: None, overwrite=overwrite, when=when)  # type: ignore[arg-type]
     return known
 
 
@@ -77,7 +82,7 @@ def test_a_file_that_two_builds_would_have_answered_is_not_written(tmp_path: Pat
     source, target = tmp_path / "points.csv", tmp_path / "located.csv"
     source.write_text("lon,lat\n1,2\n")
     with pytest.raises(MartsReplaced, match="while they were read"):
-        points.locate_file(Known("build-1", "build-2"), source, target, lambda rows: None)  # type: ignore[arg-type]
+        points.locate_file(Known("build-1", "build-2"), NO_INDEX, source, target, lambda rows, share: None)  # type: ignore[arg-type]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["points.csv"]
 
 
@@ -254,7 +259,9 @@ def test_numbers_of_any_type_are_numbers_and_everything_else_is_bad_coordinates(
             return super().locate_points(lons, lats)
 
     pq.write_table(pa.table({"lon": column, "lat": column}), tmp_path / "in.parquet")
-    points.locate_file(Recorder(), tmp_path / "in.parquet", tmp_path / "out.parquet", lambda rows: None)  # type: ignore[arg-type]
+    points.locate_file(
+        Recorder(), NO_INDEX, tmp_path / "in.parquet", tmp_path / "out.parquet", lambda rows, share: None
+    )  # type: ignore[arg-type]
     assert statuses(tmp_path / "out.parquet") == ["one unit", "bad coordinates", "one unit"]
     assert (asked[0][0], asked[0][2]) == (1, 2)
     kept = pq.read_table(tmp_path / "out.parquet").select(["lon", "lat"])
