@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from admin_boundaries.locate.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int32]
@@ -30,17 +31,17 @@ STEEP = 1e-5  # degrees; an edge that is narrower is taken to touch all rows tha
 TOUCHED_AT_ONCE = 2 * (COLUMNS + ROWS)  # no edge touches more cells: two rows in each column, and each row once more
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def column_of(lon: float) -> int:  # noqa: D103
     return min(max(int(np.floor((lon + 180.0) * PER_DEGREE)), 0), COLUMNS - 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def row_of(lat: float) -> int:  # noqa: D103
     return min(max(int(np.floor((lat + 90.0) * PER_DEGREE)), 0), ROWS - 1)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _touched_by(
     xs: Numbers, ys: Numbers, at: int, first_row: int, end_row: int, rows: Numbers, columns: Numbers
 ) -> int:
@@ -68,7 +69,7 @@ def _touched_by(
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def mark_touched(xs: Numbers, ys: Numbers, rings: Offsets, is_touched: Flags) -> None:
     """Mark the coarse cells that the edges of rings touch.
 
@@ -87,7 +88,7 @@ def mark_touched(xs: Numbers, ys: Numbers, rings: Offsets, is_touched: Flags) ->
                 is_touched[rows[number] // SIDE, columns[number] // SIDE] = True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def draw(  # noqa: PLR0912  every branch in a function of its own would be called for each vertex
     xs: Numbers,
     ys: Numbers,
@@ -169,14 +170,14 @@ def draw(  # noqa: PLR0912  every branch in a function of its own would be calle
                     column += step
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fine_cell(blocks: Numbers, row: int, column: int) -> int:
     """Return the place of a fine cell behind the coarse ones of a band; -1 in a coarse cell that is not cut."""
     block = blocks[row // SIDE, column // SIDE]
     return -1 if block < 0 else blocks.size + block * SIDE * SIDE + row % SIDE * SIDE + column % SIDE
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _crossings(
     xs: Numbers, ys: Numbers, rings: Offsets, first_ring: int, end_ring: int, first_row: int, end_row: int
 ) -> Any:
@@ -203,7 +204,7 @@ def _crossings(
     return ends, lons
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _centres_between(y0: int, y1: int, first_row: int, end_row: int) -> Any:
     """Return the first row whose centre is between two latitudes, and the first that no longer is."""
     low, high = min(y0, y1) * UNIT, max(y0, y1) * UNIT

@@ -20,7 +20,7 @@ from admin_boundaries import edition
 from admin_boundaries.locate.grid import Numbers
 from admin_boundaries.locate.layer import make_layer
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
-from ingest.errors import MartsMissing
+from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
 
 SHAPE = 1  # of the files; a version that writes others counts on
@@ -78,20 +78,34 @@ class Index:
         ------
         MartsReplaced
             When a build replaced the marts while they were read.
+        TargetUnavailable
+            When it cannot be written.
         """
         if self.is_there:
             return self._folder
-        private_folder(self._folder.parent)
-        with FileLock(self._folder.parent / "lock"):
-            if not self.is_there:  # another process may have made it, while this one waited
-                self._begin()
-                self._clear()
-                draft = self._folder.with_name(f"making-{self._folder.name}")
-                with of_one_build(self._warehouse):
-                    _make(draft, self._warehouse)
-                draft.rename(self._folder)
-                self._clear()
+        try:
+            private_folder(self._folder.parent)
+            with FileLock(self._folder.parent / "lock"):
+                if not self.is_there:  # another process may have made it, while this one waited
+                    self._begin()
+                    self._fill()
+        except OSError as error:
+            raise TargetUnavailable(
+                f"The index of points cannot be written to {self._folder.parent}: {error.strerror}.",
+                "Make room there (4 GB for the world), or set WAREHOUSE_HOME to a folder of your own.",
+            ) from error
         return self._folder
+
+    def _fill(self) -> None:
+        self._clear()
+        draft = self._folder.with_name(f"making-{self._folder.name}")
+        try:
+            with of_one_build(self._warehouse):
+                _make(draft, self._warehouse)
+            draft.rename(self._folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        self._clear()
 
     def _clear(self) -> None:
         """Remove what is of another build, or was never completed."""

@@ -15,6 +15,7 @@ from admin_boundaries.locate.grid import Floats, Numbers
 from admin_boundaries.locate.index import LAYERS, Index
 from admin_boundaries.locate.layer import Layer, Sets
 from admin_boundaries.locate.search import BAD, look_up
+from ingest.errors import MartsReplaced
 
 KEPT = 1 << 16  # answers that are not made anew each time: some 60 MB
 
@@ -54,11 +55,14 @@ class Locator:
 
     def __init__(self, index: Index) -> None:
         folder = index.folder()
-        self._layers = {name: Layer.opened(folder / name) for name in LAYERS}
+        try:
+            self._layers = {name: Layer.opened(folder / name) for name in LAYERS}
+            tables = {name: feather.read_table(folder / name / "names.arrow", memory_map=True) for name in LAYERS}
+        except FileNotFoundError as error:
+            raise MartsReplaced("A build has replaced the marts meanwhile.", "Run the command again.") from error
         self._sets = {
             name: Sets(layer.ancestors, layer.set_starts, layer.set_units) for name, layer in self._layers.items()
         }
-        tables = {name: feather.read_table(folder / name / "names.arrow", memory_map=True) for name in LAYERS}
         self._names = {name: Names(tables[name], self._sets[name]) for name in LAYERS}
         self.row = lru_cache(KEPT)(self._row)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import shapely
-from numba import njit
 
+from admin_boundaries.locate.compiled import compiled
 from admin_boundaries.locate.grid import SIDE, UNIT, Floats, Numbers, Offsets, column_of, row_of
 from admin_boundaries.locate.layer import Layer, Sets
 
@@ -24,7 +24,7 @@ PREPARED = 8  # points of a part from which on GEOS is faster with an index of i
 MANY = 16  # units at a point of which more are left to GEOS, too
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def value_at(coarse: Numbers, fine: Numbers, lon: float, lat: float) -> int:
     """Return what the cell of a point has: a set, or -1 minus the number of a list."""
     row, column = row_of(lat), column_of(lon)
@@ -32,7 +32,7 @@ def value_at(coarse: Numbers, fine: Numbers, lon: float, lat: float) -> int:
     return value if value >= 0 else int(fine[((-1 - value) * SIDE + row % SIDE) * SIDE + column % SIDE])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _side_of(x: float, y: float, xs: Numbers, ys: Numbers, rings: Offsets, first: int, end: int) -> int:
     """Return on which side of the rings of a part a point is: inside, outside, or too close to one to say."""
     is_inside = False
@@ -60,7 +60,7 @@ def _side_of(x: float, y: float, xs: Numbers, ys: Numbers, rings: Offsets, first
     return INSIDE if is_inside else OUTSIDE
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def search(
     lons: Floats,
     lats: Floats,
@@ -129,7 +129,7 @@ def search(
         found[number] = _set_of(at_point, count, ancestors)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _set_of(units: Numbers, count: int, ancestors: Numbers) -> int:
     """Return the set of units at a point, where it is none or one that is finer than the others."""
     if count == 0:

@@ -12,6 +12,7 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,7 @@ from ingest.errors import IngestError, MartsReplaced, SchemaDrift, SourceDamaged
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
 
 
+Floats = npt.NDArray[np.float64]
 NO_INDEX: Any = SimpleNamespace(is_there=False)
 
 
@@ -56,7 +58,7 @@ class Known:
             ["Etc/GMT"],
         )
 
-    def locate_points(self, lons: points.Floats, lats: points.Floats) -> list[Row]:
+    def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
         self.batches.append(len(lons))
         return [BAD if np.isnan(lon + lat) else self.locate(lon, lat) for lon, lat in zip(lons, lats, strict=True)]
 
@@ -254,14 +256,13 @@ def test_numbers_of_any_type_are_numbers_and_everything_else_is_bad_coordinates(
     asked: list[list[float]] = []
 
     class Recorder(Known):
-        def locate_points(self, lons: points.Floats, lats: points.Floats) -> list[Row]:
+        def locate_points(self, lons: Floats, lats: Floats) -> list[Row]:
             asked.append(lons.tolist())
             return super().locate_points(lons, lats)
 
     pq.write_table(pa.table({"lon": column, "lat": column}), tmp_path / "in.parquet")
-    points.locate_file(
-        Recorder(), NO_INDEX, tmp_path / "in.parquet", tmp_path / "out.parquet", lambda rows, share: None
-    )  # type: ignore[arg-type]
+    recorder: Any = Recorder()
+    points.locate_file(recorder, NO_INDEX, tmp_path / "in.parquet", tmp_path / "out.parquet", lambda *_: None)
     assert statuses(tmp_path / "out.parquet") == ["one unit", "bad coordinates", "one unit"]
     assert (asked[0][0], asked[0][2]) == (1, 2)
     kept = pq.read_table(tmp_path / "out.parquet").select(["lon", "lat"])

@@ -25,6 +25,8 @@ import pytest
 import shapely
 
 from admin_boundaries.locate import COLUMNS
+from admin_boundaries.locate.index import Index
+from admin_boundaries.locate.locator import Locator
 from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
@@ -35,6 +37,7 @@ from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, Worl
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
 POINTS = 4000
+INDEXED, ON_BORDERS = 200_000, 20_000
 ADDED = "TGO" if SHARED_DATA.is_dir() else "PRI"
 Answer = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -246,6 +249,35 @@ def test_a_csv_and_a_geoparquet_come_back_with_answers(
         assert back["gid"].astype(object).where(back["gid"].notna(), None)[at] == answer["gid"]
         assert rows[at]["gid"] == (answer["gid"] or "")
         assert rows[at]["tzids"] == "|".join(answer["tzids"] or ())
+
+
+def test_the_index_of_either_target_gives_the_answers_of_the_database_also_on_borders(
+    both: tuple[Warehouse, Warehouse],
+    asked: tuple[Marts, Marts],
+    geometry: dict[str, list[tuple[str, bool, Any]]],
+) -> None:
+    random = np.random.default_rng(19)
+    shapes = [shape for units in geometry.values() for _, _, shape in units]
+    west, south, east, north = np.array([shape.bounds for shape in shapes]).T
+    near = random.integers(0, len(shapes), INDEXED // 2)
+    lons, lats = random.uniform(west[near], east[near]), random.uniform(south[near], north[near])
+    vertices = shapely.get_coordinates(shapes)
+    ends = random.integers(0, len(vertices) - 1, ON_BORDERS)
+    along = random.choice([0, 0, 0.5, 0.1], (ON_BORDERS, 1))
+    borders = vertices[ends] * (1 - along) + vertices[ends + 1] * along
+    borders[::5] += 0.9e-9
+    world = INDEXED - len(near) - ON_BORDERS
+    lons = np.concatenate(
+        [lons, borders[:, 0], random.uniform(-180, 180, world - 400), np.repeat([180.0, -180.0], 200)]
+    )
+    lats = np.concatenate([lats, borders[:, 1], random.uniform(-90, 90, world)])
+    lons[:3], lats[3:6] = [np.nan, 180.5, np.inf], [np.nan, 90.5, -np.inf]
+    expected = asked[1].locate_points(lons, lats)
+    for warehouse, opened in zip(both, asked, strict=True):
+        locator = Locator(Index(settings.read_settings(warehouse.env), opened))
+        found = list(zip(*locator.locate_points(lons, lats).to_pydict().values(), strict=True))
+        assert sum(row[0] == "several units" for row in found) > ON_BORDERS / 10
+        assert [row for row, right in zip(found, expected, strict=True) if row != tuple(right)] == []
 
 
 def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, Warehouse]) -> None:
