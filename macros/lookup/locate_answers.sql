@@ -34,16 +34,7 @@ probes as materialized (
 
 ),
 
-units_at_point as (
-
-    select distinct
-        probes.point_number,
-        parts.gid
-    from probes
-    inner join {{ leaf_parts or schema ~ '.admin_leaf_parts' }} as parts
-        on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
-
-),
+{{ found_at_points('unit', 'gid', leaf_parts or schema ~ '.admin_leaf_parts') }},
 
 -- where a unit is cut that its children do not cover, the finer unit is the answer
 coarser_units as (
@@ -51,8 +42,8 @@ coarser_units as (
     select
         coarser.point_number,
         coarser.gid
-    from units_at_point as coarser
-    inner join units_at_point as finer
+    from several_units as coarser
+    inner join several_units as finer
         on coarser.point_number = finer.point_number
         and coarser.gid <> finer.gid
     inner join {{ schema }}.admin_unit_ancestors as ancestors
@@ -61,48 +52,46 @@ coarser_units as (
 
 ),
 
-found_units as (
-
-    select
-        units_at_point.point_number,
-        units_at_point.gid
-    from units_at_point
-    where not exists (
-        select coarser_units.gid
-        from coarser_units
-        where coarser_units.point_number = units_at_point.point_number
-            and coarser_units.gid = units_at_point.gid
-    )
-
-),
-
-found_zones as (
-
-    select distinct
-        probes.point_number,
-        parts.tzid
-    from probes
-    inner join {{ zone_parts or schema ~ '.timezone_parts' }} as parts
-        on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
-
-),
-
 unit_lists as (
 
     select
         point_number,
+        array[gid] as gids
+    from unit_ends
+    where gid = last_gid
+
+    union all
+
+    select
+        point_number,
         array_agg(gid order by {{ in_byte_order('gid') }}) as gids
-    from found_units
+    from several_units
+    where not exists (
+        select coarser_units.gid
+        from coarser_units
+        where coarser_units.point_number = several_units.point_number
+            and coarser_units.gid = several_units.gid
+    )
     group by point_number
 
 ),
+
+{{ found_at_points('zone', 'tzid', zone_parts or schema ~ '.timezone_parts') }},
 
 zone_lists as (
 
     select
         point_number,
+        array[tzid] as tzids
+    from zone_ends
+    where tzid = last_tzid
+
+    union all
+
+    select
+        point_number,
         array_agg(tzid order by starts_with(tzid, 'Etc/'), {{ in_byte_order('tzid') }}) as tzids
-    from found_zones
+    from several_zones
     group by point_number
 
 ),
@@ -150,6 +139,47 @@ answers as (
         on unit_lists.gids[1] = units.gid
     left join chains
         on units.gid = chains.gid
+
+)
+{%- endmacro %}
+
+{#-
+  The common table expressions that find what parts are at `probes`: `unit_ends` has the first and the last key at each
+  point, and `several_units` all keys where these differ. At most points, they do not: an ordered list of one, or a
+  search for duplicates, takes longer than to find it.
+-#}
+{% macro found_at_points(kind, key, parts) -%}
+{{ kind }}_hits as materialized (
+
+    select
+        probes.point_number,
+        parts.{{ key }}
+    from probes
+    inner join {{ parts }} as parts
+        on st_dwithin(probes.point, parts.geom, {{ border_degrees() }})
+
+),
+
+{{ kind }}_ends as (
+
+    select
+        point_number,
+        min({{ in_byte_order(key) }}) as {{ key }},
+        max({{ in_byte_order(key) }}) as last_{{ key }}
+    from {{ kind }}_hits
+    group by point_number
+
+),
+
+several_{{ kind }}s as (
+
+    select distinct
+        {{ kind }}_hits.point_number,
+        {{ kind }}_hits.{{ key }}
+    from {{ kind }}_hits
+    inner join {{ kind }}_ends
+        on {{ kind }}_hits.point_number = {{ kind }}_ends.point_number
+    where {{ kind }}_ends.{{ key }} <> {{ kind }}_ends.last_{{ key }}
 
 )
 {%- endmacro %}
