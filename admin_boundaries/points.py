@@ -29,6 +29,7 @@ import shapely
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, Row, as_text
+from admin_boundaries.locate.answers import NEAREST, SCHEMA
 from admin_boundaries.locate.bad_points import DEGREES, BadPoints, Floats, Values, shown
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.tables import csv_refusals
@@ -49,8 +50,7 @@ BATCH_ROWS = 1 << 18
 BATCH_BYTES = 64 << 20
 LON_NAMES = ("lon", "longitude", "lng", "long")
 LAT_NAMES = ("lat", "latitude")
-TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
-FIELDS = [pa.field(f"located_{name}" if name == "status" else name, TYPES.get(name, pa.string())) for name in COLUMNS]
+FIELDS = [field.with_name("located_status") if field.name == "status" else field for field in SCHEMA]
 TZID = COLUMNS.index("tzid")
 MINUS = {0x2212: "-"}  # as typographers write it
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -80,6 +80,7 @@ def locate_file(
     report: Report,
     *,
     when: When | None = None,
+    nearest: float | None = None,
     overwrite: bool = False,
 ) -> int:
     """Locate every point of a file.
@@ -101,6 +102,9 @@ def locate_file(
         Called after every batch with the number of rows done so far, and their share of the file.
     when : When, optional
         Add what clocks show, in the columns of `admin_boundaries.timezones.local_time.FIELDS`.
+    nearest : float, optional
+        For points in no unit, add the nearest within so many metres, in the columns of
+        `admin_boundaries.locate.answers.NEAREST`. That needs the index.
     overwrite : bool
         Replace an existing file.
 
@@ -138,7 +142,7 @@ def locate_file(
 
     try:
         with replacing(target) as draft, of_one_build(warehouse):
-            lookup = _Lookup(warehouse, index, when)
+            lookup = _Lookup(warehouse, index, when, nearest)
             kind(lookup, source, draft, advance)
             lookup.refuse_if_all_are_bad(source, done)
     except OSError as error:
@@ -165,6 +169,8 @@ class _Lookup:
         Of its marts.
     when : When, optional
         What to say of clocks.
+    nearest : float, optional
+        How far to look for units where there is none.
 
     Attributes
     ----------
@@ -172,16 +178,17 @@ class _Lookup:
         Of an answer.
     """
 
-    def __init__(self, warehouse: Warehouse, index: Index, when: When | None) -> None:
-        self._warehouse, self._index, self._when, self._bad = warehouse, index, when, BadPoints()
+    def __init__(self, warehouse: Warehouse, index: Index, when: When | None, nearest: float | None) -> None:
+        self._warehouse, self._index, self._when, self._nearest = warehouse, index, when, nearest
+        self._bad = BadPoints()
         self._locator: Locator | None = None
         self._local_times = LocalTimes(warehouse) if when else None
         self._bad_times, self._bad_time = 0, ""
-        self.fields = [*FIELDS, *(TIME_FIELDS if when else [])]
+        self.fields = [*FIELDS, *(NEAREST if nearest else []), *(TIME_FIELDS if when else [])]
 
     def prepare(self, *, rows: float) -> None:
         """Open the index, unless a file has few rows, about, and it would have to be made first."""
-        if self._index.is_there or rows > FEW_ROWS:
+        if self._index.is_there or self._nearest or rows > FEW_ROWS:
             from admin_boundaries.locate.locator import Locator
 
             self._locator = Locator(self._index)
@@ -208,8 +215,13 @@ class _Lookup:
         if self._locator is None:
             rows = self._warehouse.locate_points(lons, lats) if len(lons) else []
             return Answers(lambda: columns_of(rows), lambda: rows)
-        locator, found = self._locator, self._locator.find(lons, lats)
-        return Answers(lambda: locator.answers(found).columns, lambda: locator.rows(found))
+        locator, found, metres = self._locator, self._locator.find(lons, lats), self._nearest
+
+        def arrays() -> list[pa.Array]:
+            near = locator.nearest(lons, lats, metres, found) if metres else []
+            return [*locator.answers(found).columns, *near]
+
+        return Answers(arrays, lambda: locator.rows(found))
 
     def for_each(
         self, function: Callable[[Item], Result], items: Iterable[Item], take: Callable[[Result], None]

@@ -543,6 +543,9 @@ def alert(text: str | None, is_test: bool) -> None:
     help="Say what clocks show there at a time, such as 2026-03-29T00:30Z; without the Z, at what a clock shows there.",
 )
 @click.option("--time-column", metavar="NAME", help="The same for a file, by a column that has the time of each row.")
+@click.option(
+    "--nearest", metavar="DISTANCE", help="For points in no unit, say which is the nearest within a distance: 25km."
+)
 @marts_of_dataset
 def locate(
     lon: str | None,
@@ -552,6 +555,7 @@ def locate(
     overwrite: bool,
     at: str | None,
     time_column: str | None,
+    nearest: str | None,
     current: Settings,
 ) -> None:
     """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
@@ -563,9 +567,11 @@ def locate(
     """  # noqa: D301  click reads the escape as a character
     from admin_boundaries import edition
     from admin_boundaries.locate import COLUMNS
+    from admin_boundaries.locate.distance import metres_of
     from admin_boundaries.warehouse import open_warehouse
 
     time = None if at is None else _time(at)
+    metres = None if nearest is None else metres_of(nearest)
     if source is not None or target is not None:
         if source is None or target is None or lon is not None:
             raise UsageError("Give either LON and LAT, or --input and --output.")
@@ -579,7 +585,9 @@ def locate(
             _warn_if_stale(current, warehouse.editions())
             index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
             with console.points_bar() as report:
-                rows = points.locate_file(warehouse, index, source, target, report, when=when, overwrite=overwrite)
+                rows = points.locate_file(
+                    warehouse, index, source, target, report, when=when, nearest=metres, overwrite=overwrite
+                )
         console.say(f"{rows} rows: {target}")
         return
     if time_column is not None:
@@ -594,7 +602,13 @@ def locate(
             from admin_boundaries.timezones.local_time import LocalTimes
 
             clock = asdict(LocalTimes(warehouse).at(answer["tzid"], time))
-    console.location(answer, edition.no_unit(editions, current.boundaries), clock)
+        no_unit = edition.no_unit(editions, current.boundaries)
+        if metres is not None and answer["status"] == "no unit":
+            from admin_boundaries.locate.nearby import nearest_unit
+
+            near = nearest_unit(warehouse, *coordinates, metres)
+            no_unit = f"none within {nearest}" if near is None else f"{near.metres:,.0f} m from {near.gid}, {near.path}"
+    console.location(answer, no_unit, clock)
 
 
 def _time(text: str) -> datetime:

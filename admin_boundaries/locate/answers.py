@@ -12,6 +12,11 @@ from admin_boundaries.locate.layer import Sets
 STATUSES = pa.array(["no unit", "one unit", "several units", "bad coordinates"])
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
 SCHEMA = pa.schema([pa.field(name, TYPES.get(name, pa.string())) for name in COLUMNS])
+NEAREST = [
+    pa.field("nearest_gid", pa.string()),
+    pa.field("nearest_path", pa.string()),
+    pa.field("nearest_metres", pa.float64()),
+]
 NULL = -1
 
 
@@ -27,6 +32,7 @@ class Names:
     """
 
     def __init__(self, table: pa.Table, sets: Sets) -> None:
+        self._names = table.column_names
         self._columns = [column.combine_chunks() for column in table.columns]
         self._sets = sets
 
@@ -35,6 +41,11 @@ class Names:
         units = self._sets.units(number)
         first = [column[units[0]].as_py() if units else None for column in self._columns]
         return *first, [self._columns[0][unit].as_py() for unit in units] or None
+
+    def texts(self, name: str, units: Numbers) -> pa.DictionaryArray:
+        """Return the texts of a column for units; NULL for a unit of -1."""
+        column = self._columns[self._names.index(name)]
+        return _encoded(_codes(column)[units], np.arange(len(units), dtype=np.int32), column.dictionary)
 
     def status(self, number: int) -> str:
         """Return the status of a set of units."""

@@ -14,6 +14,7 @@ from admin_boundaries.locate.answers import SCHEMA, Names, statuses
 from admin_boundaries.locate.grid import Floats, Numbers
 from admin_boundaries.locate.index import LAYERS, Index
 from admin_boundaries.locate.layer import Layer, Sets
+from admin_boundaries.locate.nearest import NONE, nearest
 from admin_boundaries.locate.search import BAD, look_up
 from ingest.errors import MartsReplaced
 
@@ -109,3 +110,21 @@ class Locator:
         return pa.RecordBatch.from_arrays(
             [statuses(found.units, counts), *places, gids, tzid, tzids], names=SCHEMA.names
         )
+
+    def nearest(self, lons: Floats, lats: Floats, metres: float, found: Found) -> list[pa.Array]:
+        """Return the nearest unit for each point at which no unit was found, in the columns of `NEAREST`.
+
+        Parameters
+        ----------
+        lons, lats : array of float64
+            Degrees on WGS 84.
+        metres : float
+            Within which to look; see `admin_boundaries.locate.nearest`.
+        found : Found
+            What was found there.
+        """
+        units, away = np.full(len(lons), NONE, np.int32), np.full(len(lons), np.nan)
+        (outside,) = np.nonzero(found.units == 0)
+        units[outside], away[outside] = nearest(self._layers["units"], lons[outside], lats[outside], metres)
+        texts = [self._names["units"].texts(name, units) for name in ("gid", "path")]
+        return [*texts, pa.array(away, mask=np.isnan(away))]

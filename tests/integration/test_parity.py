@@ -20,6 +20,8 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
@@ -27,6 +29,7 @@ import shapely
 from admin_boundaries.locate import COLUMNS
 from admin_boundaries.locate.index import Index
 from admin_boundaries.locate.locator import Locator
+from admin_boundaries.locate.nearby import nearest_unit
 from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
@@ -278,6 +281,34 @@ def test_the_index_of_either_target_gives_the_answers_of_the_database_also_on_bo
         found = list(zip(*locator.locate_points(lons, lats).to_pydict().values(), strict=True))
         assert sum(row[0] == "several units" for row in found) > ON_BORDERS / 10
         assert [row for row, right in zip(found, expected, strict=True) if row != tuple(right)] == []
+
+
+def test_the_nearest_unit_is_the_same_on_both_targets_alone_and_in_a_file(
+    both: tuple[Warehouse, Warehouse],
+    asked: tuple[Marts, Marts],
+    geometry: dict[str, list[tuple[str, bool, Any]]],
+    tmp_path: Path,
+) -> None:
+    lons, lats = random_points(geometry)
+    pq.write_table(pa.table({"lon": lons, "lat": lats}), tmp_path / "in.parquet")
+    tables = []
+    for warehouse in both:
+        files = "--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out.parquet")
+        warehouse.ingest("locate", *files, "--overwrite", "--nearest", "40km")
+        tables.append(pq.read_table(tmp_path / "out.parquet"))
+    assert tables[0].equals(tables[1])
+    rows = tables[0].to_pylist()
+    assert {row["located_status"] for row in rows if row["nearest_gid"]} == {"no unit"}
+    near = [row for row in rows if row["nearest_gid"]][:3]
+    far = [row for row in rows if row["located_status"] == "no unit" and not row["nearest_gid"]][:2]
+    assert len(near) == 3
+    for row in near + far:
+        for each in asked:
+            found = nearest_unit(each, row["lon"], row["lat"], 40_000)
+            alone = (None, None, None) if found is None else (found.gid, found.path, found.metres)
+            assert alone == (row["nearest_gid"], row["nearest_path"], row["nearest_metres"])
+    printed = both[1].ingest("locate", "--nearest", "40km", "--", str(near[0]["lon"]), str(near[0]["lat"])).stdout
+    assert f"{near[0]['nearest_metres']:,.0f} m from {near[0]['nearest_gid']}, {near[0]['nearest_path']}" in printed
 
 
 def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, Warehouse]) -> None:
