@@ -16,7 +16,7 @@ from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes
 from admin_boundaries.python_models import Relation
 
 LEAST_CELLS = 100  # that have the area of a unit: it is filled with 100 to 700, before they are compacted
-MOST_CANDIDATES = 20_000  # cells in the boxes around its parts: a long, thin unit is filled with fewer, larger ones
+MOST_TESTED = 50_000  # cells in squares around its parts, for which H3 takes memory: a long, thin unit has fewer cells
 FINEST = 15
 CELL_KM2 = np.array([h3.average_hexagon_area(resolution) for resolution in range(FINEST + 1)])
 EARTH_KM = 6371.0072  # radius of the sphere that H3 counts with
@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
     ]
 )
 Cells = npt.NDArray[np.uint64]
+NONE: Cells = np.array([], np.uint64)
 
 
 def unit_cells(parts: Relation) -> pa.RecordBatchReader:
@@ -95,16 +96,18 @@ def resolutions_of(shapes: Shapes, starts: Positions) -> Positions:
     Returns
     -------
     ndarray of int
-        The coarsest at which the unit has the area of a hundred cells, or the finest at which there are no more than
-        20,000 in the boxes around its parts, if that is coarser.
+        The coarsest at which the unit has the area of a hundred cells, or the finest at which squares around its parts
+        have no more than 50,000, if that is coarser.
     """
     min_lon, min_lat, max_lon, max_lat = np.radians(shapely.bounds(shapes)).T
-    boxes = (max_lon - min_lon) * (np.sin(max_lat) - np.sin(min_lat)) * EARTH_KM**2
-    in_degrees = np.degrees(max_lon - min_lon) * np.degrees(max_lat - min_lat)
-    areas = np.divide(shapely.area(shapes), in_degrees, out=np.zeros(len(shapes)), where=in_degrees > 0) * boxes
-    wanted = np.add.reduceat(areas, starts)[:, None] < LEAST_CELLS * CELL_KM2
-    possible = np.add.reduceat(boxes, starts)[:, None] <= MOST_CANDIDATES * CELL_KM2
-    found: Positions = np.clip(np.minimum(wanted.sum(axis=1), possible.sum(axis=1) - 1), 0, FINEST)
+    widths, heights = max_lon - min_lon, max_lat - min_lat
+    boxes = widths * heights
+    shares = np.divide(np.radians(1) ** 2 * shapely.area(shapes), boxes, out=np.zeros(len(shapes)), where=boxes > 0)
+    areas = shares * widths * (np.sin(max_lat) - np.sin(min_lat)) * EARTH_KM**2
+    is_wanted = np.add.reduceat(areas, starts)[:, None] >= LEAST_CELLS * CELL_KM2
+    squares = np.maximum(widths * np.cos(np.clip(0, min_lat, max_lat)), heights) ** 2 * EARTH_KM**2
+    is_possible = np.add.reduceat(squares, starts)[:, None] <= MOST_TESTED * CELL_KM2
+    found: Positions = np.minimum((~is_wanted).sum(axis=1), is_possible.sum(axis=1) - 1).clip(0, FINEST)
     return found
 
 
@@ -125,10 +128,11 @@ def cells_of(parts: Shapes, resolution: int) -> Cells:
         there is none, the cell of a point in the largest part.
     """
     shapely.prepare(parts)
-    cells = np.unique(np.concatenate([_in_part(part, resolution) for part in parts]))
+    areas = shapely.area(parts)
+    cells = np.unique(np.concatenate([NONE, *(_in_part(part, resolution) for part in parts[areas > 0])]))
     if len(cells):
         return np.sort(h3.compact_cells(cells))
-    inner = shapely.point_on_surface(parts[np.argmax(shapely.area(parts))])
+    inner = shapely.point_on_surface(parts[np.argmax(areas)])
     return np.array([h3.latlng_to_cell(inner.y, inner.x, resolution)], np.uint64)
 
 
