@@ -50,7 +50,7 @@ commit;
 do $publish$
 declare
     ours constant text[] := array['{{ our_marts() | join("', '") }}'];
-    left_out constant text[] := array[{% for name in optional_marts() if not var('unit_cells') %}'{{ name }}'{% endfor %}]::text[];
+    left_out constant text[] := string_to_array('{{ marts_left_out() | join(",") }}', ',');
     place record;
     entry record;
 begin

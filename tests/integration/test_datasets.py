@@ -319,7 +319,7 @@ def test_cells_are_the_same_on_both_targets_and_only_where_they_are_asked_for(pl
 def test_points_are_joined_to_units_by_cells_as_the_documentation_says(place: Place) -> None:
     text = (ROOT / "docs/locate.md").read_text().partition("\n## Cells\n")[2]
     (query,) = re.findall("```sql\n(.+?)```", text, re.DOTALL)
-    points = place.ask("tiger", "select gid, point_lon, point_lat from {marts}.admin_level_2 order by 1")
+    points = place.ask("tiger", "select gid, point_lon, point_lat from {marts}.admin_level_3 order by 1")
     sites = ", ".join(f"('{gid}', {h3.latlng_to_cell(lat, lon, 15)})" for gid, lon, lat in points)
     query = query.replace("from sites", f"from (values {sites}) as sites (site_id, cell)").replace("marts.", "{marts}.")
     located = [
