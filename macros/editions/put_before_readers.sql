@@ -33,7 +33,7 @@ commit;
 
 {#- The names of what the project makes in its schemas, as a list: all else there is somebody else's. -#}
 {% macro our_marts() %}
-    {% set names = [] %}
+    {% set names = optional_marts() %}
     {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
         {% do names.append(with_dataset('marts') ~ '.' ~ name) %}
     {% endfor %}
@@ -50,6 +50,7 @@ commit;
 do $publish$
 declare
     ours constant text[] := array['{{ our_marts() | join("', '") }}'];
+    left_out constant text[] := string_to_array('{{ marts_left_out() | join(",") }}', ',');
     place record;
     entry record;
 begin
@@ -78,6 +79,7 @@ begin
                 where standing.schema_name = schemas.name
                     and standing.kind <> 'routine'
                     and standing.schema_name || '.' || standing.name = any(ours)
+                    and standing.schema_name || '.' || standing.name <> all(left_out)
                     and not exists (
                         select
                         from objects as built

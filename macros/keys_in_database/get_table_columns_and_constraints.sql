@@ -22,10 +22,10 @@
 {%- endmacro %}
 
 {#-
-  The same on DuckDB in one respect: geometry is stored uncompressed. Coordinates barely shrink, and trying the
+  The same on DuckDB in two respects. Geometry is stored uncompressed. Coordinates barely shrink, and trying the
   compressors on them took longer than the rest of the build together. The profile sets
   `geometry_minimum_shredding_size` for the same reason; otherwise geometry would be split into columns of
-  coordinates, and those compressed.
+  coordinates, and those compressed. And a model whose `meta` says so has no primary key, see `has_key_in_database`.
 -#}
 {% macro duckdb__get_table_columns_and_constraints() -%}
     {%- set columns = {} -%}
@@ -33,7 +33,7 @@
         {%- set storage = ' using compression uncompressed' if name == 'geom' else '' -%}
         {%- do columns.update({name: dict(column, data_type=column['data_type'] ~ storage)}) -%}
     {%- endfor -%}
-    {%- set of_table = model.get('constraints', []) | list -%}
+    {%- set of_table = model.get('constraints', []) | list if has_key_in_database(model) else [] -%}
     {%- if model.resource_type == 'snapshot' -%}
         {%- do of_table.append({'type': 'primary_key', 'columns': declared_primary_key(model)}) -%}
     {%- endif -%}

@@ -7,7 +7,7 @@
         {% set keys = [] %}
         {% for node in graph.nodes.values() if ('derived' in node.tags) == is_derived and (
             node.resource_type == 'snapshot' or node.resource_type == 'model' and 'marts' in node.fqn
-            and node.config.materialized == 'table') %}
+            and node.config.materialized == 'table' and has_key_in_database(node)) %}
             {% set mart = in_sight(api.Relation.create(schema=node.schema, identifier=node.alias)) %}
             {% set columns = declared_primary_key(node) %}
             {% do keys.append({'schema': mart.schema, 'table': mart.identifier, 'columns': columns}) %}

@@ -13,5 +13,8 @@
 -- depends_on: {{ ref('admin_unit_codes') }}
 -- depends_on: {{ ref('country_coverage') }}
 -- depends_on: {{ ref('unit_matches') }}
+{%- if var('unit_cells') %}
+-- depends_on: {{ ref('admin_unit_cells') }}
+{%- endif %}
 
 {{ missing_foreign_keys() }}

@@ -17,5 +17,8 @@
 -- depends_on: {{ ref('admin_anomalies') }}
 -- depends_on: {{ ref('admin_units_history') }}
 -- depends_on: {{ ref('built_releases') }}
+{%- if var('unit_cells') %}
+-- depends_on: {{ ref('admin_unit_cells') }}
+{%- endif %}
 
 {{ missing_primary_keys() }}

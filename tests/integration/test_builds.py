@@ -368,9 +368,12 @@ def test_keys_to_what_a_partial_build_made_are_all_there(place: Place) -> None:
 
 
 def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
+    key = "" if place.is_embedded else " references marts.admin_units"
+    optional = f"create table marts.admin_unit_cells (gid text{key})"  # as a build with the variable has left it
     with place.connect(read_only=False) as connection:
         connection.execute("create table marts.my_points (n int primary key)")
         connection.execute("insert into marts.my_points values (1), (2)")
+        connection.execute(optional)
         if place.is_embedded:
             connection.execute("create schema mine")
             connection.execute("create view mine.places as select gid from marts.admin_units")
@@ -378,11 +381,17 @@ def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
             connection.execute("create macro marts.my_macro(n) as n + 1")
     printed = place.dbt("build", "--exclude-resource-type", "test", "unit_test")  # the file of a part is a copy
     assert place.ask("select count(*) from marts.my_points") == [(2,)]
+    # no mart of ours stays that this build did not make
+    cells = "select count(*) from information_schema.tables where table_name = 'admin_unit_cells'"
+    assert place.ask(cells) == [(0,)]
     if place.is_embedded:
         assert place.ask("select count(*) from mine.places") == place.ask("select count(*) from marts.admin_units")
         assert "Function marts.my_macro" in printed
+    with place.connect(read_only=False) as connection:
+        connection.execute(optional)
     printed = place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units")
     assert place.ask("select count(*) from marts.my_points") == [(2,)]
+    assert place.ask(cells) == [(1,)]
     assert "is left behind" not in printed
 
 

@@ -5,6 +5,7 @@ On PostgreSQL, three roles do it, and the first build of a dataset is the transf
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import h3.api.basic_int as h3
 import psycopg
 import pytest
 
@@ -32,7 +34,7 @@ BUILT = {
 TESTED = {("postgres", "tiger"), ("embedded", "overture")}  # built with tests: they take longer than the build
 WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
 WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
-CONCORDANCE = ("--vars", "concordance: [geoboundaries, tiger]")  # tiger is built last
+OPTIONAL = ("--vars", "{concordance: [geoboundaries, tiger], unit_cells: true}")  # tiger is built last
 DERIVED = (
     *("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary"),
     *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
@@ -125,7 +127,7 @@ def places(new_warehouse: NewWarehouse, files: dict[str, Sequence[Path]]) -> dic
         for dataset in BUILT[target]:
             place.load(dataset)
             options = WITHOUT_DERIVED if (target, dataset) in TESTED else WITHOUT_TESTS
-            place.build(dataset, *options, *(CONCORDANCE if dataset == "tiger" else ()))
+            place.build(dataset, *options, *(OPTIONAL if dataset == "tiger" else ()))
     return found
 
 
@@ -305,6 +307,28 @@ def test_units_are_compared_only_with_a_dataset_that_is_built(place: Place) -> N
     for variable, message in concordances.items():
         printed = place.of("tiger", place.transformer).dbt("run", "-s", "unit_matches", "--vars", variable, expect=2)
         assert message in printed.stdout
+
+
+def test_cells_are_the_same_on_both_targets_and_only_where_they_are_asked_for(places: dict[str, Place]) -> None:
+    left, right = (places[target].of("tiger") for target in ("postgres", "embedded"))
+    marts.assert_same(left, right, "admin_unit_cells")
+    for place in places.values():
+        assert marts.columns(place.of("geoboundaries"), "admin_unit_cells") == []
+
+
+def test_points_are_joined_to_units_by_cells_as_the_documentation_says(place: Place) -> None:
+    text = (ROOT / "docs/locate.md").read_text().partition("\n## Cells\n")[2]
+    (query,) = re.findall("```sql\n(.+?)```", text, re.DOTALL)
+    points = place.ask("tiger", "select gid, point_lon, point_lat from {marts}.admin_level_3 order by 1")
+    sites = ", ".join(f"('{gid}', {h3.latlng_to_cell(lat, lon, 15)})" for gid, lon, lat in points)
+    query = query.replace("from sites", f"from (values {sites}) as sites (site_id, cell)").replace("marts.", "{marts}.")
+    located = [
+        (gid, *row)
+        for gid, lon, lat in points
+        for row in place.ask("tiger", f"select gid, path from {{marts}}.locate({lon}, {lat})")
+    ]
+    assert len(located) >= 4
+    assert place.ask("tiger", query) == located
 
 
 def test_units_say_what_may_be_done_with_them(places: dict[str, Place]) -> None:

@@ -1,0 +1,7 @@
+"""Cells of the H3 grid in each unit; see `admin_boundaries.cells`."""
+
+
+def model(dbt, session):
+    from admin_boundaries.cells import unit_cells
+
+    return unit_cells(dbt.ref("admin_leaf_parts"))
