@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from admin_boundaries.locate import COLUMNS, Row
-from admin_boundaries.locate.grid import Numbers
+from admin_boundaries.locate.kernels import Numbers
 from admin_boundaries.locate.layer import Sets
 
 STATUSES = pa.array(["no unit", "one unit", "several units", "bad coordinates"])

@@ -17,7 +17,7 @@ from filelock import FileLock
 from pyarrow import feather
 
 from admin_boundaries import edition
-from admin_boundaries.locate.grid import Numbers
+from admin_boundaries.locate.kernels import Numbers
 from admin_boundaries.locate.layer import make_layer
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
 from ingest.errors import MartsMissing, TargetUnavailable

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import shapely
 
 from admin_boundaries.coverage.threads import in_threads
-from admin_boundaries.locate.grid import (
+from admin_boundaries.locate.kernels import (
     COARSE_COLUMNS,
     COARSE_ROWS,
     SIDE,
@@ -84,6 +84,14 @@ class Layer:
     ys: Numbers
     vertices: Floats
     ancestors: Numbers
+
+    @property
+    def searched(
+        self,
+    ) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers, Floats, Offsets, Offsets, Numbers, Numbers, Numbers]:
+        """The arrays that the loops are given, in their order."""
+        grid = self.coarse, self.fine, self.list_starts, self.items
+        return *grid, self.units, self.boxes, self.parts, self.rings, self.xs, self.ys, self.ancestors
 
     @staticmethod
     def opened(folder: Path) -> Layer:

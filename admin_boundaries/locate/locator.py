@@ -11,11 +11,11 @@ from pyarrow import feather
 
 from admin_boundaries.locate import Row
 from admin_boundaries.locate.answers import SCHEMA, Names, statuses
-from admin_boundaries.locate.grid import Floats, Numbers
 from admin_boundaries.locate.index import LAYERS, Index
+from admin_boundaries.locate.kernels import BAD, NONE, Floats, Numbers
 from admin_boundaries.locate.layer import Layer, Sets
-from admin_boundaries.locate.nearest import NONE, nearest
-from admin_boundaries.locate.search import BAD, look_up
+from admin_boundaries.locate.nearest import nearest
+from admin_boundaries.locate.search import look_up
 from ingest.errors import MartsReplaced
 
 KEPT = 1 << 16  # answers that are not made anew each time: some 60 MB

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from admin_boundaries.locate.grid import Numbers
 from admin_boundaries.locate.index import LAYERS, LEVELS
+from admin_boundaries.locate.kernels import Numbers, degrees_away
 from admin_boundaries.locate.layer import Layer, make_layer
-from admin_boundaries.locate.nearest import degrees_away, nearest
+from admin_boundaries.locate.nearest import nearest
 from admin_boundaries.warehouse import Warehouse, known_marts
 
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from admin_boundaries import points
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.duckdb_warehouse import DuckdbWarehouse
-from admin_boundaries.locate import COLUMNS, as_text
-from admin_boundaries.locate.grid import PER_DEGREE, SIDE
+from admin_boundaries.locate import COLUMNS, as_text, search
 from admin_boundaries.locate.index import Index
+from admin_boundaries.locate.kernels import PER_DEGREE, SIDE
 from admin_boundaries.locate.layer import Layer, Sets, make_layer
 from admin_boundaries.locate.locator import Locator
 from admin_boundaries.locate.parquet import TextWriter
@@ -155,6 +155,28 @@ def test_where_a_finer_unit_is_there_the_coarser_one_is_not_the_answer(tmp_path:
     asked = np.array([[7, 5], [2, 5], [1.002, 1.002], [5, 5], [0, 0], [1.001, 1.002], [4.999999, 3], [5.000001, 3]])
     expected = [(0,), (1,), (2,), (1,), (1,), (2,), (1,), (0,)]
     assert found_in(tmp_path / "layer", shapes, asked, ancestors) == expected
+
+
+def test_units_in_a_unit_are_its_answer_near_borders_without_asking_geos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_by_geos", None)
+    shapes = [
+        shapely.MultiPolygon([shapely.box(0, 0, 0.02, 0.02)]),
+        shapely.MultiPolygon([shapely.box(0, 0, 0.01, 0.02)]),
+    ]
+    assert found_in(tmp_path / "layer", shapes, np.array([[0.001, 0.001], [0.019, 0.001]]), [(-1,), (0,)]) == [
+        (1,),
+        (0,),
+    ]
+
+
+def test_a_part_that_is_cut_may_come_in_several_pieces(tmp_path: Path) -> None:
+    pieces = shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(2, 0, 3, 1)])
+    other = shapely.MultiPolygon([shapely.box(5, 0, 6, 1)])
+    assert found_in(
+        tmp_path / "layer", [pieces, other], np.array([[0.5, 0.5], [2.5, 0.5], [5.5, 0.5], [0.0, 0.5]])
+    ) == [*((0,), (0,), (1,), (0,))]
 
 
 def test_a_layer_without_parts_has_nothing_anywhere(tmp_path: Path) -> None:
