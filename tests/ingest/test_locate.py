@@ -128,14 +128,18 @@ def test_the_date_line_is_one_meridian_and_a_pole_is_what_touches_it(tmp_path: P
         shapely.MultiPolygon([shapely.box(-180, -40, -170, -20)]),
         shapely.MultiPolygon([shapely.box(-180, -90, 180, -60)]),
         shapely.MultiPolygon([shapely.box(10, 80, 20, 90)]),
+        shapely.MultiPolygon([shapely.box(175, 40, 180, 50)]),
+        shapely.MultiPolygon([shapely.box(-180, 60, -175, 70)]),
     ]
     asked = np.array([
         *((180, -15), (-180, -15), (180, -25), (-180, -25), (180, -35), (-180, -20), (180, 0), (179.5, -15)),
         *((0, -90), (180, -90), (-180, -90), (15, 90), (25, 90), (20, 90)),
+        *((-180, 45), (180, 45), (-180, 65), (180, 65), (-179.9, 45), (179.9, 65)),
     ])  # fmt: skip
     assert found_in(tmp_path / "layer", shapes, asked) == [
         *((0,), (0,), (1, 2), (1, 2), (2,), (0, 1, 2), (), (0,)),
         *((3,), (3,), (3,), (4,), (), (4,)),
+        *((5,), (5,), (6,), (6,), (), ()),
     ]
 
 

@@ -76,6 +76,13 @@ def test_the_nearest_unit_is_what_brute_force_finds_anywhere_on_earth(x: float, 
     assert (units >= 0).sum() > 5
 
 
+def test_a_border_beyond_the_date_line_is_as_near_as_any_other(tmp_path: Path) -> None:
+    slanting = shapely.MultiPolygon([shapely.Polygon([(-179.5, -1), (-179, 1), (-178, 0)])])
+    units, metres = nearest(layer_of(tmp_path, [slanting]), np.array([179.9]), np.array([0.3]), 200_000)
+    assert units.tolist() == [0]
+    assert metres[0] == pytest.approx(by_brute_force([slanting], 179.9, 0.3)[0], abs=1)
+
+
 def test_of_units_that_are_equally_near_it_is_the_finer_one_or_the_first_by_key(tmp_path: Path) -> None:
     country, left, right = shapely.box(0, 0, 2, 1), shapely.box(0, 0, 1, 1), shapely.box(1, 0, 2, 1)
     shapes = [shapely.MultiPolygon([shape]) for shape in (country, left, right)]
