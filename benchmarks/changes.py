@@ -301,7 +301,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to work, and to leave the warehouse")
     parser.add_argument("--results", type=Path, help="folder for the report")
     options = parser.parse_args()
-    options.results.mkdir(parents=True, exist_ok=True)  # now, since the end is minutes or an hour away
+    if options.results:
+        options.results.mkdir(parents=True, exist_ok=True)  # now, since the end is minutes or an hour away
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
