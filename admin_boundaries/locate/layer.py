@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -306,7 +307,7 @@ class Sets:
     """
 
     def __init__(self, ancestors: Numbers, starts: Numbers = NO_SETS, units: Numbers = NO_ITEMS) -> None:
-        self._ancestors = ancestors
+        self._ancestors, self._lock = ancestors, Lock()
         self._several = [tuple(units[start:end].tolist()) for start, end in pairwise(starts.tolist())]
         self._numbers = {units: len(ancestors) + 1 + place for place, units in enumerate(self._several)}
 
@@ -318,10 +319,11 @@ class Sets:
         if len(found) < 2:
             return 1 + found.pop() if found else 0
         key = tuple(sorted(found))
-        if key not in self._numbers:
-            self._numbers[key] = len(self._ancestors) + 1 + len(self._several)
-            self._several.append(key)
-        return self._numbers[key]
+        with self._lock:  # threads look points up side by side
+            if key not in self._numbers:
+                self._several.append(key)
+                self._numbers[key] = len(self._ancestors) + len(self._several)
+            return self._numbers[key]
 
     def units(self, number: int) -> tuple[int, ...]:
         """Return the units of a set."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -181,6 +183,21 @@ def test_a_part_that_is_cut_may_come_in_several_pieces(tmp_path: Path) -> None:
     assert found_in(
         tmp_path / "layer", [pieces, other], np.array([[0.5, 0.5], [2.5, 0.5], [5.5, 0.5], [0.0, 0.5]])
     ) == [*((0,), (0,), (1,), (0,))]
+
+
+def test_threads_that_find_the_same_units_give_them_the_same_number() -> None:
+    class Slow(list[tuple[int, ...]]):
+        def append(self, units: tuple[int, ...]) -> None:
+            time.sleep(1e-4)
+            super().append(units)
+
+    sets = Sets(np.full((12, 1), -1, np.int32))
+    sets._several = Slow()
+    pairs = [(one, other) for one in range(12) for other in range(one + 1, 12)]
+    with ThreadPoolExecutor(4) as pool:
+        numbers = list(pool.map(lambda _: [sets.number(pair) for pair in pairs], range(4)))
+    assert all(some == numbers[0] for some in numbers)
+    assert [sets.units(number) for number in numbers[0]] == pairs
 
 
 def test_a_layer_without_parts_has_nothing_anywhere(tmp_path: Path) -> None:
