@@ -185,19 +185,18 @@ def test_a_part_that_is_cut_may_come_in_several_pieces(tmp_path: Path) -> None:
     ) == [*((0,), (0,), (1,), (0,))]
 
 
-def test_threads_that_find_the_same_units_give_them_the_same_number() -> None:
+def test_threads_that_find_different_units_give_them_different_numbers() -> None:
     class Slow(list[tuple[int, ...]]):
         def append(self, units: tuple[int, ...]) -> None:
-            time.sleep(1e-4)
             super().append(units)
+            time.sleep(1e-4)
 
     sets = Sets(np.full((12, 1), -1, np.int32))
     sets._several = Slow()
     pairs = [(one, other) for one in range(12) for other in range(one + 1, 12)]
     with ThreadPoolExecutor(4) as pool:
-        numbers = list(pool.map(lambda _: [sets.number(pair) for pair in pairs], range(4)))
-    assert all(some == numbers[0] for some in numbers)
-    assert [sets.units(number) for number in numbers[0]] == pairs
+        numbers = list(pool.map(lambda first: [sets.number(pair) for pair in pairs[first::4]], range(4)))
+    assert [[sets.units(number) for number in some] for some in numbers] == [pairs[first::4] for first in range(4)]
 
 
 def test_a_layer_without_parts_has_nothing_anywhere(tmp_path: Path) -> None:
