@@ -153,7 +153,7 @@ def of_one_build(warehouse: Warehouse) -> Iterator[None]:
     yield
     if builds() != before:
         raise MartsReplaced(
-            "A build has replaced the marts while they were read, so nothing was written.", "Run the command again."
+            "A build has replaced the marts while they were read, so there is no answer.", "Run the command again."
         )
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -568,7 +569,7 @@ def locate(
     from admin_boundaries import edition
     from admin_boundaries.locate import COLUMNS
     from admin_boundaries.locate.distance import metres_of
-    from admin_boundaries.warehouse import open_warehouse
+    from admin_boundaries.warehouse import of_one_build, open_warehouse
 
     time = None if at is None else _time(at)
     metres = None if nearest is None else metres_of(nearest)
@@ -596,19 +597,19 @@ def locate(
     with open_warehouse(current) as warehouse:
         editions = warehouse.editions()
         _warn_if_stale(current, editions)
-        answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
-        clock = None
-        if time is not None:
-            from admin_boundaries.timezones.local_time import LocalTimes
+        clock = near = None
+        with nullcontext() if time is None and metres is None else of_one_build(warehouse):
+            answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
+            if time is not None:
+                from admin_boundaries.timezones.local_time import LocalTimes
 
-            clock = asdict(LocalTimes(warehouse).at(answer["tzid"], time))
-        no_unit = edition.no_unit(editions, current.boundaries)
-        if metres is not None and answer["status"] == "no unit":
-            from admin_boundaries.locate.nearby import nearest_unit
+                clock = asdict(LocalTimes(warehouse).at(answer["tzid"], time))
+            if metres is not None and answer["status"] == "no unit":
+                from admin_boundaries.locate.nearby import nearest_unit
 
-            near = nearest_unit(warehouse, *coordinates, metres)
-            no_unit = f"none within {nearest}" if near is None else f"{near.metres:,.0f} m from {near.gid}, {near.path}"
-    console.location(answer, no_unit, clock)
+                found = nearest_unit(warehouse, *coordinates, metres)
+                near = f"{found.gid}, {found.path}: {found.metres:,.0f} m" if found else f"none within {nearest}"
+    console.location(answer, edition.no_unit(editions, current.boundaries), clock, near)
 
 
 def _time(text: str) -> datetime:

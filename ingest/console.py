@@ -281,7 +281,9 @@ def points_bar() -> Iterator[Callable[[int, float], None]]:
         yield lambda done, share: bar.update(task, completed=share, rows=done)
 
 
-def location(found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | None = None) -> None:
+def location(
+    found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | None = None, nearest: str | None = None
+) -> None:
     """Print what lies at a point: the units from the country down, then the time zones.
 
     Parameters
@@ -292,6 +294,8 @@ def location(found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | 
         Where the point may be if it lies in no unit.
     clock : mapping, optional
         What clocks show there, if that was asked, by column.
+    nearest : str, optional
+        Which unit is nearest, if that was asked and there is none at the point.
     """
     table = Table(box=None, pad_edge=False, show_header=False)
     names = (found["path"] or "").split(" > ")
@@ -300,6 +304,8 @@ def location(found: Mapping[str, Any], no_unit: str, clock: Mapping[str, Any] | 
         table.add_row(key, _plain(name))
     if found["status"] == "no unit":
         table.add_row("no unit", no_unit)
+    if nearest is not None:
+        table.add_row("nearest", _plain(nearest))
     if found["status"] == "several units":
         table.add_row("several units", "on a border, or units overlap: " + ", ".join(found["gids"]))
     table.add_row("time zone", ", ".join(found["tzids"] or ["none"]))

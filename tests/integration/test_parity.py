@@ -308,7 +308,7 @@ def test_the_nearest_unit_is_the_same_on_both_targets_alone_and_in_a_file(
             alone = (None, None, None) if found is None else (found.gid, found.path, found.metres)
             assert alone == (row["nearest_gid"], row["nearest_path"], row["nearest_metres"])
     printed = both[1].ingest("locate", "--nearest", "40km", "--", str(near[0]["lon"]), str(near[0]["lat"])).stdout
-    assert f"{near[0]['nearest_metres']:,.0f} m from {near[0]['nearest_gid']}, {near[0]['nearest_path']}" in printed
+    assert f"{near[0]['nearest_gid']}, {near[0]['nearest_path']}: {near[0]['nearest_metres']:,.0f} m" in printed
 
 
 def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, Warehouse]) -> None:
