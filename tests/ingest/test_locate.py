@@ -30,7 +30,7 @@ from admin_boundaries.locate.layer import Layer, Sets, make_layer
 from admin_boundaries.locate.locator import Locator
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.locate.search import look_up
-from ingest.errors import MartsMissing, MartsReplaced
+from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
 from ingest.settings import read_settings
 
 Floats = npt.NDArray[np.float64]
@@ -325,6 +325,13 @@ def test_an_index_that_two_builds_would_have_made_is_not_kept(
     with pytest.raises(MartsReplaced):
         Locator(index)
     assert not index.is_there
+
+
+def test_an_index_that_cannot_be_written_says_where_and_what_to_do(warehouse: DuckdbWarehouse, tmp_path: Path) -> None:
+    (tmp_path / "points").touch()
+    with pytest.raises(TargetUnavailable, match=r"cannot be written to .*: Not a directory") as caught:
+        index_of(warehouse, tmp_path).folder()
+    assert "WAREHOUSE_HOME" in caught.value.hint
 
 
 def test_marts_that_do_not_say_of_which_build_they_are_have_no_index(
