@@ -175,11 +175,15 @@ def prepare(folder: Path, scale: float, timezones: str) -> None:
     if _has_marts(warehouse):
         return
     path = folder / "world.gpkg"
-    write_world(path, world(scale))
-    for dataset, source, release in (("gadm", str(path), "4.1"), ("timezones", timezones, "now")):
-        step([sys.executable, "-m", "ingest", dataset, f"--source={source}", "--release", release], env, folder)
-    path.unlink()
+    if not path.exists():
+        draft = folder / "making.gpkg"
+        draft.unlink(missing_ok=True)
+        write_world(draft, world(scale))
+        draft.rename(path)
+    for dataset, source in (("gadm", str(path)), ("timezones", timezones)):
+        step([sys.executable, "-m", "ingest", dataset, f"--source={source}"], env, folder)
     step([*BUILD, *(f"+{mart}" for mart in MARTS)], env, folder)
+    path.unlink()
 
 
 def _has_marts(warehouse: Path) -> bool:
@@ -204,7 +208,7 @@ def make_index(bench: Bench) -> None:
 
 def make_points(bench: Bench, locator: Locator) -> None:
     """Write the points, and the parts as GeoParquet for those that read it, if they are not there."""
-    with locate_points.opened(bench.warehouse) as connection:
+    with locate_points.connected(bench.warehouse) as connection:
         makers: dict[str, Callable[[], locate_points.Pair]] = {
             "land": lambda: locate_points.on_land(locator, bench.points),
             "people": lambda: locate_points.like_people(connection, bench.points),
@@ -428,7 +432,7 @@ def _size(warehouse: Path) -> dict[str, int]:
         "parts": f"select count(*) from {ALL_PARTS}",
         "vertices": f"select sum(vertex_count) from {ALL_PARTS}",
     }
-    with locate_points.opened(warehouse) as connection:
+    with locate_points.connected(warehouse) as connection:
         return {name: int((connection.execute(query).fetchone() or (0,))[0]) for name, query in queries.items()}
 
 

@@ -72,9 +72,9 @@ def _write(output: Path, **columns: Any) -> None:
 
 
 def _opened(home: Path) -> Any:
-    from benchmarks.locate_points import opened
+    from benchmarks.locate_points import connected
 
-    return opened(home / "warehouse.duckdb")
+    return connected(home / "warehouse.duckdb")
 
 
 def locator() -> Any:

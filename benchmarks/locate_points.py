@@ -153,8 +153,8 @@ def as_csv(path: Path) -> Path:
     return text
 
 
-def opened(warehouse: Path) -> duckdb.DuckDBPyConnection:
-    """Open a warehouse file read-only, without the functions of this project."""
-    connection = duckdb.connect(str(warehouse), read_only=True)
+def connected(warehouse: Path, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """Open a warehouse file, without the functions of this project."""
+    connection = duckdb.connect(str(warehouse), read_only=read_only)
     load_spatial(connection)
     return connection

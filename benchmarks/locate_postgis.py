@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.bench import TUNED
 from benchmarks.locate_peers import POSTGIS, many, one
-from benchmarks.locate_points import opened
+from benchmarks.locate_points import connected
 from tests.integration import servers
 
 TABLES = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
@@ -25,7 +25,7 @@ TABLES = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzi
 def load(connection: psycopg.Connection, warehouse: Path) -> None:
     """Copy the parts, as plain geometry without a reference system, and index them."""
     connection.execute("create extension postgis")
-    source = opened(warehouse)
+    source = connected(warehouse)
     for table, (mart, key) in TABLES.items():
         connection.execute(f"create unlogged table {table} ({key} text, geom geometry)".encode())
         # compressing numbers that hardly repeat costs time, and then again with each point
