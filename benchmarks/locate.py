@@ -20,8 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,10 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
-from admin_boundaries.locate.locator import Locator
 from benchmarks import locate_points
 from benchmarks.changes import environment, step
 from benchmarks.generate import world, write_world
+from benchmarks.locate_peers import locator
 from benchmarks.locate_zones import agreement
 from benchmarks.measure import Cost, machine, run
 from ingest.settings import PROJECT_ROOT
@@ -105,24 +107,26 @@ ALL_PARTS = """(
     union all
     select vertex_count from marts.timezone_parts
 ) as parts"""
-# of both, a point on a border has the units of either side; the join also tells of coarser units, which children leave
+# The join also tells of coarser units, where children leave something of them.
 DIFFER = """
-    with ours as (
-        select id, gids, tzids, list_concat(gids, [gid_0, gid_1, gid_2, gid_3, gid_4, gid_5]) as chain from '{ours}'
-    ),
-
-    theirs as (select id, list(distinct gid) as gids, list(distinct tzid) as tzids from '{theirs}' group by id)
-
     select
         count(*),
-        count(*) filter (
-            not list_has_all(coalesce(theirs.gids, []), coalesce(ours.gids, []))
-            or not list_has_all(coalesce(ours.chain, []), coalesce(theirs.gids, []))
-            or not list_has_all(coalesce(theirs.tzids, []), coalesce(ours.tzids, []))
-            or not list_has_all(coalesce(ours.tzids, []), coalesce(theirs.tzids, []))
-        )
-    from ours
-    inner join theirs using (id)
+        count(*) filter (not is_same)
+    from (
+        select
+            id,
+            bool_and(
+                theirs.gid is null
+                or theirs.gid in (ours.gid_0, ours.gid_1, ours.gid_2, ours.gid_3, ours.gid_4, ours.gid_5)
+                or coalesce(list_contains(ours.gids, theirs.gid), false)
+            )
+            and bool_or(theirs.gid is not distinct from ours.gid)
+            and bool_and(theirs.tzid is null or coalesce(list_contains(ours.tzids, theirs.tzid), false))
+            and bool_or(theirs.tzid is not distinct from ours.tzid) as is_same
+        from '{ours}' as ours
+        inner join '{theirs}' as theirs using (id)
+        group by id
+    ) as points
 """
 
 
@@ -206,11 +210,11 @@ def make_index(bench: Bench) -> None:
     bench.note("index", {"seconds": cost.seconds, "peak_bytes": cost.peak_bytes, "bytes": size})
 
 
-def make_points(bench: Bench, locator: Locator) -> None:
+def make_points(bench: Bench) -> None:
     """Write the points, and the parts as GeoParquet for those that read it, if they are not there."""
     with locate_points.connected(bench.warehouse) as connection:
         makers: dict[str, Callable[[], locate_points.Pair]] = {
-            "land": lambda: locate_points.on_land(locator, bench.points),
+            "land": lambda: locate_points.on_land(locator(), bench.points),
             "people": lambda: locate_points.like_people(connection, bench.points),
         }
         for name, make in makers.items():
@@ -227,6 +231,10 @@ def make_points(bench: Bench, locator: Locator) -> None:
             path = bench.folder / f"{name}.parquet"
             if not path.exists():
                 connection.execute(f"copy (select {key}, geom from marts.{mart}) to '{path}' (format parquet)")
+
+
+def _agreement(count: int) -> dict[str, Any]:
+    return agreement(locator(), count)
 
 
 def install(bench: Bench) -> None:
@@ -450,13 +458,10 @@ def measure(bench: Bench, only: list[str], compared: int) -> None:
     if wanted("index") or not bench.home.exists():
         make_index(bench)
     os.environ.update({name: bench.env[name] for name in ("WAREHOUSE_TARGET", "WAREHOUSE_HOME", "BOUNDARIES")})
-    from benchmarks.locate_peers import locator
-
-    ours = locator()
-    make_points(bench, ours)
-    if wanted("zones"):
-        bench.note("agreement", agreement(ours, compared))
-    del ours
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory is free again afterwards
+        pool.submit(make_points, bench).result()
+        if wanted("zones") or "agreement" not in bench.found:
+            bench.note("agreement", pool.submit(_agreement, compared).result())
     if any(wanted(name) for name in ("tzfpy", "reverse-geocoder")):
         install(bench)
     for way in WAYS:

@@ -33,7 +33,7 @@ select
     5 as vertex_count,
     geom::geometry('EPSG:4326') as geom
 from (
-    select x, y, st_makeenvelope(5 + 2 * x, 45 + y, 6.5 + 2 * x, 46 + y) as geom
+    select x, y, st_makeenvelope(5 + 2 * x, 45 + y, 5.2 + 2.2 * x, 46 + y) as geom
     from range(8) as xs (x), range(4) as ys (y)
 );
 create table marts.timezone_parts as
