@@ -382,7 +382,7 @@ def report(found: dict[str, Any]) -> str:
         ]
     lines += ["", COLUMNS.format(start=START)]
     lines += [
-        f"Our index of units and zones is made in {index['seconds']:,.0f} s with {index['peak_bytes'] / 1e6:,.0f} MB of memory, and takes "
+        f"Our index is made in {index['seconds']:,.0f} s with {index['peak_bytes'] / 1e6:,.0f} MB of memory, and takes "
         f"{index['bytes'] / 1e6:,.0f} MB on disk.",
         *(
             f"On {found[key]['differ']:,} of {found[key]['points']:,} points {title}, DuckDB's join says otherwise."
@@ -392,8 +392,8 @@ def report(found: dict[str, Any]) -> str:
         "",
         "## One point after another, from Python",
         "",
-        "On land; files are in the page cache. The first answer is counted from the start of Python; that of PostGIS from "
-        "connecting.",
+        "On land; files are in the page cache. The first answer is counted from the start of Python, that of PostGIS "
+        "from connecting.",
         "",
         "| way | answers | points | median, µs | 99 of 100 within, µs | first answer, s |",
         "|---|---|--:|--:|--:|--:|",
