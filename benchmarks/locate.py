@@ -473,7 +473,7 @@ def measure(bench: Bench, only: list[str], compared: int) -> None:
                 for points in SETS:
                     measure_many(bench, way, points)
     for name in SINGLE:
-        if name != "postgis" and wanted(name):
+        if name != "postgis" and wanted(f"one {name}"):
             measure_one(bench, name)
     if any(wanted(name) for name in (OURS, DUCKDB, "compared")):
         compare(bench)
@@ -490,7 +490,7 @@ def main() -> None:
         "--only",
         action="append",
         default=[],
-        help="pattern of what to measure again: the name of a way, or of index, zones, locator, compared",
+        help="pattern of what to measure again: the name of a way, or of index, zones, ^one, compared",
     )
     parser.add_argument("--folder", type=Path, help="where to work, and to leave the warehouse and the points")
     parser.add_argument("--results", type=Path, help="folder for the results")
