@@ -44,7 +44,7 @@ BUILD = ["dbt", "build", "--resource-type", "seed", "--resource-type", "model", 
 INSTALLED = ("tzfpy==2.1.1", "reverse_geocoder==1.5.1")
 VERSIONS = ("duckdb", "apache-sedona", "geopandas", "shapely", "timezonefinder", "numba")
 START = 1000  # points, to set things up
-SINGLES, FEW_SINGLES = 20_000, 500
+SINGLES, FEW_SINGLES = 20_000, 100
 PATIENCE_SECONDS = 1800.0
 SETS = {"land": "evenly on land", "people": "like people live"}
 BOTH, ZONES, CITIES = "units and zones", "zones only", "cities"
