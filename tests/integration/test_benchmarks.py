@@ -3,22 +3,59 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import psycopg
+import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
 
-from benchmarks import generate, next_release, report
+from benchmarks import generate, locate, locate_peers, locate_points, locate_postgis, next_release, report
 from tests.conftest import ROOT
+from tests.integration import servers
 
 pytestmark = pytest.mark.slow
 
 SCALE = 0.001
 DIGITISING = 0.2  # degrees: more than a step of the lattice of any country
+# Two countries of sixteen units each, with sea between them, and two zones.
+SQUARES = """
+create schema marts;
+create table marts.admin_leaf_parts as
+select
+    case when x < 4 then 'AAA' else 'BBB' end || '.' || (x + 10 * y) as gid,
+    5 as vertex_count,
+    geom::geometry('EPSG:4326') as geom
+from (
+    select x, y, st_makeenvelope(5 + 2 * x, 45 + y, 5.2 + 2.2 * x, 46 + y) as geom
+    from range(8) as xs (x), range(4) as ys (y)
+);
+create table marts.timezone_parts as
+select tzid, 5 as vertex_count, geom::geometry('EPSG:4326') as geom
+from (values
+    ('Europe/Berlin', st_makeenvelope(0, 40, 12.9, 60)), ('Europe/Vienna', st_makeenvelope(12.9, 40, 30, 60))
+) as zones (tzid, geom);
+create table marts.admin_units as
+select gid, 1 as admin_level, gid as path from marts.admin_leaf_parts
+union all
+select distinct gid[:3], 0, gid[:3] from marts.admin_leaf_parts;
+create table marts.admin_unit_ancestors as
+select gid, gid[:3] as ancestor_gid, 0 as ancestor_level from marts.admin_units
+union all
+select gid, gid, 1 from marts.admin_units where admin_level = 1;
+create table marts.published_runs as select 1 as one;
+create table marts.marts_meta as
+select
+    dataset, 'squares' as build_id, now() as built_at, '1' as run_id, 'r' as release, null::text as variant,
+    null::text as scope, now() as published_at
+from (values ('gadm'), ('timezones')) as datasets (dataset);
+"""
 QUICK = ("ingest-sedonadb-2$", "dbt-build", "server-alone", "ogr2ogr", "to-postgis", "original", "duckdb")
 
 
@@ -93,3 +130,85 @@ def test_goals_are_held_against_what_was_found() -> None:
     assert met["faster than `ogr2ogr` by default"] is False
     assert met["what validation adds, compared with what `-makevalid` adds"] is True
     assert met["memory of a worker"] is True
+
+
+@pytest.fixture(scope="module")
+def located(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the points of two small countries were looked up, by us and by DuckDB."""
+    folder = tmp_path_factory.mktemp("located")
+    (folder / "home").mkdir()
+    with locate_points.connected(folder / "home" / "warehouse.duckdb", read_only=False) as connection:
+        connection.execute(SQUARES)
+    ways = [f"--only={name}" for name in ("index", "^locate$", "duckdb", "locator", "zones")]
+    options = [f"--folder={folder}", f"--results={folder}", "--points=2000", "--compared=200", "--timezones=loaded"]
+    command = [sys.executable, "-m", "benchmarks.locate", *options, *ways]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_points_are_looked_up_and_the_table_is_written(located: Path) -> None:
+    found = json.loads((located / "locate.json").read_text())
+    assert not any("fault" in each for each in found.values() if isinstance(each, dict))
+    assert [found[f"compared {points}"] for points in locate.SETS] == [{"points": 2000, "differ": 0}] * 2
+    assert found["agreement"]["points"] == 200
+    table = (located / "locate.md").read_text()
+    for text in (
+        "| `ingest locate`, Parquet | units and zones | 2,000 |",
+        "| `Locator.locate` |",
+        "| memory | ≤ 3 GB |",
+    ):
+        assert text in table
+
+
+def test_a_point_like_people_live_is_in_any_unit_as_likely(located: Path) -> None:
+    gids = pq.read_table(located / "locate" / "locate-people.parquet")["gid"].to_pylist()
+    assert None not in gids
+    counts = [gids.count(gid) for gid in set(gids)]
+    assert len(counts) == 32
+    assert max(counts) < 2.5 * min(counts)
+
+
+@pytest.mark.servers
+def test_every_peer_that_joins_finds_the_same(
+    located: Path, postgres: servers.Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = f"host=127.0.0.1 port={postgres.port} user=warehouse"
+    with psycopg.connect(f"{where} dbname=postgres", autocommit=True) as connection:
+        connection.execute("create database parts")
+    monkeypatch.setenv(locate_peers.POSTGIS, f"{where} dbname=parts")
+    with psycopg.connect(os.environ[locate_peers.POSTGIS], autocommit=True) as connection:
+        locate_postgis.load(connection, located / "home" / "warehouse.duckdb")
+    parts = located / "locate"
+    start, points = (locate_points.first(parts / "land.parquet", count) for count in (100, 2000))
+    expected = rows(parts / "duckdb-join-land.parquet")
+    assert len(expected) == 2000
+    for way in ("sedonadb-join", "geopandas-sjoin", "postgis-join"):
+        took = locate_peers.many(way, located / "home", parts, (start, points, tmp_path / "found.parquet"))
+        assert took["seconds"] > 0
+        assert rows(tmp_path / "found.parquet") == expected, way
+    single = tmp_path / "single.json"
+    single.write_text(json.dumps([[10.0, 46.5]] * 20))
+    assert all(locate_peers.one(way, 0.0, single)["median_us"] > 0 for way in ("postgis", "timezonefinder"))
+    locate_peers.many("timezonefinder", located, parts, (start, points, tmp_path / "found.parquet"))
+    assert set(pq.read_table(tmp_path / "found.parquet")["tzid"].to_pylist()) >= {"Europe/Berlin", "Europe/Vienna"}
+
+
+def rows(path: Path) -> list[tuple[Any, ...]]:
+    """Return the numbers of points, and the unit and the zone that were found."""
+    return sorted(duckdb.sql(f"select id, gid, tzid from '{path}'").fetchall())
+
+
+def test_the_marts_that_are_built_for_locating_exist() -> None:
+    models = {path.stem for path in (ROOT / "models").rglob("*.*")}
+    assert set(locate.MARTS) <= models
+
+
+def test_goals_of_locating_are_held_against_what_was_found() -> None:
+    def result(points: int, seconds: float) -> dict[str, float]:
+        return {"points": points + locate.START, "start_seconds": 1.0, "seconds": 1.0 + seconds, "peak_bytes": 2.9e9}
+
+    found = {"many locate land": result(3_000_000, 2.0), "many locate people": result(500_000, 2.0)}
+    found |= {"many duckdb-join land": result(1_000_000, 2.0), "one locator": {"median_us": 21.0, "first_seconds": 1.0}}
+    met = {goal: is_met for goal, _, _, is_met in locate.goals(found)}
+    assert list(met.values()) == [True, False, True, None, True, False, True]
