@@ -57,7 +57,8 @@ def _by_geos(layer: Layer, sets: Sets, lons: Floats, lats: Floats) -> Numbers:
         needed, places, uses = np.unique(parts, return_inverse=True, return_counts=True)
         polygons = _polygons(layer, needed)
         shapely.prepare(polygons[uses > PREPARED])
-        is_at = shapely.dwithin(polygons[places], shapely.points([pair[2:] for pair in some]), ON_BORDER)
+        at = shapely.points([pair[2:] for pair in some])
+        is_at = shapely.distance(polygons[places], at) <= ON_BORDER  # `dwithin` errs by the last digit
         for number, part in zip(numbers[is_at].tolist(), parts[is_at].tolist(), strict=True):
             units[number].add(int(layer.units[part]))
     return np.array([sets.number(some_units) for some_units in units], np.int32)

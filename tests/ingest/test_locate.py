@@ -76,7 +76,7 @@ def around(shapes: Shapes, random: np.random.Generator, count: int) -> Floats:
     on_edges = [
         shapely.get_coordinates(shape.boundary.interpolate(random.uniform(), normalized=True)) for shape in shapes
     ]
-    close = some + random.choice([3e-10, 9e-10, 1.1e-9, 1e-8, 3e-7, 2e-6], some.shape) * random.choice(
+    close = some + random.choice([3e-10, 9e-10, 1e-9, 1.1e-9, 1e-8, 3e-7, 2e-6], some.shape) * random.choice(
         [-1, 1], some.shape
     )
     corners = np.round(some * PER_DEGREE) / PER_DEGREE + random.choice([0, 0, 1e-13, -1e-13], some.shape)
