@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -9,7 +11,7 @@ from admin_boundaries.locate import COLUMNS, Row
 from admin_boundaries.locate.kernels import Numbers
 from admin_boundaries.locate.layer import Sets
 
-STATUSES = pa.array(["no unit", "one unit", "several units", "bad coordinates"])
+STATUSES = ("no unit", "one unit", "several units", "bad coordinates")
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
 SCHEMA = pa.schema([pa.field(name, TYPES.get(name, pa.string())) for name in COLUMNS])
 NEAREST = [
@@ -33,23 +35,24 @@ class Names:
 
     def __init__(self, table: pa.Table, sets: Sets) -> None:
         self._names = table.column_names
-        self._columns = [column.combine_chunks() for column in table.columns]
+        self._columns = [_Column(column.combine_chunks()) for column in table.columns]
         self._sets = sets
 
     def row(self, number: int) -> Row:
         """Return the values of the first unit of a set, and the keys of all; None for all in the empty set."""
         units = self._sets.units(number)
-        first = [column[units[0]].as_py() if units else None for column in self._columns]
-        return *first, [self._columns[0][unit].as_py() for unit in units] or None
+        if not units:
+            return (None,) * (len(self._columns) + 1)
+        return *(column.value(units[0]) for column in self._columns), [self._columns[0].value(unit) for unit in units]
 
     def texts(self, name: str, units: Numbers) -> pa.DictionaryArray:
         """Return the texts of a column for units; NULL for a unit of -1."""
         column = self._columns[self._names.index(name)]
-        return _encoded(_codes(column)[units], np.arange(len(units), dtype=np.int32), column.dictionary)
+        return _encoded(column.codes[units], np.arange(len(units), dtype=np.int32), column.values)
 
     def status(self, number: int) -> str:
         """Return the status of a set of units."""
-        return str(STATUSES[min(len(self._sets.units(number)), 2)])
+        return STATUSES[min(len(self._sets.units(number)), 2)]
 
     def arrays(self, numbers: Numbers) -> list[pa.Array]:
         """Return the values of the first unit of the set at each point, the list of keys, and how many units there are.
@@ -60,25 +63,48 @@ class Names:
         firsts, counts, units = self._sets.listed(distinct)
         arrays: list[pa.Array] = []
         for column in self._columns:
-            if pa.types.is_dictionary(column.type):
-                arrays.append(_encoded(_codes(column)[firsts], places, column.dictionary))
+            if column.is_text:
+                arrays.append(_encoded(column.codes[firsts], places, column.values))
             else:
-                arrays.append(column.take(pa.array(firsts[places], mask=(firsts < 0)[places])))
+                arrays.append(column.values.take(pa.array(firsts[places], mask=(firsts < 0)[places])))
         key = self._columns[0]
-        lists = _lists(_codes(key)[units], counts, places, key.dictionary)
+        lists = _lists(key.codes[units], counts, places, key.values)
         return [*arrays, lists, counts[places]]
+
+
+class _Column:
+    """A column of units: which of its values each has, -1 for NULL, and one more -1 behind them for unit -1."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.is_text = pa.types.is_dictionary(column.type)
+        codes = (
+            column.indices.fill_null(NULL).to_numpy(zero_copy_only=False) if self.is_text else np.arange(len(column))
+        )
+        self.codes: Numbers = np.append(codes.to_numpy(zero_copy_only=False), NULL).astype(np.int32)
+        self.values = column.dictionary if self.is_text else column
+        # a scalar of Arrow takes five times as long as to read the buffers
+        self._code = self.codes.data
+        self._numbers = None if self.is_text else self.values.to_numpy(zero_copy_only=False).data
+        if self.is_text:
+            _, ends, characters = self.values.buffers()
+            self._ends = memoryview(ends).cast("i")[self.values.offset :]
+            self._characters = memoryview(characters or b"")
+
+    def value(self, unit: int) -> Any:
+        """Return the value of a unit."""
+        code = self._code[unit]
+        if code < 0:
+            return None
+        if self._numbers is not None:
+            return self._numbers[code]
+        return str(self._characters[self._ends[code] : self._ends[code + 1]], "utf-8")
 
 
 def statuses(numbers: Numbers, counts: Numbers) -> pa.Array:
     """Return the status of each point."""
     codes = np.where(numbers < 0, np.int32(len(STATUSES) - 1), np.minimum(counts, 2).astype(np.int32))
     distinct, places = _distinct(codes)
-    return pa.DictionaryArray.from_arrays(pa.array(places), STATUSES.take(pa.array(distinct)))
-
-
-def _codes(column: pa.DictionaryArray) -> Numbers:
-    """Return the indices of a dictionary, -1 for NULL, and one more -1 behind them: that of unit -1, which is none."""
-    return np.append(column.indices.fill_null(NULL).to_numpy(zero_copy_only=False), np.int32(NULL))
+    return pa.DictionaryArray.from_arrays(pa.array(places), pa.array(STATUSES).take(pa.array(distinct)))
 
 
 def _distinct(numbers: Numbers) -> tuple[Numbers, Numbers]:
