@@ -77,9 +77,7 @@ class _Column:
 
     def __init__(self, column: pa.Array) -> None:
         self.is_text = pa.types.is_dictionary(column.type)
-        codes = (
-            column.indices.fill_null(NULL).to_numpy(zero_copy_only=False) if self.is_text else np.arange(len(column))
-        )
+        codes = column.indices.fill_null(NULL) if self.is_text else pa.array(range(len(column)), pa.int32())
         self.codes: Numbers = np.append(codes.to_numpy(zero_copy_only=False), NULL).astype(np.int32)
         self.values = column.dictionary if self.is_text else column
         # a scalar of Arrow takes five times as long as to read the buffers
