@@ -85,7 +85,7 @@ class _Column:
         self._numbers = None if self.is_text else self.values.to_numpy(zero_copy_only=False).data
         if self.is_text:
             _, ends, characters = self.values.buffers()
-            self._ends = memoryview(ends).cast("i")[self.values.offset :]
+            self._ends = memoryview(ends or b"").cast("i")[self.values.offset :]
             self._characters = memoryview(characters or b"")
 
     def value(self, unit: int) -> Any:
