@@ -19,3 +19,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         for left in path.parent.glob(f"{glob.escape(draft.name)}*"):  # a GeoPackage may leave journals
             left.unlink()
+
+
+def wait_for_disk(folder: Path) -> None:
+    """Wait until a folder is on the disk: after a power cut, what has its name must have its content."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

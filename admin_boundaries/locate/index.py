@@ -17,6 +17,7 @@ from filelock import FileLock
 from pyarrow import feather
 
 from admin_boundaries import edition
+from admin_boundaries.files import wait_for_disk
 from admin_boundaries.locate.kernels import Numbers
 from admin_boundaries.locate.layer import make_layer
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
@@ -102,6 +103,7 @@ class Index:
         try:
             with of_one_build(self._warehouse):
                 _make(draft, self._warehouse)
+            wait_for_disk(draft)
             draft.rename(self._folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)

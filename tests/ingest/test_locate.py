@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -299,6 +300,22 @@ def test_an_index_is_made_once_for_a_build_and_that_of_the_build_before_is_remov
     assert begun == ["making"] * 2
     assert not first.is_there
     assert before.locate(7, 8) == ANSWERS[1]  # whoever has the old one open goes on
+
+
+def test_an_index_is_on_the_disk_before_it_has_its_name(
+    warehouse: DuckdbWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    sync = os.fsync
+
+    def seen(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    folder = index_of(warehouse, tmp_path).folder()
+    draft = folder.with_name(f"making-{folder.name}")
+    assert synced >= {str(draft / path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def test_what_a_killed_process_left_of_an_index_is_cleared_away(warehouse: DuckdbWarehouse, tmp_path: Path) -> None:
