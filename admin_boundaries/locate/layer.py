@@ -32,6 +32,7 @@ from admin_boundaries.locate.kernels import (
     draw,
     mark_touched,
 )
+from ingest.errors import MartsReplaced
 
 BAND = 50  # coarse rows that are drawn at once: 5°
 
@@ -113,6 +114,11 @@ def make_layer(folder: Path, keys: pa.Array, ancestors: Numbers, batches: Iterab
         See `Layer`.
     batches : iterable of RecordBatch
         Key and WKB of each part.
+
+    Raises
+    ------
+    MartsReplaced
+        When a part is of a unit that is not among them.
     """
     units, ring_counts, point_counts, boxes = [], [], [], []
     with Rows(folder, "xs", np.int32) as xs, Rows(folder, "ys", np.int32) as ys, Rows(folder, "vertices") as vertices:
@@ -155,7 +161,10 @@ class _Parts:
 
     @staticmethod
     def of(batch: pa.RecordBatch, keys: pa.Array) -> _Parts:
-        numbers = pc.index_in(batch.column(0), value_set=keys).to_numpy(zero_copy_only=False).astype(np.int32)
+        found = pc.index_in(batch.column(0), value_set=keys)
+        if found.null_count:
+            raise MartsReplaced("A build has replaced the marts while they were read.", "Run the command again.")
+        numbers = found.to_numpy(zero_copy_only=False).astype(np.int32)
         shapes = shapely.from_wkb(batch.column(1).to_numpy(zero_copy_only=False))
         polygons, rows = shapely.get_parts(shapes, return_index=True)  # one that is cut may come in several pieces
         _, vertices, (rings, parts) = shapely.to_ragged_array(polygons)

@@ -73,8 +73,16 @@ class Locator:
         Parameters
         ----------
         lons, lats : array of float64
-            Degrees on WGS 84.
+            Degrees on WGS 84; NaN is no coordinate.
+
+        Raises
+        ------
+        ValueError
+            When there are not as many of the one as of the other.
         """
+        if len(lons) != len(lats):
+            raise ValueError(f"{len(lons)} longitudes and {len(lats)} latitudes")
+        lons, lats = np.ascontiguousarray(lons, np.float64), np.ascontiguousarray(lats, np.float64)
         found = {}
         for name, layer in self._layers.items():
             found[name] = look_up(layer, self._sets[name], lons, lats)
@@ -83,7 +91,8 @@ class Locator:
     def locate(self, lon: float, lat: float) -> Row:
         """Return the answer for one point; see `admin_boundaries.locate.COLUMNS`."""
         found = self.find(np.array([lon], np.float64), np.array([lat], np.float64))
-        return self.row(int(found.units[0]), int(found.zones[0]))
+        row = self.row(int(found.units[0]), int(found.zones[0]))
+        return tuple([*value] if isinstance(value, list) else value for value in row)  # who has it may change it
 
     def _row(self, units: int, zones: int) -> Row:
         status = "bad coordinates" if units == BAD else self._names["units"].status(units)

@@ -283,6 +283,25 @@ def test_an_answer_has_the_chain_the_path_and_the_zones_in_their_order(
     assert tuple(batch.schema.names) == COLUMNS
 
 
+def test_points_may_be_in_any_array_and_an_answer_belongs_to_who_asked(
+    warehouse: DuckdbWarehouse, tmp_path: Path
+) -> None:
+    locator = Locator(index_of(warehouse, tmp_path))
+    whole = np.array([[2, 2], [7, 8]], np.int8)
+    assert locator.locate_points(whole[:, 0], whole[:, 1]).column("gid").to_pylist() == ["B.1_1", "B.2_1"]
+    with pytest.raises(ValueError, match="2 longitudes and 1 latitudes"):
+        locator.locate_points(np.array([1.0, 2.0]), np.array([1.0]))
+    locator.locate(2, 2)[COLUMNS.index("gids")].append("mine")
+    assert locator.locate(2, 2) == ANSWERS[0]
+
+
+def test_a_part_of_a_unit_that_is_not_known_is_of_another_build(warehouse: DuckdbWarehouse, tmp_path: Path) -> None:
+    index = index_of(warehouse, tmp_path)
+    warehouse.rows("delete from marts.admin_units where gid = 'B.2_1'")
+    with pytest.raises(MartsReplaced):
+        Locator(index)
+
+
 def test_an_index_is_made_once_for_a_build_and_that_of_the_build_before_is_removed(
     warehouse: DuckdbWarehouse, tmp_path: Path
 ) -> None:
