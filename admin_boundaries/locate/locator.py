@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import feather
 
@@ -67,26 +68,23 @@ class Locator:
         self._names = {name: Names(tables[name], self._sets[name]) for name in LAYERS}
         self.row = lru_cache(KEPT)(self._row)
 
-    def find(self, lons: Floats, lats: Floats) -> Found:
+    def find(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> Found:
         """Look points up.
 
         Parameters
         ----------
-        lons, lats : array of float64
-            Degrees on WGS 84; NaN is no coordinate.
+        lons, lats : array
+            Degrees on WGS 84, of any type of number; NaN is no coordinate.
 
         Raises
         ------
         ValueError
             When there are not as many of the one as of the other.
         """
-        if len(lons) != len(lats):
-            raise ValueError(f"{len(lons)} longitudes and {len(lats)} latitudes")
-        lons, lats = np.ascontiguousarray(lons, np.float64), np.ascontiguousarray(lats, np.float64)
-        found = {}
-        for name, layer in self._layers.items():
-            found[name] = look_up(layer, self._sets[name], lons, lats)
-        return Found(**found)
+        x, y = np.ascontiguousarray(lons, np.float64), np.ascontiguousarray(lats, np.float64)
+        if len(x) != len(y):
+            raise ValueError(f"{len(x)} longitudes and {len(y)} latitudes")
+        return Found(**{name: look_up(layer, self._sets[name], x, y) for name, layer in self._layers.items()})
 
     def locate(self, lon: float, lat: float) -> Row:
         """Return the answer for one point; see `admin_boundaries.locate.COLUMNS`."""
@@ -102,13 +100,13 @@ class Locator:
         """Return the answers where something was found, as rows."""
         return [self.row(*pair) for pair in zip(found.units.tolist(), found.zones.tolist(), strict=True)]
 
-    def locate_points(self, lons: Floats, lats: Floats) -> pa.RecordBatch:
+    def locate_points(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> pa.RecordBatch:
         """Return the answers for many points; see `admin_boundaries.locate.COLUMNS`. Texts are dictionaries.
 
         Parameters
         ----------
-        lons, lats : array of float64
-            Degrees on WGS 84; NaN is no coordinate.
+        lons, lats : array
+            Degrees on WGS 84, of any type of number; NaN is no coordinate.
         """
         return self.answers(self.find(lons, lats))
 
