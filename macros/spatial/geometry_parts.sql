@@ -3,7 +3,8 @@
   key. The CTE has the key and `geom`.
 
   Every part is a polygon, which keeps its box small: the box of a unit with islands would span them all. A polygon of
-  more than `max_vertices` is halved across the longer side of its box, again and again (piece n gives 2n and 2n + 1).
+  more than `max_vertices` is halved across the longer side of its box, again and again (piece n gives 2n and 2n + 1);
+  a half may consist of several polygons.
   Both targets clip with GEOS' rectangle clipping and so give the same parts. ADR 12 lists the alternatives that were
   measured.
 -#}
