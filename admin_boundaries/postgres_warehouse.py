@@ -136,6 +136,7 @@ class PostgresWarehouse:
             f"order by {quoted(mart.key)} offset 0) as sorted"
         )
         connection = self._open_until.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
+        connection.adbc_connection.set_autocommit(True)  # else the transaction goes on, and holds up the next build
         cursor = self._open_until.enter_context(closing(connection.cursor()))
         cursor.execute(query)
         return cursor.fetch_record_batch()

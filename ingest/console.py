@@ -273,6 +273,9 @@ def points_bar() -> Iterator[Callable[[int, float], None]]:
     callable
         Called with the number of rows that are done, and their share of the file.
     """
+    if not err.is_terminal:
+        yield lambda done, share: None
+        return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     rows = TextColumn("{task.fields[rows]:,} rows")
