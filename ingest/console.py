@@ -274,7 +274,7 @@ def points_bar() -> Iterator[Callable[[int, float], None]]:
         Called with the number of rows that are done, and their share of the file.
     """
     if not err.is_terminal:
-        yield lambda done, share: None
+        yield lambda *_: None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
