@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,11 +19,12 @@ from pyarrow import feather
 
 from admin_boundaries import edition
 from admin_boundaries.files import wait_for_disk
-from admin_boundaries.locate.kernels import Numbers
-from admin_boundaries.locate.layer import make_layer
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
 from ingest.errors import MartsMissing, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
+
+if TYPE_CHECKING:  # numba takes a second to import, and most files have few points
+    from admin_boundaries.locate.kernels import Numbers
 
 SHAPE = 1  # of the files; a version that writes others counts on
 LEVELS = range(6)
@@ -53,35 +55,34 @@ class Index:
     begin : callable
         Called before the index is made, which takes a minute or two for the world.
 
-    Raises
-    ------
-    MartsMissing
-        When there are no marts, or they do not say which build they are of.
     """
 
     def __init__(self, settings: Settings, warehouse: Warehouse, begin: Callable[[], None] = lambda: None) -> None:
         builds = sorted({each.build_id for each in warehouse.editions() if each.build_id})
-        if not builds:
-            raise MartsMissing(edition.UNKNOWN, f"Run `{build_command(settings.boundaries)}`.")
         name = "-".join([str(SHAPE), *builds])
+        self._is_known = bool(builds)
         self._folder = settings.home / "points" / settings.target / settings.marts / name
-        self._warehouse, self._begin = warehouse, begin
+        self._warehouse, self._begin, self._dataset = warehouse, begin, settings.boundaries
 
     @property
     def is_there(self) -> bool:
         """Whether it has been made."""
-        return self._folder.is_dir()
+        return self._is_known and self._folder.is_dir()
 
     def folder(self) -> Path:
         """Return the folder; make the index first if it is not there.
 
         Raises
         ------
+        MartsMissing
+            When the marts do not say which build they are of.
         MartsReplaced
             When a build replaced the marts while they were read.
         TargetUnavailable
             When it cannot be written.
         """
+        if not self._is_known:
+            raise MartsMissing(edition.UNKNOWN, f"Run `{build_command(self._dataset)}`.")
         if self.is_there:
             return self._folder
         try:
@@ -117,6 +118,8 @@ class Index:
 
 
 def _make(folder: Path, warehouse: Warehouse) -> None:
+    from admin_boundaries.locate.layer import make_layer
+
     tables = {"units": _units(warehouse), "zones": _zones(warehouse)}
     warehouse.keep_little()
     for layer, (mart, key) in LAYERS.items():
