@@ -741,6 +741,38 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
 
 
 @cli.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Archive to write: .pmtiles.")
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=_countries,
+    help="Draw only this country and its time zones. Repeatable.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
+def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
+    """Write all units and time zones as vector tiles, to one PMTiles archive that maps on the web read by ranges."""
+    from admin_boundaries.tiles import archive
+    from ingest import catalog
+
+    with console.share_bar() as progress:
+        said = archive.write(
+            current,
+            countries,
+            output,
+            overwrite=overwrite,
+            of_datasets=catalog.rights_of_datasets(),
+            progress=progress,
+            warn=partial(_warn, current),
+            warn_of_licences=console.warning,
+        )
+    for text in said:
+        console.say(text)
+
+
+@cli.command()
 @click.argument("dataset", required=False)
 @click.option(
     "--country", "countries", multiple=True, metavar="ISO3", callback=_countries, help="Only this country. Repeatable."

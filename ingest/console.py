@@ -273,15 +273,28 @@ def points_bar() -> Iterator[Callable[[int, float], None]]:
     callable
         Called with the number of rows that are done, and their share of the file.
     """
+    with share_bar("{task.fields[rows]:,} rows") as show:
+        yield lambda done, share: show(share, rows=done)
+
+
+@contextmanager
+def share_bar(*texts: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar, with texts beside it; without a terminal, show nothing.
+
+    Yields
+    ------
+    callable
+        Called with the share that is done, 0 to 1, and the fields of the texts.
+    """
     if not err.is_terminal:
-        yield lambda *_: None
+        yield lambda *_, **_fields: None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    rows = TextColumn("{task.fields[rows]:,} rows")
-    with Progress(BarColumn(), TaskProgressColumn(), rows, TimeRemainingColumn(), console=err, transient=True) as bar:
+    columns = (BarColumn(), TaskProgressColumn(), *map(TextColumn, texts), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("", total=1.0, rows=0)
-        yield lambda done, share: bar.update(task, completed=share, rows=done)
+        yield lambda share, **fields: bar.update(task, completed=share, **fields)
 
 
 def location(

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
+from pmtiles.reader import MmapSource, Reader, all_tiles
 
 from admin_boundaries.locate import COLUMNS
 from admin_boundaries.locate.index import Index
@@ -122,6 +123,19 @@ def holders(units: list[tuple[str, bool, Any]], lons: Floats, lats: Floats) -> l
 @pytest.mark.parametrize("table", marts.TABLES)
 def test_every_mart_has_the_same_rows_on_both_targets(table: str, both: tuple[Warehouse, Warehouse]) -> None:
     marts.assert_same(*both, table, moved=ADDED)
+
+
+def test_the_tiles_of_a_country_are_the_same_from_both_targets(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    contents = []
+    for number, warehouse in enumerate(both):
+        path = tmp_path / f"{number}.pmtiles"
+        warehouse.ingest("tiles", "--country", ADDED, "-o", str(path))
+        with path.open("rb") as file:
+            contents.append(dict(all_tiles(Reader(MmapSource(file)).get_bytes)))
+    assert len(contents[0]) > 100
+    assert contents[0] == contents[1]
 
 
 def test_a_country_that_was_added_says_which_file_it_is_from(both: tuple[Warehouse, Warehouse]) -> None:

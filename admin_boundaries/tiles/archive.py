@@ -1,0 +1,479 @@
+"""Write the archive: units are cut into tiles zoom by zoom, wait on disk, and are put together tile by tile.
+
+The vertices that are drawn at a zoom are chosen once for all units, by `admin_units_simplified`, and set on one grid of
+the whole world. So borders that units share in the mart are the same vertices in the tiles.
+"""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from pmtiles.tile import Compression, TileType, tileid_to_zxy
+from pmtiles.writer import Writer
+
+from admin_boundaries import edition, licences
+from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, kept_vertices
+from admin_boundaries.coverage.threads import in_threads
+from admin_boundaries.files import replacing
+from admin_boundaries.marts import GEOMETRY, TIMEZONES, Mart, relation
+from admin_boundaries.tiles import attributes, kernels
+from admin_boundaries.tiles.attributes import Attributes
+from admin_boundaries.tiles.kernels import Bytes, Integers
+from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build, open_warehouse
+from ingest.errors import CountMismatch, MartsMissing, UsageError, did_you_mean
+from ingest.settings import Settings
+
+LAYERS = (*(f"level_{level}" for level in range(6)), TIMEZONES)
+FIRST_ZOOMS = (0, 2, 4, 6, 7, 8, 0)  # of each layer
+MAX_ZOOM = 10
+TOLERANCE_OF = {zoom: TOLERANCES[2] if zoom < 4 else TOLERANCES[1] if zoom < 7 else TOLERANCES[0] for zoom in range(11)}
+FINE, COARSE = 4096, 2048  # lines of the grid along a tile, of the last zoom and of the others
+MAX_BYTES = 500_000
+STEPS = (2, 4, 8, 16, 32)  # of a grid that is coarser, where a tile is too large
+TILES_AT_ONCE = 512
+BYTES_AT_ONCE = 32_000_000
+MAX_LATITUDE = 85.0511287798066  # where the world of web maps ends
+SIMPLIFIED = "admin_units_simplified"
+Report = Callable[[float], None]
+
+
+@dataclass
+class Zoom:
+    """What is known of a zoom while its tiles wait on disk.
+
+    Attributes
+    ----------
+    number : int
+        The zoom.
+    file : file
+        The commands of all pieces.
+    pieces : list of ndarray of int64, shape (k, 5)
+        Number of the tile, layer, unit, offset in the file and length.
+    size : int
+        Of the file, in bytes.
+    """
+
+    number: int
+    file: IO[bytes]
+    pieces: list[Integers] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def extent(self) -> int:
+        """Lines of the grid along a tile."""
+        return FINE if self.number == MAX_ZOOM else COARSE
+
+    def add(self, layer: Integers, units: Integers, pieces: Integers, data: Bytes) -> None:
+        """Keep pieces of units until all are there."""
+        row = np.empty_like(pieces)
+        row[:, 0] = kernels.tile_ids(self.number, pieces[:, 1], pieces[:, 2])
+        row[:, 1], row[:, 2] = layer[pieces[:, 0]], units[pieces[:, 0]]
+        row[:, 3] = np.where(pieces[:, 3] == kernels.FULL, kernels.FULL, pieces[:, 3] + self.size)
+        row[:, 4] = pieces[:, 4]
+        self.file.write(data.data)
+        self.size += len(data)
+        self.pieces.append(row)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some units of a tolerance, or time zones.
+
+    Attributes
+    ----------
+    layers, units : ndarray of int64, shape (n,)
+        Layer and number of each.
+    geoms : ndarray of MultiPolygon, shape (n,)
+        In degrees.
+    zooms : sequence of int
+        Those that they are drawn at, if their layer is.
+    """
+
+    layers: Integers
+    units: Integers
+    geoms: npt.NDArray[np.object_]
+    zooms: Sequence[int]
+
+
+def write(
+    settings: Settings,
+    countries: Sequence[str],
+    output: Path,
+    *,
+    overwrite: bool,
+    of_datasets: licences.OfDatasets,
+    progress: Report,
+    warn: Callable[[str], None],
+    warn_of_licences: Callable[[str], None],
+) -> list[str]:
+    """Write all units and time zones, or those of some countries, to a PMTiles archive.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the target and the dataset.
+    countries : sequence of str
+        Keys of level 0; everything if empty.
+    output : Path
+        The archive; its suffix is ``.pmtiles``.
+    overwrite : bool
+        Replace an existing file.
+    of_datasets : mapping of str to (str, str, str)
+        Licence, attribution and source name of each dataset, for rows that do not have them.
+    progress : callable
+        Called with the share that is done.
+    warn : callable
+        Called with a sentence for each dataset whose marts are stale.
+    warn_of_licences : callable
+        Called with a sentence if the file holds data that may not be published, and if it mixes licences.
+
+    Returns
+    -------
+    list of str
+        What was written, and which tiles are drawn coarser to be small enough.
+
+    Raises
+    ------
+    UsageError
+        When a country is unknown, or the file exists or has another suffix.
+    MartsMissing
+        When the simplified units have not been built.
+    MartsReplaced
+        When a build replaced the marts meanwhile. Nothing is written then.
+    CountMismatch
+        When a unit is in no tile.
+    """
+    if output.suffix.lower() != ".pmtiles":
+        raise UsageError(f"The suffix of {output.name} is not .pmtiles.", "Name the archive, as in: -o world.pmtiles")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+    with open_warehouse(settings) as warehouse:
+        warehouse.keep_little()
+        known = known_marts(warehouse)
+        if SIMPLIFIED not in known:
+            raise MartsMissing(
+                f"The marts of {warehouse.dataset} have no {SIMPLIFIED}, which tiles are drawn from.",
+                f"Run `{settings.build_command}`.",
+            )
+        check_countries(warehouse, known, countries)
+        for fault in edition.faults(warehouse.editions()):
+            warn(fault)
+        with (
+            replacing(output) as draft,
+            of_one_build(warehouse),
+            ExitStack() as files,
+            tempfile.TemporaryDirectory(dir=output.parent, prefix=".tiles") as folder,
+        ):
+            work = _Work(warehouse, known, countries, Path(folder), files, progress)
+            work.cut()
+            rights = licences.of_marts(
+                warehouse, known, [known[name] for name in (*_levels(known), TIMEZONES)], of_datasets, countries
+            )
+            metadata = work.metadata(licences.texts(rights))
+            tiles, coarse, largest = work.put_together(draft, metadata)
+    for warning in licences.warnings(rights, output.name):
+        warn_of_licences(warning)
+    size = output.stat().st_size / 1e6
+    said = [f"{output}: {tiles:,} tiles, {size:,.1f} MB; the largest tile has {largest / 1000:,.0f} kB"]
+    if coarse:
+        listed = ", ".join(coarse[:5]) + (f" and {len(coarse) - 5:,} more" if len(coarse) > 5 else "")
+        said.append(f"drawn on a coarser grid, so as not to be larger than {MAX_BYTES // 1000} kB: {listed}")
+    return said
+
+
+def check_countries(warehouse: Warehouse, known: dict[str, Mart], countries: Sequence[str]) -> None:
+    """Refuse countries that are not in the marts."""
+    if not countries:
+        return
+    there = {gid for (gid,) in warehouse.rows(f"select gid from {relation(known['admin_level_0'])}")}  # noqa: S608
+    for country in countries:
+        if country not in there:
+            raise UsageError(f"{country} is not in the marts of {warehouse.dataset}.", did_you_mean(country, there))
+
+
+def _levels(known: dict[str, Mart]) -> Iterator[str]:
+    return (name for name in (f"admin_level_{level}" for level in range(6)) if name in known)
+
+
+class _Work:
+    """The tiles while they are made."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        known: dict[str, Mart],
+        countries: Sequence[str],
+        folder: Path,
+        files: ExitStack,
+        progress: Report,
+    ) -> None:
+        self._warehouse, self._known, self._progress = warehouse, known, progress
+        self._folder, self._parameters = folder, tuple(countries)
+        marks = ", ".join("?" * len(countries))
+        of_units = f"select gid from {relation(known['admin_units'])} where country_gid in ({marks})"  # noqa: S608
+        self._of_units = f"gid in ({of_units})" if countries else "true"
+        self._of_zones = "true"
+        if countries:
+            self._of_zones = (
+                f"tzid in (select tzid from {relation(known['admin_unit_timezones'])} "  # noqa: S608
+                f"where not is_border_sliver and gid in ({of_units}))"
+            )
+        self.attributes = attributes.read(warehouse, known, (self._of_units, self._parameters))
+        self._zooms = [
+            Zoom(number, files.enter_context((folder / str(number)).open("w+b"))) for number in range(MAX_ZOOM + 1)
+        ]
+        self._drawn = np.zeros((len(self.attributes.gids), MAX_ZOOM + 1), bool)
+        self._given = np.zeros((len(self.attributes.gids), MAX_ZOOM + 1), bool)
+        self._box = np.array([180.0, 90.0, -180.0, -90.0])
+
+    def cut(self) -> None:
+        """Cut all units and time zones into tiles, which wait on disk; check that each is in some tile."""
+        in_threads(self._pieces, self._batches(), self._keep, ahead=2)
+        lost = np.argwhere(self._given & ~self._drawn)
+        if len(lost):
+            unit, zoom = lost[0]
+            raise CountMismatch(
+                f"{self.attributes.gids[int(unit)]} is in no tile of zoom {zoom}, and {len(lost) - 1:,} others are in "
+                "none either.",
+                "Please report it: nothing was written.",
+            )
+
+    def _batches(self) -> Iterator[Batch]:
+        simplified = self._known[SIMPLIFIED]
+        ((total,),) = self._warehouse.rows(
+            f"select count(*) from {relation(simplified)} where {self._of_units}",  # noqa: S608
+            self._parameters,
+        )
+        done = 0
+        for tolerance in TOLERANCES:
+            zooms = [zoom for zoom, used in TOLERANCE_OF.items() if used == tolerance]
+            yield from self._zones(tolerance, zooms)
+            reader = self._warehouse.reader(
+                simplified,
+                ["gid", "admin_level", f"{self._warehouse.as_wkb}({GEOMETRY})"],
+                f"tolerance_degrees = ? and {self._of_units}",
+                (tolerance, *self._parameters),
+            )
+            for batch in reader:
+                done += len(batch)
+                yield self._batch(batch.column(0), batch.column(1).to_numpy().astype(np.int64), batch.column(2), zooms)
+                self._progress(0.8 * done / max(total, 1))
+
+    def _zones(self, tolerance: float, zooms: Sequence[int]) -> Iterator[Batch]:
+        """Yield the time zones, simplified as one coverage."""
+        reader = self._warehouse.reader(
+            self._known[TIMEZONES],
+            ["tzid", f"{self._warehouse.as_wkb}({GEOMETRY})"],
+            f"{GEOMETRY} is not null and {self._of_zones}",
+            self._parameters,
+        )
+        table = reader.read_all().sort_by("tzid")
+        if not table.num_rows:
+            return
+        count = table.num_rows
+        geoms = shapely.from_wkb(table.column(1).to_numpy(zero_copy_only=False))
+        keys = table.column(0).combine_chunks()
+        zones = Country(
+            gid="",
+            gids=keys.to_numpy(zero_copy_only=False),
+            levels=np.zeros(count, np.int32),
+            parents=np.full(count, -1, np.int64),
+            is_read=np.ones(count, bool),
+            is_leaf=np.ones(count, bool),
+            has_area=np.ones(count, bool),
+            geoms=geoms,
+        )
+        kept, at_border = kept_vertices(zones, [tolerance])
+        ((drawn,), _restored) = drawn_with(zones, kept, at_border)
+        numbers = attributes.numbers_of(self.attributes, keys)
+        yield Batch(np.full(count, len(LAYERS) - 1, np.int64), numbers, drawn, zooms)
+
+    def _batch(self, keys: pa.Array, levels: Integers, wkb: pa.Array, zooms: Sequence[int]) -> Batch:
+        numbers = attributes.numbers_of(self.attributes, keys.cast(pa.string()))
+        return Batch(levels, numbers, shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), zooms)
+
+    def _pieces(self, batch: Batch) -> list[tuple[Batch, int, Integers, Integers, Bytes]]:
+        _kind, points, (rings, polygons, units) = shapely.to_ragged_array(batch.geoms)
+        x = (points[:, 0] + 180) / 360
+        sine = np.sin(np.radians(np.clip(points[:, 1], -MAX_LATITUDE, MAX_LATITUDE)))
+        y = np.clip(0.5 - np.log((1 + sine) / (1 - sine)) / (4 * np.pi), 0, 1)
+        first = np.array(FIRST_ZOOMS)[batch.layers]
+        offsets = [each.astype(np.int64) for each in (rings, polygons, units)]
+        made = []
+        for zoom in batch.zooms:
+            shown = np.flatnonzero(first <= zoom)
+            if not len(shown):
+                continue
+            scale = self._zooms[zoom].extent << zoom
+            on_grid = np.rint(x * scale).astype(np.int64), np.rint(y * scale).astype(np.int64)
+            starts, ends = offsets[2][shown], offsets[2][shown + 1]
+            pieces, data = kernels.cut(zoom, self._zooms[zoom].extent, *on_grid, offsets[0], offsets[1], starts, ends)
+            made.append((batch, zoom, shown, pieces, data))
+        return made
+
+    def _keep(self, made: list[tuple[Batch, int, Integers, Integers, Bytes]]) -> None:
+        for batch, zoom, shown, pieces, data in made:
+            low, high = np.split(shapely.total_bounds(batch.geoms), 2)
+            self._box = np.concatenate([np.minimum(self._box[:2], low), np.maximum(self._box[2:], high)])
+            units = batch.units[shown]
+            self._given[units, zoom] = True
+            self._drawn[units[np.unique(pieces[:, 0])], zoom] = True
+            self._zooms[zoom].add(batch.layers[shown], units, pieces, data)
+
+    def metadata(self, rights: dict[str, str]) -> dict[str, object]:
+        """Return what the archive says of itself."""
+        editions = self._warehouse.editions()
+        releases = {each.dataset: each.run.release for each in editions if each.run}
+        return {
+            "name": f"Administrative boundaries and time zones: {self._warehouse.dataset}",
+            "description": "Units of all levels and time zones, from tested marts.",
+            "type": "overlay",
+            "version": "1",
+            "dataset": self._warehouse.dataset,
+            "releases": releases,
+            "build": next((each.build_id for each in editions), None),
+            "generator": "python -m ingest tiles",
+            **rights,
+            "vector_layers": [
+                {
+                    "id": layer,
+                    "description": f"Units of level {number}" if number < 6 else "Time zones",
+                    "minzoom": FIRST_ZOOMS[number],
+                    "maxzoom": MAX_ZOOM,
+                    "fields": attributes.DESCRIPTIONS,
+                }
+                for number, layer in enumerate(LAYERS)
+                if self._has(number)
+            ],
+        }
+
+    def _has(self, layer: int) -> bool:
+        return any((rows[:, 1] == layer).any() for rows in self._zooms[MAX_ZOOM].pieces)
+
+    def put_together(self, draft: Path, metadata: dict[str, object]) -> tuple[int, list[str], int]:
+        """Write the archive; return the number of tiles, those that are drawn coarser, and the size of the largest."""
+        tables = _Tables(self.attributes)
+        count, largest, coarse = 0, 0, list[str]()
+
+        def keep(number: int, tile: bytes, step: int) -> None:
+            nonlocal count, largest
+            writer.write_tile(number, tile)
+            largest, count = max(largest, len(tile)), count + 1
+            if step > 1:
+                coarse.append("/".join(map(str, tileid_to_zxy(number))))
+
+        with draft.open("wb") as file:
+            writer = Writer(file)
+            for zoom in self._zooms:
+                _write_tiles(zoom, tables, keep)
+                self._progress(0.8 + 0.2 * (zoom.number + 1) / len(self._zooms))
+            west, south, east, north = (round(float(degrees) * 10**7) for degrees in self._box)
+            box = {"min_lon_e7": west, "min_lat_e7": south, "max_lon_e7": east, "max_lat_e7": north}
+            header = {"tile_type": TileType.MVT, "tile_compression": Compression.GZIP, **box}
+            writer.finalize(header, metadata)
+        return count, coarse, largest
+
+
+class _Tables:
+    """The texts of tiles, as the kernel takes them."""
+
+    def __init__(self, of_units: Attributes) -> None:
+        self.codes, self.values, self.value_offsets = of_units.codes, of_units.values, of_units.offsets
+        self.names = np.frombuffer("".join(LAYERS).encode(), np.uint8)
+        self.name_offsets = np.concatenate([[0], np.cumsum([len(name) for name in LAYERS])]).astype(np.int64)
+        keys = b"".join(attributes.field_of(kernels.LAYER_KEY, key.encode()) for key in attributes.KEYS)
+        self.keys = np.frombuffer(keys, np.uint8)
+
+    def put_together(self, tiles: Integers, pieces: Integers, data: Bytes, extent: int, step: int) -> Made:
+        """Return tiles, compressed, and the step."""
+        notes = np.full((len(self.value_offsets), 2), -1, np.int64)
+        made, ends = kernels.put_together(
+            tiles,
+            pieces,
+            data,
+            extent,
+            step,
+            self.codes,
+            self.values,
+            self.value_offsets,
+            self.names,
+            self.name_offsets,
+            self.keys,
+            notes,
+        )
+        starts = np.concatenate([[0], ends[:-1]])
+        whole = made.tobytes()
+        return [
+            (gzip.compress(whole[start:end], 6, mtime=0), step)
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
+
+
+Made: TypeAlias = list[tuple[bytes, int]]  # tiles, and the step of the grid of each
+
+
+def _write_tiles(zoom: Zoom, tables: _Tables, write: Callable[[int, bytes, int], None]) -> None:
+    """Write the tiles of a zoom in their order: number, content, and the step of the grid that it is drawn on."""
+    if not zoom.pieces:
+        return
+    pieces = np.concatenate(zoom.pieces)
+    zoom.pieces.clear()
+    pieces = pieces[np.lexsort((pieces[:, 2], pieces[:, 1], pieces[:, 0]))]
+    zoom.file.flush()
+    data = np.asarray(np.memmap(zoom.file, np.uint8, "r+", shape=(zoom.size,))) if zoom.size else np.empty(0, np.uint8)
+    bounds = np.append(np.flatnonzero(np.diff(pieces[:, 0], prepend=-1)), len(pieces))
+    ids = pieces[bounds[:-1], 0].tolist()
+    new = np.flatnonzero(_differ_from_last(pieces, bounds))
+    size = np.cumsum(np.add.reduceat(pieces[:, 4], bounds[:-1])[new])
+    chunk = np.maximum(np.arange(len(new)) // TILES_AT_ONCE, size // BYTES_AT_ONCE)
+    cuts = np.flatnonzero(np.diff(chunk)) + 1
+
+    def make(run: tuple[Integers, Integers]) -> tuple[Integers, Integers, Made]:
+        starts, ends = run
+        made = tables.put_together(*_of_tiles(starts, bounds, pieces), data, zoom.extent, 1)
+        for at, tile in enumerate(starts):
+            for step in STEPS:
+                if len(made[at][0]) <= MAX_BYTES:
+                    break
+                alone = _of_tiles(np.array([tile]), bounds, pieces)
+                (made[at],) = tables.put_together(*alone, data, zoom.extent, step)
+        return starts, ends, made
+
+    def take(done: tuple[Integers, Integers, Made]) -> None:
+        for start, end, (content, step) in zip(*done, strict=True):
+            for number in ids[start:end]:
+                write(number, content, step)
+
+    runs = zip(np.split(new, cuts), np.split(np.append(new[1:], len(ids)), cuts), strict=True)
+    in_threads(make, runs, take)
+
+
+def _of_tiles(tiles: Integers, bounds: Integers, pieces: Integers) -> tuple[Integers, Integers]:
+    """Return offsets of tiles among their pieces, and these: layer, unit, offset and length."""
+    counts = bounds[tiles + 1] - bounds[tiles]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    at = np.repeat(bounds[tiles] - offsets[:-1], counts) + np.arange(offsets[-1])
+    return offsets, pieces[at, 1:].copy()
+
+
+def _differ_from_last(pieces: Integers, bounds: Integers) -> npt.NDArray[np.bool_]:
+    """Return which tiles differ from the one before: the others have the same units, and each covers the tile."""
+    counts = np.diff(bounds)
+    before = np.arange(len(pieces)) - np.repeat(counts, counts)
+    is_same = (pieces[:, 3] == kernels.FULL) & (before >= 0) & (pieces[before, 1:] == pieces[:, 1:]).all(axis=1)
+    same = np.logical_and.reduceat(is_same, bounds[:-1])
+    same[0] = False
+    same[1:] &= counts[1:] == counts[:-1]
+    return ~same
