@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,28 @@ def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn:
     assert json.loads(text.partition("x=")[2].partition("</script>")[0])["text"].startswith(
         'release "4.1" ![a](data:image/png'
     )
+
+
+@pytest.mark.parametrize("wrong", [wrong for wrong, _ in page.FAULTS])
+def test_what_is_mended_in_the_page_of_dbt_is_in_it(wrong: str) -> None:
+    assert wrong in (importlib.resources.files("dbt.task.docs") / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_mart_begins_with_its_map_and_the_page_that_dbt_serves_is_the_same(drawn: list[Path], tmp_path: Path) -> None:
+    html, served = tmp_path / "static_index.html", tmp_path / "index.html"
+    served.write_text("dbt's own")
+    nodes = {
+        f"model.a.{name}": {"name": name, "resource_type": "model", "description": "Rows."}
+        for name in ("admin_level_1", "admin_units")
+    }
+    html.write_text(f'<head></head>![a](docs/images/counts.svg)<script>n={{manifest:{json.dumps({"nodes": nodes})},x:1}}')
+    pictures.finish(html, drawn, "")
+    assert served.read_text() == html.read_text()
+    found = json.JSONDecoder().raw_decode(html.read_text().partition("manifest:")[2])[0]["nodes"]
+    assert found["model.a.admin_level_1"]["description"].startswith("![Map of the units of level 1](data:image/png")
+    assert found["model.a.admin_level_1"]["description"].endswith("\n\nRows.")
+    assert found["model.a.admin_units"]["description"] == "Rows."
+    assert html.read_text().endswith(",x:1}")
 
 
 def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_repeats(
