@@ -5,21 +5,33 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ingest.errors import UsageError
 
-FOLDER = "docs/images"  # the folder of the pictures in models/docs/overview.md
-LOADED = "`make docs` writes here which releases are loaded."  # in the same file, to be replaced
+# What models/docs/overview.md says until it is replaced: which releases are loaded, and the pictures.
+LOADED = "`make docs` writes here which releases are loaded."
+MAP, TABLES, CONTENT = (
+    "`make docs` draws a map here.",
+    "`make docs` draws the tables and their keys here.",
+    "`make docs` draws what is loaded here.",
+)
+FIRST = ("level_2.png", "level_1.png", "level_0.png", "level_3.png", "level_4.png", "level_5.png", "timezones.png")
+TITLES = {
+    "counts.svg": "Units per level, and countries with most units",
+    "level_0.png": "Map of the countries",
+    **{f"level_{level}.png": f"Map of the units of level {level}" for level in range(1, 6)},
+    "timezones.png": "Map of the time zones",
+    "entities.svg": "The marts with their primary and foreign keys",
+}
 MANIFEST = re.compile(r"\{manifest:(?=\{)")
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 # The marts whose pages begin with a picture.
 SHOWN = {
-    **{f"admin_level_{level}": (f"level_{level}.png", f"Map of the units of level {level}") for level in range(6)},
-    "timezones": ("timezones.png", "Map of the time zones"),
-    "admin_level_counts": ("counts.svg", "Units per level, and countries with most units"),
+    **{f"admin_level_{level}": f"level_{level}.png" for level in range(6)},
+    **{"timezones": "timezones.png", "admin_level_counts": "counts.svg"},
 }
 # What is wrong in the page of dbt 1.11, and what is right. A test looks for each of them in the page that dbt has.
 FAULTS = (
@@ -39,7 +51,7 @@ FAULTS = (
         for label, name in (("Name", "name"), ("Expression", "expression"))
     ),
     # It has a place for the owner and the version of a table where there is none.
-    ("(function(e){return void 0!==e.value}))}(t)", "(function(e){return null!=e.value&&\"\"!==e.value}))}(t)"),
+    ("(function(e){return void 0!==e.value}))}(t)", '(function(e){return null!=e.value&&""!==e.value}))}(t)'),
     # The graph of a project has many data tests in it, and lines of almost the colour of its ground.
     ("return t||n||o}))", "return t}))"),
     (
@@ -56,20 +68,27 @@ FAULTS = (
         'padding:"6px",content:"data(label)","font-weight":500',
     ),
     ('"font-size":"24px",shape:"roundrectangle"', '"font-size":"36px",shape:"roundrectangle"'),
-    ('{"background-color":"#5fb825","border-color":"#5fb825"}', '{"background-color":"#3f7d14","border-color":"#3f7d14"}'),
-    ('{"background-color":"#ff694b","border-color":"#ff694b"}', '{"background-color":"#c43c22","border-color":"#c43c22"}'),
+    *(
+        (
+            f'{{"background-color":"{pale}","border-color":"{pale}"}}',
+            f'{{"background-color":"{dark}","border-color":"{dark}"}}',
+        )
+        for pale, dark in (("#5fb825", "#3f7d14"), ("#ff694b", "#c43c22"))
+    ),
 )
 # Each selector begins with `html` to win over dbt's own rules, which come later.
 STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
 html .app-details .detail-group { overflow: visible; white-space: normal; }
-html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; white-space: normal; }
+html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; }
+html .app-details .detail-body { white-space: normal; }
 html .app-details .table-responsive { max-height: none !important; overflow: auto visible !important; }
 html .app-details .column-expanded div:has(> .detail-group):not(:has(dl)) { display: none; }
 html .app-details .column-row > td { vertical-align: top; }
 html .app-details .column-row > td:nth-child(3) {
-  white-space: normal !important; max-width: none !important; overflow: visible !important; width: 50%; min-width: 260px;
+  white-space: normal !important; max-width: none !important; overflow: visible !important;
+  width: 50%; min-width: 260px;
 }
 html .app-details .column-row p { margin: 0; }
 @media (max-width: 760px) {
@@ -104,30 +123,33 @@ def finish(page: Path, pictures: Sequence[Path], loaded: str) -> None:
         ``target/static_index.html``, as ``dbt docs generate --static`` writes it. An ``index.html`` beside it, which
         ``dbt docs serve`` opens, becomes the same.
     pictures : sequence of Path
-        Files of the pictures; the page refers to them as ``docs/images/<name>``.
+        Files of pictures, of the names in `TITLES`.
     loaded : str
         Markdown that replaces `LOADED`.
 
     Raises
     ------
     UsageError
-        When the page does not exist, or refers to none of the pictures.
+        When the page does not exist, or has no place for the pictures.
     """
     try:
         text = page.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"There is no page {page}.", "Run `dbt docs generate --static`, which writes it.") from error
-    by_name = {path.name: path for path in pictures}
-    address = re.compile(rf"{FOLDER}/({'|'.join(map(re.escape, by_name))})")
-    if not address.search(text):
-        raise UsageError(
-            f"{page} refers to none of the pictures.", "Run `dbt docs generate --static` to write it again."
-        )
-    text = text.replace(LOADED, json.dumps(loaded)[1:-1])  # the page holds its texts as JSON
+    if CONTENT not in text:
+        raise UsageError(f"{page} has no place for pictures.", "Run `dbt docs generate --static` to write it again.")
+    shown = {path.name: f"![{TITLES[path.name]}]({_data_uri(path)})" for path in pictures}
+    tables = shown.pop("entities.svg", "")
+    first = next((name for name in FIRST if name in shown), "")
+    rest = [shown[name] for name in TITLES if name in shown and name != first]
+    for place, markdown in (
+        *((LOADED, loaded), (MAP, shown.get(first, "")), (TABLES, tables)),
+        (CONTENT, "\n\n".join(rest)),
+    ):
+        text = text.replace(place, json.dumps(markdown)[1:-1])  # the page holds its texts as JSON
     for wrong, right in FAULTS:
         text = text.replace(wrong, right)
-    text = _with_maps(text.replace("</head>", STYLE, 1))
-    text = address.sub(lambda match: _data_uri(by_name[match[1]]), text)
+    text = _with_maps(text.replace("</head>", STYLE, 1), shown)
     served = page.with_name("index.html")
     for each in {page, served} if served.exists() else {page}:
         draft = each.with_suffix(".draft")
@@ -135,16 +157,16 @@ def finish(page: Path, pictures: Sequence[Path], loaded: str) -> None:
         draft.replace(each)
 
 
-def _with_maps(text: str) -> str:
+def _with_maps(text: str, shown: Mapping[str, str]) -> str:
     """Return a page in which the descriptions of marts begin with their pictures; in the database, they do not."""
     place = MANIFEST.search(text)
     if place is None:
         return text
     manifest, end = json.JSONDecoder().raw_decode(text, place.end())
     for node in manifest["nodes"].values():
-        if node["resource_type"] == "model" and node["name"] in SHOWN:
-            name, title = SHOWN[node["name"]]
-            node["description"] = f"![{title}]({FOLDER}/{name})\n\n{node['description']}"
+        picture = shown.get(SHOWN.get(node["name"], "")) if node["resource_type"] == "model" else None
+        if picture:
+            node["description"] = f"{picture}\n\n{node['description']}"
     return text[: place.end()] + json.dumps(manifest) + text[end:]
 
 
