@@ -106,6 +106,9 @@ def watched(new_warehouse: NewWarehouse, browser: Browser) -> Iterator[tuple[War
             for page in pages.values():
                 page.wait_for_selector("#section-running progress", state="detached", timeout=30_000)
                 page.wait_for_selector("#section-published >> text=5,658", timeout=30_000)
+                assert page.evaluate(
+                    "[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)"
+                )
         yield warehouse, seen
 
 
