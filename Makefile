@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHELL  := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev servers demo build docs pictures test test-quick test-unit test-integration chaos mutants benchmark lint format check lock clean
+.PHONY: help install install-dev servers spark demo build docs pictures test test-quick test-unit test-integration chaos mutants benchmark lint format check lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/pip
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
+
+$(VENV)/.installed-spark: requirements-spark.lock scripts/spark_jars/sedona.txt $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-spark.lock
+	@bash scripts/get_spark_jars.sh $(BIN)/python scripts/spark_jars/sedona.txt
+	@touch $@
+
+spark: $(VENV)/.installed-spark ## install Spark into .venv, and Sedona's jars into .spark (and Java, if it is missing: Debian or Ubuntu, as root)
 
 servers: ## install PostgreSQL with PostGIS, Redis, Chromium and GDAL if they are missing (Debian or Ubuntu, as root)
 	@bash scripts/install_servers.sh
@@ -48,28 +55,28 @@ docs: install ## write the docs site, with pictures of this warehouse, to target
 pictures: install-dev ## regenerate the pictures and screenshots in docs/images from the bundled sample
 	$(BIN)/python scripts/make_pictures.py
 
-test: servers install-dev ## run all tests; the suite starts its own PostgreSQL and Redis
+test: servers install-dev spark ## run all tests; the suite starts its own PostgreSQL and Redis
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: install-dev ## run the tests that need no server
 	$(BIN)/pytest tests/ingest -n 2
 
-test-quick: servers install-dev ## the tests that take less than five seconds each
+test-quick: servers install-dev spark ## the tests that take less than five seconds each
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-test-integration: servers install-dev ## run the tests on PostGIS and Redis
+test-integration: servers install-dev spark ## run the tests on PostGIS, Redis and Spark
 	$(BIN)/pytest tests/integration
 
 chaos: servers install-dev ## random faults during loads and builds, as root: nothing is lost, and readers see whole editions (ROUNDS=5 for fewer than thirty rounds)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
 
-mutants: servers install-dev ## put small faults into the code, one at a time; the tests must notice 95 of 100 (half an hour)
+mutants: servers install-dev spark ## put small faults into the code, one at a time; the tests must notice 95 of 100 (half an hour)
 	$(BIN)/python -m tests.mutants
 
 benchmark: servers install-dev ## measure the ingest and its peers on one file: SCALE=0.1, or SCALE=1 for the size of the world (under an hour)
 	$(BIN)/python -m benchmarks.run --scale $(or $(SCALE),0.1)
 
-lint: install-dev ## run ruff, mypy, import-linter and sqlfluff
+lint: install-dev spark ## run ruff, mypy, import-linter and sqlfluff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -82,8 +89,9 @@ format: install-dev ## format the Python code
 
 check: lint test ## run what CI runs: lint and all tests
 
-lock: ## update requirements.lock and requirements-dev.lock
+lock: ## update requirements.lock, requirements-spark.lock and requirements-dev.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra spark --output-file requirements-spark.lock pyproject.toml requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
 
 # --universal: one lock for every supported Python; a lock made for 3.11.7 alone lacks packages that 3.11.2 needs

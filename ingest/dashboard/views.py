@@ -269,6 +269,7 @@ def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
                 "before": ledger.superseded_run(name),
                 "edition": found,
                 "unknown": unknown,
+                "freshness": "unknown" if unknown else "current" if found and now and found.is_of(now.run_id) else "stale",
                 "changes": marts.changes(dataset) if now else "",
                 "build": marts.of(dataset).build_command,
             }
