@@ -117,7 +117,7 @@ def export(
             raise UsageError(
                 f"A {FORMATS[suffix]} file holds one mart, not {len(chosen)}.", "Name one, or write a .gpkg."
             )
-        _check_countries(warehouse, countries)
+        check_countries(warehouse, countries)
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
         with replacing(output) as draft, of_one_build(warehouse):
@@ -134,7 +134,14 @@ def export(
         warn_of_licences(warning)
 
 
-def _check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
+def check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
+    """Refuse countries that are not in the marts.
+
+    Raises
+    ------
+    UsageError
+        When there is one.
+    """
     if not countries:
         return
     query = f"select gid from {warehouse.marts}.admin_level_0"  # noqa: S608  it contains no value

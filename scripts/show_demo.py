@@ -17,6 +17,7 @@ from ingest.cli import cli
 from ingest.settings import PROJECT_ROOT, read_settings
 
 SHOWN_ROWS = 8
+MAP = "WAREHOUSE_TARGET=embedded .venv/bin/python -m ingest map"
 POINT = ("-66.1", "18.4")  # in San Juan, which is below a country in one dataset and below a state in the other
 DIVIDED = "Where has the ground of Valdez-Cordova, Alaska, and Fairfield, Connecticut, gone, and what share of it?"
 CROSSWALK = """
@@ -93,6 +94,7 @@ def main() -> None:
     say(console, "Where is a point, in the default dataset and in one in the public domain?", *locate)
     console.print(f"\nwarehouse  {_shown(settings.warehouse)}")
     console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
+    console.print(f"map        {MAP}  serves it at http://127.0.0.1:5556/")
 
 
 def _shown(path: Path) -> str:

@@ -24,13 +24,14 @@ from pmtiles.writer import Writer
 from admin_boundaries import edition, licences
 from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, kept_vertices
 from admin_boundaries.coverage.threads import in_threads
+from admin_boundaries.export import check_countries
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import GEOMETRY, TIMEZONES, Mart, relation
 from admin_boundaries.tiles import attributes, kernels
 from admin_boundaries.tiles.attributes import Attributes
 from admin_boundaries.tiles.kernels import Bytes, Integers
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build, open_warehouse
-from ingest.errors import CountMismatch, MartsMissing, UsageError, did_you_mean
+from ingest.errors import CountMismatch, MartsMissing, UsageError
 from ingest.settings import Settings
 
 LAYERS = (*(f"level_{level}" for level in range(6)), TIMEZONES)
@@ -167,7 +168,7 @@ def write(
                 f"The marts of {warehouse.dataset} have no {SIMPLIFIED}, which tiles are drawn from.",
                 f"Run `{settings.build_command}`.",
             )
-        check_countries(warehouse, known, countries)
+        check_countries(warehouse, countries)
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
         with (
@@ -191,16 +192,6 @@ def write(
         listed = ", ".join(coarse[:5]) + (f" and {len(coarse) - 5:,} more" if len(coarse) > 5 else "")
         said.append(f"drawn on a coarser grid, so as not to be larger than {MAX_BYTES // 1000} kB: {listed}")
     return said
-
-
-def check_countries(warehouse: Warehouse, known: dict[str, Mart], countries: Sequence[str]) -> None:
-    """Refuse countries that are not in the marts."""
-    if not countries:
-        return
-    there = {gid for (gid,) in warehouse.rows(f"select gid from {relation(known['admin_level_0'])}")}  # noqa: S608
-    for country in countries:
-        if country not in there:
-            raise UsageError(f"{country} is not in the marts of {warehouse.dataset}.", did_you_mean(country, there))
 
 
 def _levels(known: dict[str, Mart]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """The loops over vertices and bytes, which numba compiles: units are cut into tiles, and tiles are put together.
 
 All coordinates are whole numbers on the grid of a zoom, `extent` of them along a tile, from the north-western corner of
-the world. Two units that share a vertex share it on the grid; where a border is cut, both get the same point, since it
-is computed in one direction whoever asks, and at the edges of the same squares of the quadtree.
+the world. Two units that share a vertex share it on the grid; where a border is cut, both get the same point: it is the
+nearest one of the grid, from whichever end it is computed, and at the edges of the same squares of the quadtree.
 
 numba keeps what it has compiled until this file changes. Whatever that depends on is therefore in this file.
 
@@ -119,13 +119,9 @@ def _half(xs: Integers, ys: Integers, count: int, to_xs: Integers, to_ys: Intege
     for at in range(count):
         was_in, is_in = xs[before] * side <= limit * side, xs[at] * side <= limit * side
         if was_in != is_in:
-            if xs[before] < xs[at]:
-                low, high = before, at
-            else:
-                low, high = at, before
-            run = xs[high] - xs[low]
-            rise = (limit - xs[low]) * (ys[high] - ys[low])
-            to_xs[kept], to_ys[kept] = limit, ys[low] + (2 * rise + run) // (2 * run)
+            run = xs[at] - xs[before]
+            rise = (limit - xs[before]) * (ys[at] - ys[before])
+            to_xs[kept], to_ys[kept] = limit, ys[before] + (2 * rise + run) // (2 * run)  # the same in either direction
             kept += 1
         if is_in:
             to_xs[kept], to_ys[kept] = xs[at], ys[at]

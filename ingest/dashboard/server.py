@@ -15,7 +15,7 @@ import re
 import secrets
 import socket
 import urllib.parse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/\s]+))(?::\d*)?")
 COOKIE = "ingest_dashboard"
 MAX_FORM_BYTES = 4096
 MAX_NOTICES = 100
+PRESSES = ", and can resume, retry and roll back. --read-only removes the buttons."
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -54,29 +55,29 @@ HEADERS = {
 }
 
 
-class _WithHeaders:
+class WithHeaders:
     """Add the security headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, headers: Mapping[str, str] = HEADERS) -> None:
+        self._app, self._headers = app, headers
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  as ASGI has it
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
+                MutableHeaders(scope=message).update(self._headers)
             await send(message)
 
         await self._app(scope, receive, sending)
 
 
-class _OnlyHosts:
+class OnlyHosts:
     """Refuse requests to other host names; unlike that of Starlette, it knows IPv6 addresses."""
 
     def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
         self._app = app
         self._names = {_in_one_spelling(name) for name in names}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         if scope["type"] == "http" and _host_name(Headers(scope=scope).get("host", "")) not in self._names:
             answer = PlainTextResponse("Invalid host header", status_code=400)
             await answer(scope, receive, send)
@@ -132,7 +133,7 @@ class Dashboard:
                 Route("/alive", self.alive),
                 Mount("/files", StaticFiles(directory=FILES)),
             ],
-            middleware=[Middleware(_WithHeaders), Middleware(_OnlyHosts, names=hosts)],
+            middleware=[Middleware(WithHeaders), Middleware(OnlyHosts, names=hosts)],
             exception_handlers={IngestError: self._error_page},
         )
 
@@ -271,6 +272,18 @@ def serve(
     """
     ledger = Ledger(settings)
     ledger.open()
+    app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
+    listen(app, "dashboard", host, port, report, open_to="every run" + ("." if is_read_only else PRESSES))
+
+
+def listen(app: Starlette, name: str, host: str, port: int, report: Callable[[str], None], open_to: str) -> None:
+    """Serve an application until a signal stops it; ``open_to`` is what everyone sees who reaches the address.
+
+    Raises
+    ------
+    SettingsError
+        When the address or port cannot be used.
+    """
     host = host.removeprefix("[").removesuffix("]")
     shown = f"[{host}]" if ":" in host else host
     try:
@@ -278,13 +291,9 @@ def serve(
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise SettingsError(f"Cannot listen on {shown}:{port}: {error.strerror}.", "Choose another --port.") from error
-    app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
-    report(f"dashboard  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
+    report(f"{name}  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
     if not _is_loopback(host):
-        report(
-            "There is no password: anyone who can reach this address sees every run"
-            + ("." if is_read_only else ", and can resume, retry and roll back. --read-only removes the buttons.")
-        )
+        report(f"There is no password: anyone who can reach this address sees {open_to}")
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1, workers=1)
     with listener:
         uvicorn.Server(config).run(sockets=[listener])

@@ -272,12 +272,82 @@ def test_without_simplified_units_the_command_says_what_to_build(settings: Setti
         write(settings, tmp_path / "world.pmtiles")
 
 
+def vertices(commands: list[int]) -> list[tuple[int, int]]:
+    """Return the vertices of a geometry, given the numbers of its commands."""
+    found, at, x, y = list[tuple[int, int]](), 0, 0, 0
+    while at < len(commands):
+        command, count = commands[at] & 7, commands[at] >> 3
+        at += 1
+        for _ in range(count if command != kernels.CLOSE else 0):
+            x, y = (old + ((new >> 1) ^ -(new & 1)) for old, new in zip((x, y), commands[at : at + 2], strict=True))
+            found.append((x, y))
+            at += 2
+    return found
+
+
+def numbers(data: bytes) -> list[int]:
+    """Return numbers of seven bits a byte."""
+    found, number, shift = list[int](), 0, 0
+    for byte in data:
+        number |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            found.append(number)
+            number = shift = 0
+    return found
+
+
+def test_a_border_that_is_cut_ends_at_the_same_point_on_both_sides() -> None:
+    random = np.random.default_rng(7)
+    checked = 0
+    for _ in range(40):
+        (west, east), (north, south) = np.sort(random.integers(0, 8 * EXTENT, (2, 2)), axis=1).tolist()
+        upper, lower = [(west, south), (east, north), (west, north)], [(east, north), (west, south), (east, south)]
+        xs, ys = np.array([*upper, upper[0], *lower, lower[0]], np.int64).T.copy()
+        offsets = [np.array(each, np.int64) for each in ([0, 4, 8], [0, 1, 2], [0, 1], [1, 2])]
+        pieces, data = kernels.cut(3, EXTENT, xs, ys, *offsets)
+        cuts: dict[tuple[int, int], list[set[tuple[int, int]]]] = {}
+        buffer = kernels.BUFFER_PIXELS * EXTENT // 512
+        for unit, column, row, offset, length in pieces[pieces[:, 3] != kernels.FULL].tolist():
+            sides = (west - column * EXTENT, east - column * EXTENT, north - row * EXTENT, south - row * EXTENT)
+            edges = (-buffer, EXTENT + buffer)
+            found = {
+                (x, y)
+                for x, y in vertices(numbers(data[offset : offset + length].tobytes()))
+                if x not in sides[:2] and y not in sides[2:] and not (x in edges and y in edges)
+            }
+            cuts.setdefault((column, row), [set(), set()])[unit] = found
+        for one, other in cuts.values():
+            if one and other:
+                assert one == other
+                checked += len(one)
+    assert checked > 100
+
+
 def test_tiles_have_the_numbers_that_pmtiles_gives_them() -> None:
     for zoom in (0, 1, 5, 10):
         random = np.random.default_rng(zoom)
         columns, rows = random.integers(0, 1 << zoom, (2, 50))
         expected = [zxy_to_tileid(zoom, *at) for at in zip(columns.tolist(), rows.tolist(), strict=True)]
         assert kernels.tile_ids(zoom, columns, rows).tolist() == expected
+
+
+def test_only_a_tile_of_the_same_units_is_taken_for_the_one_before_it() -> None:
+    full, drawn = kernels.FULL, 0
+    tiles = [
+        [(0, 5, full), (6, 9, full)],
+        [(0, 5, full), (6, 9, full)],  # as before
+        [(6, 9, full)],
+        [(6, 9, full)],  # as before
+        [(6, 8, full)],
+        [(6, 8, drawn)],
+        [(6, 8, drawn)],
+        [(0, 5, full), (6, 8, full)],
+        [(6, 5, full), (6, 8, full)],
+    ]
+    pieces = np.array([(number, *piece, 0) for number, tile in enumerate(tiles) for piece in tile], np.int64)
+    bounds = np.cumsum([0, *map(len, tiles)])
+    assert archive._differ_from_last(pieces, bounds).tolist() == [number not in (1, 3) for number in range(len(tiles))]
 
 
 def test_the_command_writes_tiles_and_no_bar_without_a_terminal(

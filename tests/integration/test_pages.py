@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import http.server
 import re
+import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
+import axe_playwright_python
 import geopandas
 import pyogrio
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 from pyogrio._ogr import _register_drivers
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
 
 from tests.conftest import ROOT
 from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
@@ -27,8 +36,16 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     *("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # the map is drawn without a graphics card
 )
-WIDTHS = {"desk": (1280, 800), "phone": (390, 844)}
+WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
+ABORTED = "net::ERR_ABORTED"  # streams end with their page, and what has left the map is not waited for
+DERIVED_BUT_FOR_THE_MAP = (
+    *("tag:derived,path:models/marts/changes", "tag:derived,path:models/intermediate"),
+    *("tag:derived,path:models/marts/concordance", "tag:derived,path:models/marts/quality"),
+    "tag:derived,path:models/marts/timezones",
+)
+AXE = Path(*axe_playwright_python.__path__) / "axe.min.js"
 SAMPLE = ("gadm", "timezones", "--release", "sample")
 
 
@@ -43,14 +60,14 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, address: str, width: str) -> Iterator[Page]:
+def opened(browser: Browser, address: str, width: str, scheme: Literal["light", "dark"] = "light") -> Iterator[Page]:
     """Open a page, and check at the end that it complained of nothing and asked for nothing from elsewhere."""
     wide, high = WIDTHS[width]
-    page = browser.new_page(viewport={"width": wide, "height": high})
+    page = browser.new_page(viewport={"width": wide, "height": high}, color_scheme=scheme)
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.failure} {request.url}"))
     elsewhere: list[str] = []
     here = address.split("/")[2]
     page.on("request", lambda request: elsewhere.append(request.url) if here not in request.url[:60] else None)
@@ -58,20 +75,20 @@ def opened(browser: Browser, address: str, width: str) -> Iterator[Page]:
     yield page
     page.wait_for_load_state()  # a page that was just opened has no width of its own before its style sheet is there
     assert page.evaluate("document.documentElement.scrollWidth") <= wide, "the page is wider than its window"
-    complaints = [each for each in complaints if "/events" not in each]  # streams end with their page
+    complaints = [each for each in complaints if "/events" not in each and ABORTED not in each]
     page.close()
     assert complaints == []
     assert [url for url in elsewhere if not url.startswith("data:")] == []
 
 
 @contextmanager
-def dashboard(warehouse: Warehouse) -> Iterator[str]:
-    """Serve the dashboard of a warehouse."""
-    command = [sys.executable, "-m", "ingest", "dashboard", "--port", "0"]
+def dashboard(warehouse: Warehouse, command_name: str = "dashboard") -> Iterator[str]:
+    """Serve the dashboard of a warehouse, or its map."""
+    command = [sys.executable, "-m", "ingest", command_name, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=warehouse.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        found = re.search(r"http://127\.0\.0\.1:\d+", next(line for line in process.stdout if "http:" in line))
         assert found
         yield found[0]
     finally:
@@ -150,7 +167,7 @@ def test_a_dataset_is_rolled_back_by_its_button(watched: tuple[Warehouse, dict[s
 def built(watched: tuple[Warehouse, dict[str, bool]]) -> Warehouse:
     """The warehouse with its marts and its docs page."""
     warehouse = watched[0]
-    warehouse.dbt("build", "--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
+    warehouse.dbt("build", "--exclude-resource-type", "test", "unit_test", "--exclude", *DERIVED_BUT_FOR_THE_MAP)
     warehouse.dbt("docs", "generate", "--static")
     target = warehouse.home / "target"
     page, manifest = str(target / "static_index.html"), str(target / "manifest.json")
@@ -162,7 +179,7 @@ def built(watched: tuple[Warehouse, dict[str, bool]]) -> Warehouse:
 def docs(built: Warehouse) -> Iterator[str]:
     """Serve the one page, as the compose stack does."""
     site = built.home / "site"
-    site.mkdir()
+    site.mkdir(exist_ok=True)
     (site / "index.html").write_bytes((built.home / "target" / "static_index.html").read_bytes())
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -256,3 +273,131 @@ def test_qgis_finds_the_geometry_and_one_key_that_is_no_number(built: Warehouse)
     by_table = {table: (count, kind) for table, count, kind in keys}
     for table, *_ in rows:
         assert by_table[table] == (1, "text")
+
+
+@pytest.fixture(scope="module")
+def explorer(built: Warehouse) -> Iterator[str]:
+    """The map of the sample."""
+    with dashboard(built, "map") as address:
+        yield address
+
+
+def begun(page: Page) -> None:
+    """Wait until the map is there."""
+    page.wait_for_selector("body[data-ready]", timeout=60_000)
+    page.wait_for_function("map.areTilesLoaded()", timeout=60_000)
+
+
+def shown(page: Page) -> str:
+    """Return what is said of the place, once it is there."""
+    page.wait_for_selector("#place h2")
+    return page.inner_text("#place")
+
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
+    explorer: str, browser: Browser, width: str, scheme: Literal["light", "dark"]
+) -> None:
+    with opened(browser, f"{explorer}/#at=7/38/-95", width, scheme) as page:
+        begun(page)
+        page.click("#map canvas")
+        text = shown(page)
+        assert [each in text for each in ("United States", "Kansas", "Bourbon", "Crawford", "America/Chicago")] == [
+            True
+        ] * 5
+        assert re.search(r"\d\d:\d\d", text)
+        page.click("#place .beside button >> text=Crawford")
+        page.wait_for_selector("#place h2 >> text=Crawford")
+        assert "unit=USA.17.19_1" in page.url
+        page.check("#levels input[value='1']", force=True)
+        page.click("#place .chain button >> text=Kansas")
+        page.wait_for_selector("#place h2 >> text=Kansas")
+        page.select_option("#colour", "zone")
+        page.wait_for_function("map.areTilesLoaded()")
+        assert "level=1" in page.url
+        assert "colour=zone" in page.url
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        faults: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
+        assert [fault["id"] for fault in faults if fault["impact"] in ("serious", "critical")] == []
+
+
+def test_a_place_is_found_by_name_from_the_keyboard_and_has_an_address(explorer: str, browser: Browser) -> None:
+    with opened(browser, explorer, "desk") as page:
+        begun(page)
+        page.fill("#name", "orange")
+        page.press("#name", "Enter")
+        page.wait_for_function("document.activeElement.closest('#results')")
+        found = page.locator("#results button").all_inner_texts()
+        assert all(text.startswith("Orange") for text in found)
+        assert "United States > Florida > Orange" in " ".join(found)
+        page.press("#results button >> text=Florida", "Enter")
+        assert "Florida" in shown(page)
+        page.wait_for_function("document.activeElement.closest('#place')")
+        address = page.url
+    with opened(browser, address, "phone") as page:
+        begun(page)
+        assert shown(page).startswith("United States\nFlorida\nOrange")
+        page.fill("#name", "nowhere at all")
+        page.wait_for_selector("text=No place has a name that begins with")
+
+
+def test_what_the_map_is_not_asked_is_refused(explorer: str, browser: Browser) -> None:
+    page = browser.new_page()
+    statuses = {
+        question: page.request.get(f"{explorer}/{question}").status
+        for question in (
+            "unit?gid=none",
+            "unit",
+            f"find?name={'a' * 81}",
+            "locate?lon=nan&lat=1",
+            "locate?lon=181&lat=1",
+        )
+    }
+    page.close()
+    assert list(statuses.values()) == [404, 400, 400, 400, 400], statuses
+    posted = urllib.request.Request(f"{explorer}/unit", data=b"gid=USA")
+    with pytest.raises(urllib.error.HTTPError, match="405"):
+        urllib.request.urlopen(posted)
+    elsewhere = urllib.request.Request(f"{explorer}/unit?gid=USA", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(elsewhere)
+
+
+def test_the_map_as_files_says_the_same_without_a_server_of_ours(
+    built: Warehouse, explorer: str, browser: Browser
+) -> None:
+    folder = built.home / "site"
+    folder.mkdir(exist_ok=True)
+    built.ingest("map", "-o", str(folder / "map"))
+    assert "is not empty" in built.ingest("map", "-o", str(folder / "map"), expect=2).stderr
+    listener = socket.create_server(("127.0.0.1", 0))
+    files = uvicorn.Server(
+        uvicorn.Config(Starlette(routes=[Mount("/", StaticFiles(directory=folder))]), log_level="error")
+    )
+    thread = threading.Thread(target=files.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    said = []
+    for address in (f"http://127.0.0.1:{listener.getsockname()[1]}/map/index.html", f"{explorer}/"):
+        with opened(browser, address, "desk") as page:
+            begun(page)
+            page.fill("#name", "ORÁNGE")
+            page.wait_for_selector("#results button")
+            found = page.locator("#results button").all_inner_texts()
+            page.click("#results button >> text=Florida")
+            said.append((found, re.sub(r"\d\d:\d\d", "", shown(page))))
+    files.should_exit = True
+    thread.join(10)
+    assert said[0] == said[1]
+
+
+def test_a_web_server_without_ranges_is_told(built: Warehouse, browser: Browser, docs: str) -> None:
+    if not (built.home / "site" / "map").exists():
+        built.ingest("map", "-o", str(built.home / "site" / "map"))
+    page = browser.new_page()
+    page.goto(f"{docs}map/index.html")
+    page.wait_for_selector("text=This web server does not answer requests for ranges")
+    page.close()

@@ -1,0 +1,441 @@
+// The map: layers from the archive, what is under the pointer, and what is known of the place that is chosen.
+"use strict";
+
+const $ = (id) => document.getElementById(id);
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const LIGHT = {
+  sea: "#dfe9ee", line: "#5b6f7c", strong: "#22323d", chosen: "#c2185b", none: "#f3f5f6",
+  hues: ["#f7d9c4", "#d5e8d4", "#dad9f0", "#fbeec1", "#cfe5f2", "#f4d3e0", "#e3e3cd", "#cdeae5"],
+  anomaly: { info: "#bcd9ea", warning: "#f3c66b", error: "#e0776b" },
+};
+const DARK = {
+  sea: "#0c1318", line: "#8b9ca8", strong: "#dbe5ea", chosen: "#ff6fa5", none: "#26323a",
+  hues: ["#5b4334", "#36503a", "#42416a", "#5d5430", "#2f5066", "#5f3a4d", "#4e4f38", "#2f5853"],
+  anomaly: { info: "#2f5d78", warning: "#8a6416", error: "#8f362d" },
+};
+const CHANGES = {
+  new: ["#4caf7a", "#2f7a4f"], split: ["#e69138", "#9a5c1c"], merged: ["#8e7cc3", "#5d4f91"], complex: ["#c27ba0", "#85476a"],
+  reshaped: ["#f1c232", "#8d7118"], moved: ["#6fa8dc", "#376a99"], renamed: ["#a2c4c9", "#4c7379"], "re-keyed": ["#b7b7b7", "#6a6a6a"],
+};
+const colours = () => (dark.matches ? DARK : LIGHT);
+let config, archive, map, levels, state = { level: "auto", colour: "parent", gid: null }, place = null, asked = 0;
+
+async function json(path) {
+  const answer = await fetch(path);
+  if (answer.status === 404) return null;
+  if (!answer.ok) throw new Error(`${path}: the server answered ${answer.status}.`);
+  return answer.json();
+}
+
+// ---- what is known: from the server, or from files
+
+const before = (list, wanted) => {
+  let low = 0, high = list.length;
+  while (low < high) { const middle = (low + high) >> 1; if (list[middle] <= wanted) low = middle + 1; else high = middle; }
+  return low - 1;
+};
+
+async function details(gid) {
+  if (config.served) return json(`unit?gid=${encodeURIComponent(gid)}`);
+  const number = before(config.units, gid);
+  return number < 0 ? null : (await json(`units/${number}.json`)).find((each) => each.gid === gid) ?? null;
+}
+
+const folded = (text) => [...text.toLowerCase()].map((letter) => config.fold[letter] ?? letter).join("").replace(/\s+/g, " ").trim();
+
+async function find(text) {
+  if (config.served) return json(`find?name=${encodeURIComponent(text)}`);
+  const wanted = folded(text), kinds = { name: 0, variant: 1, local: 2 }, best = new Map();
+  if (!wanted) return [];
+  for (let number = Math.max(before(config.names, wanted), 0); number < config.names.length && best.size < 400; number++) {
+    if (number && config.names[number] > wanted && !config.names[number].startsWith(wanted)) break;
+    for (const [name_folded, kind, name, gid, level, type, path] of await json(`names/${number}.json`)) {
+      if (!name_folded.startsWith(wanted)) continue;
+      const rank = [name_folded === wanted ? 0 : 1, kinds[kind], level, path];
+      if (!best.has(gid) || rank < best.get(gid).rank) best.set(gid, { rank, gid, level, name, type, path });
+    }
+  }
+  return [...best.values()].sort((one, other) => {
+    for (let at = 0; at < 4; at++) if (one.rank[at] !== other.rank[at]) return one.rank[at] < other.rank[at] ? -1 : 1;
+    return 0;
+  }).slice(0, 20);
+}
+
+// ---- the map
+
+const offsetColour = (minutes) => `hsl(${(minutes / 4 + 720) % 360}, ${dark.matches ? "32%, 32%" : "55%, 80%"})`;
+
+function zoneColour() {
+  const pairs = config.zones.flatMap(([tzid, minutes]) => [tzid, offsetColour(minutes ?? 0)]);
+  return pairs.length ? ["match", ["get", "gid"], ...pairs, colours().none] : colours().none;
+}
+
+function fillColour() {
+  const now = colours();
+  if (state.colour === "anomaly") return ["match", ["get", "anomaly"], ...Object.entries(now.anomaly).flat(), now.none];
+  if (state.colour === "change")
+    return ["match", ["get", "change"], ...Object.entries(CHANGES).flatMap(([type, pair]) => [type, pair[dark.matches ? 1 : 0]]), now.none];
+  return ["match", ["get", "hue"], ...now.hues.flatMap((colour, hue) => [hue, colour]), now.none];
+}
+
+function shownLevel() {
+  if (state.level !== "auto") return Number(state.level);
+  const zoom = map.getZoom(), wanted = zoom < 2.6 ? 0 : zoom < 4.6 ? 1 : zoom < 7.2 ? 2 : zoom < 8.4 ? 3 : zoom < 9.4 ? 4 : 5;
+  return Math.max(...levels.filter((level) => level <= wanted));
+}
+
+function draw() {
+  const now = colours(), shown = shownLevel();
+  map.setPaintProperty("sea", "background-color", now.sea);
+  map.setLayoutProperty("timezones-fill", "visibility", state.colour === "zone" ? "visible" : "none");
+  map.setLayoutProperty("timezones-line", "visibility", state.colour === "zone" ? "visible" : "none");
+  map.setPaintProperty("timezones-fill", "fill-color", zoneColour());
+  map.setPaintProperty("timezones-line", "line-color", now.strong);
+  for (const level of levels) {
+    const visibility = level <= shown ? "visible" : "none";
+    for (const part of ["fill", "line"]) map.setLayoutProperty(`level_${level}-${part}`, "visibility", visibility);
+    map.setPaintProperty(`level_${level}-fill`, "fill-color", fillColour());
+    map.setPaintProperty(`level_${level}-fill`, "fill-opacity", state.colour === "zone" ? 0 : 1);
+    map.setPaintProperty(`level_${level}-line`, "line-color", level === shown && shown > 0 ? now.line : now.strong);
+    map.setPaintProperty(`level_${level}-line`, "line-width", Math.max(0.5, Math.min(0.5 + 0.6 * (shown - level), 2)));
+    map.setPaintProperty(`level_${level}-ground`, "fill-color", now.chosen);
+    for (const part of ["hover", "chosen"]) map.setPaintProperty(`level_${level}-${part}`, "line-color", part === "hover" ? now.strong : now.chosen);
+  }
+  legend();
+  remember();
+}
+
+function legend() {
+  const now = colours();
+  let rows = [];
+  if (state.colour === "anomaly") rows = [...Object.entries(now.anomaly), ["none", now.none]];
+  if (state.colour === "change") rows = Object.entries(CHANGES).map(([type, pair]) => [type, pair[dark.matches ? 1 : 0]]);
+  if (state.colour === "zone") {
+    const offsets = [...new Set(config.zones.map((zone) => zone[1]).filter((minutes) => minutes !== null))].sort((a, b) => a - b);
+    const every = Math.ceil(offsets.length / 12);
+    rows = offsets.filter((_, at) => at % every === 0).map((minutes) => [utc(minutes), offsetColour(minutes)]);
+  }
+  $("legend").className = rows.length > 8 ? "long" : "";
+  $("legend").replaceChildren(...rows.map(([text, colour]) => {
+    const item = document.createElement("li"), svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    svg.setAttribute("viewBox", "0 0 11 11");
+    svg.setAttribute("aria-hidden", "true");
+    for (const [name, value] of Object.entries({ width: 11, height: 11, rx: 2, fill: colour })) rect.setAttribute(name, value);
+    svg.append(rect);
+    item.append(svg, text);
+    return item;
+  }));
+}
+
+const utc = (minutes) => {
+  const size = Math.abs(minutes), hours = Math.floor(size / 60);
+  return `UTC${minutes < 0 ? "−" : "+"}${hours}${size % 60 ? `:${String(size % 60).padStart(2, "0")}` : ""}`;
+};
+
+function style() {
+  const layers = [{ id: "sea", type: "background", paint: { "background-color": colours().sea } }];
+  const of = (layer, part, more) => ({ id: `${layer}-${part}`, source: "units", "source-layer": layer, ...more });
+  layers.push(of("timezones", "fill", { type: "fill" }));
+  for (const level of levels) layers.push(of(`level_${level}`, "fill", { type: "fill", paint: { "fill-antialias": false } }));
+  for (const level of [...levels].reverse()) layers.push(of(`level_${level}`, "line", { type: "line", layout: { "line-join": "round" } }));
+  layers.push(of("timezones", "line", { type: "line", paint: { "line-width": 1.6, "line-dasharray": [3, 2] } }));
+  for (const level of levels)
+    layers.push(of(`level_${level}`, "ground", { type: "fill", filter: ["==", ["get", "gid"], ""], paint: { "fill-opacity": 0.22 } }));
+  for (const part of ["hover", "chosen"])
+    for (const level of levels)
+      layers.push(of(`level_${level}`, part, { type: "line", filter: ["==", ["get", "gid"], ""], layout: { "line-join": "round" }, paint: { "line-width": part === "hover" ? 2 : 3.5 } }));
+  return {
+    version: 8,
+    sources: { units: { type: "vector", tiles: ["archive://{z}/{x}/{y}"], minzoom: archive.zooms[0], maxzoom: archive.zooms[1] } },
+    layers,
+  };
+}
+
+function under(point) {
+  const shown = levels.filter((level) => level <= shownLevel()).map((level) => `level_${level}-fill`);
+  const found = map.queryRenderedFeatures(point, { layers: shown });
+  return found.sort((one, other) => other.properties.level - one.properties.level)[0]?.properties ?? null;
+}
+
+function zoneUnder(point) {
+  return map.queryRenderedFeatures(point, { layers: ["timezones-fill"] })[0]?.properties.gid ?? null;
+}
+
+function outline(part, gid, level) {
+  for (const each of levels) map.setFilter(`level_${each}-${part}`, ["==", ["get", "gid"], each === level && gid ? gid : ""]);
+}
+
+function mark(gid, level) {
+  outline("ground", gid, level);
+  outline("chosen", gid, level);
+}
+
+function hover(event) {
+  const unit = event && under(event.point), tip = $("tip");
+  outline("hover", unit?.gid, unit?.level);
+  tip.hidden = !unit;
+  map.getCanvas().style.cursor = unit ? "pointer" : "";
+  if (!unit) return;
+  tip.textContent = unit.name ?? unit.gid;
+  const box = $("map").getBoundingClientRect();
+  tip.style.left = `${Math.min(event.point.x + 14, box.width - tip.offsetWidth - 6)}px`;
+  tip.style.top = `${Math.max(event.point.y - 34, 4)}px`;
+}
+
+// ---- the panel
+
+function element(name, text, attributes = {}) {
+  const made = document.createElement(name);
+  if (text !== null && text !== undefined) made.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+function button(text, gid, className = "link") {
+  const made = element("button", text, { type: "button", class: className });
+  made.addEventListener("click", () => choose(gid, { isMoved: true }));
+  return made;
+}
+
+function section(title, ...content) {
+  return [element("h3", title), ...content];
+}
+
+function say(text) { $("said").textContent = text; }
+
+function clock(tzid) {
+  try {
+    const format = (more) => new Intl.DateTimeFormat(undefined, { timeZone: tzid, ...more }).format(new Date());
+    const offset = new Intl.DateTimeFormat("en", { timeZone: tzid, timeZoneName: "shortOffset" }).formatToParts(new Date()).find((part) => part.type === "timeZoneName").value;
+    return [format({ hour: "2-digit", minute: "2-digit" }), `${format({ weekday: "long", day: "numeric", month: "long" })}, ${offset.replace("GMT", "UTC")}`];
+  } catch { return ["", "This browser does not know the zone."]; }
+}
+
+function tick() {
+  for (const each of document.querySelectorAll("[data-zone]")) {
+    const [time, day] = clock(each.dataset.zone);
+    if (each.firstChild.textContent !== time) each.firstChild.textContent = time;
+    if (each.lastChild.textContent !== day) each.lastChild.textContent = day;
+  }
+}
+
+function zones(names) {
+  return names.flatMap(([tzid, share], at) => {
+    const made = element("div", null, { "data-zone": tzid });
+    made.append(element("p", "", { class: at ? "quiet" : "clock" }), element("p", "", { class: "quiet" }));
+    const part = names.length > 1 && share ? `, ${share < 0.01 ? "less than 1" : Math.round(share * 100)} % of it` : "";
+    return [made, element("p", `${tzid.replaceAll("_", " ")}${part}`)];
+  });
+}
+
+function show(unit) {
+  const parts = [], chain = element("ol", null, { class: "chain", "aria-label": "Lies in" });
+  for (const [gid, name] of unit.chain ?? []) if (gid !== unit.gid) {
+    const item = element("li");
+    item.append(button(name, gid));
+    chain.append(item);
+  }
+  if (chain.children.length) parts.push(chain);
+  parts.push(element("h2", unit.name ?? unit.gid, { tabindex: "-1" }));
+  parts.push(element("p", [unit.type, `level ${unit.level}`].filter(Boolean).join(", "), { class: "quiet" }));
+  if (unit.zones) parts.push(...section("Local time", ...zones(unit.zones)));
+  if (unit.neighbours) {
+    const list = element("ul", null, { class: "beside" });
+    for (const [gid, name] of unit.neighbours) {
+      const item = element("li");
+      item.append(button(name, gid, ""));
+      list.append(item);
+    }
+    parts.push(...section("Neighbours", list));
+    if (unit.more_neighbours) parts.push(element("p", `and ${unit.more_neighbours} more`, { class: "quiet" }));
+  }
+  const facts = element("dl");
+  const fact = (term, text) => { if (text) facts.append(element("dt", term), element("dd", text)); };
+  fact("Area", unit.area && `${unit.area.toLocaleString(undefined, { maximumSignificantDigits: 4 })} km²`);
+  fact("Local name", unit.local?.join(", "));
+  fact("Also called", unit.variants?.join(", "));
+  fact("Units below", unit.children?.toLocaleString());
+  fact("Key", unit.gid);
+  for (const [scheme, code] of unit.codes ?? []) fact(scheme.replaceAll("_", " ").replace(/^(iso|hasc|fips|p code)/, (text) => text.toUpperCase()), code);
+  parts.push(...section("Facts", facts));
+  const faults = element("ul", null, { class: "faults" });
+  for (const [severity, type, detail, action] of unit.faults ?? []) {
+    const item = element("li", null, { class: severity });
+    item.append(`${type.replaceAll("_", " ")}: ${detail} `, element("span", action, { class: "quiet" }));
+    faults.append(item);
+  }
+  if (faults.children.length) parts.push(...section("What was wrong with the source", faults));
+  if (unit.licence) parts.push(...section("Licence", element("p", [unit.licence, unit.attribution].filter(Boolean).join(". "), { class: "quiet" })));
+  $("place").replaceChildren(...parts);
+  $("place").hidden = false;
+  $("hint").hidden = true;
+  $("panel").scrollTop = 0;
+  document.title = `${unit.name ?? unit.gid}: map of administrative boundaries`;
+  tick();
+}
+
+async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
+  const mine = ++asked;
+  let unit;
+  try { unit = await details(gid); } catch (error) { return trouble(error); }
+  if (mine !== asked) return;
+  if (!unit) return trouble(new Error(`There is no unit ${gid}.`));
+  place = unit;
+  state.gid = gid;
+  $("results").replaceChildren();
+  show(unit);
+  mark(gid, unit.level);
+  if (isMoved && unit.box) {
+    if (state.level !== "auto" && Number(state.level) < unit.level) pickLevel(String(unit.level));
+    const [west, south, east, north] = unit.box;
+    const least = config.first_zooms[`level_${unit.level}`] ?? 0;
+    const camera = map.cameraForBounds([[west, Math.max(south, -85)], [east, Math.min(north, 85)]], { padding: Math.min(map.getContainer().clientHeight, map.getContainer().clientWidth) / 5, maxZoom: 11 });
+    if (camera) map.jumpTo({ ...camera, zoom: Math.max(camera.zoom, least) });
+  }
+  if (isFocused) $("place").querySelector("h2").focus({ preventScroll: true });
+  say(`${unit.name ?? unit.gid} is open.`);
+  remember();
+}
+
+async function click(event) {
+  $("tip").hidden = true;
+  const unit = under(event.point), { lng, lat } = event.lngLat.wrap();
+  if (unit) await choose(unit.gid);
+  else sea(zoneUnder(event.point));
+  if (!config.served) return;
+  const mine = asked;
+  const there = await json(`locate?lon=${lng.toFixed(6)}&lat=${lat.toFixed(6)}`).catch(() => null);
+  if (!there || mine !== asked) return;
+  const line = element("p", `${lat.toFixed(4)}°, ${lng.toFixed(4)}°: `, { class: "quiet" });
+  line.append(there.gid ? button(there.path, there.gid) : there.status);
+  $("place").append(...section("The point that was clicked", line));
+}
+
+function sea(tzid) {
+  asked++;
+  place = null;
+  state.gid = null;
+  mark(null, null);
+  const parts = [element("h2", "No unit here", { tabindex: "-1" })];
+  if (tzid) parts.push(...section("Local time", ...zones([[tzid, null]])));
+  $("place").replaceChildren(...parts);
+  $("place").hidden = false;
+  $("hint").hidden = true;
+  tick();
+  remember();
+}
+
+function trouble(error) {
+  $("hint").hidden = false;
+  $("hint").textContent = error.message;
+  say(error.message);
+}
+
+let waiting;
+function typed() {
+  clearTimeout(waiting);
+  waiting = setTimeout(search, 200);
+}
+
+async function search() {
+  const text = $("name").value.trim(), list = $("results"), mine = ++asked;
+  if (!text) { list.replaceChildren(); $("place").hidden = !place; $("hint").hidden = Boolean(place); return; }
+  let found;
+  try { found = await find(text); } catch (error) { return trouble(error); }
+  if (mine !== asked) return;
+  $("place").hidden = true;
+  $("hint").hidden = found.length > 0;
+  if (!found.length) $("hint").textContent = `No place has a name that begins with “${text}”. Try only the first letters.`;
+  list.replaceChildren(...found.map((each) => {
+    const item = element("li"), made = button("", each.gid, "");
+    made.append(element("b", each.name), element("span", [each.type, each.path].filter(Boolean).join(" · "), { class: "quiet" }));
+    item.append(made);
+    return item;
+  }));
+  say(found.length ? `${found.length} ${found.length === 1 ? "place" : "places"} found.` : $("hint").textContent);
+}
+
+// ---- the address of the page
+
+function remember() {
+  const centre = map.getCenter(), parts = new URLSearchParams();
+  parts.set("at", [map.getZoom().toFixed(2), centre.lat.toFixed(4), centre.wrap().lng.toFixed(4)].join("/"));
+  if (state.gid) parts.set("unit", state.gid);
+  if (state.level !== "auto") parts.set("level", state.level);
+  if (state.colour !== "parent") parts.set("colour", state.colour);
+  history.replaceState(null, "", `#${parts.toString().replaceAll("%2F", "/")}`);
+}
+
+function pickLevel(level) {
+  state.level = level;
+  document.querySelector(`#levels input[value="${level}"]`).checked = true;
+  draw();
+}
+
+async function recall() {
+  const parts = new URLSearchParams(location.hash.slice(1)), at = (parts.get("at") ?? "").split("/").map(Number);
+  const level = parts.get("level") ?? "auto", colour = parts.get("colour") ?? "parent", gid = parts.get("unit");
+  state.level = level === "auto" || levels.includes(Number(level)) ? level : "auto";
+  state.colour = [...$("colour").options].some((option) => option.value === colour) ? colour : "parent";
+  $("colour").value = state.colour;
+  const hasPlace = at.length === 3 && at.every(Number.isFinite);
+  if (hasPlace) map.jumpTo({ zoom: at[0], center: [at[2], Math.max(-85, Math.min(85, at[1]))] });
+  pickLevel(state.level);
+  if (gid) await choose(gid, { isMoved: !hasPlace, isFocused: false });
+}
+
+async function begin() {
+  config = await json("config.json");
+  archive = await new Archive(config.tiles).open();
+  const layers = archive.metadata.vector_layers;
+  config.first_zooms = Object.fromEntries(layers.map((layer) => [layer.id, layer.minzoom]));
+  levels = layers.map((layer) => layer.id).filter((id) => id.startsWith("level_")).map((id) => Number(id.slice(6)));
+  if (!config.has_changes) $("colour").querySelector("[value=change]").remove();
+  for (const level of ["auto", ...levels]) {
+    const label = element("label"), input = element("input", null, { type: "radio", name: "level", value: level });
+    input.addEventListener("change", () => pickLevel(input.value));
+    label.append(input, element("span", String(level)));
+    $("levels").append(label);
+  }
+  $("rights").textContent = [config.title, archive.metadata.licence, archive.metadata.attribution].filter(Boolean).join(" · ");
+  $("rights").title = $("rights").textContent;
+  maplibregl.addProtocol("archive", async (asking, abort) => {
+    const [zoom, x, y] = asking.url.split("//")[1].split("/").map(Number);
+    return { data: (await archive.tile(zoom, x, y, abort.signal)) ?? new Uint8Array() };
+  });
+  map = new maplibregl.Map({
+    container: "map", style: style(), attributionControl: false, dragRotate: false, pitchWithRotate: false, fadeDuration: 0,
+    maxZoom: 16, bounds: config.box, fitBoundsOptions: { padding: 20 },
+    locale: { "Map.Title": "Map: arrow keys move it, plus and minus zoom, Enter opens what is in the middle" },
+  });
+  map.touchZoomRotate.disableRotation();
+  map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
+  map.addControl(new maplibregl.ScaleControl(), "bottom-left");
+  map.on("error", (event) => trouble(event.error));
+  await new Promise((done) => map.once("load", done));
+  await recall();
+  map.on("zoomend", draw);
+  map.on("moveend", remember);
+  map.on("mousemove", hover);
+  map.on("mouseout", () => hover(null));
+  map.on("click", click);
+  map.getCanvas().addEventListener("keydown", (event) => {
+    const middle = map.project(map.getCenter()), unit = event.key === "Enter" && under(middle);
+    if (unit) choose(unit.gid, { isFocused: true });
+  });
+  $("colour").addEventListener("change", () => { state.colour = $("colour").value; draw(); });
+  $("name").addEventListener("input", typed);
+  $("search").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    clearTimeout(waiting);
+    await search();
+    $("results").querySelector("button")?.focus();
+  });
+  dark.addEventListener("change", draw);
+  addEventListener("hashchange", recall);
+  setInterval(tick, 1000);
+  document.body.dataset.ready = "";
+}
+
+begin().catch(trouble);

@@ -1,0 +1,100 @@
+"""What the map says of units, and its files; the page itself is tested in a browser, see `test_pages`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from admin_boundaries.explorer import details, site
+from admin_boundaries.warehouse import known_marts, open_warehouse
+from ingest import catalog
+from ingest.errors import UsageError
+from ingest.settings import Settings
+from tests.fixtures import mapped
+from tests.fixtures import marts as built
+
+UNITS = 3  # in a file, so that there are several
+
+
+@pytest.fixture
+def warehouse(settings: Settings) -> Settings:
+    """An embedded target with invented units, their names and neighbours."""
+    path = mapped.write(settings.home)
+    built.add_lookups(settings.home)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("alter table marts.admin_level_0 add column west_lon double")
+        connection.execute("alter table marts.admin_level_0 add column east_lon double")
+        connection.execute(
+            "update marts.admin_level_0 set min_lon = -180, max_lon = 180, west_lon = 179, east_lon = -179, "
+            "min_lat = -18, max_lat = -17 where gid = 'DAT'"
+        )
+        connection.execute(
+            "create table marts.admin_unit_ancestors as select * from (values ('AAA.2_1', 'AAA', 0), "
+            "('AAA.2_1', 'AAA.2_1', 1)) as rows (gid, ancestor_gid, ancestor_level)"
+        )
+        connection.execute(
+            "create table marts.admin_unit_neighbours as select * from (values ('AAA.2_1', 'AAA.3_1', 5.0), "
+            "('AAA.2_1', 'AAA.1_1', 50.0)) as rows (gid, neighbour_gid, border_km)"
+        )
+        connection.execute("drop table marts.admin_anomalies")
+    return settings
+
+
+def test_a_unit_says_where_it_lies_and_its_longest_borders_first(warehouse: Settings) -> None:
+    with open_warehouse(warehouse) as marts:
+        (unit,) = details.of_units(marts, known_marts(marts), ["AAA.2_1", "none"])
+    assert unit["chain"] == [["AAA", "Ünit AAA", 0], ["AAA.2_1", "Ünit AAA.2_1", 1]]
+    assert unit["neighbours"] == [["AAA.1_1", "Ünit AAA.1_1"], ["AAA.3_1", "Ünit AAA.3_1"]]
+    assert "codes" not in unit
+    assert "faults" not in unit
+
+
+def test_the_box_of_a_unit_at_the_date_line_goes_across_it(warehouse: Settings) -> None:
+    with open_warehouse(warehouse) as marts:
+        (unit,) = details.of_units(marts, known_marts(marts), ["DAT"])
+    assert unit["box"] == [179.0, -18.0, 181.0, -17.0]
+
+
+def write(settings: Settings, folder: Path, *, overwrite: bool = False) -> list[str]:
+    return site.write(
+        settings,
+        folder,
+        overwrite=overwrite,
+        of_datasets=catalog.rights_of_datasets(),
+        progress=lambda _share: None,
+        warn=pytest.fail,
+        warn_of_licences=lambda _text: None,
+    )
+
+
+def test_each_unit_and_name_is_in_the_file_that_the_first_keys_tell(
+    warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "UNITS_IN_FILE", UNITS)
+    write(warehouse, tmp_path / "map")
+    config = json.loads((tmp_path / "map" / "config.json").read_text())
+    files = [json.loads((tmp_path / "map" / "units" / f"{n}.json").read_text()) for n in range(len(config["units"]))]
+    assert [part[0]["gid"] for part in files] == config["units"]
+    assert [unit["gid"] for part in files for unit in part] == sorted(mapped.land())
+    assert max(map(len, files)) == UNITS
+    assert json.loads((tmp_path / "map" / "names" / "0.json").read_text())[0][0] == config["names"][0] == "land of gadm"
+    assert {*site.PAGES, *site.LIBRARY, site.TILES} <= {path.name for path in (tmp_path / "map").iterdir()}
+
+
+def test_a_folder_that_is_not_empty_stays_as_it_is_unless_told_otherwise(warehouse: Settings, tmp_path: Path) -> None:
+    (tmp_path / "map").mkdir()
+    (tmp_path / "map" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        write(warehouse, tmp_path / "map")
+    assert [path.name for path in (tmp_path / "map").iterdir()] == ["mine.txt"]
+    write(warehouse, tmp_path / "map", overwrite=True)
+    assert (tmp_path / "map" / "mine.txt").exists()
+
+
+def test_the_page_names_no_other_host() -> None:
+    for path in (each for each in site.pages() if each.name in site.PAGES):
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "://" not in text.replace("archive://", "")
