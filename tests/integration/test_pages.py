@@ -40,6 +40,7 @@ ARGUMENTS = (
 )
 WIDTHS = {"desk": (1440, 900), "phone": (390, 844)}
 ABORTED = "net::ERR_ABORTED"  # streams end with their page, and what has left the map is not waited for
+DRAWN_BY_THE_PROCESSOR = "GL Driver Message"  # that it is slow without a graphics card
 DERIVED_BUT_FOR_THE_MAP = (
     *("tag:derived,path:models/marts/changes", "tag:derived,path:models/intermediate"),
     *("tag:derived,path:models/marts/concordance", "tag:derived,path:models/marts/quality"),
@@ -75,7 +76,8 @@ def opened(browser: Browser, address: str, width: str, scheme: Literal["light", 
     yield page
     page.wait_for_load_state()  # a page that was just opened has no width of its own before its style sheet is there
     assert page.evaluate("document.documentElement.scrollWidth") <= wide, "the page is wider than its window"
-    complaints = [each for each in complaints if "/events" not in each and ABORTED not in each]
+    ignored = ("/events", ABORTED, DRAWN_BY_THE_PROCESSOR)
+    complaints = [each for each in complaints if not any(text in each for text in ignored)]
     page.close()
     assert complaints == []
     assert [url for url in elsewhere if not url.startswith("data:")] == []
@@ -285,7 +287,6 @@ def explorer(built: Warehouse) -> Iterator[str]:
 def begun(page: Page) -> None:
     """Wait until the map is there."""
     page.wait_for_selector("body[data-ready]", timeout=60_000)
-    page.wait_for_function("map.areTilesLoaded()", timeout=60_000)
 
 
 def shown(page: Page) -> str:
@@ -317,7 +318,6 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         page.click("#place .chain button >> text=Kansas")
         page.wait_for_selector("#place h2 >> text=Kansas")
         page.select_option("#colour", "zone")
-        page.wait_for_function("map.areTilesLoaded()")
         assert "level=1" in page.url
         assert "colour=zone" in page.url
         page.evaluate(AXE.read_text(encoding="utf-8"))
@@ -330,13 +330,13 @@ def test_a_place_is_found_by_name_from_the_keyboard_and_has_an_address(explorer:
         begun(page)
         page.fill("#name", "orange")
         page.press("#name", "Enter")
-        page.wait_for_function("document.activeElement.closest('#results')")
+        page.wait_for_selector("#results button:focus")
         found = page.locator("#results button").all_inner_texts()
         assert all(text.startswith("Orange") for text in found)
         assert "United States > Florida > Orange" in " ".join(found)
-        page.press("#results button >> text=Florida", "Enter")
+        page.press("#results button:has-text('Florida')", "Enter")
         assert "Florida" in shown(page)
-        page.wait_for_function("document.activeElement.closest('#place')")
+        page.wait_for_selector("#place h2:focus")
         address = page.url
     with opened(browser, address, "phone") as page:
         begun(page)
@@ -387,7 +387,7 @@ def test_the_map_as_files_says_the_same_without_a_server_of_ours(
             page.fill("#name", "ORÁNGE")
             page.wait_for_selector("#results button")
             found = page.locator("#results button").all_inner_texts()
-            page.click("#results button >> text=Florida")
+            page.click("#results button:has-text('Florida')")
             said.append((found, re.sub(r"\d\d:\d\d", "", shown(page))))
     files.should_exit = True
     thread.join(10)

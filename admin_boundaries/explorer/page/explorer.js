@@ -101,6 +101,8 @@ function draw() {
     map.setPaintProperty(`level_${level}-ground`, "fill-color", now.chosen);
     for (const part of ["hover", "chosen"]) map.setPaintProperty(`level_${level}-${part}`, "line-color", part === "hover" ? now.strong : now.chosen);
   }
+  const isDeeper = state.level !== "auto" && config.first_zooms[`level_${state.level}`] > Math.floor(map.getZoom());
+  $("deeper").textContent = isDeeper ? `Level ${state.level} shows when you zoom in.` : "";
   legend();
   remember();
 }
@@ -435,7 +437,8 @@ async function begin() {
   dark.addEventListener("change", draw);
   addEventListener("hashchange", recall);
   setInterval(tick, 1000);
-  document.body.dataset.ready = "";
+  map.once("idle", () => { document.body.dataset.ready = ""; });
+  map.triggerRepaint();
 }
 
 begin().catch(trouble);
