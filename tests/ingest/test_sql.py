@@ -122,14 +122,15 @@ def test_a_prompt_takes_statements_of_several_lines_until_the_end() -> None:
 
 
 def test_at_the_prompt_a_statement_that_was_begun_can_be_left() -> None:
-    typed = iter(["select", KeyboardInterrupt(), "select 2;", EOFError()])
+    typed = iter(["select", KeyboardInterrupt(), "select 2;", EOFError()])  # a line, or what is raised
     asked: list[str] = []
 
     def read(_before: str) -> str:
         line = next(typed)
-        if isinstance(line, BaseException):
-            raise line
-        return line
+        if isinstance(line, str):
+            return line
+        assert isinstance(line, BaseException)
+        raise line
 
     sql.prompt(read, asked.append)
     assert asked == ["select 2;"]
