@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from admin_boundaries.locate.answers import FIELDS, NEAREST
 from admin_boundaries.locate.bad_points import SAMPLE, BadPoints
@@ -133,6 +136,8 @@ def locate_paths(
         schema = _arrow_schema(points, source)
         refuse_clashes(schema.names, _fields(nearest), source)
         where = _where(points, schema, source)
+        if any(_is_within(file, target) for file in points.inputFiles()):  # Spark would remove it before it is read
+            raise UsageError(f"{target} holds some of the input.", "Give another --output.")
         place = placed(spark, index_folder)
         _refuse_if_all_are_bad(points, where, source)
         try:
@@ -165,7 +170,7 @@ def _written(answers: DataFrame, target: str, *, overwrite: bool) -> Located:
     answers = answers.observe(
         seen, f.count(f.lit(1)).alias("rows"), f.count_if(f.col("located_status") == BAD).alias("bad")
     )
-    mode = "overwrite" if overwrite else "errorifexists"
+    mode = "overwrite" if overwrite else "error"
     try:
         with of_spark():
             answers.write.mode(mode).option("compression", "zstd").parquet(target)
@@ -258,6 +263,17 @@ def _is_there(spark: SparkSession, path: str) -> bool:
             return False
         raise
     return True
+
+
+def _is_within(file: str, folder: str) -> bool:
+    """Whether a file that Spark reads, as a URL, is in a folder, or is the folder."""
+    of, within = urlsplit(file), urlsplit(folder)
+    if within.scheme and (within.scheme, within.netloc) != (of.scheme, of.netloc):
+        return False
+    is_local = of.scheme in {"", "file"}
+    path, wanted = unquote(of.path), within.path if within.scheme else folder
+    resolved = os.path.realpath if is_local else posixpath.normpath
+    return PurePosixPath(resolved(path)).is_relative_to(resolved(wanted))
 
 
 def _remove_empty(spark: SparkSession, path: str) -> None:

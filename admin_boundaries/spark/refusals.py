@@ -88,12 +88,6 @@ KNOWN = (
         r"PATH_ALREADY_EXISTS\] Path (\S+) already", UsageError, "{0} already exists.", "Use --overwrite to replace it."
     ),
     Known(
-        r"UNSUPPORTED_OVERWRITE|Cannot overwrite a path that is also being read",
-        UsageError,
-        "The output is among the input.",
-        "Give another --output.",
-    ),
-    Known(
         r"(CANNOT_MERGE_SCHEMAS|CANNOT_MERGE_INCOMPATIBLE_DATA_TYPE)[^\n]*",
         SchemaDrift,
         "A column has another type in some of the files.",
