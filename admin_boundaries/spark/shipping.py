@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tarfile
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from admin_boundaries.files import replacing, wait_for_disk
+from admin_boundaries.files import replacing
 from admin_boundaries.locate.index import LAYERS
 from admin_boundaries.spark.refusals import WORKERS
 from admin_boundaries.spark.worker import Place, files_in, look_around, versions
@@ -81,14 +82,25 @@ def archived(folder: Path) -> Path:
     It is not compressed: arrays of coordinates hardly get smaller, and each worker would wait for it.
     """
     archive = folder / ARCHIVE
-    with FileLock(folder / f"{ARCHIVE}.lock"):
-        if not archive.exists():
-            with replacing(archive) as draft:
-                with tarfile.open(draft, "w") as tar:
-                    for layer in LAYERS:
-                        tar.add(folder / layer, arcname=layer)
-                wait_for_disk(draft)
+    try:
+        with FileLock(folder / f"{ARCHIVE}.lock"):
+            if not archive.exists():
+                with replacing(archive) as draft:
+                    _write_archive(draft, folder)
+    except OSError as error:
+        raise TargetUnavailable(
+            f"The archive of the index cannot be written to {folder}: {error.strerror}.",
+            "Make room there (4 GB for the world), or put WAREHOUSE_HOME where all workers see it.",
+        ) from error
     return archive
+
+
+def _write_archive(path: Path, folder: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        for layer in LAYERS:
+            tar.add(folder / layer, arcname=layer)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _cores(spark: SparkSession) -> int:
