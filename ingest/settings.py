@@ -214,6 +214,31 @@ def build_command(dataset: str) -> str:
     return "dbt build" if dataset == BOUNDARIES else f"BOUNDARIES={dataset} dbt build"
 
 
+@dataclass(frozen=True)
+class Spark:
+    """Where Spark is.
+
+    Attributes
+    ----------
+    master : str
+        The cluster, ``SPARK_MASTER``; empty for what Spark's own files say, or else this machine.
+    remote : str
+        The server of Spark Connect, ``SPARK_REMOTE``, which comes first.
+    python : str
+        The Python of the workers, ``PYSPARK_PYTHON``; empty for the path of this one.
+    """
+
+    master: str = ""
+    remote: str = ""
+    python: str = ""
+
+
+def spark(env: Mapping[str, str] | None = None) -> Spark:
+    """Return where Spark is, according to the environment."""
+    names = ("SPARK_MASTER", "SPARK_REMOTE", "PYSPARK_PYTHON")
+    return Spark(*((os.environ if env is None else env).get(name) or "" for name in names))
+
+
 def _boundaries(name: str) -> str:
     """Return the name of a dataset unchanged: it becomes part of the names of schemas and files."""
     if not re.fullmatch(r"[a-z][a-z0-9]{0,19}", name):
