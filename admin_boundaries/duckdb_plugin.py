@@ -16,10 +16,9 @@ from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection
 
 from admin_boundaries.cutting import cut_polygon
+from admin_boundaries.dbt_command import BUILDING, is_whole
 from admin_boundaries.duckdb_edition import Edition
 from admin_boundaries.duckdb_spatial import load_spatial
-
-BUILDING = ("build", "run", "seed", "snapshot")
 
 
 class Plugin(BasePlugin):
@@ -57,7 +56,7 @@ class Plugin(BasePlugin):
         conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
         flags = get_flags()  # type: ignore[no-untyped-call]
         if flags.WHICH in BUILDING:
-            self._edition.open(conn, is_whole=_is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
+            self._edition.open(conn, is_whole=is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
         else:
             self._edition.attach(conn)
         for dataset in (flags.VARS or {}).get("concordance", ()):
@@ -66,16 +65,3 @@ class Plugin(BasePlugin):
     def configure_cursor(self, cursor: Any) -> None:
         """Make the warehouse the database that unqualified names refer to, which a cursor does not inherit."""
         cursor.execute(f"use {self._edition.alias}")
-
-
-def _is_whole(flags: Any) -> bool:
-    """Whether a command makes all models, snapshots and seeds. Leaving out tests leaves out none of them."""
-    made = {"model", "snapshot", "seed"}
-    names = ("RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES")
-    types, left_out = ({str(kind) for kind in getattr(flags, name, None) or ()} for name in names)
-    return (
-        flags.WHICH == "build"
-        and not any(getattr(flags, name, None) for name in ("SELECT", "EXCLUDE", "SELECTOR"))
-        and (not types or "all" in types or made <= types)
-        and not left_out & (made | {"all"})
-    )

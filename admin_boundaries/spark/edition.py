@@ -51,6 +51,8 @@ class Edition:
         By ``schema.name``.
     views : mapping of str to str
         SQL by ``schema.name``, each after those that it reads.
+    raw : list of list of str
+        The raw tables that the views read: dataset, table and run of each.
     replaced : list of str
         Paths of the edition before, which a reader may still be reading.
     """
@@ -59,6 +61,7 @@ class Edition:
     built_at: str
     tables: Mapping[str, Table] = field(default_factory=dict)
     views: Mapping[str, str] = field(default_factory=dict)
+    raw: list[list[str]] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
 
     def as_json(self) -> bytes:

@@ -18,7 +18,7 @@ BEGAN = datetime(2026, 11, 27, 11, 0, 0, tzinfo=UTC)
 def edition(build: str, *names: str, before: Edition | None = None, began: datetime = BEGAN) -> Edition:
     tables = {name: Table("parquet", f"{name.replace('.', '/')}/{version(build, began)}") for name in names}
     replaced = [table.path for table in before.tables.values()] if before else []
-    return Edition(build, began.isoformat(), tables, {}, replaced)
+    return Edition(build, began.isoformat(), tables, replaced=replaced)
 
 
 def write(root: Path, made: Edition) -> None:

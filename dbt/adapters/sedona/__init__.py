@@ -41,7 +41,7 @@ class SedonaCredentials(SparkCredentials):
     warehouse : str
         Folder of the marts, or an address such as ``s3a://bucket/folder``.
     remote : str
-        Address of a server of Spark Connect, such as ``sc://host``; without one, dbt runs the driver itself.
+        Address of a server of Spark Connect, through which nothing is built: it is refused.
     """
 
     lake: str = ""
@@ -132,7 +132,7 @@ class SedonaAdapter(SparkAdapter):
     @available
     def note_view(self, schema: str, name: str, sql: str) -> None:
         """Note that this build has made a view; see `Build.note_view`."""
-        self._build.note_view(f"{schema}.{name}", sql)
+        self._build.note_view(f"{schema}.{name}", in_spark(sql))
 
     @available
     def write_seed(self, schema: str, name: str, table: Any, types: dict[str, str]) -> None:

@@ -12,10 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from admin_boundaries.dbt_command import is_whole
 from admin_boundaries.lake import Lake
 from admin_boundaries.spark import functions
 from admin_boundaries.spark.edition import Edition, Table, publish, read_edition, version
@@ -62,7 +64,7 @@ class Build:
     def __init__(self, credentials: Any, project: Path) -> None:
         self.spark = _session(credentials, project)
         self._marts = read_settings().marts
-        self._lake = project / credentials.lake
+        self._lake: Path = project / credentials.lake
         self._held = Lake(self._lake)
         root = credentials.warehouse if ":/" in credentials.warehouse else str(project / credentials.warehouse)
         try:
@@ -73,24 +75,36 @@ class Build:
         self._build_id, self._built_at = "", datetime.now(UTC)
         self._tables: dict[str, Table] = {}
         self._views: dict[str, str] = {}
+        self._raw: dict[str, list[str]] = {}
         self._adding = threading.Lock()
         functions.register(self.spark)
         self._fill_catalog()
 
     def _fill_catalog(self) -> None:
-        """Add the copy of the ledger and the published edition to the catalog."""
+        """Add the copy of the ledger to the catalog, and the published edition, unless all of it is made anew."""
         self.spark.sql("create schema if not exists raw")
         for file in sorted((self._lake / "ledger").glob("*.parquet")):
             rows = f"select * from parquet.`{file.as_uri()}`"  # noqa: S608  it contains no value
             self.spark.sql(f"create or replace view raw.{file.stem} as {rows}")
-        if self._published is None:
+        if self._published is None or is_whole(get_flags()):  # type: ignore[no-untyped-call]
             return
         for name, table in self._published.tables.items():
             self.spark.sql(f"create schema if not exists {name.split('.')[0]}")
             self._add_table(name, table)
+        gone = []
+        for dataset, source, run_id in self._published.raw:
+            if self._has(dataset, run_id):
+                self.add_raw_table(dataset, source, run_id)
+            else:
+                gone.append(f"raw.{source}__{run_id}")
         for name, sql in self._published.views.items():
-            self.spark.sql(f"create schema if not exists {name.split('.')[0]}")
-            self.spark.sql(f"create or replace view {name} as {sql}")
+            if not any(source in sql for source in gone):
+                self.spark.sql(f"create schema if not exists {name.split('.')[0]}")
+                self.spark.sql(f"create or replace view {name} as {sql}")
+
+    def _has(self, dataset: str, run_id: str) -> bool:
+        """Whether the files of a run are there: retention keeps two."""
+        return (self._lake / dataset / "runs" / run_id).is_dir()
 
     def _add_table(self, name: str, table: Table) -> None:
         place = self._files.at(table.path)
@@ -98,10 +112,11 @@ class Build:
 
     def add_raw_table(self, dataset: str, table: str, run_id: str) -> str:
         """Return the name of a raw table of a run, which is added to the catalog at its first use."""
-        name = f"raw.{table}__{run_id}"
-        place = (self._lake / dataset / "runs" / run_id / table).as_uri()
+        name, place = f"raw.{table}__{run_id}", self._lake / dataset / "runs" / run_id / table
         with self._adding:
-            self.spark.sql(f"create table if not exists {name} using geoparquet location '{place}'")
+            if name not in self._raw:
+                self.spark.sql(f"create table {name} using geoparquet location '{place.as_uri()}'")
+                self._raw[name] = [dataset, table, run_id]
         return name
 
     def add_name_folding(self, folding: dict[str, str]) -> None:
@@ -127,7 +142,7 @@ class Build:
         return self._files.at(path)
 
     def note_view(self, name: str, sql: str) -> None:
-        """Note the SQL of a view, to be made again in other sessions."""
+        """Note the SQL of a view, in Spark's words, to be made again in other sessions."""
         self._views[name] = sql
 
     def write_seed(self, name: str, rows: list[list[str | None]], types: dict[str, str]) -> None:
@@ -169,6 +184,7 @@ class Build:
             built_at=self._built_at.isoformat(),
             tables=dict(sorted((tables | self._tables).items())),
             views=views | self._views,
+            raw=sorted(self._raw.values()),
             replaced=[table.path for name, table in sorted((before.tables if before else {}).items())],
         )
         try:
@@ -180,19 +196,19 @@ class Build:
 
 def _session(credentials: Any, project: Path) -> SparkSession:
     """Return the session of this process."""
-    options = dict(credentials.server_side_parameters)
-    builder = SparkSession.builder.appName("admin_boundaries")
     if credentials.remote:
-        # what is fixed when a server starts is that server's
-        builder = builder.remote(credentials.remote)
-        options = {name: value for name, value in options.items() if name.startswith("spark.sql.session")}
-    else:
-        jars = [_jars(jar, project) for jar in options.get("spark.jars", "").split(",") if jar]
-        options["spark.jars"] = ",".join(jars)
-        if options.get("spark.master", "").startswith("local"):
-            # nobody else is to be reached
-            options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-            options["spark.pyspark.python"] = sys.executable
+        raise DbtRuntimeError(
+            f"SPARK_REMOTE={credentials.remote}: dbt does not build through Spark Connect, since all sessions of a "
+            "server share its catalog, and a build there would meet others. Set SPARK_MASTER instead."
+        )
+    options = dict(credentials.server_side_parameters)
+    jars = [_jars(jar, project) for jar in options.get("spark.jars", "").split(",") if jar]
+    options["spark.jars"] = ",".join(jars)
+    if options.get("spark.master", "").startswith("local"):
+        # nobody else is to be reached
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+        options["spark.pyspark.python"] = sys.executable
+    builder = SparkSession.builder.appName("admin_boundaries")
     for name, value in options.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
