@@ -65,8 +65,8 @@ def test_a_reader_finds_the_edition_that_was_published_last(tmp_path: Path) -> N
 
 def test_what_an_edition_replaced_is_kept_until_the_next_one(tmp_path: Path) -> None:
     files, before, made = LocalStorage(tmp_path), None, []
-    for hour, name in enumerate(("one", "two", "three")):
-        began = BEGAN + timedelta(hours=hour)
+    for number, name in enumerate(("one", "two", "three")):
+        began = BEGAN + timedelta(days=7 * number)
         now = edition(name, "marts.a", before=before, began=began)
         write(tmp_path, now)
         publish(files, "marts", now, before, began)
