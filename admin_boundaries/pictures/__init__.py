@@ -15,11 +15,12 @@ from admin_boundaries import edition
 from admin_boundaries.pictures import charts, entities, maps
 from admin_boundaries.pictures.page import finish
 from admin_boundaries.warehouse import known_marts, open_warehouse
-from ingest.errors import UsageError
+from ingest.errors import MartsMissing, UsageError
 from ingest.settings import Settings
 
 __all__ = ["draw", "finish", "save"]
 
+NEEDED = (*(f"admin_level_{level}" for level in range(6)), "timezones", "admin_level_counts", "country_level_counts")
 COLOURS = 128  # of a map; more would look the same
 
 
@@ -44,14 +45,15 @@ def draw(
     Returns
     -------
     list of Path
-        ``level_N.png``, ``timezones.png``, ``counts.svg`` and ``entities.svg``, each below 300 kB.
+        ``level_N.png``, ``timezones.png``, ``counts.svg`` and ``entities.svg``, each below 300 kB. There is none of a
+        level that has no units, nor of time zones if none are loaded.
 
     Raises
     ------
     UsageError
         When there is no manifest.
     MartsMissing
-        When the marts have not been built.
+        When the marts have not been built, or only in part.
     """
     try:
         known = json.loads(manifest.read_text(encoding="utf-8"))
@@ -60,9 +62,12 @@ def draw(
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
         present = known_marts(warehouse)
+        missing = [name for name in NEEDED if name not in present]
+        if missing:
+            raise MartsMissing(f"The marts lack {', '.join(missing)}.", f"Run `{settings.build_command}`.")
         for fault in edition.faults(warehouse.editions()):
             warn(fault)
-        drawn: dict[str, Callable[[], Figure]] = {
+        drawn: dict[str, Callable[[], Figure | None]] = {
             **{f"level_{level}.png": partial(maps.level, warehouse, present, level) for level in range(6)},
             "timezones.png": partial(maps.timezones, warehouse, present),
             "counts.svg": partial(charts.counts, warehouse),
@@ -71,7 +76,11 @@ def draw(
         written = []
         for name, make in drawn.items():
             path = folder / name
-            save(make(), path)
+            figure = make()
+            if figure is None:  # there is nothing to draw, and a picture of before would be of something else
+                path.unlink(missing_ok=True)
+                continue
+            save(figure, path)
             report(f"{path}  {path.stat().st_size / 1e3:,.0f} kB")
             written.append(path)
     return written

@@ -16,9 +16,11 @@ import numpy.typing as npt
 import pyproj
 import shapely
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.transforms import Bbox
 
 from admin_boundaries.marts import GEOMETRY, Mart, relation
 from admin_boundaries.pictures import style
@@ -31,6 +33,7 @@ MAP_HEIGHT = 3.9
 TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
 MOST_PANELS = 3  # countries that get a panel each
 TOGETHER_SHARE = 0.9  # if more than this share of a country's units lie together, the frame leaves out the others
+SPECK = 0.0005  # share of the area of the largest country; what is smaller does not widen the frame
 FEW = 8  # more countries than this are shown on a map of the world
 TOLERANCE_PIXELS = 0.35
 METRES_PER_DEGREE = 111_320.0
@@ -69,6 +72,8 @@ class Panel:
         Paths, by the key that determines their colour.
     borders : list of Path
         Outlines drawn over the shapes.
+    land : list of Path
+        What lies around them, drawn below them.
     """
 
     title: str
@@ -79,6 +84,7 @@ class Panel:
     members: frozenset[str] = frozenset()
     shapes: dict[Any, list[Path]] = field(default_factory=dict)
     borders: list[Path] = field(default_factory=list)
+    land: list[Path] = field(default_factory=list)
 
     @property
     def aspect(self) -> float:
@@ -98,8 +104,8 @@ class Panel:
         return TOLERANCE_PIXELS * (top - bottom) / (self.height * style.DOTS_PER_INCH)
 
 
-def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figure:
-    """Draw the units of a level, coloured by the unit of the level above from level 2 on.
+def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figure | None:
+    """Draw the units of a level, coloured by the unit of the level above from level 2 on; None if there are none.
 
     Parameters
     ----------
@@ -114,9 +120,11 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
     country = "gid" if number == 0 else "gid_0"
     units = _units(warehouse, mart, country)
     if not units:
-        return _nothing(f"Level {number}", "No units of this level are loaded.")
+        return None
     names = dict(warehouse.rows(f"select gid, name from {relation(known['admin_level_0'])}"))  # noqa: S608
-    panels = _panels(units, names) if number else [_world(units)]
+    panels = _panels(units, names) if number else [_whole(units)]
+    if number == 0:
+        _read_land(warehouse, known["timezones"], panels[0])
     _read(warehouse, mart, panels, "gid" if number < 2 else "parent_gid", country)
     if number:
         _read_borders(warehouse, known[f"admin_level_{number - 1}"], panels, "gid_0" if number > 1 else "gid")
@@ -131,18 +139,19 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
     return _picture(f"Level {number}", shown, panels, _attribution(warehouse, mart))
 
 
-def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure:
-    """Draw the time zones, coloured by their standard offset from UTC."""
+def timezones(warehouse: Warehouse, known: Mapping[str, Mart]) -> Figure | None:
+    """Draw the time zones, coloured by their standard offset from UTC; None if there are none."""
     offset = "coalesce(standard_utc_offset_minutes, 0)"
     zones = _units(warehouse, known["timezones"], offset)
     if not zones:
-        return _nothing("Time zones", "No time zones are loaded.")
+        return None
     ((release,),) = warehouse.rows(f"select max(release) from {relation(known['timezones'])}")  # noqa: S608
     covered = sum(zone.area for zone in zones)
     panel = _world(zones) if covered > WORLD_KM2 / 2 else _framed("", None, zones, share=0.5)
     _read(warehouse, known["timezones"], [panel], offset, None)
     _fit([panel])
-    colours = {each: style.PALETTE[round(each / 60) * 5 % len(style.PALETTE)] for each in panel.shapes}
+    colours = {each: style.of_offset(each) for each in panel.shapes}
+    panel.borders = [path for paths in panel.shapes.values() for path in paths]
     shown = f"{len(zones):,} zones; coloured by standard offset from UTC, in hours"
     if len(panel.members) and len(panel.members) < len(zones):
         shown += f"; {len(panel.members)} zones are shown"
@@ -175,12 +184,6 @@ def _units(warehouse: Warehouse, mart: Mart, country: str) -> list[Unit]:
         f"from {relation(mart)} where point_lon is not null order by 5 desc, 1"
     )
     return [Unit(*row) for row in warehouse.rows(query)]
-
-
-def _nothing(title: str, why: str) -> Figure:
-    figure = style.canvas(WIDTH, 0.9)
-    style.title(figure, title, why)
-    return figure
 
 
 def _panels(units: Sequence[Unit], names: Mapping[str, str]) -> list[Panel]:
@@ -223,6 +226,14 @@ def _squares(projection: str, units: Sequence[Unit]) -> npt.NDArray[np.object_]:
     x, y = _project(projection, np.array([unit.lon for unit in units]), np.array([unit.lat for unit in units]))
     radius = np.array([unit.radius for unit in units]) * 1.3
     return np.asarray(shapely.box(x - radius, y - radius, x + radius, y + radius))
+
+
+def _whole(units: Sequence[Unit]) -> Panel:
+    """Return a panel of all units but specks: around them if they lie on one side of the globe, or of the world."""
+    large = [unit for unit in units if unit.area > SPECK * units[0].area]
+    framed = _framed("", None, large, share=1)
+    left, bottom, right, top = framed.box
+    return _world(large) if max(right - left, top - bottom) > WORLD_EDGE / 2 else framed
 
 
 def _world(units: Sequence[Unit]) -> Panel:
@@ -286,11 +297,18 @@ def _read_borders(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], cou
         panel.borders = [path_of(shape) for _, _, shape in _shapes(warehouse, mart, panel, "gid", country)]
 
 
+def _read_land(warehouse: Warehouse, mart: Mart, panel: Panel) -> None:
+    """Read the time zones on land, whose coasts show where the units lie."""
+    panel.land = [
+        path_of(shape) for _, _, shape in _shapes(warehouse, mart, panel, "tzid", None, "tzid not like 'Etc/%'")
+    ]
+
+
 def _shapes(
-    warehouse: Warehouse, mart: Mart, panel: Panel, colour: str, country: str | None
+    warehouse: Warehouse, mart: Mart, panel: Panel, colour: str, country: str | None, condition: str = "true"
 ) -> Iterator[tuple[str, Any, shapely.Geometry]]:
     """Yield key, colour key and shape of the units of a panel, simplified and projected."""
-    where, parameters = (f"{country} = ?", [panel.country]) if panel.country else ("true", [])
+    where, parameters = (f"{country} = ?", [panel.country]) if panel.country else (condition, [])
     columns = [mart.key, f"{colour} as colour", f"{warehouse.as_wkb}({GEOMETRY}) as {GEOMETRY}"]
     transformer = _transformer(panel.projection)
 
@@ -353,6 +371,9 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[Any, str] | None) -> None:
     axes.set_axis_off()
     if panel.projection == WORLD:
         _graticule(axes)
+    if panel.land:
+        land = Path.make_compound_path(*panel.land)
+        axes.add_patch(PathPatch(land, facecolor=style.LAND, edgecolor=style.LINE, linewidth=0.35, joinstyle="round"))
     count = sum(map(len, panel.shapes.values()))
     width = 0.1 if count > 1500 else 0.22 if count > 250 else 0.35
     for number, key in enumerate(sorted(panel.shapes, key=str)):
@@ -379,16 +400,28 @@ def _graticule(axes: Axes) -> None:
 
 
 def _label(figure: Figure, panel: Panel, zones: Sequence[Unit]) -> None:
-    """Label each offset once, on its largest zone, if that has room for the label."""
+    """Label each offset once, on its largest zone on which a label has room, off others and off the frame."""
+    axes = figure.axes[0]
+    canvas: Any = FigureCanvasAgg(figure)
+    renderer = canvas.get_renderer()
+    frame = axes.get_window_extent(renderer)
+    taken: list[Bbox] = []
     labelled = set()
     west, _, east, _ = panel.box
     for zone in zones:
         is_shown = not panel.members or zone.gid in panel.members
-        if zone.country not in labelled and is_shown and zone.radius > (east - west) / 60:
-            labelled.add(zone.country)
-            x, y = _project(panel.projection, np.array([zone.lon]), np.array([zone.lat]))
-            text = f"{zone.country / 60:+.4g}".replace("-", "−") if zone.country else "0"
-            figure.axes[0].text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")
+        if zone.country in labelled or not is_shown or zone.radius <= (east - west) / 60:
+            continue
+        x, y = _project(panel.projection, np.array([zone.lon]), np.array([zone.lat]))
+        text = f"{zone.country / 60:+.4g}".replace("-", "−") if zone.country else "0"
+        label = axes.text(float(x[0]), float(y[0]), text, size=8, ha="center", va="center", weight="bold")
+        extent = label.get_window_extent(renderer)
+        is_inside = frame.x0 < extent.x0 and extent.x1 < frame.x1 and frame.y0 < extent.y0 and extent.y1 < frame.y1
+        if not is_inside or any(extent.overlaps(other) for other in taken):
+            label.remove()
+            continue
+        labelled.add(zone.country)
+        taken.append(extent)
 
 
 def _attribution(warehouse: Warehouse, mart: Mart) -> str:

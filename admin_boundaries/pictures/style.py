@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import colorsys
+
 import matplotlib as mpl
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 INK, QUIET, FAINT, LINE = "#22303c", "#5c6b77", "#a3b1bb", "#c9d3da"
-GROUND, SEA = "#ffffff", "#eef3f6"
+GROUND, SEA, LAND = "#ffffff", "#eef3f6", "#dde4e9"
 PALETTE = (
     *("#8ecae6", "#ffd166", "#95d5b2", "#f4a261", "#cdb4db", "#f28482"),
     *("#a3b18a", "#84a9c0", "#e9c46a", "#bde0fe", "#d4a373", "#b8c0ff"),
 )
+OFFSETS = (-12, 14)  # hours ahead of UTC, of all zones
 DOTS_PER_INCH = 180
 
 mpl.rcParams.update(
@@ -25,6 +29,20 @@ mpl.rcParams.update(
         "path.simplify_threshold": 0.3,
     }
 )
+
+
+def of_offset(minutes: int) -> str:
+    """Return the colour of an offset from UTC: around the circle of hues, once from the first offset to the last.
+
+    Parameters
+    ----------
+    minutes : int
+        How far ahead of UTC.
+    """
+    first, last = OFFSETS
+    hue = (minutes / 60 - first) / (last - first + 1)
+    lightness = 0.74 if minutes // 60 % 2 else 0.82  # hours beside each other can be told apart
+    return to_hex(colorsys.hls_to_rgb(hue, lightness, 0.62))
 
 
 def canvas(width: float, height: float) -> Figure:

@@ -262,6 +262,7 @@ def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
     for name, dataset in catalog.datasets().items():
         now = ledger.published_run(name)
         found, unknown = marts.read(dataset) if now else (None, "")
+        is_current = found and now and found.is_of(now.run_id)
         cards.append(
             {
                 "name": name,
@@ -269,6 +270,7 @@ def _published(ledger: Ledger, marts: Marts) -> list[dict[str, Any]]:
                 "before": ledger.superseded_run(name),
                 "edition": found,
                 "unknown": unknown,
+                "freshness": "unknown" if unknown else "current" if is_current else "stale",
                 "changes": marts.changes(dataset) if now else "",
                 "build": marts.of(dataset).build_command,
             }

@@ -518,18 +518,39 @@ def test_a_card_says_which_run_the_marts_are_of_and_whether_they_are_stale(
     run_id = published(ledger, request_of())
     published(ledger, request_of("timezones"))
     browser = serve(is_read_only=is_read_only)
-    assert "marts unknown They are not built: run `dbt build`." in cards(browser)["gadm"]
+    assert "unknown release 4.1 They are not built: run `dbt build`." in cards(browser)["gadm"]
     built.write(settings.home)
     built_at = f"built {built.BUILT_AT.astimezone():%Y-%m-%d %H:%M:%S}"
-    assert f"marts stale of release 4.0, run run-a , {built_at}. dbt build" in cards(browser)["gadm"]
-    assert "marts stale They hold nothing of timezones. dbt build" in cards(browser)["timezones"]
+    assert f"stale release 4.1 Marts of release 4.0, run run-a , {built_at}; stale since 20" in cards(browser)["gadm"]
+    assert "The marts hold nothing of timezones. dbt build" in cards(browser)["timezones"]
     built.write_meta(settings.home, {"gadm": (run_id, "4.1")})
-    assert f"marts current of this run, {built_at}" in cards(browser)["gadm"]
+    assert f"current release 4.1 Marts of the published run, {built_at}." in cards(browser)["gadm"]
     later = published(ledger, request_of())
-    assert f"marts stale of release 4.1, run {run_id}" in cards(browser)["gadm"]
+    assert f"stale release 4.1 Marts of release 4.1, run {run_id}" in cards(browser)["gadm"]
     assert later in cards(browser)["gadm"]
     built.forget_meta(settings.home)
-    assert "marts unknown The marts do not say" in cards(browser)["gadm"]
+    assert "unknown release 4.1 The marts do not say" in cards(browser)["gadm"]
+
+
+def test_the_page_begins_with_what_readers_see_and_names_what_is_not_loaded_in_one_line(
+    browser: Browser, ledger: Ledger, request_of: MakeRequest
+) -> None:
+    assert "Nothing is published yet. Datasets: gadm, " in browser.get()
+    published(ledger, request_of())
+    text = browser.get()
+    assert text.index("What readers see") < text.index("Latest runs")
+    assert set(cards(browser)) == {"gadm"}
+    assert "Scope: custom. Source: /data/gadm.gpkg" in cards(browser)["gadm"]
+    assert re.search(r"Not loaded: (?!.*gadm,).*timezones", text)
+
+
+def test_what_is_zero_has_no_tile(browser: Browser, ledger: Ledger, request_of: MakeRequest) -> None:
+    assert browser.events()["state"].strip() == ""
+    loading_run(ledger, request_of())
+    shown = browser.events()["state"]
+    assert re.search(r"<b>1</b><span>run in progress", shown)
+    assert re.search(r"<b>no</b><span>worker processes alive", shown)
+    assert "<b>0</b>" not in shown
 
 
 def test_a_card_says_what_changed_since_the_release_before(

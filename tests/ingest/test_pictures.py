@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from admin_boundaries import pictures, what_changed
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.pictures import changes, charts, entities, maps, page, style
 from admin_boundaries.warehouse import known_marts, open_warehouse
-from ingest.errors import UsageError
+from ingest.errors import MartsMissing, UsageError
 from ingest.settings import Settings
 from tests.conftest import ROOT
 from tests.fixtures import marts as built
@@ -74,20 +75,62 @@ def drawn(settings: Settings, tmp_path: Path) -> list[Path]:
 
 def test_every_picture_is_drawn_and_small_and_the_docs_page_becomes_whole(drawn: list[Path], tmp_path: Path) -> None:
     names = {path.name for path in drawn}
-    assert names == {*(f"level_{level}.png" for level in range(6)), "timezones.png", "counts.svg", "entities.svg"}
+    assert names == {"level_0.png", "level_1.png", "timezones.png", "counts.svg", "entities.svg"}  # it has two levels
     assert max(path.stat().st_size for path in drawn) < MOST_BYTES
     with Image.open(next(path for path in drawn if path.name == "level_1.png")) as image:
         assert len(image.convert("RGB").getcolors(100_000) or []) > 5  # units in colours, not an empty frame
     html = tmp_path / "index.html"
-    overview = json.dumps({"text": f"{page.LOADED} ![a](docs/images/level_1.png) ![b](docs/images/counts.svg)"})
+    overview = json.dumps({"text": f"{page.LOADED} {page.MAP} {page.TABLES} {page.CONTENT}"})
     html.write_text(f"<head></head><script>x={overview}</script>")
     pictures.finish(html, drawn, 'release "4.1"')
-    text = html.read_text()
-    assert "docs/images" not in text
-    assert text.count(";base64,") == 2
-    assert json.loads(text.partition("x=")[2].partition("</script>")[0])["text"].startswith(
-        'release "4.1" ![a](data:image/png'
-    )
+    text = json.loads(html.read_text().partition("x=")[2].partition("</script>")[0])["text"]
+    assert text.startswith('release "4.1" ![Map of the units of level 1](data:image/png;base64,')
+    assert text.count(";base64,") == len(names)
+
+
+def test_there_is_no_picture_of_a_level_without_units_and_an_old_one_is_removed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    built.write(settings.home)
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps(MANIFEST))
+    old = tmp_path / "level_3.png"
+    old.write_bytes(b"of another release")
+    names = {path.name for path in pictures.draw(settings, tmp_path, manifest, lambda _line: None, print)}
+    assert "level_1.png" in names
+    assert "level_3.png" not in names
+    assert not old.exists()
+
+
+def test_marts_that_were_built_in_part_are_refused(settings: Settings, tmp_path: Path) -> None:
+    with duckdb.connect(str(built.write(settings.home))) as connection:
+        connection.execute("drop table marts.timezones")
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(json.dumps(MANIFEST))
+    with pytest.raises(MartsMissing, match="lack timezones"):
+        pictures.draw(settings, tmp_path / "pictures", manifest, print, print)
+
+
+@pytest.mark.parametrize("wrong", [wrong for wrong, _ in page.FAULTS])
+def test_what_is_mended_in_the_page_of_dbt_is_in_it(wrong: str) -> None:
+    assert wrong in (importlib.resources.files("dbt.task.docs") / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_mart_begins_with_its_map_and_the_page_that_dbt_serves_is_the_same(drawn: list[Path], tmp_path: Path) -> None:
+    html, served = tmp_path / "static_index.html", tmp_path / "index.html"
+    served.write_text("dbt's own")
+    nodes = {
+        f"model.a.{name}": {"name": name, "resource_type": "model", "description": "Rows."}
+        for name in ("admin_level_1", "admin_units")
+    }
+    html.write_text(f"<head></head>{page.CONTENT}<script>n={{manifest:{json.dumps({'nodes': nodes})},x:1}}")
+    pictures.finish(html, drawn, "")
+    assert served.read_text() == html.read_text()
+    found = json.JSONDecoder().raw_decode(html.read_text().partition("manifest:")[2])[0]["nodes"]
+    assert found["model.a.admin_level_1"]["description"].startswith("![Map of the units of level 1](data:image/png")
+    assert found["model.a.admin_level_1"]["description"].endswith("\n\nRows.")
+    assert found["model.a.admin_units"]["description"] == "Rows."
+    assert html.read_text().endswith(",x:1}")
 
 
 def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_repeats(
@@ -98,7 +141,7 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
     monkeypatch.setattr(what_changed, "told", lambda _warehouse: "3.6 → 4.0: 2 new")
     manifest, html = tmp_path / "manifest.json", tmp_path / "index.html"
     manifest.write_text(json.dumps(MANIFEST))
-    html.write_text(f"<head></head>{page.LOADED} ![a](docs/images/counts.svg)")
+    html.write_text(f"<head></head>{page.LOADED} {page.CONTENT}")
     options = ["--manifest", str(manifest), "--page", str(html)]
     code, _, warned = run_apart("pictures", *options, capsys=capsys, monkeypatch=monkeypatch)
     said = "The marts of gadm are of run run-a (release 4.0), but run run-b (release 4.1) is published."
@@ -107,21 +150,19 @@ def test_of_stale_marts_pictures_are_drawn_with_a_warning_that_the_docs_page_rep
     assert json.dumps("**What changed**, 3.6 → 4.0: 2 new.")[1:-1] in html.read_text()
 
 
-def test_a_page_that_names_no_picture_is_refused(drawn: list[Path], tmp_path: Path) -> None:
+def test_a_page_without_a_place_for_pictures_is_refused(drawn: list[Path], tmp_path: Path) -> None:
     html = tmp_path / "index.html"
     html.write_text("<head></head>")
-    with pytest.raises(UsageError, match="refers to none of the pictures"):
+    with pytest.raises(UsageError, match="has no place for pictures"):
         pictures.finish(html, drawn, "")
     with pytest.raises(UsageError, match="There is no page"):
         pictures.finish(tmp_path / "none.html", drawn, "")
 
 
-def test_the_overview_names_every_picture_and_the_place_of_what_is_loaded() -> None:
+def test_the_overview_has_the_places_of_what_is_loaded_and_of_pictures() -> None:
     overview = (ROOT / "models" / "docs" / "overview.md").read_text()
-    assert page.LOADED in overview
-    for name in (*(f"level_{level}.png" for level in range(6)), "timezones.png", "counts.svg", "entities.svg"):
-        assert f"{page.FOLDER}/{name}" in overview
-        assert (ROOT / page.FOLDER / name).stat().st_size < MOST_BYTES
+    for place in (page.LOADED, page.MAP, page.TABLES, page.CONTENT):
+        assert f"\n\n{place}\n" in overview
 
 
 def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
@@ -159,10 +200,17 @@ def test_a_quarter_that_lies_apart_is_shown_with_the_rest() -> None:
     assert len(maps._framed("Jeju", "KOR", units).members) == 8
 
 
+def drawn_level(settings: Settings, number: int) -> Figure:
+    """Draw a level that has units."""
+    with open_warehouse(settings) as warehouse:
+        figure = maps.level(warehouse, known_marts(warehouse), number)
+    assert figure is not None
+    return figure
+
+
 def test_where_many_countries_are_loaded_a_level_is_a_map_of_the_world(settings: Settings) -> None:
     built.write(settings.home, countries=maps.FEW + 1, units=1)
-    with open_warehouse(settings) as warehouse:
-        figure = maps.level(warehouse, known_marts(warehouse), 1)
+    figure = drawn_level(settings, 1)
     assert len(figure.axes) == 1
     assert figure.dpi == style.DOTS_PER_INCH
 
@@ -177,9 +225,34 @@ def test_a_map_says_whose_boundaries_it_shows(settings: Settings, release: str, 
     path = built.write(settings.home)
     with duckdb.connect(str(path)) as connection:
         connection.execute("update marts.admin_units set release = ?", [release])
-    with open_warehouse(settings) as warehouse:
-        figure = maps.level(warehouse, known_marts(warehouse), 1)
+    figure = drawn_level(settings, 1)
     assert [text for text in texts(figure) if text.startswith("Boundaries:") and credit in text]
+
+
+def test_the_colours_of_offsets_go_round_once_and_the_ends_differ() -> None:
+    colours = [style.of_offset(60 * hours) for hours in range(-12, 15)]
+    assert len(set(colours)) == len(colours)
+    assert style.of_offset(-720) != style.of_offset(0) != style.of_offset(720) != style.of_offset(-720)
+
+
+def test_labels_of_zones_lie_neither_on_one_another_nor_on_the_frame() -> None:
+    zones = [
+        maps.Unit(str(at), 60 * at, lon, lat, 9e6, lat - 1, lat + 1)
+        for at, (lon, lat) in enumerate([(0.0, 0.0), (0.5, 0.05), (20.0, 0.0), (179.9, 0.0)])
+    ]
+    figure = style.canvas(9, 5)
+    axes = figure.add_axes((0, 0, 1, 1))
+    panel = maps._world(zones)
+    axes.set(xlim=panel.box[::2], ylim=panel.box[1::2])
+    maps._label(figure, panel, zones)
+    assert [text.get_text() for text in axes.texts] == ["0", "+2"]
+
+
+def test_a_few_countries_beside_each_other_fill_the_map(settings: Settings) -> None:
+    built.write(settings.home)
+    figure = drawn_level(settings, 0)
+    west, east = figure.axes[0].get_xlim()
+    assert east - west < maps.WORLD_EDGE / 2
 
 
 def test_the_chart_begins_with_the_country_of_most_units(settings: Settings) -> None:

@@ -220,6 +220,22 @@ def test_a_name_at_sea_is_one_at_sea() -> None:
     assert aliases(("Africa/Lagos", "Etc/GMT-1"))["Africa/Algiers"][0] == "Africa/Lagos"
 
 
+@pytest.mark.parametrize(
+    ("name", "zone", "kind"),
+    [
+        ("Etc/GMT-3", "Europe/Moscow", "same_from_now"),
+        ("Etc/GMT-1", "Africa/Lagos", "same_since_1970"),
+        ("Etc/UTC", "Africa/Abidjan", "same_since_1970"),
+        ("Etc/GMT+12", "Etc/GMT+12", "zone"),
+        ("Etc/GMT+11", None, None),
+    ],
+)
+def test_a_release_may_merge_the_zones_at_sea_into_those_on_land(name: str, zone: str | None, kind: str | None) -> None:
+    # as the variant `now` does from 2025c on; nobody lives by the clocks of Etc/GMT+12
+    found, how, _since = aliases(("Africa/Abidjan", "Africa/Lagos", "Etc/GMT+12", "Europe/Moscow"))[name]
+    assert (found, how) == (zone, kind)
+
+
 def test_since_when_clocks_are_the_same_is_when_they_last_differed() -> None:
     _, _, since = aliases(("America/New_York",))["America/Detroit"]
     assert since is not None

@@ -28,7 +28,7 @@ SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36
 PROJECT = (
     *("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "snapshots"),
-    *("tests/dbt", "docs/images"),
+    "tests/dbt",
 )
 
 

@@ -106,6 +106,9 @@ def watched(new_warehouse: NewWarehouse, browser: Browser) -> Iterator[tuple[War
             for page in pages.values():
                 page.wait_for_selector("#section-running progress", state="detached", timeout=30_000)
                 page.wait_for_selector("#section-published >> text=5,658", timeout=30_000)
+                assert page.evaluate(
+                    "[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)"
+                )
         yield warehouse, seen
 
 
@@ -181,7 +184,33 @@ def test_the_docs_page_leads_a_newcomer_and_shows_its_pictures(docs: str, browse
         page.wait_for_function(
             "[...document.querySelectorAll('.app-details img')].every(each => each.naturalWidth > 0)"
         )
-        assert page.locator(".app-details img").count() == 9
+        assert page.locator(".app-details img").count() == 8
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_of_a_mart_has_its_map_and_whole_descriptions(docs: str, browser: Browser, width: str) -> None:
+    with opened(browser, f"{docs}#!/model/model.admin_boundaries.admin_level_1", width) as page:
+        page.wait_for_selector("img[alt='Map of the units of level 1']")
+        column = page.locator(".column-row", has_text="parent_gid").first
+        words = column.locator("p", has_text="Key of the unit right above")
+        assert words.evaluate("each => each.scrollWidth <= each.clientWidth && each.clientHeight > 30")
+        assert words.bounding_box()["x"] + words.bounding_box()["width"] <= WIDTHS[width][0]  # type: ignore[index]
+        assert "for everyone's use" in page.inner_text(".detail-body")
+
+
+def test_the_lineage_of_the_docs_has_lines_that_can_be_seen(docs: str, browser: Browser) -> None:
+    with opened(browser, f"{docs}#!/overview?g_v=1", "desk") as page:
+        page.wait_for_function(
+            """[...document.querySelectorAll("canvas")].some((canvas) => {
+                if (!canvas.width) return false;
+                const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+                let lines = 0;
+                for (let at = 0; at < pixels.length; at += 4)
+                    lines += pixels[at] === 143 && pixels[at + 1] === 208 && pixels[at + 2] === 220;
+                return lines > 200;
+            })""",
+            timeout=60_000,
+        )
 
 
 @pytest.mark.parametrize("width", WIDTHS)
