@@ -19,7 +19,7 @@ import pytest
 import shapely
 
 from admin_boundaries import points
-from admin_boundaries.duckdb_plugin import cut_polygon
+from admin_boundaries.cutting import cut_polygon
 from admin_boundaries.edition import Edition
 from admin_boundaries.locate import COLUMNS, Row
 from admin_boundaries.locate.coordinates import degrees
