@@ -30,7 +30,10 @@ from tests.ingest.test_cli import run_apart
 from tests.ingest.test_pictures import MANIFEST
 
 Ingest = Callable[..., tuple[int, str, str]]
-READERS = ("status", "locate", "find", "changes", "reweight", "pictures", "export", "dashboard", "doctor")
+READERS = (
+    *("status", "locate", "find", "sql", "changes", "reweight", "pictures", "export", "tiles", "map", "dashboard"),
+    "doctor",
+)
 
 
 @pytest.fixture
@@ -71,6 +74,12 @@ def test_a_point_is_looked_up_in_the_dataset_that_was_chosen(ingest: Ingest, cho
     files = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")]
     assert chosen("locate", *files)[0] == 0
     assert (tmp_path / "out.csv").read_text().endswith(",islands\n")
+
+
+@pytest.mark.usefixtures("both")
+def test_sql_reads_the_warehouse_of_the_dataset_that_was_chosen(chosen: Ingest) -> None:
+    code, printed, _ = chosen("sql", "select count(*) as n from marts_islands.admin_level_1", "--format", "csv")
+    assert (code, printed) == (0, "n\n3\n")
 
 
 @pytest.mark.usefixtures("both")
