@@ -8,19 +8,14 @@ build starts from an empty file, so that no space is lost from one build to the 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 from dbt_common.exceptions import DbtRuntimeError
 
+from admin_boundaries.lake import Lake
 from ingest.settings import private_folder, with_dataset
 
 # A group of rows is written when it is full: one of 122,880 units, DuckDB's own size, holds gigabytes until then.
@@ -42,7 +37,7 @@ class Edition:
         self.warehouse = warehouse
         self.file = warehouse.parent / "build" / warehouse.name
         self.alias = warehouse.stem  # as dbt-duckdb, and whoever opens the file, names the database in it
-        self._held: list[int] = []
+        self.lake = Lake(warehouse.parent / "raw")
         self._has_begun = False
 
     def open(self, connection: duckdb.DuckDBPyConnection, *, is_whole: bool, is_retry: bool) -> None:
@@ -119,41 +114,6 @@ class Edition:
                 "Close it there, or open it read-only, then build again."
             ) from error
 
-    def hold_run(self, dataset: str, run_id: str) -> bool:
-        """Keep retention away from the files of a run; return False where they are gone.
-
-        Whoever drops a run takes the lock exclusively, and renames the folder before removing it.
-        """
-        folder = self.warehouse.parent / "raw" / dataset / "runs" / run_id
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            self._held.append(descriptor)
-            return os.path.samestat(os.fstat(descriptor), folder.stat())
-        except FileNotFoundError:
-            return False
-
-    def is_comparable(self, dataset: str, run_id: str, column: str) -> bool:
-        """Return whether the files of a run are there and have a column, which an older version did not write.
-
-        Such a run is held as by `hold_run`.
-        """
-        schemas = (self.warehouse.parent / "raw" / dataset / "runs" / run_id).glob("*/columns.parquet")
-        found = [column in pq.read_schema(path).names for path in schemas]
-        return bool(found) and all(found) and self.hold_run(dataset, run_id)
-
-    def damage_of_run(self, dataset: str, run_id: str) -> str:
-        """Return what is wrong with the files of a run, by the copy of the ledger, and what to do; empty if nothing is.
-
-        Every byte is read: a build may take minutes, and this takes seconds.
-        """
-        lake = self.warehouse.parent / "raw"
-        try:
-            found = _damage(lake / dataset / "runs" / run_id, lake / "ledger", run_id)
-        except (OSError, pa.ArrowException) as error:
-            return f"The copy of the ledger cannot be read: {error}. Run `python -m ingest doctor --repair`."
-        return found and f"Run {run_id} of {dataset} is damaged: {found}. Load it again: python -m ingest {dataset}"
-
     def publish(self) -> str:
         """Put the detached file in the place of the published one.
 
@@ -166,40 +126,13 @@ class Edition:
             raise DbtRuntimeError(f"{self.file} could not be completed. Is the disk full?")
         self._journal(self.warehouse).unlink(missing_ok=True)
         self.file.replace(self.warehouse)
-        for descriptor in self._held:
-            os.close(descriptor)
-        self._held.clear()
+        self.lake.release()
         os.close(_locks.pop(self.file.parent / "lock"))
         return str(self.warehouse)
 
     @staticmethod
     def _journal(file: Path) -> Path:
         return file.with_name(f"{file.name}.wal")
-
-
-def _damage(folder: Path, ledger: Path, run_id: str) -> str:
-    """Return what is wrong with the first file that is not what was loaded."""
-    runs = pq.read_table(ledger / "ingest_runs.parquet", filters=[("run_id", "=", run_id)]).to_pylist()
-    if not folder.is_dir():
-        return f"{folder} is gone" if any(run["state"] == "published" for run in runs) else ""
-    loaded = [("run_id", "=", run_id), ("state", "=", "loaded")]
-    slices = pq.read_table(ledger / "ingest_slices.parquet", filters=loaded).to_pylist()
-    with ThreadPoolExecutor() as pool:
-        return next(filter(None, pool.map(partial(_damage_of_slice, folder), slices)), "")
-
-
-def _damage_of_slice(folder: Path, part: dict[str, Any]) -> str:
-    path = folder / part["table_name"] / f"slice-{part['slice_no']:04}.parquet"
-    try:
-        size = path.stat().st_size
-        if part.get("stored_bytes") not in (None, size) or not path.is_file():  # to open a pipe would wait for ever
-            return f"{path} has {size:,} bytes instead of {part['stored_bytes']:,}"
-        with path.open("rb") as file:
-            sha256 = part.get("stored_sha256")  # an older version recorded none
-            is_right = sha256 is None or hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
-    return "" if is_right else f"{path} is not what was loaded"
 
 
 _locks: dict[Path, int] = {}  # held by this process, until it publishes or ends

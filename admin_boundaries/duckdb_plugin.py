@@ -10,52 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import shapely
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt.flags import get_flags
 from duckdb import DuckDBPyConnection
 
+from admin_boundaries.cutting import cut_polygon
+from admin_boundaries.dbt_command import BUILDING, is_whole
 from admin_boundaries.duckdb_edition import Edition
 from admin_boundaries.duckdb_spatial import load_spatial
-
-BUILDING = ("build", "run", "seed", "snapshot")
-LAST_PIECE = 2**60  # ends the halving where more vertices coincide than a piece may have
-
-
-def cut_polygon(wkb: bytes, max_vertices: int) -> list[dict[str, Any]]:
-    """Cut a polygon into pieces of few vertices, as ``macros/spatial/pieces_of.sql`` does on PostGIS.
-
-    Parameters
-    ----------
-    wkb : bytes
-        The polygon, as WKB.
-    max_vertices : int
-        Maximum number of vertices in a piece.
-
-    Returns
-    -------
-    list of dict
-        ``piece_number`` (1 for a polygon that was not cut; piece n is halved into 2n and 2n + 1) and ``geom``, WKB of a
-        Polygon or MultiPolygon. No piece is empty.
-    """
-    found, left = [], [(1, shapely.from_wkb(wkb))]
-    while left:
-        number, piece = left.pop()
-        if piece.is_empty:
-            continue
-        if shapely.get_num_coordinates(piece) <= max_vertices or number >= LAST_PIECE:
-            found.append({"piece_number": number, "geom": shapely.to_wkb(piece)})
-            continue
-        min_lon, min_lat, max_lon, max_lat = piece.bounds
-        if max_lon - min_lon > max_lat - min_lat:
-            middle = (min_lon + max_lon) / 2
-            boxes = ((min_lon, min_lat, middle, max_lat), (middle, min_lat, max_lon, max_lat))
-        else:
-            middle = (min_lat + max_lat) / 2
-            boxes = ((min_lon, min_lat, max_lon, middle), (min_lon, middle, max_lon, max_lat))
-        left += [(number * 2 + side, shapely.clip_by_rect(piece, *box)) for side, box in enumerate(boxes)]
-    return found
 
 
 class Plugin(BasePlugin):
@@ -87,13 +50,13 @@ class Plugin(BasePlugin):
             ["BLOB", "INTEGER"],
             "STRUCT(piece_number BIGINT, geom BLOB)[]",  # type: ignore[arg-type, list-item]
         )
-        conn.create_function("hold_run", self._edition.hold_run, side_effects=True)
-        conn.create_function("is_comparable", self._edition.is_comparable, side_effects=True)
-        conn.create_function("damage_of_run", self._edition.damage_of_run, side_effects=True)
+        conn.create_function("hold_run", self._edition.lake.hold_run, side_effects=True)
+        conn.create_function("is_comparable", self._edition.lake.is_comparable, side_effects=True)
+        conn.create_function("damage_of_run", self._edition.lake.damage_of_run, side_effects=True)
         conn.create_function("publish_warehouse", self._edition.publish, side_effects=True)
         flags = get_flags()  # type: ignore[no-untyped-call]
         if flags.WHICH in BUILDING:
-            self._edition.open(conn, is_whole=_is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
+            self._edition.open(conn, is_whole=is_whole(flags), is_retry="retry" in flags.INVOCATION_COMMAND.split())
         else:
             self._edition.attach(conn)
         for dataset in (flags.VARS or {}).get("concordance", ()):
@@ -102,16 +65,3 @@ class Plugin(BasePlugin):
     def configure_cursor(self, cursor: Any) -> None:
         """Make the warehouse the database that unqualified names refer to, which a cursor does not inherit."""
         cursor.execute(f"use {self._edition.alias}")
-
-
-def _is_whole(flags: Any) -> bool:
-    """Whether a command makes all models, snapshots and seeds. Leaving out tests leaves out none of them."""
-    made = {"model", "snapshot", "seed"}
-    names = ("RESOURCE_TYPES", "EXCLUDE_RESOURCE_TYPES")
-    types, left_out = ({str(kind) for kind in getattr(flags, name, None) or ()} for name in names)
-    return (
-        flags.WHICH == "build"
-        and not any(getattr(flags, name, None) for name in ("SELECT", "EXCLUDE", "SELECTOR"))
-        and (not types or "all" in types or made <= types)
-        and not left_out & (made | {"all"})
-    )

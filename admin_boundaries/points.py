@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,17 +18,22 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import shapely
 
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.files import replacing
 from admin_boundaries.locate import COLUMNS, Row, as_text
-from admin_boundaries.locate.answers import NEAREST, SCHEMA
-from admin_boundaries.locate.bad_points import DEGREES, BadPoints, Floats, Values, shown
+from admin_boundaries.locate.answers import FIELDS, NEAREST
+from admin_boundaries.locate.bad_points import BadPoints, Floats, Values, shown
+from admin_boundaries.locate.coordinates import (
+    all_degrees,
+    coordinate_columns,
+    coordinates_in,
+    no_coordinates,
+    refuse_clashes,
+)
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.tables import csv_refusals
 from admin_boundaries.timezones.local_time import FIELDS as TIME_FIELDS
@@ -48,12 +51,7 @@ Report = Callable[[int, float], None]
 FEW_ROWS = 50_000  # which the database answers in a second or two, where the index is not there yet
 BATCH_ROWS = 1 << 18
 BATCH_BYTES = 64 << 20
-LON_NAMES = ("lon", "longitude", "lng", "long")
-LAT_NAMES = ("lat", "latitude")
-FIELDS = [field.with_name("located_status") if field.name == "status" else field for field in SCHEMA]
 TZID = COLUMNS.index("tzid")
-MINUS = {0x2212: "-"}  # as typographers write it
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -261,51 +259,6 @@ def columns_of(rows: Sequence[Row], fields: Sequence[pa.Field] = FIELDS) -> list
     return [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
 
 
-def _column(names: Sequence[str], known: Sequence[str], source: Path) -> int | None:
-    """Return the first of the known names; the exact spelling wins over one in other letter case."""
-    plain = [name.strip().strip("\ufeff\u200b") for name in names]
-    for wanted in known:
-        same = [index for index, name in enumerate(plain) if name.lower() == wanted]
-        exact = [index for index in same if plain[index] == wanted]
-        if len(exact or same) > 1:
-            found = ", ".join(repr(names[index]) for index in exact or same)
-            raise SchemaDrift(f"{source} has several columns for {wanted}: {found}.", "Rename all but one.")
-        if same:
-            return (exact or same)[0]
-    return None
-
-
-def _coordinate_columns(names: Sequence[str], source: Path) -> tuple[int, int] | None:
-    """Return which columns hold longitude and latitude. An ``x`` goes with a ``y`` and with nothing else."""
-    for lons, lats in ((LON_NAMES, LAT_NAMES), (("x",), ("y",))):
-        lon, lat = _column(names, lons, source), _column(names, lats, source)
-        if lon is not None and lat is not None:
-            return lon, lat
-    return None
-
-
-def _refuse_clashes(names: Sequence[str], fields: Sequence[pa.Field], source: Path) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name.strip())
-    if twice:
-        raise SchemaDrift(f"{source} has several columns called {', '.join(twice)}.", "Rename all but one.")
-    clashes = sorted({field.name for field in fields} & set(names))
-    if clashes:
-        raise SchemaDrift(
-            f"{source} already has columns {', '.join(clashes)}.", "Rename them: the answers use these names."
-        )
-
-
-def _no_coordinates(names: Sequence[str], source: Path) -> SchemaDrift:
-    found = ", ".join(names) or "none"
-    hint = "Rename the columns that hold degrees."
-    if names and all(np.isfinite(_degrees(name)) for name in names):
-        hint = "Its first line seems to be a point: add a line before it that names the columns, such as lon,lat."
-    for mark, marks in SEPARATORS.items():
-        if len(names) < 3 and any(_coordinate_columns(name.split(mark), source) for name in names):
-            hint = f"Its columns seem to be separated by {marks}: separate them by commas."
-    return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
-
-
 def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> None:
     size = source.stat().st_size
     with (
@@ -318,17 +271,17 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
         # strictly: a field whose quotation never ends would swallow the rows behind it
         reader, writer = csv.reader(file, strict=True), csv.writer(out, lineterminator="\n")
         header = next(reader, [])
-        columns = _coordinate_columns(header, source)
+        columns = coordinate_columns(header, source)
         if columns is None:
-            raise _no_coordinates(header, source)
-        _refuse_clashes(header, lookup.fields, source)
+            raise no_coordinates(header, source)
+        refuse_clashes(header, lookup.fields, source)
         time = lookup.time_column(header, source)
         writer.writerow([*header, *(field.name for field in lookup.fields)])
         batches = _csv_batches(reader, source, len(header))
         first = next(batches, [])
         lookup.prepare(rows=len(first) * size / max(1, read.tell()))
         for rows in chain([first], batches):
-            lons, lats = (_all_degrees([row[index] for row in rows]) for index in columns)
+            lons, lats = (all_degrees([row[index] for row in rows]) for index in columns)
             lookup.note(lons, lats, partial(_cells, rows, columns))
             answers = lookup.answers(lons, lats)
             added = [_texts(column) for column in answers.arrays()]
@@ -393,23 +346,6 @@ def _csv_batches(reader: Any, source: Path, width: int) -> Iterator[list[list[st
         yield rows
 
 
-def _degrees(text: str) -> float:
-    """Return the number that a text is; NaN for any other, also for ``1_5``, which Python reads as fifteen."""
-    try:
-        return float("nan") if "_" in text else float(text.translate(MINUS))
-    except ValueError:
-        return float("nan")
-
-
-def _all_degrees(texts: list[str]) -> Floats:
-    """Return the numbers that texts are, as `_degrees` does for each of them."""
-    try:
-        numbers: Floats = pa.array(texts, pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:  # one of them is not a number, or is written as only people do
-        return np.array([_degrees(text) for text in texts], dtype=np.float64)
-    return numbers
-
-
 def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> None:
     try:
         file = pq.ParquetFile(_readable(source))
@@ -417,8 +353,8 @@ def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report)
         raise SourceDamaged(f"{source} is not a Parquet file: {error}.", "Check the file.") from error
     with file:
         schema = file.schema_arrow
-        _refuse_clashes(schema.names, lookup.fields, source)
-        coordinates = _parquet_coordinates(schema, source)
+        refuse_clashes(schema.names, lookup.fields, source)
+        coordinates = coordinates_in(schema, source)
         time = lookup.time_column(schema.names, source)
         if time is not None and not _can_be_a_time(schema.types[time]):
             raise SchemaDrift(f"{source}: {schema.names[time]} is of type {schema.types[time]}.", "Give times.")
@@ -428,7 +364,7 @@ def _locate_parquet(lookup: _Lookup, source: Path, draft: Path, advance: Report)
 
             def batches() -> Iterator[tuple[pa.RecordBatch, Floats, Floats]]:
                 for batch in _parquet_batches(file, source):
-                    lons, lats, given = coordinates(batch)
+                    lons, lats, given = coordinates.of(batch)
                     lookup.note(lons, lats, given)
                     yield batch, lons, lats
 
@@ -459,67 +395,6 @@ def _parquet_batches(file: pq.ParquetFile, source: Path) -> Iterator[pa.RecordBa
         raise SourceDamaged(f"{source} cannot be read to its end: {error}.", "Get it again.") from error
 
 
-Coordinates = tuple[Floats, Floats, Callable[[int], Values]]
-
-
-def _parquet_coordinates(schema: pa.Schema, source: Path) -> Callable[[pa.RecordBatch], Coordinates]:
-    """Return a function that takes longitudes and latitudes from a batch, and the values as the file has them."""
-    columns = _coordinate_columns(schema.names, source)
-    geometry = _geometry_column(schema, source, is_needed=columns is None)
-    if geometry is None:
-        assert columns is not None  # noqa: S101  else a geometry is needed
-        for index in columns:
-            if not _can_be_a_number(schema.types[index]):
-                raise SchemaDrift(f"{source}: {schema.names[index]} is of type {schema.types[index]}.", DEGREES)
-
-        def from_columns(batch: pa.RecordBatch) -> Coordinates:
-            lons, lats = (_numbers(batch.column(index)) for index in columns)
-            return lons, lats, lambda row: tuple(batch.column(index)[row].as_py() for index in columns)
-
-        return from_columns
-    name, is_wkb = geometry
-
-    def from_geometry(batch: pa.RecordBatch) -> Coordinates:
-        column = batch.column(name)
-        if is_wkb:
-            points = shapely.from_wkb(_storage(column).to_numpy(zero_copy_only=False), on_invalid="ignore")
-            points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
-            lons, lats = shapely.get_x(points), shapely.get_y(points)
-        else:
-            x, y = (_storage(column).flatten()[_storage(column).type.get_field_index(axis)] for axis in "xy")
-            lons, lats = _numbers(x), _numbers(y)
-        # of an empty point, blank is what a person sees
-        return lons, lats, lambda row: tuple(None if np.isnan(at[row]) else at[row] for at in (lons, lats))
-
-    return from_geometry
-
-
-def _storage(column: pa.Array) -> pa.Array:
-    return column.storage if isinstance(column, pa.ExtensionArray) else column
-
-
-def _can_be_a_number(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    tests = (
-        *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null),
-        *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-        *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),  # text that its writer did not mark
-    )
-    return any(test(kind) for test in tests)
-
-
-def _numbers(column: pa.Array) -> Floats:
-    """Return a column of any of these types as numbers; NULL and what is not a number are NaN."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    kind = column.type
-    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return numbers
-    texts = (value.decode(errors="replace") if isinstance(value, bytes) else value for value in column.to_pylist())
-    return _all_degrees([text or "" for text in texts])
-
-
 def _can_be_a_time(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_timestamp, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
@@ -534,45 +409,3 @@ def _times(column: pa.Array) -> list[object]:
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
     values: list[object] = column.to_pylist()
     return values
-
-
-def _geometry_column(schema: pa.Schema, source: Path, *, is_needed: bool) -> tuple[str, bool] | None:
-    """Return the name of the geometry column, and whether it is WKB; None where columns of numbers are to be read.
-
-    What no file of points may be is refused only if the file has no such columns.
-    """
-    try:
-        geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
-        name = geo.get("primary_column")
-        column = geo["columns"][name] if name in schema.names else None
-        encoding, kinds = (column.get("encoding"), set(column.get("geometry_types") or [])) if column else (None, set())
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise SourceDamaged(f"{source} has metadata of GeoParquet that cannot be read: {error!r}.", "") from error
-    if column is None:
-        if is_needed:
-            raise _no_coordinates(schema.names, source)
-        return None
-    if encoding not in ("WKB", "point") or kinds - {"Point", "Point Z"}:
-        if is_needed:
-            raise SchemaDrift(f"{source}: {name} holds geometry other than points in WKB.", "Give points.")
-        return None
-    _require_degrees(column.get("crs", {}), name, source)
-    return str(name), encoding == "WKB"
-
-
-def _require_degrees(crs: Any, name: str, source: Path) -> None:
-    """Refuse points in another reference system. Without an entry, GeoParquet means longitude and latitude on WGS 84.
-
-    An entry of null means that the system is unknown: such points are taken for degrees if they can be.
-    """
-    if not crs:
-        return
-    import pyproj
-
-    try:
-        found = pyproj.CRS.from_json_dict(crs) if isinstance(crs, dict) else pyproj.CRS.from_user_input(crs)
-    except pyproj.exceptions.CRSError as error:
-        raise SchemaDrift(f"{source}: {name} is in an unknown reference system.", "Convert it to EPSG:4326.") from error
-    flat = found.to_2d()
-    if not any(flat.equals(pyproj.CRS(known), ignore_axis_order=True) for known in ("EPSG:4326", "OGC:CRS84")):
-        raise SchemaDrift(f"{source}: {name} is in {found.name}.", "Convert it to EPSG:4326, degrees on WGS 84.")

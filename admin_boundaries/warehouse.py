@@ -136,6 +136,11 @@ def open_warehouse(settings: Settings) -> Iterator[Warehouse]:
 
         with postgres_warehouse.connected(settings.postgres, settings.boundaries) as warehouse:
             yield warehouse
+    elif settings.spark:
+        from admin_boundaries.spark import warehouse as spark_warehouse
+
+        with spark_warehouse.connected(settings.spark, settings.lake, settings.boundaries) as on_spark:
+            yield on_spark
     else:
         from admin_boundaries import duckdb_warehouse
 

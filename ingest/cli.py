@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -537,14 +537,13 @@ def alert(text: str | None, is_test: bool) -> None:
 @click.argument("lon", required=False)
 @click.argument("lat", required=False)
 @click.option(
-    "--input", "source", metavar="FILE", type=click.Path(path_type=Path), help="CSV or GeoParquet file of points."
+    "--input", "source", metavar="FILE", help="CSV or GeoParquet file of points; for Spark, any path that it can read."
 )
 @click.option(
     "--output",
     "target",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="File to write the answers to, in the same format.",
+    help="File to write the answers to, in the same format; for Spark, a folder of Parquet.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @click.option(
@@ -554,17 +553,25 @@ def alert(text: str | None, is_test: bool) -> None:
 )
 @click.option("--time-column", metavar="NAME", help="The same for a file, by a column that has the time of each row.")
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="What locates the points of files: this machine, or Spark (SPARK_MASTER, SPARK_REMOTE).",
+)
+@click.option(
     "--nearest", metavar="DISTANCE", help="For points in no unit, say which is the nearest within a distance: 25km."
 )
 @marts_of_dataset
 def locate(
     lon: str | None,
     lat: str | None,
-    source: Path | None,
-    target: Path | None,
+    source: str | None,
+    target: str | None,
     overwrite: bool,
     at: str | None,
     time_column: str | None,
+    engine: str,
     nearest: str | None,
     current: Settings,
 ) -> None:
@@ -587,6 +594,13 @@ def locate(
             raise UsageError("Give either LON and LAT, or --input and --output.")
         if at is not None and time_column is not None:
             raise UsageError("Give either --at or --time-column.")
+        if engine == "spark":
+            if at is not None or time_column is not None:
+                raise UsageError(
+                    "Spark does not say what clocks show.", "Leave out --at and --time-column, or --engine spark."
+                )
+            _locate_on_spark(current, source, target, metres, overwrite)
+            return
         from admin_boundaries import points
         from admin_boundaries.locate.index import Index
 
@@ -596,12 +610,14 @@ def locate(
             index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
             with console.points_bar() as report:
                 rows = points.locate_file(
-                    warehouse, index, source, target, report, when=when, nearest=metres, overwrite=overwrite
+                    warehouse, index, Path(source), Path(target), report, when=when, nearest=metres, overwrite=overwrite
                 )
         console.say(f"{rows} rows: {target}")
         return
     if time_column is not None:
         raise UsageError("--time-column is for a file.", "For one point, give --at.")
+    if engine == "spark":
+        raise UsageError("--engine spark is for files.", "For one point, leave it out.")
     coordinates = _coordinates(lon, lat)
     with open_warehouse(current) as warehouse:
         editions = warehouse.editions()
@@ -619,6 +635,25 @@ def locate(
                 found = nearest_unit(warehouse, *coordinates, metres)
                 near = f"{found.gid}, {found.path}: {found.metres:,.0f} m" if found else f"none within {nearest}"
     console.location(answer, edition.no_unit(editions, current.boundaries), clock, near)
+
+
+def _locate_on_spark(current: Settings, source: str, target: str, metres: float | None, overwrite: bool) -> None:
+    from admin_boundaries.locate.index import Index
+    from admin_boundaries.spark.locate import locate_paths
+    from admin_boundaries.spark.session import spark_session
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import settings
+
+    with ExitStack() as stack:
+        spark = stack.enter_context(spark_session(settings.spark()))
+        with open_warehouse(current) as warehouse:  # and not while points are located, which may take hours
+            _warn_if_stale(current, warehouse.editions())
+            index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
+            folder = stack.enter_context(index.held())
+        done = locate_paths(spark, folder, source, target, nearest=metres, overwrite=overwrite)
+    if done.bad:
+        console.note(f"{done.bad} rows have bad coordinates.")
+    console.say(f"{done.rows} rows: {target}")
 
 
 def _time(text: str) -> datetime:

@@ -110,11 +110,11 @@ class Settings:
     Attributes
     ----------
     target : str
-        The dbt output in use: ``embedded`` or ``postgres``.
+        The dbt output in use: ``embedded``, ``postgres`` or ``spark``.
     home : Path
         Folder of the downloads, the lake, the DuckDB file and the local queue.
     postgres : Postgres or None
-        Connection of the ``postgres`` target; None on the embedded target.
+        Connection of the ``postgres`` target; None on the others.
     redis_url : str
         Queue of the ``postgres`` target.
     secret : str
@@ -127,6 +127,8 @@ class Settings:
         How long the files of a run may take to be opened and counted.
     boundaries : str
         The hierarchical dataset whose marts are read.
+    spark : str or None
+        Folder of the marts of the ``spark`` target, or an address such as ``s3a://bucket/folder``; None on the others.
     """
 
     target: str
@@ -138,6 +140,7 @@ class Settings:
     refresh_schedule: str = ""
     planning_seconds: float = PLANNING_SECONDS
     boundaries: str = BOUNDARIES
+    spark: str | None = None
 
     @property
     def marts(self) -> str:
@@ -156,7 +159,7 @@ class Settings:
 
     @property
     def lake(self) -> Path:
-        """Folder of the Parquet files of the embedded target."""
+        """Folder of the Parquet files that a load writes, on the targets other than ``postgres``."""
         return self.home / "raw"
 
 
@@ -201,7 +204,19 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
         planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
         boundaries=_boundaries(env.get("BOUNDARIES") or BOUNDARIES),
+        spark=_in_project(output["warehouse"], root) if output.get("type") == "sedona" else None,
     )
+
+
+def marts_on_spark(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> str:
+    """Return where the marts of the ``spark`` target are, whatever target is in use: a folder, or an address."""
+    output = _profile_output(root / "profiles" / "profiles.yml", "spark", os.environ if env is None else env)
+    return _in_project(output["warehouse"], root)
+
+
+def _in_project(place: str, root: Path) -> str:
+    """Return an address as it is, and a path as one that begins in the project, whatever the current folder is."""
+    return place if ":/" in place else str(root / place)
 
 
 def with_dataset(name: str, dataset: str) -> str:
@@ -212,6 +227,31 @@ def with_dataset(name: str, dataset: str) -> str:
 def build_command(dataset: str) -> str:
     """Return the command that builds the marts of a dataset."""
     return "dbt build" if dataset == BOUNDARIES else f"BOUNDARIES={dataset} dbt build"
+
+
+@dataclass(frozen=True)
+class Spark:
+    """Where Spark is.
+
+    Attributes
+    ----------
+    master : str
+        The cluster, ``SPARK_MASTER``; empty for what Spark's own files say, or else this machine.
+    remote : str
+        The server of Spark Connect, ``SPARK_REMOTE``, which comes first.
+    python : str
+        The Python of the workers, ``PYSPARK_PYTHON``; empty for the path of this one.
+    """
+
+    master: str = ""
+    remote: str = ""
+    python: str = ""
+
+
+def spark(env: Mapping[str, str] | None = None) -> Spark:
+    """Return where Spark is, according to the environment."""
+    names = ("SPARK_MASTER", "SPARK_REMOTE", "PYSPARK_PYTHON")
+    return Spark(*((os.environ if env is None else env).get(name) or "" for name in names))
 
 
 def _boundaries(name: str) -> str:

@@ -15,9 +15,50 @@
         {%- do ranges.append('%c-%c' % (points[0], points[1])) -%}
     {%- endfor -%}
     {%- set blank = '[' ~ ranges | join ~ ']+' -%}
-    {%- set cleaned = namespace(text="regexp_replace(" ~ column ~ ", '^" ~ blank ~ "|" ~ blank ~ "$', '', 'g')") -%}
+    {%- set cleaned = namespace(text=without_all(column, '^' ~ blank ~ '|' ~ blank ~ '$')) -%}
     {%- for word in [''] + missing -%}
         {%- set cleaned.text = 'nullif(' ~ cleaned.text ~ ', ' ~ "'" ~ word ~ "')" -%}
     {%- endfor -%}
     {{ cleaned.text }}
+{%- endmacro %}
+
+{#- A text without whatever matches a pattern. -#}
+{% macro without_all(column, pattern) -%}
+    {{- return(adapter.dispatch('without_all')(column, pattern)) -}}
+{%- endmacro %}
+
+{% macro default__without_all(column, pattern) -%}
+    {{- "regexp_replace(" ~ column ~ ", '" ~ pattern ~ "', '', 'g')" -}}
+{%- endmacro %}
+
+{#- Spark replaces all matches, and takes a fourth argument for a place to begin at. -#}
+{% macro spark__without_all(column, pattern) -%}
+    {{- "regexp_replace(" ~ column ~ ", '" ~ pattern ~ "', '')" -}}
+{%- endmacro %}
+
+{#- The cleaned texts between the bars of a text, one per row. -#}
+{% macro clean_parts(column) -%}
+    {{- return(adapter.dispatch('clean_parts')(column)) -}}
+{%- endmacro %}
+
+{% macro default__clean_parts(column) -%}
+    {{- clean_text(parts_of(column)) -}}
+{%- endmacro %}
+
+{#- What makes rows may not stand within another function. -#}
+{% macro spark__clean_parts(column) -%}
+    explode(transform(split({{ column }}, '[|]'), part -> {{ clean_text('part') }}))
+{%- endmacro %}
+
+{#- The texts between the bars of a text, one per row. -#}
+{% macro parts_of(column) -%}
+    {{- return(adapter.dispatch('parts_of')(column)) -}}
+{%- endmacro %}
+
+{% macro default__parts_of(column) -%}
+    {{- "unnest(string_to_array(" ~ column ~ ", '|'))" -}}
+{%- endmacro %}
+
+{% macro spark__parts_of(column) -%}
+    explode(split({{ column }}, '[|]'))
 {%- endmacro %}

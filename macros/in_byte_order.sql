@@ -12,3 +12,7 @@
 {% macro duckdb__in_byte_order(column) -%}
     {{ column }}
 {%- endmacro %}
+
+{% macro spark__in_byte_order(column) -%}
+    {{ column }}
+{%- endmacro %}

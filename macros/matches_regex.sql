@@ -11,3 +11,7 @@
 {% macro duckdb__matches_regex(column, pattern) -%}
     regexp_matches({{ column }}, '{{ pattern }}')
 {%- endmacro %}
+
+{% macro spark__matches_regex(column, pattern) -%}
+    ({{ column }} rlike '{{ pattern }}')
+{%- endmacro %}

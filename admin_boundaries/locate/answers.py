@@ -14,6 +14,7 @@ from admin_boundaries.locate.layer import Sets
 STATUSES = ("no unit", "one unit", "several units", "bad coordinates")
 TYPES = {"admin_level": pa.int32(), **dict.fromkeys(("gids", "tzids"), pa.list_(pa.string()))}
 SCHEMA = pa.schema([pa.field(name, TYPES.get(name, pa.string())) for name in COLUMNS])
+FIELDS = [field.with_name("located_status") if field.name == "status" else field for field in SCHEMA]  # in a file
 NEAREST = [
     pa.field("nearest_gid", pa.string()),
     pa.field("nearest_path", pa.string()),

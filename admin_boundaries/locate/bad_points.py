@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +48,7 @@ class BadPoints:
             self._kinds[_fault(given_lon, given_lat, lons[row], lats[row])] += 1
         self.count += len(rows)
 
-    def of_every_row(self, source: Path) -> SchemaDrift:
+    def of_every_row(self, source: object) -> SchemaDrift:
         """Return the error for a file in which no row is good."""
         ((kind, _),) = self._kinds.most_common(1)
         reason, hint = REASONS[kind]

@@ -1,13 +1,16 @@
 """The index of the marts that answers for many points, made once for each build.
 
 It is a folder of the warehouse's home: ``points/<target>/<schema>/<build>``, with a folder for each layer. It appears
-under its name only when it is complete, and those of earlier builds are removed then; whoever has one open keeps it.
+under its name only when it is complete, and those of earlier builds are removed then, unless they are held; whoever
+has one open keeps it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +23,13 @@ from pyarrow import feather
 from admin_boundaries import edition
 from admin_boundaries.files import wait_for_disk
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
-from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
 
 if TYPE_CHECKING:  # numba takes a second to import, and most files have few points
     from admin_boundaries.locate.kernels import Numbers
 
+HELD = "held"
 SHAPE = 1  # of the files; a version that writes others counts on
 LEVELS = range(6)
 LAYERS = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
@@ -98,6 +102,28 @@ class Index:
             ) from error
         return self._folder
 
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """Yield the folder, which other builds do not remove before the block has ended.
+
+        Whoever has opened the index keeps it in any case; this is for processes that are to open it later.
+
+        Raises
+        ------
+        MartsReplaced
+            When a build replaced the marts meanwhile.
+        """
+        folder = self.folder()
+        try:
+            file = (folder / HELD).open("a")
+        except OSError as error:
+            raise MartsReplaced("A build has replaced the marts meanwhile.", "Run the command again.") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if not self.is_there:
+                raise MartsReplaced("A build has replaced the marts meanwhile.", "Run the command again.")
+            yield folder
+
     def _fill(self) -> None:
         self._clear()
         draft = self._folder.with_name(f"making-{self._folder.name}")
@@ -114,7 +140,17 @@ class Index:
         """Remove what is of another build, or was never completed."""
         for each in self._folder.parent.iterdir():
             if each.is_dir() and each != self._folder:
-                shutil.rmtree(each)
+                _remove(each)
+
+
+def _remove(folder: Path) -> None:
+    """Remove an index, unless somebody holds it."""
+    with (folder / HELD).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        shutil.rmtree(folder)
 
 
 def _make(folder: Path, warehouse: Warehouse) -> None:

@@ -304,11 +304,11 @@ def search(
         if value >= 0:
             found[number] = value
             continue
-        count = 0
+        count, is_open = 0, False
         for place in range(list_starts[-1 - value], list_starts[-value]):
             item = items[place]
             if item < 0:
-                unit = -1 - item
+                unit = -1 - item if count < MANY else OPEN
             else:
                 if (
                     lon < boxes[item, 0] - NEAR_DEGREES
@@ -321,15 +321,16 @@ def search(
                 if side == OUTSIDE:
                     continue
                 unit = units[item] if side == INSIDE and count < MANY else OPEN
+            if unit == OPEN:
+                is_open = True
+                break
             is_new = True
             for other in range(count):
                 is_new &= at_point[other] != unit
             if is_new:
-                at_point[min(count, MANY - 1)] = unit
+                at_point[count] = unit
                 count += 1
-            if unit == OPEN:
-                break
-        found[number] = _set_of(at_point, count, ancestors)
+        found[number] = OPEN if is_open else _set_of(at_point, count, ancestors)
 
 
 @compiled
@@ -339,8 +340,6 @@ def _set_of(units: Numbers, count: int, ancestors: Numbers) -> int:
         return 0
     finest = OPEN
     for one in range(count):
-        if units[one] == OPEN:
-            return OPEN
         is_coarser = False
         for other in range(count):
             if other != one:

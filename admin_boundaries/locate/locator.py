@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,8 @@ class Locator:
 
     Parameters
     ----------
-    index : Index
-        It is made first if it is not there.
+    index : Index or Path
+        It is made first if it is not there; or the folder of one that is.
 
     Raises
     ------
@@ -55,8 +56,8 @@ class Locator:
         Returns the answer where a set of units and one of zones were found; see `admin_boundaries.locate.COLUMNS`.
     """
 
-    def __init__(self, index: Index) -> None:
-        folder = index.folder()
+    def __init__(self, index: Index | Path) -> None:
+        folder = index if isinstance(index, Path) else index.folder()
         try:
             self._layers = {name: Layer.opened(folder / name) for name in LAYERS}
             tables = {name: feather.read_table(folder / name / "names.arrow", memory_map=True) for name in LAYERS}

@@ -4,6 +4,10 @@
   all must stay with the run that those are of. `dbt retry` goes on with the edition of the build that failed.
 -#}
 {% macro begin_edition() %}
+    {{ return(adapter.dispatch('begin_edition')()) }}
+{% endmacro %}
+
+{% macro default__begin_edition() %}
     {% if is_building() %}
         {% if is_retry() %}
             {% set statements = resume_edition() %}

@@ -5,10 +5,27 @@
 {% macro pin_runs() %}
 {% set meta = beside(marts_meta()) %}
 {% set draft = meta.incorporate(path={'identifier': 'marts_meta_draft'}) %}
+create table {{ draft }} as
+{{ marts_meta_select() }};
+drop table if exists {{ meta }};
+alter table {{ draft }} rename to marts_meta;
+alter table {{ meta }} add primary key (dataset);
+{% for node in graph.sources.values() if node.source_name == 'marts' and node.name == 'marts_meta' %}
+comment on table {{ meta }} is {{ dbt.string_literal(dbt.escape_single_quotes(node.description | trim)) }};
+    {%- for column in node['columns'].values() %}
+comment on column {{ meta }}.{{ column.name }} is
+        {{ dbt.string_literal(dbt.escape_single_quotes(column.description | trim)) }};
+    {%- endfor %}
+{% endfor %}
+{{ require_since(boundaries() in datasets_that_stay()) }}
+{{ hold_runs() }}
+{% endmacro %}
+
+{#- A select of the rows of `marts_meta`. -#}
+{% macro marts_meta_select() %}
 {% set runs = source('ledger', 'ingest_runs') %}{# rendered without the limit of `dbt build --empty` #}
 {% set staying = datasets_that_stay() %}
 {% set old = marts_meta() %}
-create table {{ draft }} as
 {% for dataset in datasets() %}
 select
     '{{ dataset }}' as dataset,
@@ -36,19 +53,7 @@ left join (
 ) as before
     on true
 {{ 'union all' if not loop.last }}
-{% endfor %};
-drop table if exists {{ meta }};
-alter table {{ draft }} rename to marts_meta;
-alter table {{ meta }} add primary key (dataset);
-{% for node in graph.sources.values() if node.source_name == 'marts' and node.name == 'marts_meta' %}
-comment on table {{ meta }} is {{ dbt.string_literal(dbt.escape_single_quotes(node.description | trim)) }};
-    {%- for column in node['columns'].values() %}
-comment on column {{ meta }}.{{ column.name }} is
-        {{ dbt.string_literal(dbt.escape_single_quotes(column.description | trim)) }};
-    {%- endfor %}
 {% endfor %}
-{{ require_since(boundaries() in staying) }}
-{{ hold_runs() }}
 {% endmacro %}
 
 {#-

@@ -47,6 +47,6 @@
 
 {% macro marts_meta() %}
     {{ return(api.Relation.create(
-        database=target.database, schema=with_dataset('marts'), identifier='marts_meta', type='table'
+        database=target.database | default(none), schema=with_dataset('marts'), identifier='marts_meta', type='table'
     )) }}
 {% endmacro %}

@@ -8,16 +8,25 @@
         {% set failed = results | selectattr('status', 'in', ['error', 'fail', 'runtime error', 'skipped',
             'partial success']) | list %}
         {% if failed %}
-            {% do log('The marts stay as they were, since ' ~ failed | length ~ ' of ' ~ results | length
-                ~ ' steps failed or were skipped. What was built waits for `dbt retry`.', info=true) %}
-create table if not exists {{ beside(marts_meta()).incorporate(path={'identifier': 'failed_build'}) }} as
-select '{{ invocation_id }}' as build_id;
-{{ keep_for_retry() }}
+            {{ keep_failed_build(failed | length, results | length) }}
         {% else %}
             {% do log_changes() %}
             {{ put_before_readers() }}
         {% endif %}
     {% endif %}
+{% endmacro %}
+
+{#- SQL that leaves the marts as they were, and says so. -#}
+{% macro keep_failed_build(failed, all) %}
+    {{ return(adapter.dispatch('keep_failed_build')(failed, all)) }}
+{% endmacro %}
+
+{% macro default__keep_failed_build(failed, all) %}
+    {% do log('The marts stay as they were, since ' ~ failed ~ ' of ' ~ all
+        ~ ' steps failed or were skipped. What was built waits for `dbt retry`.', info=true) %}
+create table if not exists {{ beside(marts_meta()).incorporate(path={'identifier': 'failed_build'}) }} as
+select '{{ invocation_id }}' as build_id;
+{{ keep_for_retry() }}
 {% endmacro %}
 
 {% macro put_before_readers() %}

@@ -4,8 +4,21 @@
 -#}
 {% macro key_stem(gid) -%}
     {%- if boundaries() == 'gadm' -%}
-    regexp_replace(regexp_replace({{ gid }}, '_[0-9]+$', ''), '^([A-Z]{3})([0-9])', '\1.\2')
+    regexp_replace(regexp_replace({{ gid }}, '_[0-9]+$', ''), '^([A-Z]{3})([0-9])', {{ both_groups() }})
     {%- else -%}
     {{ gid }}
     {%- endif -%}
+{%- endmacro %}
+
+{#- The two groups of a pattern with a dot between them, to be put in the place of what it matches. -#}
+{% macro both_groups() -%}
+    {{- return(adapter.dispatch('both_groups')()) -}}
+{%- endmacro %}
+
+{% macro default__both_groups() -%}
+    '\1.\2'
+{%- endmacro %}
+
+{% macro spark__both_groups() -%}
+    '$1.$2'
 {%- endmacro %}

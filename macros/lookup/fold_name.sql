@@ -9,6 +9,10 @@
   because only a superuser can install it.
 -#}
 {% macro fold_name(name) -%}
+    {{- return(adapter.dispatch('fold_name')(name)) -}}
+{%- endmacro %}
+
+{% macro default__fold_name(name) -%}
     trim(regexp_replace({{ adapter.dispatch('folded_letters')(name, name_folding()) }}, '  +', ' ', 'g'))
 {%- endmacro %}
 
@@ -109,4 +113,12 @@
         {%- set spelled.name = "replace(" ~ spelled.name ~ ", '" ~ letter ~ "', '" ~ letters ~ "')" -%}
     {%- endfor -%}
     translate({{ spelled.name }}, {{ exchange }})
+{%- endmacro %}
+
+{#- A function in Python, see `admin_boundaries.spark.functions`, with the same tables. -#}
+{% macro spark__fold_name(name) -%}
+    {%- if execute -%}
+        {%- do adapter.add_name_folding(name_folding()) -%}
+    {%- endif -%}
+    fold_name({{ name }})
 {%- endmacro %}

@@ -24,3 +24,7 @@
 {% macro duckdb__mart_indexes(columns, geometry, prefixes) %}
     {{ return([]) }}
 {% endmacro %}
+
+{% macro spark__mart_indexes(columns, geometry, prefixes) %}
+    {{ return([]) }}
+{% endmacro %}

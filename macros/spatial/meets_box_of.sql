@@ -21,3 +21,10 @@
         st_makeenvelope({{ unit }}.min_lon, {{ unit }}.min_lat, {{ unit }}.max_lon, {{ unit }}.max_lat)
     )
 {%- endmacro %}
+
+{% macro spark__meets_box_of(unit, part) -%}
+    st_intersects(
+        {{ part }}.geom,
+        st_polygonfromenvelope({{ unit }}.min_lon, {{ unit }}.min_lat, {{ unit }}.max_lon, {{ unit }}.max_lat)
+    )
+{%- endmacro %}

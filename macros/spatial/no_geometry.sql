@@ -10,3 +10,7 @@
 {% macro duckdb__no_geometry() -%}
     cast(null as geometry('EPSG:4326'))
 {%- endmacro %}
+
+{% macro spark__no_geometry() -%}
+    cast(null as geometry)
+{%- endmacro %}

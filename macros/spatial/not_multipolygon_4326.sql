@@ -54,3 +54,13 @@ from present
 where column_type <> 'GEOMETRY(''EPSG:4326'')'
     or geometry_types not in ('multipolygon', '')
 {% endmacro %}
+
+{#- Spark has no statistics of geometry: each is looked at. Its system is in the metadata of the file. -#}
+{% macro spark__not_multipolygon_4326(relation, column) %}
+select
+    st_geometrytype({{ column }}) as geometry_type,
+    st_srid({{ column }}) as srid
+from {{ relation }}
+where st_geometrytype({{ column }}) <> 'ST_MultiPolygon'
+    or st_srid({{ column }}) not in (0, 4326)
+{% endmacro %}

@@ -92,3 +92,32 @@
         ) as polygons
     ) as pieces
 {% endmacro %}
+
+{#-
+  `cut_polygon` is Shapely's here as well: `admin_boundaries.spark.functions` sends it to the workers. Spark calls it for
+  all rows, whatever a condition around it says, so that it is what it gets that depends on the number of vertices.
+-#}
+{% macro spark__pieces_of(cte, key, max_vertices) %}
+    select
+        {{ key }},
+        polygon_number,
+        piece.piece_number,
+        st_geomfromwkb(piece.geom) as geom
+    from (
+        select
+            {{ key }},
+            polygon_number + 1 as polygon_number,
+            explode(coalesce(
+                cut_polygon(
+                    case when st_npoints(polygon) > {{ max_vertices }} then st_asbinary(polygon) end, {{ max_vertices }}
+                ),
+                array(named_struct('piece_number', cast(1 as bigint), 'geom', st_asbinary(polygon)))
+            )) as piece
+        from (
+            select
+                {{ key }},
+                posexplode(st_dump(geom)) as (polygon_number, polygon)
+            from {{ cte }}
+        ) as polygons
+    ) as pieces
+{% endmacro %}

@@ -11,3 +11,8 @@
 {% macro duckdb__point_4326(lon, lat) -%}
     st_point({{ lon }}, {{ lat }})
 {%- endmacro %}
+
+{#- Sedona's geometry names no system here, as its readers and writers of GeoParquet have it. -#}
+{% macro spark__point_4326(lon, lat) -%}
+    st_point({{ lon }}, {{ lat }})
+{%- endmacro %}

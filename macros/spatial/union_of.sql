@@ -10,3 +10,7 @@
 {% macro duckdb__union_of(column) -%}
     st_union_agg({{ column }})
 {%- endmacro %}
+
+{% macro spark__union_of(column) -%}
+    st_union_aggr({{ column }})
+{%- endmacro %}

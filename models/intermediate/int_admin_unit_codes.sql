@@ -54,7 +54,7 @@ listed as (
         lineage.source_file,
         lineage.source_layer,
         lineage.source_fid,
-        unnest(string_to_array(staged.codes, '|')) as entry
+        {{ parts_of('staged.codes') }} as entry
     from lineage
     inner join staged
         on lineage.admin_level = staged.admin_level

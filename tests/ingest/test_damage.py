@@ -99,7 +99,7 @@ def restored(settings: Settings) -> tuple[set[str], list[str]]:
 def test_a_warehouse_in_which_nothing_is_damaged_is_whole(settings: Settings, run_id: str) -> None:
     assert faults(settings) == []
     assert restored(settings) == (set(), [])
-    assert Edition(settings.home / "warehouse.duckdb").damage_of_run("gadm", run_id) == ""
+    assert Edition(settings.home / "warehouse.duckdb").lake.damage_of_run("gadm", run_id) == ""
 
 
 def twice(path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_slice_that_is_not_what_was_loaded_is_loaded_again_and_stops_a_build(
     assert "gadm_adm_1" in told[0]
     assert "gadm has to be loaded again" in told[0]
     if do is not twice:  # dbt counts the rows as well
-        found = Edition(settings.home / "warehouse.duckdb").damage_of_run("gadm", run_id)
+        found = Edition(settings.home / "warehouse.duckdb").lake.damage_of_run("gadm", run_id)
         assert f"Run {run_id} of gadm is damaged" in found
         assert "python -m ingest gadm" in found
 
@@ -229,7 +229,7 @@ def test_a_damaged_copy_of_the_ledger_is_written_again(
 ) -> None:
     do(settings.lake / "ledger" / "ingest_slices.parquet")
     assert faults(settings) == ["copy of the ledger for dbt"]
-    assert "doctor --repair" in Edition(settings.home / "warehouse.duckdb").damage_of_run("gadm", run_id)
+    assert "doctor --repair" in Edition(settings.home / "warehouse.duckdb").lake.damage_of_run("gadm", run_id)
     (settings.lake / "ledger" / "ingest_runs.parquet").write_bytes(b"X" * 99)
     with pytest.raises(TargetUnavailable, match=r"doctor --repair"), open_warehouse(settings):
         pass

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 
 from admin_boundaries import edition, postgres_warehouse
 from admin_boundaries.pictures import charts, maps
@@ -29,7 +30,10 @@ from tests.ingest.test_cli import run_apart
 from tests.ingest.test_pictures import MANIFEST
 
 Ingest = Callable[..., tuple[int, str, str]]
-READERS = ("status", "locate", "find", "changes", "reweight", "pictures", "export", "dashboard", "doctor")
+READERS = (
+    *("status", "locate", "find", "sql", "changes", "reweight", "pictures", "export", "tiles", "map", "dashboard"),
+    "doctor",
+)
 
 
 @pytest.fixture
@@ -70,6 +74,12 @@ def test_a_point_is_looked_up_in_the_dataset_that_was_chosen(ingest: Ingest, cho
     files = ["--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")]
     assert chosen("locate", *files)[0] == 0
     assert (tmp_path / "out.csv").read_text().endswith(",islands\n")
+
+
+@pytest.mark.usefixtures("both")
+def test_sql_reads_the_warehouse_of_the_dataset_that_was_chosen(chosen: Ingest) -> None:
+    code, printed, _ = chosen("sql", "select count(*) as n from marts_islands.admin_level_1", "--format", "csv")
+    assert (code, printed) == (0, "n\n3\n")
 
 
 @pytest.mark.usefixtures("both")
@@ -116,11 +126,17 @@ def test_pictures_of_a_dataset_have_a_folder_of_their_own(chosen: Ingest, settin
     assert not (settings.home / "pictures").exists()
 
 
+def written_on(figure: Figure | None) -> set[str]:
+    """Return the texts of a picture."""
+    assert figure is not None
+    return {text.get_text() for text in figure.texts}
+
+
 def test_what_is_drawn_is_of_the_dataset_that_was_chosen(both: Settings) -> None:
     with duckdb.connect(str(built.path_of(both.home, "islands"))) as connection:
         connection.execute("update marts_islands.admin_units set release = '7'")
     with open_warehouse(both) as warehouse:
-        drawn = {text.get_text() for text in maps.level(warehouse, known_marts(warehouse), 1).texts}
+        drawn = written_on(maps.level(warehouse, known_marts(warehouse), 1))
         counted = {text.get_text() for text in charts.counts(warehouse).texts}
     assert {"3 units in 1 country", "Boundaries: islands 7; Maps of AAA"} <= drawn
     assert "4 units" in counted
@@ -132,10 +148,7 @@ def test_a_map_names_whom_its_units_name_but_not_all_of_many(settings: Settings)
         connection.execute("update marts_islands.admin_units set release = '7'")
         connection.execute("update marts_islands.admin_level_1 set attribution = null where gid_0 = 'AAA'")
     with open_warehouse(replace(settings, boundaries="islands")) as warehouse:
-        drawn = [
-            {text.get_text() for text in maps.level(warehouse, known_marts(warehouse), number).texts}
-            for number in (0, 1)
-        ]
+        drawn = [written_on(maps.level(warehouse, known_marts(warehouse), number)) for number in (0, 1)]
     assert "Boundaries: islands 7; Maps of AAA; Maps of BAA; Maps of CAA; and 2 more" in drawn[0]
     assert "Boundaries: islands 7; Maps of BAA; Maps of CAA; Maps of DAA; and 1 more" in drawn[1]
 

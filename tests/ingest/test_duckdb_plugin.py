@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
-from admin_boundaries import duckdb_plugin
+from admin_boundaries import dbt_command, duckdb_plugin
 from admin_boundaries.duckdb_edition import Edition
 
 
@@ -65,4 +65,4 @@ def test_the_marts_of_another_dataset_can_be_read_and_not_written(tmp_path: Path
     ],
 )
 def test_a_build_that_leaves_out_the_history_starts_from_a_copy(is_whole: bool, options: dict[str, Any]) -> None:
-    assert duckdb_plugin._is_whole(SimpleNamespace(**{"WHICH": "build", **options})) is is_whole
+    assert dbt_command.is_whole(SimpleNamespace(**{"WHICH": "build", **options})) is is_whole

@@ -186,6 +186,13 @@ def test_a_part_that_is_cut_may_come_in_several_pieces(tmp_path: Path) -> None:
     ) == [*((0,), (0,), (1,), (0,))]
 
 
+def test_more_units_may_cover_a_point_than_anybody_expects(tmp_path: Path) -> None:
+    border = shapely.box(0.02, 0, 0.03, 0.01)  # through the cell of the point
+    shapes = [shapely.MultiPolygon([shapely.box(-1 - n / 9, -1, 1, 1)]) for n in range(40)]
+    asked = np.array([[0.0195, 0.0055], [-0.5, 0.5]])
+    assert found_in(tmp_path / "layer", [*shapes, shapely.MultiPolygon([border])], asked) == [tuple(range(40))] * 2
+
+
 def test_threads_that_find_different_units_give_them_different_numbers() -> None:
     class Slow(list[tuple[int, ...]]):
         def append(self, units: tuple[int, ...]) -> None:
@@ -319,6 +326,19 @@ def test_an_index_is_made_once_for_a_build_and_that_of_the_build_before_is_remov
     assert begun == ["making"] * 2
     assert not first.is_there
     assert before.locate(7, 8) == ANSWERS[1]  # whoever has the old one open goes on
+
+
+def test_an_index_that_is_held_outlives_the_next_build_and_is_removed_after_that(
+    warehouse: DuckdbWarehouse, tmp_path: Path
+) -> None:
+    first = index_of(warehouse, tmp_path)
+    with first.held() as folder:
+        warehouse.rows("update marts.marts_meta set build_id = 'two'")
+        index_of(warehouse, tmp_path).folder()
+        assert Locator(folder).locate(2, 2) == ANSWERS[0]
+    warehouse.rows("update marts.marts_meta set build_id = 'three'")
+    index_of(warehouse, tmp_path).folder()
+    assert not first.is_there
 
 
 def test_an_index_is_on_the_disk_before_it_has_its_name(

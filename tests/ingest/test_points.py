@@ -19,9 +19,10 @@ import pytest
 import shapely
 
 from admin_boundaries import points
-from admin_boundaries.duckdb_plugin import cut_polygon
+from admin_boundaries.cutting import cut_polygon
 from admin_boundaries.edition import Edition
 from admin_boundaries.locate import COLUMNS, Row
+from admin_boundaries.locate.coordinates import degrees
 from ingest.errors import IngestError, MartsReplaced, SchemaDrift, SourceDamaged, UsageError
 
 BAD = ("bad coordinates", *[None] * (len(COLUMNS) - 1))
@@ -232,12 +233,12 @@ def test_a_field_may_be_wider_than_pythons_reader_allows_and_wide_rows_are_asked
     "text", ["", " ", "abc", "1,5", "nan", "1_5", "0x1", "12°", "12 N", "1 5", "1e", "--1", "1.5.2"]
 )
 def test_a_text_that_is_not_one_number_is_not_taken_for_another(text: str) -> None:
-    assert np.isnan(points._degrees(text))
+    assert np.isnan(degrees(text))
 
 
 @pytest.mark.parametrize(("text", "number"), [(" 1.5 ", 1.5), ("+2", 2), ("1e1", 10), ("−66.1", -66.1), ("007", 7)])
 def test_a_text_that_is_a_number_is_that_number(text: str, number: float) -> None:
-    assert points._degrees(text) == number
+    assert degrees(text) == number
 
 
 NUMBERS: list[pa.Array] = [

@@ -12,6 +12,9 @@ import psycopg
 import shapely
 
 from admin_boundaries.duckdb_spatial import load_spatial
+from admin_boundaries.spark.edition import read_edition
+from admin_boundaries.spark.storage import LocalStorage
+from admin_boundaries.spark.warehouse import add_marts
 from ingest.settings import with_dataset
 from tests.integration.conftest import Warehouse
 
@@ -54,6 +57,14 @@ def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
         assert warehouse.dsn is not None
         with psycopg.connect(warehouse.dsn) as postgres:
             yield postgres, "ST_AsBinary"
+    elif warehouse.env["WAREHOUSE_TARGET"] == "spark":
+        root, marts = warehouse.home / "spark", _of_dataset(warehouse, "marts")
+        edition = read_edition(LocalStorage(root), marts)
+        assert edition is not None
+        with duckdb.connect() as on_spark:
+            load_spatial(on_spark)
+            add_marts(on_spark, root, marts, edition)
+            yield on_spark, "ST_AsWKB"
     else:
         with duckdb.connect(
             str(warehouse.home / f"{_of_dataset(warehouse, 'warehouse')}.duckdb"), read_only=True

@@ -29,7 +29,7 @@ spelled as (
     select
         gid,
         'variant' as name_kind,
-        {{ clean_text("unnest(string_to_array(name_variants, '|'))") }} as name
+        {{ clean_parts('name_variants') }} as name
     from named
 
     union
@@ -37,7 +37,7 @@ spelled as (
     select
         gid,
         'local' as name_kind,
-        {{ clean_text("unnest(string_to_array(name_local, '|'))") }} as name
+        {{ clean_parts('name_local') }} as name
     from named
 
 )

@@ -80,7 +80,7 @@ anomalies as (
                 then 'no parent is named, and the inner point lies in no unit of the level above, or in several'
             when source_parent_gid is null then 'the parent column is empty'
             else 'the parent column says ' || source_parent_gid || ', which is no unit of level '
-                || {{ level_of_parent('units') }}
+                || ({{ level_of_parent('units') }})
         end as detail,
         case parent_source
             when 'repair seed' then 'parent set to ' || parent_gid || ' by the repair seed: ' || repair_reason

@@ -1,0 +1,250 @@
+"""Which columns of a table hold the coordinates of points, and what numbers the values in them are."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import shapely
+
+from admin_boundaries.locate.bad_points import DEGREES, Floats, Values
+from ingest.errors import SchemaDrift, SourceDamaged
+
+LON_NAMES = ("lon", "longitude", "lng", "long")
+LAT_NAMES = ("lat", "latitude")
+MINUS = {0x2212: "-"}  # as typographers write it
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+def _column(names: Sequence[str], known: Sequence[str], source: object) -> int | None:
+    """Return the first of the known names; the exact spelling wins over one in other letter case."""
+    plain = [name.strip().strip("\ufeff\u200b") for name in names]
+    for wanted in known:
+        same = [index for index, name in enumerate(plain) if name.lower() == wanted]
+        exact = [index for index in same if plain[index] == wanted]
+        if len(exact or same) > 1:
+            found = ", ".join(repr(names[index]) for index in exact or same)
+            raise SchemaDrift(f"{source} has several columns for {wanted}: {found}.", "Rename all but one.")
+        if same:
+            return (exact or same)[0]
+    return None
+
+
+def coordinate_columns(names: Sequence[str], source: object) -> tuple[int, int] | None:
+    """Return which columns hold longitude and latitude. An ``x`` goes with a ``y`` and with nothing else."""
+    for lons, lats in ((LON_NAMES, LAT_NAMES), (("x",), ("y",))):
+        lon, lat = _column(names, lons, source), _column(names, lats, source)
+        if lon is not None and lat is not None:
+            return lon, lat
+    return None
+
+
+def refuse_clashes(names: Sequence[str], fields: Sequence[pa.Field], source: object) -> None:
+    """Refuse a table in which two columns have one name, or one has that of an answer.
+
+    Raises
+    ------
+    SchemaDrift
+    """
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name.strip())
+    if twice:
+        raise SchemaDrift(f"{source} has several columns called {', '.join(twice)}.", "Rename all but one.")
+    clashes = sorted({field.name for field in fields} & set(names))
+    if clashes:
+        raise SchemaDrift(
+            f"{source} already has columns {', '.join(clashes)}.", "Rename them: the answers use these names."
+        )
+
+
+def no_coordinates(names: Sequence[str], source: object) -> SchemaDrift:
+    """Return the error for a table without coordinates, which says what it might be."""
+    found = ", ".join(names) or "none"
+    hint = "Rename the columns that hold degrees."
+    if names and all(np.isfinite(degrees(name)) for name in names):
+        hint = "Its first line seems to be a point: add a line before it that names the columns, such as lon,lat."
+    for mark, marks in SEPARATORS.items():
+        if len(names) < 3 and any(coordinate_columns(name.split(mark), source) for name in names):
+            hint = f"Its columns seem to be separated by {marks}: separate them by commas."
+    return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
+
+
+Coordinates = tuple[Floats, Floats, Callable[[int], Values]]  # and the two values of a row as the file has them
+
+
+@dataclass(frozen=True)
+class InColumns:
+    """Coordinates in two columns, of any type of number, or text.
+
+    Attributes
+    ----------
+    lon, lat : str
+        Their names.
+    """
+
+    lon: str
+    lat: str
+
+    def of(self, batch: pa.RecordBatch) -> Coordinates:
+        """Return longitudes and latitudes; NULL and what is not a number are NaN."""
+        columns = [batch.column(name) for name in (self.lon, self.lat)]
+        lons, lats = map(_numbers, columns)
+        return lons, lats, lambda row: tuple(column[row].as_py() for column in columns)
+
+
+@dataclass(frozen=True)
+class InGeometry:
+    """Coordinates in a column of points.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    is_wkb : bool
+        Whether it has WKB; else structs of ``x`` and ``y``.
+    """
+
+    name: str
+    is_wkb: bool
+
+    def of(self, batch: pa.RecordBatch) -> Coordinates:
+        """Return longitudes and latitudes; NaN where there is no point."""
+        column = _storage(batch.column(self.name))
+        if self.is_wkb:
+            points = shapely.from_wkb(column.to_numpy(zero_copy_only=False), on_invalid="ignore")
+            points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
+            lons, lats = shapely.get_x(points), shapely.get_y(points)
+        else:
+            lons, lats = (_numbers(column.flatten()[column.type.get_field_index(axis)]) for axis in "xy")
+        # of an empty point, blank is what a person sees
+        return lons, lats, lambda row: tuple(None if np.isnan(at[row]) else at[row] for at in (lons, lats))
+
+
+def coordinates_in(schema: pa.Schema, source: object) -> InColumns | InGeometry:
+    """Return where a table has its coordinates: in its geometry, if that holds points, or else in two columns.
+
+    Parameters
+    ----------
+    schema : Schema
+        Of the table, with the metadata of GeoParquet.
+    source : path or str
+        What to call it in messages.
+
+    Raises
+    ------
+    SchemaDrift
+        When there are none, or they are not degrees on WGS 84.
+    SourceDamaged
+        When its metadata cannot be read.
+    """
+    columns = coordinate_columns(schema.names, source)
+    geometry = _geometry_column(schema, source, is_needed=columns is None)
+    if geometry is not None:
+        return geometry
+    assert columns is not None  # noqa: S101  else a geometry is needed
+    lon, lat = (schema.names[index] for index in columns)
+    return numeric(schema, InColumns(lon, lat), source)
+
+
+def numeric(schema: pa.Schema, columns: InColumns, source: object) -> InColumns:
+    """Return the columns, if their types may be numbers.
+
+    Raises
+    ------
+    SchemaDrift
+        When one of them may not.
+    """
+    for name in (columns.lon, columns.lat):
+        kind = schema.field(name).type
+        if not _can_be_a_number(kind):
+            raise SchemaDrift(f"{source}: {name} is of type {kind}.", DEGREES)
+    return columns
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _can_be_a_number(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    tests = (
+        *(pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_null),
+        *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+        *(pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view),  # text that its writer did not mark
+    )
+    return any(test(kind) for test in tests)
+
+
+def _numbers(column: pa.Array) -> Floats:
+    """Return a column of any of these types as numbers; NULL and what is not a number are NaN."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kind = column.type
+    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        numbers: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return numbers
+    texts = (value.decode(errors="replace") if isinstance(value, bytes) else value for value in column.to_pylist())
+    return all_degrees([text or "" for text in texts])
+
+
+def degrees(text: str) -> float:
+    """Return the number that a text is; NaN for any other, also for ``1_5``, which Python reads as fifteen."""
+    try:
+        return float("nan") if "_" in text else float(text.translate(MINUS))
+    except ValueError:
+        return float("nan")
+
+
+def all_degrees(texts: list[str]) -> Floats:
+    """Return the numbers that texts are, as `degrees` does for each of them."""
+    try:
+        numbers: Floats = pa.array(texts, pa.string()).cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:  # one of them is not a number, or is written as only people do
+        return np.array([degrees(text) for text in texts], dtype=np.float64)
+    return numbers
+
+
+def _geometry_column(schema: pa.Schema, source: object, *, is_needed: bool) -> InGeometry | None:
+    """Return the column of points; None where columns of numbers are to be read.
+
+    What no file of points may be is refused only if the file has no such columns.
+    """
+    try:
+        geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
+        name = geo.get("primary_column")
+        column = geo["columns"][name] if name in schema.names else None
+        encoding, kinds = (column.get("encoding"), set(column.get("geometry_types") or [])) if column else (None, set())
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SourceDamaged(f"{source} has metadata of GeoParquet that cannot be read: {error!r}.", "") from error
+    if column is None:
+        if is_needed:
+            raise no_coordinates(schema.names, source)
+        return None
+    if encoding not in ("WKB", "point") or kinds - {"Point", "Point Z"}:
+        if is_needed:
+            raise SchemaDrift(f"{source}: {name} holds geometry other than points in WKB.", "Give points.")
+        return None
+    _require_degrees(column.get("crs", {}), name, source)
+    return InGeometry(str(name), is_wkb=encoding == "WKB")
+
+
+def _require_degrees(crs: Any, name: str, source: object) -> None:
+    """Refuse points in another reference system. Without an entry, GeoParquet means longitude and latitude on WGS 84.
+
+    An entry of null means that the system is unknown: such points are taken for degrees if they can be.
+    """
+    if not crs:
+        return
+    import pyproj
+
+    try:
+        found = pyproj.CRS.from_json_dict(crs) if isinstance(crs, dict) else pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise SchemaDrift(f"{source}: {name} is in an unknown reference system.", "Convert it to EPSG:4326.") from error
+    flat = found.to_2d()
+    if not any(flat.equals(pyproj.CRS(known), ignore_axis_order=True) for known in ("EPSG:4326", "OGC:CRS84")):
+        raise SchemaDrift(f"{source}: {name} is in {found.name}.", "Convert it to EPSG:4326, degrees on WGS 84.")

@@ -1,0 +1,3 @@
+"""Version, which dbt shows."""
+
+version = "1.11.0"

@@ -1,0 +1,189 @@
+"""The warehouse on Spark: the same marts as on DuckDB, and readers who see whole editions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.integration import marts
+from tests.integration.conftest import Warehouse, copy_project
+
+pytestmark = pytest.mark.slow
+
+JARS = ROOT / ".spark" / "jars"
+MADE_IN_PYTHON = {
+    *("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary"),
+    *("unit_matches", "timezone_transitions", "timezone_aliases", "timezone_overlaps"),
+}
+ON_SPARK = [table for table in marts.TABLES if table not in MADE_IN_PYTHON]
+# Little data: compiling queries takes longer than running them as they are.
+LITTLE = "spark.sql.codegen.wholeStage false\nspark.sql.codegen.factoryMode NO_CODEGEN\n"
+READER = """
+import sys
+from pyspark.sql import SparkSession
+from admin_boundaries.spark import open_marts
+
+options = {
+    "spark.jars": sys.argv[2],
+    "spark.sql.extensions": "org.apache.sedona.sql.SedonaSqlExtensions",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+}
+spark = SparkSession.builder.master("local[1]").config(map=options).getOrCreate()
+for line in sys.stdin:
+    if line.strip() == "open":
+        print("build", open_marts(spark, sys.argv[1]), flush=True)
+    else:
+        print("rows", spark.sql(line).collect(), flush=True)
+"""
+
+
+class Reader:
+    """Somebody else's session, in a process of its own."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        jars = ",".join(str(path) for path in sorted(JARS.glob("sedona-*.jar")))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", READER, str(warehouse.home / "spark"), jars],
+            env=warehouse.env,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, line: str) -> str:
+        """Open the marts, or send a query; return the answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{' '.join(line.split())}\n")
+        self._process.stdin.flush()
+        for answer in self._process.stdout:
+            if answer.startswith(("build ", "rows ")):
+                return answer.partition(" ")[2].strip()
+        raise AssertionError(line)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
+    """The sample, loaded on the target `spark` and built on DuckDB: both read the same lake."""
+    home = tmp_path_factory.mktemp("spark")
+    env = {
+        **os.environ,
+        "WAREHOUSE_TARGET": "spark",
+        "WAREHOUSE_HOME": str(home),
+        "INGEST_SECRET": "secret-of-the-tests",
+        "DBT_TARGET_PATH": str(home / "target"),
+        "DBT_LOG_PATH": str(home / "dbt-logs"),
+        "DBT_LOG_LEVEL_FILE": "info",
+        "PYTHONPATH": str(ROOT),
+        "SPARK_MASTER": "local[2]",
+        "SPARK_SHUFFLE_PARTITIONS": "2",
+        "SPARK_CONF_DIR": str(home / "conf"),
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
+    }
+    (home / "conf").mkdir()
+    (home / "conf" / "spark-defaults.conf").write_text(LITTLE)
+    Warehouse(env, home).ingest("gadm", "timezones", "--release", "sample")
+    on_duckdb = Warehouse({**env, "WAREHOUSE_TARGET": "embedded", "DBT_TARGET_PATH": str(home / "target-duckdb")}, home)
+    on_duckdb.dbt("build", "--exclude", "tag:derived", "test_type:data", "test_type:unit", "resource_type:snapshot")
+    return on_duckdb
+
+
+@pytest.fixture(scope="module")
+def spark(embedded: Warehouse) -> Warehouse:
+    """The same on Spark, with the tests that are about several marts."""
+    warehouse = Warehouse({**embedded.env, "WAREHOUSE_TARGET": "spark"}, embedded.home)
+    warehouse.env["DBT_TARGET_PATH"] = str(embedded.home / "target")
+    warehouse.dbt("build", "--exclude", "test_type:generic", "test_type:unit")
+    return warehouse
+
+
+@pytest.fixture
+def reader(spark: Warehouse) -> Iterator[Reader]:
+    opened = Reader(spark)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return copy_project(tmp_path)
+
+
+def pointer(warehouse: Warehouse) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((warehouse.home / "spark" / "marts.json").read_text())
+    return found
+
+
+def files(warehouse: Warehouse, table: str) -> set[Path]:
+    return set((warehouse.home / "spark" / pointer(warehouse)["tables"][table]["path"]).glob("*.parquet"))
+
+
+@pytest.mark.parametrize("table", ON_SPARK)
+def test_a_mart_is_that_of_duckdb_row_for_row(embedded: Warehouse, spark: Warehouse, table: str) -> None:
+    marts.assert_same(embedded, spark, table)
+
+
+def test_what_is_made_in_python_is_left_out_and_all_else_is_there(spark: Warehouse) -> None:
+    there = {name.removeprefix("marts.") for name in pointer(spark)["tables"] if name.startswith("marts.")}
+    assert there == {*ON_SPARK, "marts_meta"}
+
+
+def test_readers_see_one_edition_until_the_next_is_tested_and_whole(
+    spark: Warehouse, reader: Reader, project: Path
+) -> None:
+    """A part is built: first with a fault that a test finds, then without; the rest is what it was."""
+    env = {**spark.env, "SPARK_JARS": str(JARS / "*.jar")}
+    in_project = Warehouse(env, spark.home, folder=project)
+    count = "select count(*) as n, count_if(name_kind = 'name') as named, max(length(folded_name)) > 0 from {}"
+    first = reader.ask("open")
+    before, answer, old = (
+        pointer(spark),
+        reader.ask(count.format("admin_unit_names")),
+        files(spark, "marts.admin_unit_names"),
+    )
+    assert first == before["build_id"]
+
+    model = project / "models/marts/lookup/admin_unit_names.sql"
+    text = model.read_text()
+    assert "    units.path\n" in text
+    model.write_text(text.replace("    units.path\n", "    upper(units.path) as path\n"))
+    printed = in_project.dbt("build", "--select", "admin_unit_names", expect=1).stdout
+    assert "every_spelling_of_a_name_is_listed_once" in printed
+    assert "The marts stay as they were" in printed
+    assert pointer(spark) == before
+    assert reader.ask("open") == first
+
+    model.write_text(text.replace("where spelled.name is not null", "where spelled.name_kind = 'name'"))
+    in_project.dbt("build", "--select", "admin_unit_names", "--exclude", "test_type:unit")
+    after = pointer(spark)
+    changed = {name for name, table in after["tables"].items() if table != before["tables"][name]}
+    assert changed == {"marts.admin_unit_names", "marts.marts_meta"}
+    assert reader.ask(count.format("admin_unit_names")) == answer  # who has opened the edition before goes on with it
+    assert old == {path for path in old if path.exists()}
+    assert reader.ask("open") == after["build_id"] != first
+    assert reader.ask(count.format("admin_unit_names")) != answer
+
+
+def test_commands_that_need_functions_of_a_database_refuse(spark: Warehouse) -> None:
+    assert "current" in spark.ingest("status").stdout
+    refused = spark.ingest("locate", "1.2", "6.1", expect=1)
+    assert "does not answer single points on Spark" in refused.stderr
+    assert "open_marts" in refused.stderr
