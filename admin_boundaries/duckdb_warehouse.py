@@ -14,7 +14,7 @@ from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
-from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
 from ingest.settings import build_command, with_dataset
 
 if TYPE_CHECKING:
@@ -139,3 +139,12 @@ class DuckdbWarehouse:
         query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  it contains no value
         order = "" if mart.has_geometry else f" order by {quoted(mart.key)}"
         return self._connection.cursor().execute(query + order, list(parameters)).to_arrow_reader(VECTOR_ROWS)
+
+    def query(self, statement: str) -> pa.RecordBatchReader:
+        """Stream the rows of one statement of somebody else's, which may read files as well."""
+        try:
+            if len(self._connection.extract_statements(statement)) != 1:
+                raise QueryFailed("This is not one statement.", "Give one at a time.")
+            return self._connection.cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
+        except duckdb.Error as error:
+            raise QueryFailed(str(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from admin_boundaries.find import FIND, Name
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
-from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
 from ingest.settings import Postgres, with_dataset
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 SESSIONS = 4  # many points are split over this many, since each session has a process of the server to itself
 SESSION_POINTS = 2000  # fewer are not worth another session
+COPIED = ("select", "with", "values", "table", "(select")  # what starts a statement that COPY takes
+SAID = re.compile(r"ERROR:\s*(.*?)(?=\n\nQuery was:|\. SQLSTATE:|\Z)", re.DOTALL)
 MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
 
 
@@ -135,11 +138,50 @@ class PostgresWarehouse:
             f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
             f"order by {quoted(mart.key)} offset 0) as sorted"
         )
-        connection = self._open_until.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
-        connection.adbc_connection.set_autocommit(True)  # else the transaction goes on, and holds up the next build
-        cursor = self._open_until.enter_context(closing(connection.cursor()))
+        cursor = self._cursor()
         cursor.execute(query)
         return cursor.fetch_record_batch()
+
+    def query(self, statement: str) -> pa.RecordBatchReader:
+        """Stream the rows of one statement of somebody else's; numbers of type `numeric` come as text."""
+        import adbc_driver_manager
+        import pyarrow as pa
+
+        if not statement.strip():
+            raise QueryFailed("This is not one statement.", "Give one at a time.")
+        cursor = self._cursor()
+        cursor.execute("set default_transaction_read_only = on")
+        if statement.split(maxsplit=1)[0].lower() not in COPIED:
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        try:
+            cursor.execute(statement)
+            reader = cursor.fetch_record_batch()
+        except adbc_driver_manager.Error as error:
+            found = SAID.search(str(error))
+            raise QueryFailed(found[1].strip() if found else first_line(error)) from error
+        schema = pa.schema([_plain_field(field) for field in reader.schema])
+        batches = (pa.record_batch(list(map(_storage, batch.columns)), schema=schema) for batch in reader)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _cursor(self) -> Any:
+        connection = self._open_until.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
+        connection.adbc_connection.set_autocommit(True)  # else the transaction goes on, and holds up the next build
+        return self._open_until.enter_context(closing(connection.cursor()))
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    """Return a field as it is stored, geometry marked as such."""
+    import pyarrow as pa
+
+    is_geometry = getattr(field.type, "type_name", None) == "geometry"
+    kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+    return pa.field(field.name, kind, metadata={"ARROW:extension:name": "geoarrow.wkb"} if is_geometry else None)
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
 def _with_placeholders(query: str) -> str:

@@ -100,6 +100,16 @@ class Warehouse(Protocol):
         """
         ...
 
+    def query(self, statement: str) -> pa.RecordBatchReader:
+        """Return the rows of one statement of somebody else's as a stream. Geometry is WKB, marked as `geoarrow.wkb`.
+
+        Raises
+        ------
+        QueryFailed
+            When the database refuses it, also where it would change something.
+        """
+        ...
+
 
 @contextmanager
 def open_warehouse(settings: Settings) -> Iterator[Warehouse]:

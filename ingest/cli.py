@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import __version__, console
-from ingest.errors import DISK_FULL, DiskFull, IngestError, NameUnknown, SourceUnavailable, UsageError, did_you_mean
+from ingest.errors import (
+    DISK_FULL,
+    DiskFull,
+    IngestError,
+    NameUnknown,
+    QueryFailed,
+    SourceUnavailable,
+    UsageError,
+    did_you_mean,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -701,6 +710,70 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None, curr
             changed = what_changed.told(warehouse)
         told = [f"**What changed**, {changed}."] if changed else []
         drawings.finish(page, drawn, " ".join([console.published(ledger), *faults, *told]))
+
+
+@cli.command()
+@click.argument("statement", required=False)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of rows of a table."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write all rows to: .csv, .json or .parquet."
+)
+@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@marts_of_dataset
+def sql(statement: str | None, kind: str, limit: int, output: Path | None, overwrite: bool, current: Settings) -> None:
+    """Answer a STATEMENT of SQL from the marts, read-only; without one, a prompt, or what is piped in.
+
+    It is in the SQL of the target, DuckDB or PostgreSQL, with all spatial functions. A table cuts long values;
+    geometry is WKT, in .parquet WKB.
+    """
+    from admin_boundaries import sql as queries
+    from admin_boundaries.warehouse import open_warehouse
+
+    if output:
+        queries.check_output(output, overwrite=overwrite)
+    if statement is None and not sys.stdin.isatty():
+        statement = sys.stdin.read()
+    with open_warehouse(current) as warehouse:
+        _warn_if_stale(current, warehouse.editions())
+
+        def answer(text: str) -> None:
+            if kind != "table":
+                queries.write_text(warehouse, text, kind, sys.stdout)
+                return
+            columns, rows, is_more = queries.first_rows(warehouse, text, limit)
+            console.table(columns, rows)
+            if is_more:
+                console.note(
+                    f"… and more than these {limit} rows. Use --limit, or write all of them to a file: -o FILE"
+                )
+
+        if statement is not None and output:
+            console.say(f"{output}: {queries.write(warehouse, statement, output):,} rows")
+        elif statement is not None:
+            answer(statement)
+        elif output:
+            raise UsageError("There is no statement whose rows could be written.", "Give one before -o.")
+        else:
+            console.say(f"SQL on {warehouse.marts} of {current.target}. End a statement with ; and leave with Ctrl+D.")
+            queries.prompt(console.ask, partial(_answer_or_say_why, answer))
+
+
+def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
+    """Answer a statement at the prompt, which goes on where one is refused."""
+    try:
+        answer(statement)
+    except QueryFailed as error:
+        console.error(error)
 
 
 @cli.command()

@@ -49,6 +49,19 @@ def note(text: str) -> None:
     err.print(_plain(text))
 
 
+def ask(before: str) -> str:
+    """Return a line that a person types, with what is typed before it kept for the arrow keys.
+
+    Raises
+    ------
+    EOFError
+        At the end of the input.
+    """
+    import readline  # noqa: F401  input uses it once it is imported
+
+    return input(before)
+
+
 def say(text: str) -> None:
     """Print a line to standard output."""
     out.print(_plain(text))

@@ -134,6 +134,10 @@ class AlertNotSent(IngestError):
     """The webhook does not accept a message."""
 
 
+class QueryFailed(IngestError):
+    """The database refused a statement of the user's."""
+
+
 class ExportFailed(IngestError):
     """A file cannot be written."""
 

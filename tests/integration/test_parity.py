@@ -345,6 +345,25 @@ def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(bot
         assert local_time == datetime(2026, 3, 28, 20, 30)
 
 
+def test_sql_of_ones_own_gives_the_same_on_both_targets_and_changes_nothing(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    statement = "select gid, area_km2, geom from marts.admin_level_0 order by gid"
+    printed, frames = [], []
+    for number, warehouse in enumerate(both):
+        printed.append(warehouse.ingest("sql", "--format", "csv", statement).stdout)
+        path = tmp_path / f"{number}.parquet"
+        warehouse.ingest("sql", statement, "-o", str(path))
+        frames.append(gpd.read_parquet(path))
+        refused = warehouse.ingest("sql", "drop table marts.admin_unit_names", expect=1).stderr
+        assert "read-only" in refused
+        assert "not" in warehouse.ingest("sql", "select 1; select 2", expect=1).stderr
+    assert printed[0] == printed[1] != ""
+    assert frames[0].geometry.to_wkb().tolist() == frames[1].geometry.to_wkb().tolist()
+    server = next(warehouse for warehouse in both if warehouse.dsn)
+    assert server.ingest("sql", "show transaction_read_only", "--format", "csv").stdout.endswith("\non\n")
+
+
 def test_a_rebuild_of_one_table_leaves_the_functions(both: tuple[Warehouse, Warehouse]) -> None:
     both[0].dbt("run", "--select", "admin_units")
     assert "no unit" in both[0].ingest("locate", "-30", "20").stdout
