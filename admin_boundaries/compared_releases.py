@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from admin_boundaries.marts import Mart
-from admin_boundaries.warehouse import Warehouse, known_marts
+from admin_boundaries.warehouse import Warehouse, how_to_make, known_marts
 from ingest.errors import ReleaseMissing
 from ingest.settings import build_command
 
@@ -64,9 +64,7 @@ def compared(warehouse: Warehouse) -> tuple[Releases, dict[str, Mart]]:
     known = known_marts(warehouse)
     dataset, build = warehouse.dataset, build_command(warehouse.dataset)
     if not {CHANGES, CROSSWALK} <= set(known) or "before_release" not in known["marts_meta"].columns:
-        raise ReleaseMissing(
-            f"The marts of {dataset} were built by a version that did not compare releases.", f"Run `{build}`."
-        )
+        raise ReleaseMissing(f"The marts of {dataset} compare no releases.", how_to_make(warehouse))
     query = (
         f"select before_release, release from {warehouse.marts}.marts_meta "  # noqa: S608  it contains no value
         "where dataset = ? and before_run_id is not null"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from admin_boundaries.locate import Floats, Row
 
 LITTLE = "500MB"
+READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.CALL)
 VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
 LOCKED = "Could not set lock"
 # As microseconds, since DuckDB's driver needs another package to fetch a time with a zone.
@@ -67,7 +68,7 @@ def connected(path: Path, lake: Path, dataset: str) -> Iterator[DuckdbWarehouse]
 class DuckdbWarehouse:
     """See `admin_boundaries.warehouse.Warehouse`."""
 
-    as_wkb = "ST_AsWKB"
+    as_wkb, kind_of_marts, has_functions = "ST_AsWKB", "BASE TABLE", True
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path, dataset: str) -> None:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)
@@ -143,8 +144,11 @@ class DuckdbWarehouse:
     def query(self, statement: str) -> pa.RecordBatchReader:
         """Stream the rows of one statement of somebody else's, which may read files as well."""
         try:
-            if len(self._connection.extract_statements(statement)) != 1:
+            found = [each.type for each in self._connection.extract_statements(statement)]
+            if len(found) != 1:
                 raise QueryFailed("This is not one statement.", "Give one at a time.")
+            if found[0] not in READING:
+                raise QueryFailed(f"{found[0].name} is not a query, and the marts are read-only.", "Ask by select.")
             return self._connection.cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error

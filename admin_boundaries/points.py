@@ -185,8 +185,9 @@ class _Lookup:
         self.fields = [*FIELDS, *(NEAREST if nearest else []), *(TIME_FIELDS if when else [])]
 
     def prepare(self, *, rows: float) -> None:
-        """Open the index, unless a file has few rows, about, and it would have to be made first."""
-        if self._index.is_there or self._nearest or rows > FEW_ROWS:
+        """Open the index, unless the database answers, a file has few rows, and the index would have to be made."""
+        is_needed = rows > FEW_ROWS or not self._warehouse.has_functions
+        if self._index.is_there or self._nearest or is_needed:
             from admin_boundaries.locate.locator import Locator
 
             self._locator = Locator(self._index)

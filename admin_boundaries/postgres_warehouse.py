@@ -63,7 +63,7 @@ def connected(where: Postgres, dataset: str) -> Iterator[PostgresWarehouse]:
 class PostgresWarehouse:
     """See `admin_boundaries.warehouse.Warehouse`; many points are split over several sessions."""
 
-    as_wkb = "ST_AsBinary"
+    as_wkb, kind_of_marts, has_functions = "ST_AsBinary", "BASE TABLE", True
 
     def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack, dataset: str) -> None:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from admin_boundaries.marts import Mart, how_to_build
 from ingest.errors import MartsMissing, MartsReplaced, UsageError, did_you_mean
-from ingest.settings import Settings
+from ingest.settings import Settings, build_command
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,11 +32,17 @@ class Warehouse(Protocol):
         The schema of its marts.
     as_wkb : str
         The SQL function that returns the WKB of a geometry.
+    kind_of_marts : str
+        What the catalogue calls the marts: `BASE TABLE` or `VIEW`.
+    has_functions : bool
+        Whether there are functions beside the marts that locate points and find names.
     """
 
     dataset: str
     marts: str
     as_wkb: str
+    kind_of_marts: str
+    has_functions: bool
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point; see `admin_boundaries.locate.COLUMNS`."""
@@ -183,16 +189,23 @@ def known_marts(warehouse: Warehouse) -> dict[str, Mart]:
     query = (
         "select columns.table_name, columns.column_name from information_schema.columns "
         "inner join information_schema.tables using (table_schema, table_name) "
-        "where table_schema = ? and tables.table_type = 'BASE TABLE' order by 1, columns.ordinal_position"
+        "where table_schema = ? and tables.table_type = ? order by 1, columns.ordinal_position"
     )
     columns: dict[str, list[str]] = {}
-    for table, column in warehouse.rows(query, [warehouse.marts]):
+    for table, column in warehouse.rows(query, [warehouse.marts, warehouse.kind_of_marts]):
         columns.setdefault(table, []).append(column)
     if not columns:
         raise MartsMissing(
             f"There are no marts of {warehouse.dataset}.", how_to_build(warehouse.dataset, warehouse.published())
         )
     return {name: Mart(name, tuple(found), warehouse.marts) for name, found in columns.items()}
+
+
+def how_to_make(warehouse: Warehouse) -> str:
+    """Return what to do about a mart that a build makes in Python, and that is missing."""
+    if warehouse.kind_of_marts == "VIEW":
+        return "Spark does not make it. Build with WAREHOUSE_TARGET=embedded: see docs/spark.md."
+    return f"Run `{build_command(warehouse.dataset)}`."
 
 
 def named(known: dict[str, Mart], name: str) -> Mart:

@@ -69,6 +69,8 @@ def add_marts(connection: duckdb.DuckDBPyConnection, root: Path, marts: str, edi
 class SparkWarehouse(DuckdbWarehouse):
     """See `admin_boundaries.warehouse.Warehouse`."""
 
+    kind_of_marts, has_functions = "VIEW", False
+
     def locate(self, lon: float, lat: float) -> NoReturn:
         """Refuse: there is no function to ask."""
         raise TargetUnavailable("`locate` does not answer single points on Spark.", HINT)

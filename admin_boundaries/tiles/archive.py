@@ -30,7 +30,7 @@ from admin_boundaries.marts import GEOMETRY, TIMEZONES, Mart, relation
 from admin_boundaries.tiles import attributes, kernels
 from admin_boundaries.tiles.attributes import Attributes
 from admin_boundaries.tiles.kernels import Bytes, Integers
-from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build, open_warehouse
+from admin_boundaries.warehouse import Warehouse, how_to_make, known_marts, of_one_build, open_warehouse
 from ingest.errors import CountMismatch, MartsMissing, UsageError
 from ingest.settings import Settings
 
@@ -166,7 +166,7 @@ def write(
         if SIMPLIFIED not in known:
             raise MartsMissing(
                 f"The marts of {warehouse.dataset} have no {SIMPLIFIED}, which tiles are drawn from.",
-                f"Run `{settings.build_command}`.",
+                how_to_make(warehouse),
             )
         check_countries(warehouse, countries)
         for fault in edition.faults(warehouse.editions()):

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT
 from tests.integration import marts
-from tests.integration.conftest import Warehouse, copy_project
+from tests.integration.conftest import SAMPLE_COUNTS, Warehouse, copy_project
 
 pytestmark = pytest.mark.slow
 
@@ -187,3 +188,20 @@ def test_commands_that_need_functions_of_a_database_refuse(spark: Warehouse) -> 
     refused = spark.ingest("locate", "1.2", "6.1", expect=1)
     assert "does not answer single points on Spark" in refused.stderr
     assert "open_marts" in refused.stderr
+
+
+def test_files_and_sql_of_ones_own_are_answered_from_the_marts_in_a_folder(spark: Warehouse, tmp_path: Path) -> None:
+    exported = tmp_path / "units.parquet"
+    spark.ingest("export", "admin_level_1", "-o", str(exported))
+    assert pq.read_metadata(exported).num_rows == SAMPLE_COUNTS[1]
+    asked = spark.ingest("sql", "select count(*) as n from marts.admin_level_1", "--format", "csv").stdout
+    assert asked == f"n\n{SAMPLE_COUNTS[1]}\n"
+    assert "read-only" in spark.ingest("sql", "drop view marts.admin_level_1", expect=1).stderr
+    (tmp_path / "points.csv").write_text("lon,lat\n-100,40\n")
+    spark.ingest("locate", "--input", str(tmp_path / "points.csv"), "--output", str(tmp_path / "located.csv"))
+    assert "United States > Kansas > Norton" in (tmp_path / "located.csv").read_text()
+
+
+@pytest.mark.parametrize("command", [("tiles", "-o", "none.pmtiles"), ("changes", "gadm")])
+def test_what_needs_marts_that_spark_does_not_make_says_so(spark: Warehouse, command: tuple[str, ...]) -> None:
+    assert "Spark does not make it" in spark.ingest(*command, expect=1).stderr
