@@ -94,8 +94,8 @@
 {% endmacro %}
 
 {#-
-  `cut_polygon` is Shapely's here as well: `admin_boundaries.spark.functions` sends it to the workers. Spark calls it for
-  all rows, whatever a condition around it says, so that it is what it gets that depends on the number of vertices.
+  `cut_polygon` is Shapely's here as well: `admin_boundaries.spark.functions` sends it to the workers. Spark calls it
+  for all rows, whatever a condition around it says, so that it is what it gets that depends on the number of vertices.
 -#}
 {% macro spark__pieces_of(cte, key, max_vertices) %}
     select

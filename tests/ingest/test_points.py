@@ -35,6 +35,8 @@ NO_INDEX: Any = SimpleNamespace(is_there=False)
 class Known:
     """Marts that know one unit, everywhere."""
 
+    has_functions = True
+
     def __init__(self, *builds: str) -> None:
         self.batches: list[int] = []
         self._builds = iter(builds)
