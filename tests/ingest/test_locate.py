@@ -435,6 +435,7 @@ def test_a_file_with_few_rows_makes_no_index(warehouse: DuckdbWarehouse, tmp_pat
     asked: list[int] = []
 
     class Asked:
+        has_functions = True
         editions = staticmethod(warehouse.editions)
 
         @staticmethod
@@ -445,6 +446,16 @@ def test_a_file_with_few_rows_makes_no_index(warehouse: DuckdbWarehouse, tmp_pat
     points.locate_file(Asked(), index, tmp_path / "in.csv", tmp_path / "out.csv", lambda *_: None)  # type: ignore[arg-type]
     assert asked == [1]
     assert not index.is_there
+
+
+def test_where_marts_have_no_functions_the_index_answers_a_file_of_few_rows_as_well(
+    warehouse: DuckdbWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.csv").write_text("lon,lat\n2,2\n")
+    index = index_of(warehouse, tmp_path / "home")
+    monkeypatch.setattr(warehouse, "has_functions", False)
+    points.locate_file(warehouse, index, tmp_path / "in.csv", tmp_path / "out.csv", lambda *_: None)
+    assert index.is_there
 
 
 def test_texts_that_are_dictionaries_in_memory_are_texts_in_the_file(tmp_path: Path) -> None:
