@@ -56,7 +56,7 @@ pictures: install-dev ## regenerate the pictures and screenshots in docs/images 
 	$(BIN)/python scripts/make_pictures.py
 
 test: servers install-dev spark ## run all tests; the suite starts its own PostgreSQL and Redis
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: install-dev ## run the tests that need no server
 	$(BIN)/pytest tests/ingest -n 2

@@ -20,7 +20,7 @@ from ingest.errors import FormatUnknown, UsageError
 
 SUFFIXES = (".csv", ".json", ".parquet")
 EXTENSION = b"ARROW:extension:name"
-GEOMETRY = b"geoarrow.wkb"
+GEOMETRY = "geoarrow.wkb"
 WIDEST = 60  # characters of a value in a table
 
 
@@ -115,7 +115,11 @@ def _short(text: str) -> str:
 
 def geometry_columns(schema: pa.Schema) -> list[int]:
     """Return the numbers of the columns that are geometry."""
-    return [at for at, field in enumerate(schema) if (field.metadata or {}).get(EXTENSION) == GEOMETRY]
+    # a process that knows the type has it as such, and others have it in the metadata of the field
+    names = [
+        getattr(field.type, "extension_name", (field.metadata or {}).get(EXTENSION, b"").decode()) for field in schema
+    ]
+    return [at for at, name in enumerate(names) if name == GEOMETRY]
 
 
 def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:

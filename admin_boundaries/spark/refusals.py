@@ -106,6 +106,12 @@ KNOWN = (
         "Write times to the microsecond.",
     ),
     Known(
+        r"LogicalType\$_Fields\.ordinal",
+        FormatUnknown,
+        "A Parquet file has a column of a type that this Spark does not know, such as GEOMETRY.",
+        "Write it as plain binary, as GeoParquet 1.1 has it, or give longitude and latitude in columns.",
+    ),
+    Known(
         r"(\S+) is not a Parquet file|CANNOT_READ_FILE_FOOTER\]? ?[^:]*: (\S+)",
         SourceDamaged,
         "{0} is not a Parquet file.",

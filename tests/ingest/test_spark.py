@@ -22,6 +22,7 @@ from admin_boundaries.spark.worker import Place, files_in
 from ingest import settings
 from ingest.errors import (
     ExportFailed,
+    FormatUnknown,
     IngestError,
     SchemaDrift,
     SourceUnavailable,
@@ -57,6 +58,11 @@ SAID: list[tuple[str, type[IngestError], str]] = [
     ("[PATH_NOT_FOUND] Path does not exist: file:/a/b. SQLSTATE: 42K03", SourceUnavailable, "There is no file:/a/b."),
     ("[PATH_ALREADY_EXISTS] Path file:/a already exists.", UsageError, "file:/a already exists."),
     ("[CANNOT_MERGE_SCHEMAS] Failed merging schemas:", SchemaDrift, "another type in some of the files"),
+    (
+        'FOOTER] … Cannot invoke "org.apache.parquet.format.LogicalType$_Fields.ordinal()" because the return value …',
+        FormatUnknown,
+        "a type that this Spark does not know, such as GEOMETRY",
+    ),
     ("… IndexUnseen: Worker two does not see /a.\n", IndexUnseen, "Worker two does not see /a."),
     (
         "org.apache.spark.SparkException: Aborted.\n\tat a.b\nCaused by: java.io.IOException: no space left\n\tat d",

@@ -8,7 +8,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import geoarrow.pyarrow as geoarrow
 import geopandas
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -33,6 +35,12 @@ def test_a_statement_is_answered_as_a_table_of_as_many_rows_as_are_asked_for(ask
     assert (code, [line[0] for line in lines]) == (0, ["gid", "AAA.1_1", "AAA.2_1"])
     assert lines[1][1].startswith("MULTIPOLYGON (((")
     assert "… and more than these 2 rows" in said
+
+
+def test_geometry_is_known_as_such_whether_or_not_the_process_knows_its_type() -> None:
+    metadata = {b"ARROW:extension:name": b"geoarrow.wkb"}
+    fields = [pa.field("a", pa.binary(), metadata=metadata), pa.field("b", geoarrow.wkb()), pa.field("c", pa.binary())]
+    assert sql.geometry_columns(pa.schema(fields)) == [0, 1]
 
 
 def test_a_long_value_is_cut_in_a_table_and_whole_elsewhere(ask: Ask) -> None:

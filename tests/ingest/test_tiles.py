@@ -21,6 +21,7 @@ import pytest
 import shapely
 from pmtiles.reader import MmapSource, Reader, all_tiles
 from pmtiles.tile import zxy_to_tileid
+from pyogrio._ogr import _register_drivers
 
 from admin_boundaries.tiles import archive, kernels
 from ingest import catalog
@@ -83,6 +84,7 @@ def layer_of(tile: bytes, layer: str, folder: Path) -> Any:
     """Read a layer of a tile with GDAL, in the units of its grid; empty if there is no such layer."""
     path = folder / "tile.mvt"
     path.write_bytes(gzip.decompress(tile))
+    _register_drivers()  # a test of an engine may have removed them from this process
     names = pyogrio.list_layers(path)[:, 0].tolist()
     if layer not in names:
         return geopandas.GeoDataFrame({"gid": []}, geometry=[])

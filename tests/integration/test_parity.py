@@ -362,7 +362,7 @@ def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(bot
 def test_sql_of_ones_own_gives_the_same_on_both_targets_and_changes_nothing(
     both: tuple[Warehouse, Warehouse], tmp_path: Path
 ) -> None:
-    statement = "select gid, area_km2, geom from marts.admin_level_0 order by gid"
+    statement = "select gid, name, geom from marts.admin_level_0 order by gid"
     printed, frames = [], []
     for number, warehouse in enumerate(both):
         printed.append(warehouse.ingest("sql", "--format", "csv", statement).stdout)
