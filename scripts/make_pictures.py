@@ -1,4 +1,4 @@
-"""Regenerate everything in docs/images: the pictures, and screenshots of the dashboard and the docs site.
+"""Regenerate everything in docs/images: the pictures, and screenshots of the map, the dashboard and the docs site.
 
 Run with ``make pictures``. Only the bundled sample is loaded, into a temporary folder; its states and counties in both
 releases, for a picture of what changed. The dashboard is captured during a load that follows a failed run.
@@ -33,6 +33,7 @@ CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = (
     *("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # the map is drawn without a graphics card
 )
 Scheme = Literal["light", "dark"]
 DESKTOP, PHONE = (1280, 800), (390, 844)
@@ -49,13 +50,13 @@ def run(env: dict[str, str], *command: str, is_expected: bool = True) -> str:
 
 
 @contextmanager
-def dashboard(env: dict[str, str]) -> Iterator[str]:
-    """Serve the dashboard and yield its address."""
-    command = [PYTHON, "-m", "ingest", "dashboard", "--port", "0"]
+def served(env: dict[str, str], page: str) -> Iterator[str]:
+    """Serve the dashboard or the map, and yield its address."""
+    command = [PYTHON, "-m", "ingest", page, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     try:
-        found = re.search(r"http://\S+", process.stdout.readline() if process.stdout else "")
-        yield found[0] if found else sys.exit("The dashboard did not start.")
+        found = re.search(r"http://\S+", next((line for line in process.stdout or () if "http:" in line), ""))
+        yield found[0].rstrip("/") if found else sys.exit(f"The {page} did not start.")
     finally:
         process.terminate()
         process.wait()
@@ -125,6 +126,20 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
     shoot(page, "dashboard-run.png")
 
 
+def shoot_map(address: str, browser: Browser) -> None:
+    """Take screenshots of the map, where a county was clicked."""
+    views: tuple[tuple[str, tuple[int, int], Scheme], ...] = (
+        ("map.png", DESKTOP, "light"),
+        ("map-phone.png", PHONE, "dark"),
+    )
+    for name, size, scheme in views:
+        page = opened(browser, f"{address}/#at=6/38.5/-96", size, scheme)
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        page.click("#map canvas")
+        page.wait_for_selector("#place h2")
+        shoot(page, name)
+
+
 def draw_changes(env: dict[str, str], dbt: str) -> None:
     """Load both releases of the states and counties, and draw whose ground was divided anew."""
     env = {**env, "BOUNDARIES": "tiger"}
@@ -158,8 +173,9 @@ def main() -> None:
         damaged = home / "damaged.zip"
         damaged.write_text("<!doctype html><title>502 Bad Gateway</title>")
         run(env, PYTHON, "-m", "ingest", "gadm", "--source", str(damaged), is_expected=False)
-        with sync_playwright() as playwright, dashboard(env) as address:
+        with sync_playwright() as playwright, served(env, "map") as map_, served(env, "dashboard") as address:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+            shoot_map(map_, browser)
             shoot_dashboard(env, address, browser)
             shoot(opened(browser, page.as_uri(), DESKTOP), "docs-site.png")
             shoot(opened(browser, page.as_uri(), PHONE), "docs-site-phone.png")

@@ -80,6 +80,8 @@ FAULTS = (
 STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
+html .app-menu .switch-label { padding-left: 8px; padding-right: 8px; }
+html .app-menu .switch-label .icn { display: none; }
 html .app-details .detail-group { overflow: visible; white-space: normal; }
 html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; }
 html .app-details .detail-body { white-space: normal; }

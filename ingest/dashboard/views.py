@@ -23,7 +23,7 @@ from ingest.errors import IngestError, MartsMissing, TargetUnavailable
 from ingest.ledger import File, FileState, Ledger, Run, Slice, SliceState, progress
 from ingest.pipeline import consumer, faults
 from ingest.pipeline.queue import huey
-from ingest.settings import Settings
+from ingest.settings import PROJECT_ROOT, Settings
 
 RECENT_RUNS = 20
 CHART_BINS, BIN = 60, timedelta(seconds=10)  # ten minutes
@@ -170,7 +170,9 @@ def overview(settings: Settings, ledger: Ledger, token: str, marts: Marts) -> di
             **shared,
         ),
         "running": section("running.html", cards=running, consumers=consumers, **shared),
-        "published": section("published.html", datasets=_published(ledger, marts), **shared),
+        "published": section(
+            "published.html", datasets=_published(ledger, marts), project=f"{PROJECT_ROOT}/", **shared
+        ),
         "workers": section(
             "workers.html", consumers=consumers, held=sorted(held, key=lambda work: str(work.worker)), **shared
         ),

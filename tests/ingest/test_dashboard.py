@@ -31,7 +31,7 @@ from ingest.ledger import Ledger, Request, RunState, Slice, worker_name
 from ingest.ledger.tables import consumers, slices
 from ingest.pipeline import consumer
 from ingest.pipeline import runs as loading
-from ingest.settings import Settings
+from ingest.settings import PROJECT_ROOT, Settings
 from tests.fixtures import compared
 from tests.fixtures import marts as built
 from tests.ingest.conftest import claimed_slice, note_loaded, planned_slice, slice_in
@@ -541,6 +541,8 @@ def test_the_page_begins_with_what_readers_see_and_names_what_is_not_loaded_in_o
     assert text.index("What readers see") < text.index("Latest runs")
     assert set(cards(browser)) == {"gadm"}
     assert "Scope: custom. Source: /data/gadm.gpkg" in cards(browser)["gadm"]
+    published(ledger, request_of("timezones", str(PROJECT_ROOT / "sample" / "zones.zip")))
+    assert "Source: sample/zones.zip" in cards(browser)["timezones"]
     assert re.search(r"Not loaded: (?!.*gadm,).*timezones", text)
 
 
