@@ -21,7 +21,7 @@ import pyproj
 from pyogrio._ogr import _register_drivers
 
 from admin_boundaries import edition, licences
-from admin_boundaries.files import replacing
+from admin_boundaries.files import check_place, replacing
 from admin_boundaries.licences import Rights
 from admin_boundaries.marts import GEOMETRY, Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse, known_marts, named, of_one_build, open_warehouse
@@ -106,10 +106,7 @@ def export(
     suffix = output.suffix.lower()
     if suffix not in FORMATS:
         raise UsageError(f"The suffix of {output.name} is not a known format.", f"Known: {', '.join(FORMATS)}.")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
-    if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+    check_place(output, overwrite=overwrite)
     with open_warehouse(settings) as warehouse:
         known = known_marts(warehouse)
         chosen = [named(known, name) for name in (names or LEVELS)]

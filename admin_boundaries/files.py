@@ -8,6 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.errors import UsageError
+
+
+def check_place(output: Path, *, overwrite: bool) -> None:
+    """Refuse a file that exists, unless it may be replaced, and one whose folder does not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from admin_boundaries.files import replacing
+from admin_boundaries.files import check_place, replacing
 from admin_boundaries.locate import as_text
-from ingest.errors import FormatUnknown, UsageError
+from ingest.errors import FormatUnknown
 
 SUFFIXES = (".csv", ".json", ".parquet")
 EXTENSION = b"ARROW:extension:name"
@@ -44,10 +44,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
     """
     if output.suffix.lower() not in SUFFIXES:
         raise FormatUnknown(f"The suffix of {output.name} is not a known format.", f"Known: {', '.join(SUFFIXES)}.")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
-    if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+    check_place(output, overwrite=overwrite)
 
 
 def write(warehouse: Answering, statement: str, output: Path) -> int:

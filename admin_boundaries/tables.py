@@ -11,8 +11,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from admin_boundaries.files import check_place
 from admin_boundaries.marts import first_line
-from ingest.errors import ExportFailed, FormatUnknown, SourceDamaged, UsageError
+from ingest.errors import ExportFailed, FormatUnknown, SourceDamaged
 
 FORMATS = (".csv", ".parquet")
 
@@ -58,10 +59,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         When it exists, unless it may be replaced, or its folder does not.
     """
     check_format(output)
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
-    if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+    check_place(output, overwrite=overwrite)
 
 
 def write(rows: pa.RecordBatchReader, draft: Path, texts: Mapping[str, str]) -> int:

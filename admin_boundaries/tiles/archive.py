@@ -25,7 +25,7 @@ from admin_boundaries import edition, licences
 from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, kept_vertices
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.export import check_countries
-from admin_boundaries.files import replacing
+from admin_boundaries.files import check_place, replacing
 from admin_boundaries.marts import GEOMETRY, TIMEZONES, Mart, relation
 from admin_boundaries.tiles import attributes, kernels
 from admin_boundaries.tiles.attributes import Attributes
@@ -156,10 +156,7 @@ def write(
     """
     if output.suffix.lower() != ".pmtiles":
         raise UsageError(f"The suffix of {output.name} is not .pmtiles.", "Name the archive, as in: -o world.pmtiles")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} already exists.", "Use --overwrite to replace it.")
-    if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}.", "Create it first.")
+    check_place(output, overwrite=overwrite)
     with open_warehouse(settings) as warehouse:
         warehouse.keep_little()
         known = known_marts(warehouse)
