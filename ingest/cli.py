@@ -83,6 +83,7 @@ def _countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str
     return tuple(code.upper() for code in value)
 
 
+may_overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 workers_to_start = click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -545,7 +546,7 @@ def alert(text: str | None, is_test: bool) -> None:
     metavar="FILE",
     help="File to write the answers to, in the same format; for Spark, a folder of Parquet.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @click.option(
     "--at",
     metavar="TIME",
@@ -763,7 +764,7 @@ def pictures(output: Path | None, manifest: Path | None, page: Path | None, curr
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File to write all rows to: .csv, .json or .parquet."
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @marts_of_dataset
 def sql(statement: str | None, kind: str, limit: int, output: Path | None, overwrite: bool, current: Settings) -> None:
     """Answer a STATEMENT of SQL from the marts, read-only; without one, a prompt, or what is piped in.
@@ -824,7 +825,7 @@ def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
     callback=_countries,
     help="Export only this country. Repeatable.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @marts_of_dataset
 def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
     """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file.
@@ -858,7 +859,7 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     callback=_countries,
     help="Draw only this country and its time zones. Repeatable.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @marts_of_dataset
 def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
     """Write all units and time zones as vector tiles, to one PMTiles archive that maps on the web read by ranges."""
@@ -897,7 +898,7 @@ def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Sett
     "--limit", type=click.IntRange(1, MAX_NAMES), default=50, show_default=True, help="Maximum number of rows."
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write all of them to: .csv or .parquet.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @marts_of_dataset
 def changes(
     dataset: str | None,
@@ -965,7 +966,7 @@ def changes(
     help="Carry also what units have in common only because borders were drawn anew.",
 )
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write: .csv or .parquet.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing file.")
+@may_overwrite
 @marts_of_dataset
 def reweight(
     source: Path,
