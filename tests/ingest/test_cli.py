@@ -14,6 +14,7 @@ import pytest
 
 from ingest import cli as command_line
 from ingest import engines, settings
+from ingest.cli import loading, options
 from ingest.errors import IngestError, did_you_mean
 from ingest.ledger import Ledger, Request, RunState
 from ingest.settings import Settings
@@ -168,14 +169,14 @@ def test_a_run_that_has_ended_is_not_resumed_and_starts_no_worker(
 
 
 def test_levels_are_single_numbers_and_ranges() -> None:
-    parse = command_line._levels
+    parse = options.parse_levels
     context, option = click.Context(command_line.cli), click.Option(["--levels"])
     assert parse(context, option, None) is None
     assert parse(context, option, "0-2, 4,1") == (0, 1, 2, 4)
 
 
 def test_options_are_sorted_by_dataset() -> None:
-    per_dataset = command_line._per_dataset
+    per_dataset = loading._per_dataset
     values = ["/both.zip", "gadm=/a=b.zip", "timezones=http://host/?x=y"]
     assert per_dataset(values, ["gadm", "timezones"]) == {
         "gadm": ["/both.zip", "/a=b.zip"],

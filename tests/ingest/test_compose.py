@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingest import cli
+from ingest.cli import serving
 from ingest.settings import ALLOCATOR
 from tests.conftest import ROOT
 
@@ -89,7 +89,7 @@ def test_workers_are_told_webhook_schedule_and_limits_which_are_off_unless_they_
 def test_the_dashboard_is_read_only_unless_it_is_told_otherwise() -> None:
     assert SERVICES["dashboard"]["command"][-1] == "${DASHBOARD_MODE:---read-only}"
     assert "\nDASHBOARD_MODE=--read-only\n" in EXAMPLE
-    (option,) = [each for each in cli.dashboard.params if each.name == "is_read_only"]
+    (option,) = [each for each in serving.dashboard.params if each.name == "is_read_only"]
     assert (option.opts, option.secondary_opts) == (["--read-only"], ["--with-buttons"])
 
 

@@ -446,7 +446,7 @@ def test_a_run_without_workers_is_resumed_and_the_page_does_not_wait_for_its_end
 
 
 def test_the_server_listens_on_this_host_only_unless_told_otherwise() -> None:
-    from ingest.cli import dashboard
+    from ingest.cli.serving import dashboard
 
     defaults = {option.name: option.default for option in dashboard.params}
     assert (defaults["host"], defaults["port"]) == ("127.0.0.1", 5555)

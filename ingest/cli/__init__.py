@@ -1,0 +1,66 @@
+"""The command line: parses arguments, calls the packages, prints, sets the exit code. It holds no logic of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ingest import __version__, console
+from ingest.cli import loading, reading, serving
+from ingest.errors import DISK_FULL, DiskFull, IngestError
+
+
+class DatasetsOrCommand(click.Group):
+    """A group that also takes a dataset in place of a command: ``python -m ingest gadm`` loads it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert ``load`` when the first argument is neither a command nor an option of the group."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "--version"):
+            args = ["load", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=DatasetsOrCommand, context_settings={"help_option_names": ["--help"]})
+@click.version_option(__version__, prog_name="ingest")
+def cli() -> None:
+    """Load administrative boundaries and time zones into the warehouse.
+
+    \b
+    python -m ingest gadm                 load GADM's world download
+    python -m ingest gadm timezones       load both datasets side by side
+    python -m ingest datasets             list all datasets and their licences
+    python -m ingest status               list the latest runs
+    """  # noqa: D301  click reads the escape as a character
+
+
+for module in (loading, reading, serving):
+    for command in vars(module).values():
+        if isinstance(command, click.Command):
+            cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line. An expected failure prints its message and sets its exit code."""
+    try:
+        cli.main(prog_name="python -m ingest", standalone_mode=False)
+    except IngestError as fault:
+        console.error(fault)
+        sys.exit(fault.exit_code)
+    except OSError as fault:
+        if fault.errno not in DISK_FULL:
+            raise
+        full = DiskFull(
+            f"{fault.filename or 'A file'} cannot be written: {fault.strerror or fault}.",
+            "Free some space, or set WAREHOUSE_HOME to another disk; then start the command again.",
+        )
+        console.error(full)
+        sys.exit(full.exit_code)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.Abort:
+        console.err.print("Interrupted. `python -m ingest status` shows how far it got.")
+        sys.exit(1)
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)

@@ -1,0 +1,516 @@
+"""Commands that read the marts: lookups, files, tables and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest import console
+from ingest.cli.options import (
+    MAX_NAMES,
+    check_has_marts,
+    marts_of_dataset,
+    may_overwrite,
+    parse_countries,
+    warn,
+    warn_if_stale,
+)
+from ingest.errors import NameUnknown, QueryFailed, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ingest.settings import Settings
+
+MAKING_INDEX = "Making the index that answers for many points, once for this build: a minute or two for the world."
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("lon", required=False)
+@click.argument("lat", required=False)
+@click.option(
+    "--input", "source", metavar="FILE", help="CSV or GeoParquet file of points; for Spark, any path that it can read."
+)
+@click.option(
+    "--output",
+    "target",
+    metavar="FILE",
+    help="File to write the answers to, in the same format; for Spark, a folder of Parquet.",
+)
+@may_overwrite
+@click.option(
+    "--at",
+    metavar="TIME",
+    help="Say what clocks show there at a time, such as 2026-03-29T00:30Z; without the Z, at what a clock shows there.",
+)
+@click.option("--time-column", metavar="NAME", help="The same for a file, by a column that has the time of each row.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="What locates the points of files: this machine, or Spark (SPARK_MASTER, SPARK_REMOTE).",
+)
+@click.option(
+    "--nearest", metavar="DISTANCE", help="For points in no unit, say which is the nearest within a distance: 25km."
+)
+@marts_of_dataset
+def locate(
+    lon: str | None,
+    lat: str | None,
+    source: str | None,
+    target: str | None,
+    overwrite: bool,
+    at: str | None,
+    time_column: str | None,
+    engine: str,
+    nearest: str | None,
+    current: Settings,
+) -> None:
+    """Find the units and time zones at a point: LON and LAT in degrees, or every point of a file.
+
+    \b
+    python -m ingest locate -66.1 18.4
+    python -m ingest locate -66.1 18.4 --at 2026-03-29T00:30Z
+    python -m ingest locate --input points.csv --output located.csv
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import edition
+    from admin_boundaries.locate import COLUMNS
+    from admin_boundaries.locate.distance import metres_of
+    from admin_boundaries.warehouse import of_one_build, open_warehouse
+
+    time = None if at is None else _time(at)
+    metres = None if nearest is None else metres_of(nearest)
+    if source is not None or target is not None:
+        if source is None or target is None or lon is not None:
+            raise UsageError("Give either LON and LAT, or --input and --output.")
+        if at is not None and time_column is not None:
+            raise UsageError("Give either --at or --time-column.")
+        if engine == "spark":
+            if at is not None or time_column is not None:
+                raise UsageError(
+                    "Spark does not say what clocks show.", "Leave out --at and --time-column, or --engine spark."
+                )
+            _locate_on_spark(current, source, target, metres, overwrite)
+            return
+        from admin_boundaries import points
+        from admin_boundaries.locate.index import Index
+
+        when = points.When(time, time_column) if at is not None or time_column is not None else None
+        with open_warehouse(current) as warehouse:
+            warn_if_stale(current, warehouse.editions())
+            index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
+            with console.points_bar() as report:
+                rows = points.locate_file(
+                    warehouse, index, Path(source), Path(target), report, when=when, nearest=metres, overwrite=overwrite
+                )
+        console.say(f"{rows} rows: {target}")
+        return
+    if time_column is not None:
+        raise UsageError("--time-column is for a file.", "For one point, give --at.")
+    if engine == "spark":
+        raise UsageError("--engine spark is for files.", "For one point, leave it out.")
+    coordinates = _coordinates(lon, lat)
+    with open_warehouse(current) as warehouse:
+        editions = warehouse.editions()
+        warn_if_stale(current, editions)
+        clock = near = None
+        with nullcontext() if time is None and metres is None else of_one_build(warehouse):
+            answer = dict(zip(COLUMNS, warehouse.locate(*coordinates), strict=True))
+            if time is not None:
+                from admin_boundaries.timezones.local_time import LocalTimes
+
+                clock = asdict(LocalTimes(warehouse).at(answer["tzid"], time))
+            if metres is not None and answer["status"] == "no unit":
+                from admin_boundaries.locate.nearby import nearest_unit
+
+                found = nearest_unit(warehouse, *coordinates, metres)
+                near = f"{found.gid}, {found.path}: {found.metres:,.0f} m" if found else f"none within {nearest}"
+    console.location(answer, edition.no_unit(editions, current.boundaries), clock, near)
+
+
+def _locate_on_spark(current: Settings, source: str, target: str, metres: float | None, overwrite: bool) -> None:
+    from admin_boundaries.locate.index import Index
+    from admin_boundaries.spark.locate import locate_paths
+    from admin_boundaries.spark.session import spark_session
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import settings
+
+    with ExitStack() as stack:
+        spark = stack.enter_context(spark_session(settings.spark()))
+        with open_warehouse(current) as warehouse:  # and not while points are located, which may take hours
+            warn_if_stale(current, warehouse.editions())
+            index = Index(current, warehouse, lambda: console.note(MAKING_INDEX))
+            folder = stack.enter_context(index.held())
+        done = locate_paths(spark, folder, source, target, nearest=metres, overwrite=overwrite)
+    if done.bad:
+        console.note(f"{done.bad} rows have bad coordinates.")
+    console.say(f"{done.rows} rows: {target}")
+
+
+def _time(text: str) -> datetime:
+    from admin_boundaries.timezones.local_time import time_of
+
+    time = time_of(text)
+    if time is None:
+        raise UsageError(
+            f"{text!r} is not a time.",
+            "Give it as in 2026-03-29T00:30Z, or without the Z for what a clock shows there.",
+        )
+    return time
+
+
+def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
+    if lon is None or lat is None:
+        raise UsageError(
+            "Give LON and LAT in degrees, as in: locate -66.1 18.4", "For many points, use --input and --output."
+        )
+    try:
+        degrees = float(lon), float(lat)
+    except ValueError as error:
+        raise UsageError(
+            f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4"
+        ) from error
+    if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
+        swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
+        hint = "Longitude comes first." if swapped else "Longitude ranges from -180 to 180, latitude from -90 to 90."
+        raise UsageError(f"LON {lon}, LAT {lat} is outside the valid range.", hint)
+    return degrees
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_NAMES), default=20, show_default=True, help="Maximum number of results."
+)
+@marts_of_dataset
+def find(name: str, limit: int, current: Settings) -> None:
+    """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
+    from admin_boundaries.warehouse import open_warehouse
+
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        found = warehouse.find(name, limit + 1)
+    if not found:
+        raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
+    console.table(["gid", "level", "type", "name", "path"], [name.cells for name in found[:limit]])
+    if len(found) > limit:
+        console.hint_at_more(limit, MAX_NAMES)
+
+
+@click.command()
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Folder to write to.  [default: WAREHOUSE_HOME/pictures, of another dataset than gadm pictures_NAME]",
+)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help="dbt's manifest, which names the keys of the tables.  [default: target/manifest.json of the project]",
+)
+@click.option(
+    "--page", type=click.Path(path_type=Path), help="Docs page to embed them in, such as target/static_index.html."
+)
+@marts_of_dataset
+def pictures(output: Path | None, manifest: Path | None, page: Path | None, current: Settings) -> None:
+    """Draw maps, counts and a diagram of the tables from the marts."""
+    from admin_boundaries import pictures as drawings
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import settings
+    from ingest.ledger.ledger import Ledger
+
+    faults: list[str] = []
+
+    def warn_and_keep(text: str) -> None:
+        faults.append(text)
+        warn(current, text)
+
+    folder = output or current.home / settings.with_dataset("pictures", current.boundaries)
+    drawn = drawings.draw(current, folder, manifest or settings.dbt_manifest(), console.say, warn_and_keep)
+    if page:
+        ledger = Ledger(current)
+        ledger.open()
+        with open_warehouse(current) as warehouse:
+            changed = what_changed.told(warehouse)
+        told = [f"**What changed**, {changed}."] if changed else []
+        drawings.finish(page, drawn, " ".join([console.published(ledger), *faults, *told]))
+
+
+@click.command()
+@click.argument("statement", required=False)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="Maximum number of rows of a table."
+)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File to write all rows to: .csv, .json or .parquet."
+)
+@may_overwrite
+@marts_of_dataset
+def sql(statement: str | None, kind: str, limit: int, output: Path | None, overwrite: bool, current: Settings) -> None:
+    """Answer a STATEMENT of SQL from the marts, read-only; without one, a prompt, or what is piped in.
+
+    It is in the SQL of the target, DuckDB or PostgreSQL, with all spatial functions. A table cuts long values;
+    geometry is WKT, in .parquet WKB.
+    """
+    from admin_boundaries import sql as queries
+    from admin_boundaries.warehouse import open_warehouse
+
+    if output:
+        queries.check_output(output, overwrite=overwrite)
+    if statement is None and not sys.stdin.isatty():
+        statement = sys.stdin.read()
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+
+        def answer(text: str) -> None:
+            if kind != "table":
+                queries.write_text(warehouse, text, kind, sys.stdout)
+                return
+            columns, rows, is_more = queries.first_rows(warehouse, text, limit)
+            console.table(columns, rows)
+            if is_more:
+                console.note(
+                    f"… and more than these {limit} rows. Use --limit, or write all of them to a file: -o FILE"
+                )
+
+        if statement is not None and output:
+            console.say(f"{output}: {queries.write(warehouse, statement, output):,} rows")
+        elif statement is not None:
+            answer(statement)
+        elif output:
+            raise UsageError("There is no statement whose rows could be written.", "Give one before -o.")
+        else:
+            console.say(f"SQL on {warehouse.marts} of {current.target}. End a statement with ; and leave with Ctrl+D.")
+            queries.prompt(console.ask, partial(_answer_or_say_why, answer))
+
+
+def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
+    """Answer a statement at the prompt, which goes on where one is refused."""
+    try:
+        answer(statement)
+    except QueryFailed as error:
+        console.error(error)
+
+
+@click.command()
+@click.argument("names", metavar="[MART]...", nargs=-1)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .gpkg or .fgb."
+)
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=parse_countries,
+    help="Export only this country. Repeatable.",
+)
+@may_overwrite
+@marts_of_dataset
+def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
+    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file.
+
+    Licence, attribution and source are written into the file. A warning says if it holds data that may not be
+    published, or mixes licences: which, and of how many units.
+    """
+    from admin_boundaries import export as exports
+    from ingest import catalog
+
+    exports.export(
+        current,
+        names,
+        countries,
+        output,
+        overwrite=overwrite,
+        of_datasets=catalog.rights_of_datasets(),
+        report=console.say,
+        warn=partial(warn, current),
+        warn_of_licences=console.warning,
+    )
+
+
+@click.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Archive to write: .pmtiles.")
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=parse_countries,
+    help="Draw only this country and its time zones. Repeatable.",
+)
+@may_overwrite
+@marts_of_dataset
+def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
+    """Write all units and time zones as vector tiles, to one PMTiles archive that maps on the web read by ranges."""
+    from admin_boundaries.tiles import archive
+    from ingest import catalog
+
+    with console.share_bar() as progress:
+        said = archive.write(
+            current,
+            countries,
+            output,
+            overwrite=overwrite,
+            of_datasets=catalog.rights_of_datasets(),
+            progress=progress,
+            warn=partial(warn, current),
+            warn_of_licences=console.warning,
+        )
+    for text in said:
+        console.say(text)
+
+
+@click.command()
+@click.argument("dataset", required=False)
+@click.option(
+    "--country",
+    "countries",
+    multiple=True,
+    metavar="ISO3",
+    callback=parse_countries,
+    help="Only this country. Repeatable.",
+)
+@click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="TYPE",
+    help="Only changes of this type, such as split. Repeatable.  [default: all but kept]",
+)
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_NAMES), default=50, show_default=True, help="Maximum number of rows."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write all of them to: .csv or .parquet.")
+@may_overwrite
+@marts_of_dataset
+def changes(
+    dataset: str | None,
+    countries: Sequence[str],
+    level: int | None,
+    types: Sequence[str],
+    limit: int,
+    output: Path | None,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Show what changed in DATASET since the release before: which units are new, gone, renamed, split …"""  # noqa: D400
+    from admin_boundaries import what_changed
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    for name in types:
+        if name not in what_changed.TYPES:
+            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    if dataset is not None:
+        check_has_marts(dataset)
+        current = replace(current, boundaries=dataset)
+    wanted = what_changed.Wanted(tuple(countries), level, tuple(types))
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        found = what_changed.read(warehouse, wanted, limit)
+        if output is not None:
+            rows = what_changed.write(
+                warehouse,
+                wanted,
+                output,
+                overwrite=overwrite,
+                of_datasets=catalog.rights_of_datasets(),
+                warn_of_licences=console.warning,
+            )
+    console.say(found.summary)
+    if output is not None:
+        console.say(f"{output}: {rows:,} rows")
+    elif found.cells:
+        console.table(what_changed.HEADINGS, found.cells)
+        if found.rows > len(found.cells):
+            console.say(
+                f"… and {found.rows - len(found.cells):,} more. "
+                "Use --limit, --country, --level or --type to see others, or -o FILE for all of them."
+            )
+
+
+@click.command()
+@click.argument("source", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--key", required=True, metavar="COLUMN", help="Column of FILE with the keys of units.")
+@click.option("--from", "from_release", required=True, metavar="RELEASE", help="Release that the keys are of.")
+@click.option("--to", "to_release", required=True, metavar="RELEASE", help="Release to carry the columns to.")
+@click.option(
+    "--sum", "sums", multiple=True, metavar="COLUMN", help="Amount, such as a population: divided by area. Repeatable."
+)
+@click.option(
+    "--mean", "means", multiple=True, metavar="COLUMN", help="Level, such as an income: averaged. Repeatable."
+)
+@click.option("--weight", metavar="COLUMN", help="Amount that means are weighted by.  [default: the area in common]")
+@click.option(
+    "--slivers/--no-slivers",
+    "has_slivers",
+    default=True,
+    show_default=True,
+    help="Carry also what units have in common only because borders were drawn anew.",
+)
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write: .csv or .parquet.")
+@may_overwrite
+@marts_of_dataset
+def reweight(
+    source: Path,
+    key: str,
+    from_release: str,
+    to_release: str,
+    sums: Sequence[str],
+    means: Sequence[str],
+    weight: str | None,
+    has_slivers: bool,
+    output: Path,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Carry columns of FILE, CSV or Parquet with one row per unit, from one release to another.
+
+    \b
+    python -m ingest reweight data.csv --key gid --from 3.6 --to 4.1 --sum population --mean income -o new.csv
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import reweight as reweighting
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    columns = reweighting.Columns.named(key, sums, means, weight)
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        report = reweighting.reweight(
+            warehouse,
+            source,
+            output,
+            columns,
+            from_release,
+            to_release,
+            has_slivers=has_slivers,
+            overwrite=overwrite,
+            of_datasets=catalog.rights_of_datasets(),
+            warn_of_licences=console.warning,
+        )
+    if report.totals:
+        console.table(reweighting.CELLS, reweighting.cells(report))
+    for text in reweighting.warnings_of(report):
+        console.warning(text)
+    for text in reweighting.sentences(report, output):
+        console.say(text)

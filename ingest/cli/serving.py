@@ -1,0 +1,97 @@
+"""Commands that serve pages."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest import console
+from ingest.cli.options import LOG_FORMAT, marts_of_dataset, warn
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5555,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@click.option(
+    "--read-only/--with-buttons",
+    "is_read_only",
+    default=False,
+    help="Show no buttons and accept no actions, or do.  [default: with-buttons]",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=3, show_default=True, help="Worker processes that a button starts."
+)
+@marts_of_dataset
+def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
+    """Serve a live web page of runs, slices and workers."""
+    from ingest import dashboard as pages
+
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    pages.serve(
+        current, host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say
+    )
+
+
+@click.command(name="map")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write the map to, as static files.")
+@click.option("--overwrite", is_flag=True, help="Replace the map in the folder.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5556,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@marts_of_dataset
+def show_map(
+    output: Path | None, overwrite: bool, host: str, port: int, names: Sequence[str], current: Settings
+) -> None:
+    """Serve a map of all units to this machine, or write it as files for any web server that knows ranges."""
+    from ingest import catalog
+
+    of_datasets = catalog.rights_of_datasets()
+    if output is None:
+        from ingest.dashboard import explorer
+
+        explorer.serve(
+            current,
+            host=host,
+            port=port,
+            names=names,
+            of_datasets=of_datasets,
+            bar=console.share_bar,
+            report=console.say,
+            warn=partial(warn, current),
+        )
+        return
+    from admin_boundaries.explorer import site
+
+    with console.share_bar() as progress:
+        said = site.write(
+            current,
+            output,
+            overwrite=overwrite,
+            of_datasets=of_datasets,
+            progress=progress,
+            warn=partial(warn, current),
+            warn_of_licences=console.warning,
+        )
+    for text in said:
+        console.say(text)
