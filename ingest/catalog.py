@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from ingest.errors import LayerMissing, SettingsError, UsageError, did_you_mean
-from ingest.settings import PROJECT_ROOT
+from ingest.settings import PROJECT_ROOT, require_project
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 
@@ -429,6 +429,8 @@ def addresses(
     ------
     UsageError
         When the release has no per-country files and countries are given, or has no others and none are.
+    SettingsError
+        When its files come with the project, and there is none.
     """
     words = {"release": release.name}
     if dataset.variants:
@@ -454,6 +456,8 @@ def addresses(
             )
         return tuple(found)
     alike = [template.format(**words) for template in (release.url, *release.mirrors)]
+    if not all("://" in url for url in alike):
+        require_project(root)
     mark = f"#sha256={release.sha256}" if release.sha256 else ""
     return (tuple((url if "://" in url else str(root / url)) + mark for url in alike),)
 
@@ -496,7 +500,10 @@ def alpha_2(countries: Sequence[str]) -> tuple[str, ...]:
     ------
     UsageError
         When ISO has not given such a code.
+    SettingsError
+        When there is no clone of the project, whose list of countries this needs.
     """
+    require_project()
     with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
         known = {row["alpha_3"]: row["alpha_2"] for row in csv.DictReader(file)}
     for code in countries:

@@ -235,6 +235,20 @@ def settings_of_reader(target: str = "", dataset: str = "", home: str | Path | N
     return read_settings({"INGEST_SECRET": "of a reader", **os.environ, **{k: v for k, v in given.items() if v}})
 
 
+def require_project(root: Path = PROJECT_ROOT) -> None:
+    """Refuse to go on without the dbt project, which a wheel does not hold.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if not (root / "dbt_project.yml").is_file():
+        raise SettingsError(
+            f"{root} is no clone of the project: it has no dbt_project.yml.",
+            "This needs the models, seeds and sample of a clone: run it there. What reads the marts works anywhere.",
+        )
+
+
 def _profile(root: Path) -> Path:
     """Return the path of the dbt profile: that of the project, or else the copy that a wheel holds."""
     path = root / "profiles" / "profiles.yml"

@@ -98,6 +98,27 @@ def test_both_targets_tell_the_same(warehouses: dict[str, Warehouse]) -> None:
         assert left == right
 
 
+def test_python_reads_the_same_changes_on_both_targets(warehouses: dict[str, Warehouse]) -> None:
+    counts = []
+    for each in warehouses.values():
+        with World(read_settings(each.env)) as world:
+            split = world.changes(country="USA", level=2, types=["split"]).arrow()
+            with pytest.raises(UsageError, match="Did you mean 'split'"):
+                world.changes(types=["splt"])
+            with pytest.raises(UsageError, match="TGO is in neither release"):
+                world.changes(country="TGO")
+            ground = [world.crosswalk(level=2, slivers=slivers).arrow().num_rows for slivers in (True, False)]
+            counts.append((split["change_key"].to_pylist(), world.changes().arrow().num_rows, ground))
+    assert counts[0] == counts[1]
+    keys, changed, ground = counts[0]
+    assert len(keys) == 3
+    assert (
+        changed
+        == ask(warehouses["postgres"], f"select count(*) from ({CHANGES}) as c where change_type <> 'kept'")[0][0]
+    )
+    assert ground[0] > ground[1] > 3000
+
+
 def test_a_release_that_is_not_kept_is_refused(warehouse: Warehouse) -> None:
     before = {row[0] for row in ask(warehouse, "select distinct from_release from marts_tiger.admin_unit_changes")}
     said = warehouse.dbt(*BUILD, "--vars", 'since: "9.9"', expect=2).stdout
@@ -183,24 +204,3 @@ def test_a_release_that_one_returns_to_is_compared_with_the_one_that_was_left(wa
 def rounded(rows: list[tuple[Any, ...]]) -> list[str]:
     """Return rows in an order of their own, without what comes from rounding."""
     return sorted(str([round(value, 6) if isinstance(value, float) else value for value in row]) for row in rows)
-
-
-def test_python_reads_the_same_changes_on_both_targets(warehouses: dict[str, Warehouse]) -> None:
-    counts = []
-    for each in warehouses.values():
-        with World(read_settings(each.env)) as world:
-            split = world.changes(country="USA", level=2, types=["split"]).arrow()
-            with pytest.raises(UsageError, match="Did you mean 'split'"):
-                world.changes(types=["splt"])
-            with pytest.raises(UsageError, match="TGO is in neither release"):
-                world.changes(country="TGO")
-            ground = [world.crosswalk(level=2, slivers=slivers).arrow().num_rows for slivers in (True, False)]
-            counts.append((split["change_key"].to_pylist(), world.changes().arrow().num_rows, ground))
-    assert counts[0] == counts[1]
-    keys, changed, ground = counts[0]
-    assert len(keys) == 3
-    assert (
-        changed
-        == ask(warehouses["postgres"], f"select count(*) from ({CHANGES}) as c where change_type <> 'kept'")[0][0]
-    )
-    assert ground[0] > ground[1] > 3000
