@@ -191,17 +191,18 @@ class PostgresWarehouse:
                 cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
             cursor.execute(statement)
             reader = opened.enter_context(cursor.fetch_record_batch())
+            schema = pa.schema([pa.field(field.name, field.type) for field in reader.schema])  # not PostgreSQL's types
         except BaseException:
             self._close(opened)
             raise
 
         def batches() -> Iterator[pa.RecordBatch]:
             try:
-                yield from reader
+                yield from (pa.record_batch(batch.columns, schema=schema) for batch in reader)
             finally:
                 self._close(opened)
 
-        return pa.RecordBatchReader.from_batches(reader.schema, batches())
+        return pa.RecordBatchReader.from_batches(schema, batches())
 
     def _close(self, opened: ExitStack) -> None:
         self._streams.discard(opened)

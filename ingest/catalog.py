@@ -262,6 +262,8 @@ class Dataset:
         What it is, and what may be done with it.
     attribution, source_name : str
         What the publisher wants to be named as, in full and in short.
+    citation : str
+        How a text cites it, with ``{release}``; see `cited`.
     tables : tuple of Table
         Its raw tables, one per level or a single one.
     missing_text : tuple of str
@@ -298,6 +300,7 @@ class Dataset:
     country: str | None = None
     attribution: str = ""
     source_name: str = ""
+    citation: str = ""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     derived: Derived | None = None
     rows: Rows | None = None
@@ -331,6 +334,10 @@ class Dataset:
     def has_further_releases(self) -> bool:
         """Whether the catalog knows releases by a pattern for their names, such as any year."""
         return any(map(_is_pattern, self._releases))
+
+    def cited(self, release: str) -> str:
+        """Return how a text cites a release."""
+        return str(self._releases.get(release, {}).get("citation", self.citation)).replace("{release}", release)
 
     @property
     def rights(self) -> Mapping[str, Mapping[str, str]]:
@@ -543,6 +550,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         licence=entry["licence"],
         attribution=entry.get("attribution", entry["title"]),
         source_name=entry.get("source_name", entry["title"]),
+        citation=entry.get("citation", entry["title"]),
         tables=tables,
         missing_text=tuple(entry.get("missing_text", ())),
         default_release=str(entry["default_release"]),

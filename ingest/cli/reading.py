@@ -310,6 +310,33 @@ def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
 
 
 @click.command()
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "bibtex"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@marts_of_dataset
+def cite(kind: str, current: Settings) -> None:
+    """Say how to cite what the marts hold: each dataset with its release, licences, and whom to credit."""
+    from admin_boundaries import cite as citations
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    def source_of(dataset: str, release: str) -> tuple[str, str]:
+        found = catalog.get(dataset)
+        return found.title, found.cited(release)
+
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        works = citations.works(warehouse, catalog.rights_of_datasets(), source_of)
+    for line in getattr(citations, kind)(works):
+        console.say(line)
+
+
+@click.command()
 @click.argument("names", metavar="[MART]...", nargs=-1)
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .gpkg or .fgb."
