@@ -25,11 +25,13 @@ QUIET_SECONDS = 5.0  # watching stops after this long without a live consumer
 OUTAGE_SECONDS = 60.0  # how long to wait for a database that restarts
 LINE_SECONDS = 5.0  # how often progress is printed where there is no terminal
 
+PROGRAM = "python -m ingest"  # what messages call the command line
 WIDTH = 160  # minimum, so that run ids are never cut off; a narrow terminal wraps the line
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, WIDTH)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+called = PROGRAM  # what the person who reads them has typed
 
 
 def error(fault: IngestError) -> None:
@@ -382,8 +384,13 @@ def check(found: Check) -> None:
         out.print(f"        {_plain(found.fix)}")
 
 
+def as_called(text: str) -> str:
+    """Return a text that names the command line as the person who reads it has called it."""
+    return text.replace(PROGRAM, called)
+
+
 def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    return as_called(text).replace("[", "\\[")
 
 
 def _number(value: int | None) -> str:

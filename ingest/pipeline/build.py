@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
-from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment
+from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment, require_project
 
 
 def command(dataset: str) -> str:
@@ -76,7 +76,10 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
     ------
     BuildFailed
         When dbt fails; its exit code is that of dbt.
+    SettingsError
+        When there is no dbt project.
     """
+    require_project()
     folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
     # Python warns of the way in which dbt imports its own main module.
     python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
