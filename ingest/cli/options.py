@@ -105,7 +105,7 @@ def finish(is_built: bool, *published: str) -> None:
     If none is given, it may have been any.
     """
     from ingest import catalog
-    from ingest.pipeline import build, runs
+    from ingest.pipeline import build, builder, runs
 
     current, ledger = runs.open_target()
     known = [name for name in catalog.datasets() if ledger.published_run(name)]
@@ -116,7 +116,7 @@ def finish(is_built: bool, *published: str) -> None:
     due = build.due(current, datasets or known, faults_of_marts)
     for each in due:
         if is_built:
-            build.build(each)
+            builder.build_now(each, ledger)
         else:
             console.say(f"Next: `{each.build_command}` builds the marts from the published runs.")
     if not due:

@@ -3,6 +3,8 @@
 from ingest.ledger.database import is_damage
 from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
+    Build,
+    BuildState,
     Carrying,
     ClaimedFile,
     ClaimedSlice,
@@ -20,6 +22,8 @@ from ingest.ledger.records import (
 )
 
 __all__ = [
+    "Build",
+    "BuildState",
     "Carrying",
     "ClaimedFile",
     "ClaimedSlice",

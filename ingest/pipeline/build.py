@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
 from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment
+
+BUSY = "Another dbt build is at work"  # what dbt then says, on every target
 
 
 def command(dataset: str) -> str:
@@ -77,12 +80,8 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
     BuildFailed
         When dbt fails; its exit code is that of dbt.
     """
-    folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
-    # Python warns of the way in which dbt imports its own main module.
-    python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
-    command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
     sys.stdout.flush()  # what was printed before comes first
-    with subprocess.Popen(command, cwd=root, env=dbt_environment(settings)) as process:
+    with start(settings, root=root) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -90,3 +89,16 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
             raise
     if code:
         raise BuildFailed.of_dbt(settings.build_command, code)
+
+
+def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = PROJECT_ROOT) -> subprocess.Popen[bytes]:
+    """Start ``dbt build`` as `build` does; with ``output``, write there what it says, out of reach of Ctrl-C."""
+    folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
+    # Python warns of the way in which dbt imports its own main module.
+    python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
+    command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
+    environment = dbt_environment(settings)
+    if output is None:
+        return subprocess.Popen(command, cwd=root, env=environment)
+    apart = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+    return subprocess.Popen(command, cwd=root, env=environment, **apart)  # type: ignore[call-overload, no-any-return]
