@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -92,7 +93,11 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
 
 
 def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = PROJECT_ROOT) -> subprocess.Popen[bytes]:
-    """Start ``dbt build`` as `build` does; with ``output``, write there what it says, out of reach of Ctrl-C."""
+    """Start ``dbt build`` as `build` does.
+
+    With ``output``, what it says is written there, Ctrl-C does not reach it, and it ends with this process even if that
+    is killed, where util-linux is installed. Elsewhere it goes on to its end, and others wait for it.
+    """
     folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
     # Python warns of the way in which dbt imports its own main module.
     python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
@@ -100,5 +105,7 @@ def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = P
     environment = dbt_environment(settings)
     if output is None:
         return subprocess.Popen(command, cwd=root, env=environment)
+    if bound := shutil.which("setpriv"):
+        command = [bound, "--pdeathsig", "TERM", "--", *command]
     apart = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
     return subprocess.Popen(command, cwd=root, env=environment, **apart)  # type: ignore[call-overload, no-any-return]

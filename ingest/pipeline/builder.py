@@ -31,6 +31,7 @@ from ingest.settings import Settings, private_folder
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
+BUSY_SECONDS = 60.0  # while somebody else builds: to ask takes a start of dbt
 RENEWAL_SECONDS = 2.0
 STOP_SECONDS = 20.0  # between asking dbt to stop and killing it
 PATIENCE = timedelta(hours=1)  # with other runs in progress, whose datasets are to be in the same build
@@ -66,6 +67,7 @@ class Builder:
         self._settings, self._ledger, self._faults_of_marts = settings, ledger, faults_of_marts
         self._settled: dict[str, str] | None = None  # the marts were of these runs when they were last looked at
         self._waiting_since: float | None = None
+        self._not_before = 0.0
         self._begun: set[str] = set()  # a new process waits for no pause: somebody may have mended what failed
 
     def watch(self, ended: Event) -> None:
@@ -86,7 +88,7 @@ class Builder:
         for died in self._ledger.bury_builds():
             self._mourn(died)
         published = self._ledger.published_runs()
-        if not published or published == self._settled or self._waits():
+        if not published or published == self._settled or time.monotonic() < self._not_before or self._waits():
             return
         due = build.due(self._settings, published, self._faults_of_marts)
         if not due:
@@ -152,6 +154,7 @@ class Builder:
                 _wait(process, RENEWAL_SECONDS)
         if process.returncode and build.BUSY in output.read_text(encoding="utf-8", errors="replace"):
             log.info("Another `dbt build` is at work; this one waits.")
+            self._not_before = time.monotonic() + BUSY_SECONDS
             self._ledger.withdraw_build(claimed)
             return None
         return int(process.returncode)

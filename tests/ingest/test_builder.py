@@ -255,11 +255,16 @@ def test_a_build_that_succeeds_after_failures_says_so_once(
     assert message["text"] == "`dbt build` succeeded, after 1 that did not."
 
 
-def test_while_somebody_builds_by_hand_it_waits_and_alerts_nobody(place: Place, webhook: Webhook) -> None:
+def test_while_somebody_builds_by_hand_it_waits_and_alerts_nobody(
+    place: Place, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.does, worker = BUSY, place.builder()
     worker.look(place.ended)
     assert (place.states(), webhook.told) == ([], [])
     place.does = GOOD
+    worker.look(place.ended)
+    assert len(place.built) == 1  # to ask again is a start of dbt
+    monkeypatch.setattr(worker, "_not_before", 0.0)
     worker.look(place.ended)
     assert place.states() == ["built"]
 
@@ -267,6 +272,28 @@ def test_while_somebody_builds_by_hand_it_waits_and_alerts_nobody(place: Place, 
 @pytest.mark.parametrize("file", ["macros/editions/begin_edition.sql", "admin_boundaries/duckdb_edition.py"])
 def test_dbt_says_so_in_the_words_that_are_looked_for(file: str) -> None:
     assert build.BUSY in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_dbt_ends_with_a_process_that_is_killed(settings: Settings, tmp_path: Path) -> None:
+    program = f"""
+import subprocess, sys, time, pathlib
+from ingest.pipeline import build
+from ingest.settings import read_settings
+made = subprocess.Popen
+def sleeping(command, **options):
+    return made([*command[:4], "sleep", "60"] if "setpriv" in command[0] else ["sleep", "0.1"], **options)
+build.subprocess.Popen = sleeping
+with open({str(tmp_path / "said")!r}, "wb") as file:
+    print(build.start(read_settings(), output=file).pid, flush=True)
+time.sleep(60)
+"""
+    killed = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert killed.stdout is not None
+    child = Path(f"/proc/{killed.stdout.readline().strip()}")
+    wait_for(lambda: "sleep" in (child / "cmdline").read_text())
+    killed.kill()
+    killed.communicate()
+    wait_for(lambda: not child.exists() or "\nState:\tZ" in (child / "status").read_text())
 
 
 def test_a_build_is_stopped_with_its_consumer_and_left_to_be_done(place: Place) -> None:
