@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
-LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 

@@ -19,6 +19,7 @@ from ingest.ledger.records import (
     RunState,
     Slice,
     SliceState,
+    Tally,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RunState",
     "Slice",
     "SliceState",
+    "Tally",
     "is_damage",
     "worker_name",
 ]

@@ -42,6 +42,7 @@ from ingest.ledger.records import (
     RunState,
     Slice,
     SliceState,
+    Tally,
 )
 from ingest.ledger.tables import alerts, builds, consumers, errors, files, runs, slices
 
@@ -812,6 +813,28 @@ class Ledger(Database):
             query = query.where(builds.c.dataset == dataset)
         with self.transaction() as connection:
             return [Build.from_row(row) for row in connection.execute(query).mappings()]
+
+    def tally(self) -> Tally:
+        """Count what is in the ledger, in a handful of queries that read no slice of a run that has ended."""
+        number = sa.func.count()
+        of_runs = sa.select(runs.c.dataset, runs.c.state, number).group_by(runs.c.dataset, runs.c.state)
+        of_builds = sa.select(builds.c.dataset, builds.c.state, number).group_by(builds.c.dataset, builds.c.state)
+        active = sa.select(runs.c.run_id).where(runs.c.state.in_(ACTIVE))
+        of_slices = sa.select(slices.c.state, number).where(slices.c.run_id.in_(active)).group_by(slices.c.state)
+        oldest = sa.select(sa.func.min(runs.c.requested_at)).where(runs.c.state.in_(ACTIVE))
+        ended = sa.select(sa.func.max(builds.c.build_no)).where(builds.c.finished_at.is_not(None))
+        latest = builds.select().where(builds.c.build_no.in_(ended.group_by(builds.c.dataset)))
+        published = runs.select().where(runs.c.state == RunState.PUBLISHED).order_by(runs.c.dataset)
+        with self.transaction() as connection:
+            return Tally(
+                published=[_run_of(row) for row in connection.execute(published).mappings()],
+                runs={(row[0], str(row[1])): row[2] for row in connection.execute(of_runs)},
+                slices={str(row[0]): row[1] for row in connection.execute(of_slices)},
+                oldest_active=connection.execute(oldest).scalar_one(),
+                faults=connection.execute(sa.select(number).select_from(errors)).scalar_one(),
+                builds={(row[0], str(row[1])): row[2] for row in connection.execute(of_builds)},
+                latest_builds=[Build.from_row(row) for row in connection.execute(latest).mappings()],
+            )
 
     def note_fault(
         self, run_id: str, stage: str, part_no: int | None, *, error_type: str, error: str, traceback: str

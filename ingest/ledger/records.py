@@ -513,3 +513,34 @@ class Build(_FromRow):
     def seconds(self) -> float | None:
         """How long it took; None until it has ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is in the ledger, counted.
+
+    Attributes
+    ----------
+    published : list of Run
+        The runs that readers see.
+    runs : dict of (str, str) to int
+        Runs by dataset and state.
+    slices : dict of str to int
+        Slices of the runs in progress, by state.
+    oldest_active : datetime or None
+        When the oldest run in progress was requested; None if there is none.
+    faults : int
+        Failed attempts of tasks.
+    builds : dict of (str, str) to int
+        Builds by dataset and state.
+    latest_builds : list of Build
+        Of each dataset, the latest build that ended.
+    """
+
+    published: list[Run]
+    runs: dict[tuple[str, str], int]
+    slices: dict[str, int]
+    oldest_active: datetime | None
+    faults: int
+    builds: dict[tuple[str, str], int]
+    latest_builds: list[Build]
