@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +11,6 @@ import click
 
 from ingest import console
 from ingest.cli.options import (
-    LOG_FORMAT,
     build_afterwards,
     faults_of_marts,
     finish,
@@ -194,14 +192,25 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
     metavar="CRON",
     help='Check for new releases on this schedule (UTC), for example "0 3 * * *".',
 )
-def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
+@click.option(
+    "--build",
+    "is_building",
+    is_flag=True,
+    help="Run `dbt build` whenever other runs are published than those of the marts, then `prune`.",
+)
+def worker(workers: int, run_ids: Sequence[str], schedule: str | None, is_building: bool) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
+    from ingest import logs
     from ingest.pipeline import consumer, retries, runs
+    from ingest.pipeline.builder import Builder
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    if is_building and run_ids:
+        raise UsageError("--build goes on for ever, and --until-ended ends.", "Leave out one of the two.")
+    logs.configure()
     settings, ledger = retries.patiently(runs.open_target, consumer.PATIENCE_SECONDS if run_ids else 0)
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
-    consumer.run(settings, ledger, workers, run_ids, schedule)
+    builder = Builder(settings, ledger, faults_of_marts) if is_building else None
+    consumer.run(settings, ledger, workers, run_ids, schedule, builder)
 
 
 @click.command()

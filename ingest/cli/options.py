@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
-LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 
@@ -105,7 +104,7 @@ def finish(is_built: bool, *published: str) -> None:
     If none is given, it may have been any.
     """
     from ingest import catalog
-    from ingest.pipeline import build, runs
+    from ingest.pipeline import build, builder, runs
 
     current, ledger = runs.open_target()
     known = [name for name in catalog.datasets() if ledger.published_run(name)]
@@ -116,7 +115,7 @@ def finish(is_built: bool, *published: str) -> None:
     due = build.due(current, datasets or known, faults_of_marts)
     for each in due:
         if is_built:
-            build.build(each)
+            builder.build_now(each, ledger)
         else:
             console.say(f"Next: `{each.build_command}` builds the marts from the published runs.")
     if not due:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import console
-from ingest.cli.options import LOG_FORMAT, marts_of_dataset, warn
+from ingest.cli.options import marts_of_dataset, warn
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -40,8 +39,9 @@ if TYPE_CHECKING:
 def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
     """Serve a live web page of runs, slices and workers."""
     from ingest import dashboard as pages
+    from ingest import logs
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logs.configure()
     pages.serve(
         current, host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say
     )

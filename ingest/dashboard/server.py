@@ -30,7 +30,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.dashboard import actions, feeds, views
+from ingest.dashboard import actions, feeds, metrics, views
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import Ledger
 from ingest.settings import Settings
@@ -131,6 +131,7 @@ class Dashboard:
                 Route("/runs/{run_id}/retry", partial(self.press, actions.retry), methods=["POST"]),
                 Route("/datasets/{dataset}/rollback", partial(self.press, actions.rollback), methods=["POST"]),
                 Route("/alive", self.alive),
+                *metrics.Monitor(self._settings, self._ledger, self._marts).routes(),
                 Mount("/files", StaticFiles(directory=FILES)),
             ],
             middleware=[Middleware(WithHeaders), Middleware(OnlyHosts, names=hosts)],
