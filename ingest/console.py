@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -67,6 +70,16 @@ def ask(before: str) -> str:
 def say(text: str) -> None:
     """Print a line to standard output."""
     out.print(_plain(text))
+
+
+def pass_on(file: Path) -> None:
+    """Copy a file to standard output, as far as somebody reads it."""
+    try:
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # as in `… | head`; what Python still flushes at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from ingest.settings import Settings
 
+KINDS = ("parquet", "gpkg", "fgb", "geojson", "geojsonl", "csv", "shp")  # of files that `export` writes
 MAKING_INDEX = "Making the index that answers for many points, once for this build: a minute or two for the world."
 
 
@@ -339,38 +341,102 @@ def cite(kind: str, current: Settings) -> None:
 @click.command()
 @click.argument("names", metavar="[MART]...", nargs=-1)
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .gpkg or .fgb."
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    help="File to write, whose suffix says the format; - for standard output.",
 )
+@click.option("--format", "kind", type=click.Choice(KINDS), help="Format, where no suffix says it.")
 @click.option(
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Export only this country. Repeatable.",
+    help="Export only this country, by an ISO code or its name. Repeatable.",
+)
+@click.option(
+    "--level", "levels", type=click.IntRange(0, 5), multiple=True, help="Export the units of this level. Repeatable."
+)
+@click.option("--gid", "gids", multiple=True, metavar="KEY", help="Export only this unit. Repeatable.")
+@click.option(
+    "--children-of",
+    "parents",
+    multiple=True,
+    metavar="KEY",
+    help="Export only the units right under this one; of a level, all that lie in it. Repeatable.",
+)
+@click.option(
+    "--simplify",
+    "tolerance",
+    type=float,
+    metavar="DEGREES",
+    help="Export shapes with fewer vertices: 0.001, 0.01 or 0.1.",
+)
+@click.option("--wkt", "has_wkt", is_flag=True, help="Add the geometry to a CSV, as WKT.")
+@click.option(
+    "--by-country", "is_by_country", is_flag=True, help="Write a folder of GeoParquet, with a folder for each country."
 )
 @may_overwrite
 @marts_of_dataset
-def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
-    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file.
+def export(
+    names: Sequence[str],
+    output: Path,
+    kind: str | None,
+    countries: Sequence[str],
+    levels: Sequence[int],
+    gids: Sequence[str],
+    parents: Sequence[str],
+    tolerance: float | None,
+    has_wkt: bool,
+    is_by_country: bool,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Export MARTs, or all levels, to a file: GeoParquet, GeoPackage, FlatGeobuf, GeoJSON, CSV or zipped shapefile.
 
     Licence, attribution and source are written into the file. A warning says if it holds data that may not be
     published, or mixes licences: which, and of how many units.
-    """
+
+    \b
+    python -m ingest export --level 2 --country DZA -o algeria.parquet
+    python -m ingest export --children-of USA.6_1 --simplify 0.01 -o counties.geojson
+    python -m ingest export --gid TGO --format geojson -o - | jq .features[].properties.name
+    """  # noqa: D301  click reads the escape as a character
     from admin_boundaries import export as exports
+    from admin_boundaries.formats import FORMATS
     from ingest import catalog
 
-    exports.export(
+    if levels and names:
+        raise UsageError("A mart and a level are given.", "A level is a mart: name it by --level or as admin_level_N.")
+    if is_by_country and kind not in (None, "parquet"):
+        raise UsageError("--by-country writes GeoParquet.", "Leave out --format.")
+    marts = names or [exports.LEVELS[level] for level in sorted(set(levels))]
+    wanted = exports.Wanted(marts, countries, gids, parents, tolerance, has_wkt, is_by_country)
+    is_piped = str(output) == "-"
+    write = partial(
+        exports.export,
         current,
-        names,
-        countries,
-        output,
+        wanted,
+        kind=kind,
         overwrite=overwrite,
         of_datasets=catalog.rights_of_datasets(),
-        report=console.say,
+        report=console.note if is_piped else console.say,
         warn=partial(warn, current),
         warn_of_licences=console.warning,
     )
+    if not is_piped:
+        write(output)
+        return
+    if kind is None or is_by_country:
+        raise UsageError("Standard output has no suffix that says the format.", f"--format {'|'.join(KINDS)}")
+    if sys.stdout.isatty() and not FORMATS[kind].is_text:
+        raise UsageError(f"{FORMATS[kind].title} is not for a terminal.", "Write a file, or use a pipe.")
+    with TemporaryDirectory() as folder:  # so that nothing comes unless all of it does
+        whole = Path(folder) / f"export{FORMATS[kind].suffixes[0]}"
+        write(whole, called="standard output")
+        console.pass_on(whole)
 
 
 @click.command()

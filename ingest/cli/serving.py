@@ -77,6 +77,7 @@ def show_map(
     of_datasets = catalog.rights_of_datasets()
     if output is None:
         from ingest import dashboard as pages
+        from ingest import logs
         from ingest.dashboard.explorer import Explorer
 
         def draw(explorer: Explorer) -> None:
@@ -86,7 +87,7 @@ def show_map(
             with console.share_bar() as progress:
                 explorer.draw(progress, partial(warn, current))
 
-        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+        logs.configure()
         pages.serve(
             current,
             host=host,

@@ -334,6 +334,20 @@ def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(bot
         assert local_time == datetime(2026, 3, 28, 20, 30)
 
 
+def test_an_exported_file_has_the_same_rows_in_the_same_order_and_groups(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for warehouse, file in zip(both, files, strict=True):
+        warehouse.ingest("export", "--level", "2", "--simplify", "0.01", "-o", str(file))
+    left, right = (pq.read_table(file) for file in files)
+    assert left.column_names == right.column_names
+    assert left.to_pylist() == right.to_pylist()
+    assert len({row["gid"] for row in left.to_pylist()}) == len(left) > 0
+    groups = [[pq.read_metadata(file).row_group(0).num_rows, pq.read_metadata(file).num_row_groups] for file in files]
+    assert groups[0] == groups[1]
+
+
 def test_sql_of_ones_own_gives_the_same_on_both_targets_and_changes_nothing(
     both: tuple[Warehouse, Warehouse], tmp_path: Path
 ) -> None:
