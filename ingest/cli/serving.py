@@ -38,9 +38,8 @@ if TYPE_CHECKING:
 @marts_of_dataset
 def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
     """Serve a live web page of runs, slices and workers, and the map."""
-    from ingest import catalog
+    from ingest import catalog, logs
     from ingest import dashboard as pages
-    from ingest import logs
 
     logs.configure()
     pages.serve(
