@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -255,3 +257,25 @@ def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
             files = [tmp_path / f"{each.env['WAREHOUSE_TARGET']}.parquet" for each in both]
             for each, file in zip(both, files, strict=True):
                 assert each.ingest(*(str(file) if word.endswith(".parquet") else word for word in arguments)).stdout
+
+
+def test_another_dbt_project_reads_the_marts_as_a_package_and_cannot_build_them(
+    worlds: Worlds, both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "docs" / "examples" / "dbt_project", project)
+    units = [unit for unit in worlds[1].units(level=1) if unit.name.isalpha()]
+    name = next(name for name, count in Counter(unit.name for unit in units).items() if count == 1)
+    (project / "seeds" / "places.csv").write_text(f"place,visits\n{name},3\n{name.upper()},4\nnowhere,5\n")
+    more = {"ADMIN_BOUNDARIES": str(ROOT), "DBT_TARGET_PATH": str(tmp_path / "target")}
+    postgres, embedded = (replace(each, env={**each.env, **more}) for each in both)
+    embedded.dbt("deps", folder=project)
+    for warehouse in (embedded, postgres):
+        warehouse.dbt("build", "--select", "package:visits", folder=project)
+    with duckdb.connect(str(project / "visits.duckdb"), read_only=True) as connection:
+        found = connection.execute("select gid, visits from visits_per_unit").fetchall()
+    assert found == [(unit.gid, 7) for unit in units if unit.name == name]
+    assert worlds[0].warehouse.rows("select gid, visits from visits.visits_per_unit") == found
+    refused = postgres.dbt("run", "--select", "admin_units", folder=project, expect=2).stdout
+    assert "Select what is its own: dbt build --select package:visits" in refused
+    assert "read-only mode" in embedded.dbt("run", "--select", "admin_units", folder=project, expect=2).stdout
