@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
+import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -19,9 +26,12 @@ import shapely
 import admin_boundaries as ab
 from admin_boundaries.units import Shape
 from ingest import errors, settings
+from tests.conftest import ROOT
+from tests.fixtures.documents import blocks, typed
 from tests.integration.conftest import ADDED, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
+CONNECT = ROOT / "docs" / "connect.md"
 Worlds = tuple[ab.World, ab.World]
 NEARLY = ("area_km2", "children_area_share", "area_share", "border_km")  # sums of the same numbers in another order
 ORIGIN = ("file_no", "source_file", "source_layer", "source_fid")  # one country is from another file
@@ -224,3 +234,48 @@ def test_a_world_is_opened_by_the_environment_or_by_arguments_and_closed(
         opened.find(ADDED)
     with pytest.raises(errors.MartsMissing, match="BOUNDARIES=tiger dbt build"):
         ab.open(dataset="tiger")
+
+
+def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    postgres, embedded = both
+    (tmp_path / ".warehouse").symlink_to(embedded.home)
+    (without_us,) = (text for text in blocks(CONNECT, "python") if "duckdb.connect" in text)
+    subprocess.run([sys.executable, "-c", without_us], cwd=tmp_path, check=True)
+    with duckdb.connect(str(embedded.home / "warehouse.duckdb"), read_only=True) as connection:
+        connection.load_extension("spatial")
+        in_shell = [connection.execute(text).fetchall() for text in typed(CONNECT, "D") if text != "load spatial;"]
+    statements = typed(CONNECT, "warehouse=>")
+    psql = ("psql", "-qAt", "-c")
+    in_psql = [subprocess.check_output([*psql, text], env=postgres.env, text=True) for text in statements]
+    assert statements == typed(CONNECT, "D")[1:]
+    assert ["|".join(map(str, row)) for row in sorted(in_shell[1])] == sorted(in_psql[1].splitlines())
+    for line in typed(CONNECT, "$"):
+        program, *arguments = shlex.split(line)
+        if program == "admin-boundaries" and arguments[0] in {"sql", "cite"}:
+            files = [tmp_path / f"{each.env['WAREHOUSE_TARGET']}.parquet" for each in both]
+            for each, file in zip(both, files, strict=True):
+                assert each.ingest(*(str(file) if word.endswith(".parquet") else word for word in arguments)).stdout
+
+
+def test_another_dbt_project_reads_the_marts_as_a_package_and_cannot_build_them(
+    worlds: Worlds, both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "docs" / "examples" / "dbt_project", project)
+    units = [unit for unit in worlds[1].units(level=1) if unit.name.isalpha()]
+    name = next(name for name, count in Counter(unit.name for unit in units).items() if count == 1)
+    (project / "seeds" / "places.csv").write_text(f"place,visits\n{name},3\n{name.upper()},4\nnowhere,5\n")
+    more = {"ADMIN_BOUNDARIES": str(ROOT), "DBT_TARGET_PATH": str(tmp_path / "target")}
+    postgres, embedded = (replace(each, env={**each.env, **more}) for each in both)
+    embedded.dbt("deps", folder=project)
+    for warehouse in (embedded, postgres):
+        warehouse.dbt("build", "--select", "package:visits", folder=project)
+    with duckdb.connect(str(project / "visits.duckdb"), read_only=True) as connection:
+        found = connection.execute("select gid, visits from visits_per_unit").fetchall()
+    assert found == [(unit.gid, 7) for unit in units if unit.name == name]
+    assert worlds[0].warehouse.rows("select gid, visits from visits.visits_per_unit") == found
+    refused = postgres.dbt("run", "--select", "admin_units", folder=project, expect=2).stdout
+    assert "Select what is its own: dbt build --select package:visits" in refused
+    assert "read-only mode" in embedded.dbt("run", "--select", "admin_units", folder=project, expect=2).stdout
