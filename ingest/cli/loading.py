@@ -20,7 +20,7 @@ from ingest.cli.options import (
     parse_levels,
     workers_to_start,
 )
-from ingest.errors import IngestError, SourceUnavailable, UsageError, did_you_mean
+from ingest.errors import IngestError, PermissionMissing, SourceUnavailable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -223,7 +223,14 @@ def status(run_id: str | None, watch: bool, current: Settings) -> None:
     """Show the latest runs and which of them the marts are of, or every file and slice of RUN."""
     from ingest.pipeline import runs
 
-    _settings, ledger = runs.open_target()
+    try:
+        _settings, ledger = runs.open_target()
+    except PermissionMissing as fault:
+        if run_id or watch:
+            raise
+        console.warning(f"The runs cannot be shown. {fault}")
+        _show_editions(current)  # which every reader may read
+        return
     if watch:
         runs.watch(current, ledger, run_id, console)
     if run_id:
