@@ -246,6 +246,8 @@ def runs(rows: Sequence[Run]) -> None:
     table = Table("run", "dataset", "release", "engine", "state", "started", box=None, pad_edge=False)
     for name in ("seconds", "rows", "MB"):
         table.add_column(name, justify="right")
+    for name in ("scope", "source"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
             row.run_id,
@@ -257,6 +259,8 @@ def runs(rows: Sequence[Run]) -> None:
             _seconds(row),
             _number(row.rows_loaded if row.rows_loaded is not None else row.rows_read),
             _megabytes(row.bytes_read),
+            _plain(row.extent),
+            _plain(row.files_in_short),
         )
     out.print(table)
 
@@ -264,6 +268,7 @@ def runs(rows: Sequence[Run]) -> None:
 def run(ledger: Ledger, found: Run, target: str) -> None:
     """Print a run with its files and slices, and its summary."""
     say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
+    say(f"scope: {found.extent}")
     if found.error:
         say(f"error: {found.error}")
     if found.base_run_id:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -129,6 +130,15 @@ def faults_of_marts(settings: Settings) -> Sequence[str]:
 
     with open_warehouse(settings) as warehouse:
         return edition.faults(warehouse.editions())
+
+
+def outdated_caches(settings: Settings) -> Iterator[Path]:
+    """Yield the files and folders that were made from marts which have been replaced, of all datasets."""
+    from admin_boundaries import caches
+    from ingest import catalog
+
+    for name in catalog.hierarchies():
+        yield from caches.outdated(replace(settings, boundaries=name))
 
 
 def warn(settings: Settings, text: str) -> None:

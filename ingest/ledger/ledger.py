@@ -55,6 +55,7 @@ WORK_LEASE = timedelta(
     seconds=8
 )  # renewed by the process that holds a file, slice or run; expires when the process dies
 RENEWAL_SECONDS = 2.0
+FORGOTTEN_AT_ONCE = 500  # runs in a statement
 MAX_ATTEMPTS = 5  # if this many workers die on a slice, the slice is probably what kills them
 
 
@@ -813,6 +814,58 @@ class Ledger(Database):
             query = query.where(builds.c.dataset == dataset)
         with self.transaction() as connection:
             return [Build.from_row(row) for row in connection.execute(query).mappings()]
+
+    def forget(self, age: timedelta, stored: Collection[str], *, is_dry: bool) -> int:
+        """Remove the records of what ended long ago: of runs, with files, slices and errors, of builds and alerts.
+
+        Runs stay that readers see, whose tables are stored, that somebody keeps, that another run was added to, and the
+        latest of each dataset; of builds, the latest of each dataset; and alerts about releases.
+
+        Parameters
+        ----------
+        age : timedelta
+            How long ago it must have ended.
+        stored : collection of str
+            The runs whose tables are stored.
+        is_dry : bool
+            Only count.
+
+        Returns
+        -------
+        int
+            The number of records.
+        """
+        with self.transaction() as connection:
+            limit: datetime = connection.execute(sa.select(self.clock(-age))).scalar_one()
+            base, latest = runs.alias(), sa.select(sa.func.max(runs.c.run_id)).group_by(runs.c.dataset)
+            is_added_to = sa.exists().where(base.c.base_run_id == runs.c.run_id)
+            ended = sa.select(runs.c.run_id).where(
+                runs.c.state.in_([state for state in RunState if state.has_ended and state != RunState.PUBLISHED]),
+                sa.func.coalesce(runs.c.finished_at, runs.c.requested_at) < limit,
+                ~runs.c.is_kept,
+                ~is_added_to,
+                runs.c.run_id.not_in(latest),
+            )
+            candidates: Iterator[str] = iter(connection.execute(ended).scalars())
+            gone = [run_id for run_id in candidates if run_id not in stored]
+            of_builds = sa.select(sa.func.max(builds.c.build_no)).group_by(builds.c.dataset)
+            named = [(table, table.c.run_id) for table in (errors, slices, files, runs)]
+            count = 0
+            for start in range(0, len(gone), FORGOTTEN_AT_ONCE):
+                some = gone[start : start + FORGOTTEN_AT_ONCE]
+                for table, column in named:
+                    count += self._remove(connection, table, column.in_(some), is_dry=is_dry)
+            old = builds.c.finished_at < limit, builds.c.build_no.not_in(of_builds)
+            count += self._remove(connection, builds, *old, is_dry=is_dry)
+            told = alerts.c.sent_at < limit, alerts.c.event != "newer_release"
+            count += self._remove(connection, alerts, *told, is_dry=is_dry)
+        return count
+
+    @staticmethod
+    def _remove(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool], is_dry: bool) -> int:
+        if is_dry:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one())
+        return connection.execute(table.delete().where(*where)).rowcount
 
     def tally(self) -> Tally:
         """Count what is in the ledger, in a handful of queries that read no slice of a run that has ended."""

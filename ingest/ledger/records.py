@@ -337,6 +337,21 @@ class Run(_FromRow):
         return Request.from_json(self.request_json)
 
     @property
+    def extent(self) -> str:
+        """What of the dataset it loads, in words: the world, countries, or a file; and which levels."""
+        countries = self.countries or ", ".join(self.request.only_countries)
+        named = f"{'added ' if self.base_run_id else ''}{countries}" if countries else self.scope
+        levels = self.request.levels
+        return named + (f", levels {', '.join(map(str, levels))}" if levels is not None else "")
+
+    @property
+    def files_in_short(self) -> str:
+        """The name of its file, without the address or folder, and how many more there are."""
+        first, *more = self.request.public_sources
+        name = first.rstrip("/").rpartition("/")[2]
+        return f"{name} and {len(more)} more" if more else name
+
+    @property
     def is_of_older_shape(self) -> bool:
         """Whether its raw tables are known to have other columns than those of this version."""
         return bool(self.identity) and json.loads(self.identity or "")[0] != RAW_SHAPE

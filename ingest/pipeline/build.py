@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
@@ -105,10 +105,9 @@ def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = P
     # Python warns of the way in which dbt imports its own main module.
     python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
     command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
-    environment = dbt_environment(settings)
-    if output is None:
-        return subprocess.Popen(command, cwd=root, env=environment)
-    if bound := shutil.which("setpriv"):
-        command = [bound, "--pdeathsig", "TERM", "--", *command]
-    apart = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
-    return subprocess.Popen(command, cwd=root, env=environment, **apart)  # type: ignore[call-overload, no-any-return]
+    apart: dict[str, Any] = {}
+    if output is not None:
+        apart = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+        if bound := shutil.which("setpriv"):
+            command = [bound, "--pdeathsig", "TERM", "--", *command]
+    return subprocess.Popen(command, cwd=root, env=dbt_environment(settings), **apart)

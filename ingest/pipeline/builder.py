@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -59,12 +59,19 @@ class Builder:
         Settings and ledger of the target.
     faults_of_marts : callable
         See `ingest.pipeline.build.due`.
+    caches : callable
+        See `ingest.pipeline.prune.prune`.
     """
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, faults_of_marts: Callable[[Settings], Sequence[str]]
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        faults_of_marts: Callable[[Settings], Sequence[str]],
+        caches: Callable[[], Iterable[Path]] = prune.no_caches,
     ) -> None:
         self._settings, self._ledger, self._faults_of_marts = settings, ledger, faults_of_marts
+        self._caches = caches
         self._settled: dict[str, str] | None = None  # the marts were of these runs when they were last looked at
         self._waiting_since: float | None = None
         self._not_before = 0.0
@@ -162,7 +169,7 @@ class Builder:
     def _prune(self) -> None:
         try:
             sink = sinks.get(self._settings)
-            freed = prune.prune(self._settings, self._ledger, sink, log.info, is_dry=False)
+            freed = prune.prune(self._settings, self._ledger, sink, log.info, is_dry=False, caches=self._caches)
         except (IngestError, OSError) as error:
             log.warning("What is no longer needed could not be removed: %s", error)
         else:

@@ -350,7 +350,7 @@ def test_what_is_no_longer_needed_is_removed_after_a_build_and_only_then(
 ) -> None:
     pruned: list[bool] = []
 
-    def remove(*_target: object, is_dry: bool) -> int:
+    def remove(*_target: object, is_dry: bool, **_options: object) -> int:
         pruned.append(is_dry)
         return 0
 
