@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. Repeatable.",
+    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. An ISO code or its "
+    "name. Repeatable.",
 )
 @click.option(
     "--add",

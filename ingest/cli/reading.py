@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
@@ -172,36 +173,71 @@ def _time(text: str) -> datetime:
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
     from admin_boundaries.locate import check_degrees
 
+    meant = _degrees_meant(f"{lon or ''} {lat or ''}")
     if lon is None or lat is None:
-        raise UsageError(
-            "Give LON and LAT in degrees, as in: locate -66.1 18.4", "For many points, use --input and --output."
-        )
+        hint = meant or "For many points, use --input and --output."
+        raise UsageError("Give LON and LAT in degrees, as in: locate -66.1 18.4", hint)
     try:
         degrees = float(lon), float(lat)
     except ValueError as error:
-        raise UsageError(
-            f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4"
-        ) from error
+        hint = meant or "Give degrees, as in: locate -66.1 18.4"
+        raise UsageError(f"{lon!r} and {lat!r} are not two numbers.", hint) from error
     check_degrees(*degrees)
     return degrees
 
 
-@click.command()
+def _degrees_meant(text: str) -> str | None:
+    """Return what to type instead, where two numbers were typed with a decimal comma, or with one between them."""
+    for number, between in ((r"-?\d+[.]?\d*", r"\s*[,;]\s*|\s+"), (r"-?\d+(?:,\d+)?", r"\s*;\s*|,?\s+")):
+        found = re.fullmatch(f"({number})(?:{between})({number})[,;]?", text.strip())
+        if found:
+            lon, lat = (each.replace(",", ".") for each in found.groups())
+            return f"With decimal points and a blank between them: {lon} {lat}"
+    return None
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
+@click.option(
+    "--near",
+    nargs=2,
+    metavar="LON LAT",
+    help="Put the units nearest to this point first, by a point inside each, and say how far away they are.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, MAX_NAMES), default=20, show_default=True, help="Maximum number of results."
 )
 @marts_of_dataset
-def find(name: str, limit: int, current: Settings) -> None:
-    """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
-    from admin_boundaries.warehouse import open_warehouse
+def find(name: str, near: tuple[str, str] | None, limit: int, current: Settings) -> None:
+    """Find units by NAME or its beginning, in any known spelling, by key or by code. Accents are ignored.
 
+    \b
+    python -m ingest find ponce
+    python -m ingest find US-CA
+    python -m ingest find orange --near -117.9 33.8
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import find as finding
+    from admin_boundaries.warehouse import of_one_build, open_warehouse
+
+    place = _coordinates(*near) if near else None
     with open_warehouse(current) as warehouse:
         warn_if_stale(current, warehouse.editions())
-        found = warehouse.find(name, limit + 1)
+        with of_one_build(warehouse):
+            found = warehouse.find(name, finding.MOST_NEAR if place else limit + 1)
+            if place:
+                found = finding.nearest_first(warehouse, found, *place)
+            meant = [] if found else finding.meant(warehouse, name)
     if not found:
-        raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
-    console.table(["gid", "level", "type", "name", "path"], [name.cells for name in found[:limit]])
+        hint = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else "Try only the first letters."
+        raise NameUnknown(f"No unit has a name that begins with {name!r}, nor such a key or code.", hint)
+    columns, rows = ["gid", "level", "type", "name", "path"], [each.cells for each in found[:limit]]
+    if place:
+        columns = [*columns, "km"]
+        rows = [
+            (*cells, "" if each.away_km is None else f"{each.away_km:,.1f}")
+            for cells, each in zip(rows, found, strict=False)
+        ]
+    console.table(columns, rows)
     if len(found) > limit:
         console.hint_at_more(limit, MAX_NAMES)
 
@@ -445,9 +481,9 @@ def export(
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Draw only this country and its time zones. Repeatable.",
+    help="Draw only this country and its time zones, by an ISO code or its name. Repeatable.",
 )
 @may_overwrite
 @marts_of_dataset
@@ -477,9 +513,9 @@ def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Sett
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Only this country. Repeatable.",
+    help="Only this country, by an ISO code or its name. Repeatable.",
 )
 @click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
 @click.option(

@@ -284,7 +284,7 @@ def test_units_of_one_region_are_neighbours_in_a_geoparquet_file_whatever_their_
         square = "ST_Multi(ST_MakeEnvelope(lon, lat, lon + 1, lat + 1))"
         connection.execute(
             f"insert into marts.admin_level_1 by name select 'AAA.' || n as gid, 'AAA' as gid_0, {square} as geom "
-            "from (select range as n, n * 7919 % 359 - 180 as lon, n * 7907 % 179 - 90 as lat from range(2000)) "
+            "from (select range as n, n * 7919 % 359 - 180 as lon, n * 7907 % 179 - 90 as lat from range(5000)) "
             "order by hash(gid)"
         )
         connection.execute("update marts.admin_level_1 set geom = null where gid = 'AAA.7'")
@@ -292,8 +292,8 @@ def test_units_of_one_region_are_neighbours_in_a_geoparquet_file_whatever_their_
         connection.execute(f"update marts.admin_level_1 set geom = {wide} where gid in ('AAA.8', 'AAA.9')")
     write(settings, tmp_path / "one.parquet", "admin_level_1")
     file = pq.ParquetFile(tmp_path / "one.parquet")
-    groups = [file.read_row_group(number, columns=["gid", "bbox"]).to_pylist() for number in range(50)]
-    assert [len(group) for group in groups] == [40] * 50
+    groups = [file.read_row_group(number, columns=["gid", "bbox"]).to_pylist() for number in range(125)]
+    assert [len(group) for group in groups] == [40] * 125
     areas = [
         (max(box["xmax"] for box in boxes) - min(box["xmin"] for box in boxes))
         * (max(box["ymax"] for box in boxes) - min(box["ymin"] for box in boxes))
@@ -305,6 +305,8 @@ def test_units_of_one_region_are_neighbours_in_a_geoparquet_file_whatever_their_
     ]
     found = geopandas.read_parquet(tmp_path / "one.parquet", bbox=(10, 10, 20, 20))
     whole = geopandas.read_parquet(tmp_path / "one.parquet")
+    boxes = [list(row["bbox"].values()) for group in groups for row in group if row["bbox"]]
+    assert whole.bounds.dropna().to_numpy().tolist() == boxes
     assert set(found["gid"]) == set(whole[whole.intersects(shapely.box(10, 10, 20, 20))]["gid"])
 
 
