@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from ingest.errors import LayerMissing, SettingsError, UsageError, did_you_mean
-from ingest.settings import PROJECT_ROOT
+from ingest.settings import PROJECT_ROOT, require_project
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 
@@ -264,6 +264,8 @@ class Dataset:
         What it is, and what may be done with it.
     attribution, source_name : str
         What the publisher wants to be named as, in full and in short.
+    citation : str
+        How a text cites it, with ``{release}``; see `cited`.
     tables : tuple of Table
         Its raw tables, one per level or a single one.
     missing_text : tuple of str
@@ -300,6 +302,7 @@ class Dataset:
     country: str | None = None
     attribution: str = ""
     source_name: str = ""
+    citation: str = ""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     derived: Derived | None = None
     rows: Rows | None = None
@@ -333,6 +336,10 @@ class Dataset:
     def has_further_releases(self) -> bool:
         """Whether the catalog knows releases by a pattern for their names, such as any year."""
         return any(map(_is_pattern, self._releases))
+
+    def cited(self, release: str) -> str:
+        """Return how a text cites a release."""
+        return str(self._releases.get(release, {}).get("citation", self.citation)).replace("{release}", release)
 
     @property
     def rights(self) -> Mapping[str, Mapping[str, str]]:
@@ -431,6 +438,8 @@ def addresses(
     ------
     UsageError
         When the release has no per-country files and countries are given, or has no others and none are.
+    SettingsError
+        When its files come with the project, and there is none.
     """
     words = {"release": release.name}
     if dataset.variants:
@@ -456,6 +465,8 @@ def addresses(
             )
         return tuple(found)
     alike = [template.format(**words) for template in (release.url, *release.mirrors)]
+    if not all("://" in url for url in alike):
+        require_project(root)
     mark = f"#sha256={release.sha256}" if release.sha256 else ""
     return (tuple((url if "://" in url else str(root / url)) + mark for url in alike),)
 
@@ -498,6 +509,8 @@ def alpha_2(countries: Sequence[str]) -> tuple[str, ...]:
     ------
     UsageError
         When ISO has not given such a code.
+    SettingsError
+        When there is no clone of the project, whose list of countries this needs.
     """
     known = {row["alpha_3"]: row["alpha_2"] for row in _iso_countries()}
     for code in countries:
@@ -551,6 +564,7 @@ def _folded(text: str) -> str:
 
 
 def _iso_countries() -> list[dict[str, str]]:
+    require_project()
     with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -586,6 +600,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         licence=entry["licence"],
         attribution=entry.get("attribution", entry["title"]),
         source_name=entry.get("source_name", entry["title"]),
+        citation=entry.get("citation", entry["title"]),
         tables=tables,
         missing_text=tuple(entry.get("missing_text", ())),
         default_release=str(entry["default_release"]),

@@ -24,7 +24,7 @@ from ingest.cli.options import (
     warn,
     warn_if_stale,
 )
-from ingest.errors import NameUnknown, QueryFailed, UsageError, did_you_mean
+from ingest.errors import NameUnknown, QueryFailed, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -171,6 +171,8 @@ def _time(text: str) -> datetime:
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
+    from admin_boundaries.locate import check_degrees
+
     meant = _degrees_meant(f"{lon or ''} {lat or ''}")
     if lon is None or lat is None:
         hint = meant or "For many points, use --input and --output."
@@ -180,10 +182,7 @@ def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
     except ValueError as error:
         hint = meant or "Give degrees, as in: locate -66.1 18.4"
         raise UsageError(f"{lon!r} and {lat!r} are not two numbers.", hint) from error
-    if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
-        swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
-        hint = "Longitude comes first." if swapped else "Longitude ranges from -180 to 180, latitude from -90 to 90."
-        raise UsageError(f"LON {lon}, LAT {lat} is outside the valid range.", hint)
+    check_degrees(*degrees)
     return degrees
 
 
@@ -346,6 +345,33 @@ def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
         answer(statement)
     except QueryFailed as error:
         console.error(error)
+
+
+@click.command()
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "bibtex"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@marts_of_dataset
+def cite(kind: str, current: Settings) -> None:
+    """Say how to cite what the marts hold: each dataset with its release, licences, and whom to credit."""
+    from admin_boundaries import cite as citations
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    def source_of(dataset: str, release: str) -> tuple[str, str]:
+        found = catalog.get(dataset)
+        return found.title, found.cited(release)
+
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        works = citations.works(warehouse, catalog.rights_of_datasets(), source_of)
+    for line in getattr(citations, kind)(works):
+        console.say(line)
 
 
 @click.command()
@@ -520,9 +546,7 @@ def changes(
     from admin_boundaries.warehouse import open_warehouse
     from ingest import catalog
 
-    for name in types:
-        if name not in what_changed.TYPES:
-            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    what_changed.check_types(types)
     if dataset is not None:
         check_has_marts(dataset)
         current = replace(current, boundaries=dataset)

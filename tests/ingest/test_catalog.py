@@ -94,6 +94,7 @@ def test_time_zones_have_a_file_per_variant_with_and_without_oceans(variant: str
 
 
 def test_the_sample_comes_with_the_project(tmp_path: Path, gadm: catalog.Dataset) -> None:
+    (tmp_path / "dbt_project.yml").touch()
     assert catalog.urls(gadm, gadm.release("sample"), root=tmp_path) == (f"{tmp_path}/sample/boundaries-levels.zip",)
 
 

@@ -93,7 +93,7 @@ def test_every_engine_can_be_chosen() -> None:
 def test_the_version_is_that_of_the_package(ingest: object) -> None:
     from ingest import __version__
 
-    assert ingest("--version") == (0, f"ingest, version {__version__}\n")  # type: ignore[operator]
+    assert ingest("--version") == (0, f"admin-boundaries, version {__version__}\n")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(

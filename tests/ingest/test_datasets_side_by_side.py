@@ -31,7 +31,20 @@ from tests.ingest.test_pictures import MANIFEST
 
 Ingest = Callable[..., tuple[int, str, str]]
 READERS = (
-    *("status", "locate", "find", "sql", "changes", "reweight", "pictures", "export", "tiles", "map", "dashboard"),
+    *(
+        "status",
+        "locate",
+        "find",
+        "sql",
+        "cite",
+        "changes",
+        "reweight",
+        "pictures",
+        "export",
+        "tiles",
+        "map",
+        "dashboard",
+    ),
     "doctor",
 )
 

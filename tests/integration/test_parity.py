@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,7 +21,6 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 import pytest
 import shapely
 from pmtiles.reader import MmapSource, Reader, all_tiles
@@ -37,37 +35,14 @@ from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.conftest import ROOT, SHARED_DATA
 from tests.integration import marts
-from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
+from tests.integration.conftest import ADDED, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
 POINTS = 4000
 INDEXED, ON_BORDERS = 200_000, 20_000
-ADDED = "TGO" if SHARED_DATA.is_dir() else "PRI"
 Answer = dict[str, Any]
 Floats = npt.NDArray[np.float64]
-
-
-def write_country(world: Path, path: Path) -> Path:
-    """Write the units of one country into a file of its own."""
-    (member,) = zipfile.ZipFile(world).namelist()
-    for layer, _ in pyogrio.list_layers(f"/vsizip/{world}/{member}"):
-        found = pyogrio.read_dataframe(f"/vsizip/{world}/{member}", layer=layer, where=f"GID_0 = '{ADDED}'")
-        if len(found):
-            pyogrio.write_dataframe(found, path, layer=layer, append=False)
-    return path
-
-
-@pytest.fixture(scope="module")
-def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Warehouse, Warehouse]:
-    """One warehouse on PostGIS and one on DuckDB, loaded from the same files and built."""
-    embedded = new_warehouse()
-    embedded.env["WAREHOUSE_TARGET"] = "embedded"
-    embedded.ingest("gadm", "timezones", *world.options)
-    added = write_country(world.folder / world.boundaries, embedded.home / "added.gpkg")
-    assert f"of {ADDED} in place of" in embedded.ingest("gadm", f"--source={added}", "--add").stdout
-    embedded.dbt(*BUILD)
-    return new_warehouse(main_job.warehouse), embedded
 
 
 @pytest.fixture(scope="module")
