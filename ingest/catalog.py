@@ -19,6 +19,7 @@ from ingest.errors import LayerMissing, SettingsError, UsageError, did_you_mean
 from ingest.settings import PROJECT_ROOT, require_project
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
+ISO_COUNTRIES = Path("seeds") / "iso_countries.csv"
 
 
 @dataclass(frozen=True)
@@ -535,6 +536,8 @@ def country(text: str) -> str:
     """
     if re.fullmatch("[A-Za-z]{3}", text):
         return text.upper()
+    if not (PROJECT_ROOT / ISO_COUNTRIES).is_file():  # as in an installed package, outside the project's folder
+        raise UsageError(f"{text!r} has not three letters, and the list of countries is not here.", "Such as: TGO.")
     if re.fullmatch("[A-Za-z]{2}", text):
         found = [row for row in _iso_countries() if row["alpha_2"] == text.upper()]
     else:
@@ -565,7 +568,7 @@ def _folded(text: str) -> str:
 
 def _iso_countries() -> list[dict[str, str]]:
     require_project()
-    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
+    with (PROJECT_ROOT / ISO_COUNTRIES).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 

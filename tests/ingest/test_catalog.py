@@ -198,3 +198,10 @@ def test_what_calls_no_country_or_several_is_refused(typed: str, message: str) -
     with pytest.raises(UsageError) as caught:
         catalog.country(typed)
     assert message in str(caught.value)
+
+
+def test_without_the_list_of_countries_three_letters_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "PROJECT_ROOT", tmp_path)
+    assert catalog.country("tgo") == "TGO"
+    with pytest.raises(UsageError, match="the list of countries is not here. Such as: TGO"):
+        catalog.country("Togo")
