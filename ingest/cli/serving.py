@@ -95,3 +95,80 @@ def show_map(
         )
     for text in said:
         console.say(text)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5557,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@click.option("--url", default="", metavar="URL", help="Address that links begin with, behind a proxy.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this site read answers, such as https://example.org; * for all. Repeatable.",
+)
+@click.option("--tiles", "is_drawn", is_flag=True, help="First draw the tiles of this build, as `map` does.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=20,
+    show_default=True,
+    help="Longest time of a question; on PostgreSQL, of each of its statements.",
+)
+@marts_of_dataset
+def serve(
+    host: str,
+    port: int,
+    names: Sequence[str],
+    url: str,
+    origins: Sequence[str],
+    is_drawn: bool,
+    seconds: int,
+    current: Settings,
+) -> None:
+    """Answer over HTTP, read-only: points, names, units, OGC API Features and tiles."""
+    from ingest import catalog
+    from ingest.dashboard import explorer
+    from ingest.service import http
+
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    of_datasets = catalog.rights_of_datasets()
+    if is_drawn:
+        explorer.drawn(
+            current, of_datasets=of_datasets, bar=console.share_bar, report=console.say, warn=partial(warn, current)
+        )
+    http.serve(
+        current,
+        http.Address(host, port, tuple(names), url, tuple(origins)),
+        tiles=explorer.folder_of(current),
+        seconds=seconds,
+        of_datasets=of_datasets,
+        report=console.say,
+        warn=console.warning,
+    )
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=20,
+    show_default=True,
+    help="Longest time of a question; on PostgreSQL, of each of its statements.",
+)
+@marts_of_dataset
+def mcp(seconds: int, current: Settings) -> None:
+    """Answer an assistant over standard input and output (Model Context Protocol), read-only."""
+    from ingest import catalog
+    from ingest.service import assistants
+
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    assistants.serve(current, seconds=seconds, of_datasets=catalog.rights_of_datasets())

@@ -149,7 +149,31 @@ def serve(
     SettingsError
         When the address or port cannot be used.
     """
-    folder = settings.home / settings_of.with_dataset("map", settings.boundaries)
+    tiles = drawn(settings, of_datasets=of_datasets, bar=bar, report=report, warn=warn)
+    listen(Explorer(settings, tiles).app(names_of(host, names)), "map", host, port, report, open_to="the map.")
+
+
+def folder_of(settings: Settings) -> Path:
+    """Return where tiles are drawn to: an archive for the build, named by it."""
+    return settings.home / settings_of.with_dataset("map", settings.boundaries)
+
+
+def drawn(
+    settings: Settings,
+    *,
+    of_datasets: licences.OfDatasets,
+    bar: Callable[[], AbstractContextManager[Callable[[float], None]]],
+    report: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Path:
+    """Return the archive of tiles of the build; draw it first if it is not there, and remove those of earlier builds.
+
+    Raises
+    ------
+    MartsMissing
+        When there are no marts, or no simplified units.
+    """
+    folder = folder_of(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with open_warehouse(settings) as warehouse:
         tiles = folder / f"{site.build_of(warehouse.editions())}.pmtiles"
@@ -164,9 +188,9 @@ def serve(
                 of_datasets=of_datasets,
                 progress=progress,
                 warn=warn,
-                warn_of_licences=lambda _text: None,  # nothing is given away: the map is for this machine
+                warn_of_licences=lambda _text: None,  # whoever serves them warns
             )
         for older in folder.glob("*.pmtiles"):
             if older != tiles:
                 older.unlink()
-    listen(Explorer(settings, tiles).app(names_of(host, names)), "map", host, port, report, open_to="the map.")
+    return tiles

@@ -32,7 +32,7 @@ from tests.ingest.test_pictures import MANIFEST
 Ingest = Callable[..., tuple[int, str, str]]
 READERS = (
     *("status", "locate", "find", "sql", "changes", "reweight", "pictures", "export", "tiles", "map", "dashboard"),
-    "doctor",
+    *("doctor", "serve", "mcp"),
 )
 
 

@@ -7,12 +7,14 @@ brute force over the whole geometry of every unit and zone.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import pyogrio
 import pytest
 import shapely
 from pmtiles.reader import MmapSource, Reader, all_tiles
+from starlette.testclient import TestClient
 
 from admin_boundaries.locate import COLUMNS
 from admin_boundaries.locate.index import Index
@@ -35,8 +38,10 @@ from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.conftest import ROOT, SHARED_DATA
+from tests.fixtures import served
 from tests.integration import marts
 from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
+from tests.integration.test_pages import dashboard
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
@@ -410,3 +415,82 @@ def test_a_name_that_nobody_has_ends_with_1(both: tuple[Warehouse, Warehouse]) -
 def test_a_warehouse_that_was_never_built_says_what_to_do(both: tuple[Warehouse, Warehouse], tmp_path: Path) -> None:
     empty = replace(both[1], env={**both[1].env, "WAREHOUSE_HOME": str(tmp_path)}, home=tmp_path)
     assert "dbt build" in empty.ingest("locate", "1", "1", expect=1).stderr
+
+
+@pytest.fixture(scope="module")
+def services(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[TestClient, TestClient]]:
+    """Clients of the service on both targets."""
+    read = [settings.read_settings(warehouse.env) for warehouse in both]
+    opened = [served.marts_of(each) for each in read]
+    first, second = (served.client(*each) for each in zip(read, opened, strict=True))
+    yield first, second
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/licence",
+        "/collections",
+        "/find?q=san&limit=50",
+        f"/find?q=a&country={ADDED}",
+        "/collections/admin_level_1/items?limit=40",
+        "/collections/admin_level_1/items?limit=40&geometry=simplified&cursor=M",
+        "/collections/admin_level_2/items?bbox=-180,-20,180,10&geometry=none&limit=1000",
+        "/collections/admin_level_0/items?bbox=170,-80,-60,80&geometry=none",
+        f"/collections/admin_level_1/items?gid_0={ADDED}&geometry=none",
+        "/collections/timezones/items?limit=3",
+        f"/units/{ADDED}?geometry=full",
+        f"/units/{ADDED}.1_1?geometry=simplified",
+        "/locate?lon=-66.1&lat=18.4&at=2026-03-29T00:30Z&nearest=100km",
+        "/locate?lon=1.2&lat=6.2",
+        "/locate?lon=1.2&lat=5.9&nearest=100km",
+    ],
+)
+def test_the_service_answers_the_same_on_both_targets(services: tuple[TestClient, TestClient], path: str) -> None:
+    answers = [client.get(path) for client in services]
+    assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
+    told = [answer.json() for answer in answers]
+    for each in told:
+        of = each.get("about", each)
+        assert of.pop("build")
+        assert of.pop("built_at")
+    shapes = [
+        [
+            shapely.normalize(shapely.from_geojson(json.dumps(each.pop("geometry"))))
+            for each in features
+            if each["geometry"]
+        ]
+        for features in (each.get("features", [each] if "geometry" in each else []) for each in told)
+    ]
+    assert told[0] == told[1]
+    assert all(starmap(shapely.equals_exact, zip(*shapes, strict=True)))
+
+
+def test_the_service_answers_for_many_points_as_the_marts_do(
+    services: tuple[TestClient, TestClient], asked: tuple[Marts, Marts]
+) -> None:
+    points = [[1.2, 6.2], [-66.1, 18.4], [0.0, 0.0]] * 2000
+    expected = [dict(zip(COLUMNS, asked[0].locate(*point), strict=True)) for point in points[:3]]
+    for client in services:
+        assert client.post("/locate", json={"points": points}).json()["answers"] == expected * 2000
+
+
+def test_whatever_its_document_allows_is_answered_on_postgis_as_it_says(
+    services: tuple[TestClient, TestClient],
+) -> None:
+    assert served.ask_whatever_is_allowed(services[0], examples=5) > 50
+
+
+def test_gdal_reads_a_level_from_the_service_as_it_is_in_the_marts(both: tuple[Warehouse, Warehouse]) -> None:
+    with dashboard(both[0], "serve") as address:
+        found = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="admin_level_2")
+        near = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="timezones", bbox=(0.5, 6.0, 1.5, 7.0))
+    rows = {row["gid"]: row for row in marts.rows(both[0], "admin_level_2")}
+    assert sorted(found["gid"]) == sorted(rows)
+    for gid, name, shape in zip(found["gid"], found["name"], found.geometry, strict=True):
+        assert name == rows[gid]["name"] or (rows[gid]["name"] is None and pd.isna(name))
+        assert shapely.equals(shape, shapely.from_wkb(rows[gid]["geom"]))
+    assert "Africa/Lome" in set(near["tzid"])
