@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from admin_boundaries import edition, sql, what_changed
 from admin_boundaries.explorer import details
 from admin_boundaries.locate import COLUMNS, as_text
-from admin_boundaries.marts import relation
+from admin_boundaries.marts import first_line, relation
 from admin_boundaries.service import features
 from admin_boundaries.service.marts import Asked
 from ingest.errors import NotThere, QueryFailed, UsageError, did_you_mean
@@ -241,8 +241,13 @@ def query(asked: Asked, statement: str, limit: int) -> dict[str, Any]:
     """
     if not statement.strip().lower().startswith(READS):
         raise QueryFailed("This is not a query, and the marts are read-only.", "Ask by select.")
+    import pyarrow as pa
+
     reader = asked.warehouse.query(statement)
-    rows, is_more = _first(reader, limit)
+    try:
+        rows, is_more = _first(reader, limit)
+    except (OSError, pa.ArrowException) as error:  # of the database, while rows are fetched
+        raise QueryFailed(first_line(error)) from error
     return {"columns": reader.schema.names, "rows": rows, "more": is_more}
 
 

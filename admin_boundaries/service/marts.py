@@ -257,6 +257,7 @@ def too_long(seconds: int, is_over: Callable[[BaseException], bool]) -> Iterator
     except Exception as error:
         if is_over(error):
             raise QuestionTooLong(
-                f"This took longer than {seconds} seconds.", "Ask for less: fewer rows, a smaller box, a lower limit."
+                f"This took longer than {seconds} second{'s' if seconds != 1 else ''}.",
+                "Ask for less: fewer rows, a smaller box, a lower limit.",
             ) from error
         raise

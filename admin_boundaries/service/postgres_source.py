@@ -13,7 +13,7 @@ from admin_boundaries.service.marts import too_long
 from ingest import sessions
 from ingest.settings import Postgres
 
-CANCELLED = "57014"
+CANCELLED, SAID = "57014", "statement timeout"
 
 
 class PostgresSource:
@@ -87,6 +87,7 @@ class PostgresSource:
 
 
 def _is_over(error: BaseException) -> bool:
-    """Whether the server ended a statement because of its time."""
-    causes: list[BaseException | None] = [error, error.__cause__]
-    return any(getattr(each, "sqlstate", None) == CANCELLED for each in causes)
+    """Whether the server ended a statement because of its time; while rows are fetched, only its message tells."""
+    causes = [each for each in (error, error.__cause__) if each]
+    said = any(isinstance(each, OSError) and SAID in str(each) for each in causes)
+    return said or any(getattr(each, "sqlstate", None) == CANCELLED for each in causes)

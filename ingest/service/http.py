@@ -11,7 +11,7 @@ from admin_boundaries import licences
 from admin_boundaries.service.marts import Limits, Marts
 from admin_boundaries.service.tiles import Tiles
 from ingest.dashboard.server import listen, names_of
-from ingest.errors import UsageError
+from ingest.errors import IngestError, UsageError
 from ingest.service.app import Service
 from ingest.settings import Settings
 
@@ -71,7 +71,7 @@ def serve(
     report: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> None:
-    """Serve the marts.
+    """Serve the marts; where there are none yet, answers say so.
 
     Parameters
     ----------
@@ -90,16 +90,17 @@ def serve(
 
     Raises
     ------
-    MartsMissing, TargetUnavailable
-        When there are no marts to begin with, or no server.
     SettingsError
         When the address or port cannot be used.
+    UsageError
+        When the target is Spark.
     """
     marts = Marts(settings, of_datasets, Limits(seconds=seconds))
-    stale, private = marts.ask(
-        lambda asked: (asked.build.stale, tuple(licences.warnings(asked.rights, "This service")))
-    )
-    for text in (*stale, *private):
+    try:
+        said = marts.ask(lambda asked: (*asked.build.stale, *licences.warnings(asked.rights, "This service")))
+    except IngestError as error:  # answers say so, too, until there are marts
+        said = (str(error),)
+    for text in said:
         warn(text)
     app = Service(marts, Tiles(tiles), address.url).app(address.answers_to, address.origins)
     try:

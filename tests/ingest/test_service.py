@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from admin_boundaries.service import features
 from admin_boundaries.service.marts import Asked
+from ingest import catalog
 from ingest.dashboard import explorer
 from ingest.errors import QueryFailed, QuestionTooLong, UsageError
 from ingest.service import app as served_app
@@ -417,6 +418,26 @@ def test_a_fault_of_ours_is_told_without_its_traceback(shared: Settings, monkeyp
     assert "secret" not in answer.text
 
 
+@pytest.mark.parametrize("has_marts", [True, False])
+def test_the_command_warns_of_licences_or_that_there_are_no_marts_and_serves(
+    shared: Settings, settings: Settings, has_marts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    listening: list[str] = []
+    monkeypatch.setattr(http, "listen", lambda _app, _name, host, *_more, **_options: listening.append(host))
+    http.serve(
+        shared if has_marts else settings,
+        http.Address("127.0.0.1", 0),
+        tiles=shared.home / "map",
+        seconds=5,
+        of_datasets=catalog.rights_of_datasets(),
+        report=said.append,
+        warn=said.append,
+    )
+    assert listening == ["127.0.0.1"]
+    assert ("mixes licences" if has_marts else "There is no warehouse") in said[0]
+
+
 def test_marts_on_spark_are_not_served(settings: Settings) -> None:
     with pytest.raises(UsageError, match="Spark"):
         served.marts_of(replace(settings, spark="/marts"))
@@ -431,5 +452,6 @@ def test_the_document_is_of_openapi_and_names_every_path(client: TestClient) -> 
     assert "422" not in json.dumps(document)
 
 
+@pytest.mark.slow
 def test_whatever_its_document_allows_is_answered_as_it_says(client: TestClient) -> None:
-    assert served.ask_whatever_is_allowed(client, examples=5) > 50
+    assert served.ask_whatever_is_allowed(client, examples=3) > 40
