@@ -205,15 +205,19 @@ def units(asked: Asked, gids: Sequence[str]) -> list[dict[str, Any]]:
     if len(gids) > MOST_UNITS:
         raise UsageError(f"{len(gids)} units are asked for, and {MOST_UNITS} are the most.", "Ask for some at a time.")
     found = details.of_units(asked.warehouse, asked.known, list(dict.fromkeys(gids)))
-    return [
-        {
-            COLUMN_OF.get(key, key): [dict(zip(ROWS_OF[key], row, strict=True)) for row in value]
-            if key in ROWS_OF
-            else value
-            for key, value in each.items()
+    return [{COLUMN_OF.get(key, key): _named(key, value) for key, value in each.items()} for each in found]
+
+
+def _named(key: str, value: Any) -> Any:
+    """Return what is told of a unit under a key, its parts by name."""
+    if key == "change":
+        change_type, release, before = value
+        return {
+            "change_type": change_type,
+            "from_release": release,
+            "from": [dict(zip(("gid", "name", "share"), row, strict=True)) for row in before],
         }
-        for each in found
-    ]
+    return [dict(zip(ROWS_OF[key], row, strict=True)) for row in value] if key in ROWS_OF else value
 
 
 def changes(asked: Asked, wanted: what_changed.Wanted, limit: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import console
-from ingest.cli.options import LOG_FORMAT, marts_of_dataset, warn
+from ingest.cli.options import marts_of_dataset, warn
 
 if TYPE_CHECKING:
+    from ingest.dashboard.explorer import Explorer
     from ingest.settings import Settings
 
 
@@ -38,12 +38,20 @@ if TYPE_CHECKING:
 )
 @marts_of_dataset
 def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
-    """Serve a live web page of runs, slices and workers."""
+    """Serve a live web page of runs, slices and workers, and the map."""
+    from ingest import catalog, logs
     from ingest import dashboard as pages
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logs.configure()
     pages.serve(
-        current, host=host, port=port, names=names, is_read_only=is_read_only, workers=workers, report=console.say
+        current,
+        host=host,
+        port=port,
+        names=names,
+        is_read_only=is_read_only,
+        workers=workers,
+        of_datasets=catalog.rights_of_datasets(),
+        report=console.say,
     )
 
 
@@ -63,22 +71,25 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 def show_map(
     output: Path | None, overwrite: bool, host: str, port: int, names: Sequence[str], current: Settings
 ) -> None:
-    """Serve a map of all units to this machine, or write it as files for any web server that knows ranges."""
+    """Serve a map of all units, and the dashboard without buttons, or write the map as files for any web server."""
     from ingest import catalog
 
     of_datasets = catalog.rights_of_datasets()
     if output is None:
-        from ingest.dashboard import explorer
+        from ingest import dashboard as pages
+        from ingest import logs
 
-        explorer.serve(
+        logs.configure()
+        pages.serve(
             current,
             host=host,
             port=port,
             names=names,
+            is_read_only=True,
+            workers=1,
             of_datasets=of_datasets,
-            bar=console.share_bar,
             report=console.say,
-            warn=partial(warn, current),
+            draw=lambda explorer: _draw(explorer, current),
         )
         return
     from admin_boundaries.explorer import site
@@ -95,6 +106,15 @@ def show_map(
         )
     for text in said:
         console.say(text)
+
+
+def _draw(explorer: Explorer, current: Settings) -> None:
+    """Draw the tiles of the build, unless they are there."""
+    if explorer.is_drawn():
+        return
+    console.say("Drawing the tiles, once for this build: some minutes for the world.")
+    with console.share_bar() as progress:
+        explorer.draw(progress, partial(warn, current))
 
 
 @click.command()
@@ -135,20 +155,18 @@ def serve(
     current: Settings,
 ) -> None:
     """Answer over HTTP, read-only: points, names, units, OGC API Features and tiles."""
-    from ingest import catalog
-    from ingest.dashboard import explorer
+    from ingest import catalog, logs
+    from ingest.dashboard.explorer import Explorer, folder_of
     from ingest.service import http
 
-    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
+    logs.configure()
     of_datasets = catalog.rights_of_datasets()
     if is_drawn:
-        explorer.drawn(
-            current, of_datasets=of_datasets, bar=console.share_bar, report=console.say, warn=partial(warn, current)
-        )
+        _draw(Explorer(current, of_datasets), current)
     http.serve(
         current,
         http.Address(host, port, tuple(names), url, tuple(origins)),
-        tiles=explorer.folder_of(current),
+        tiles=folder_of(current),
         seconds=seconds,
         of_datasets=of_datasets,
         report=console.say,
@@ -170,5 +188,4 @@ def mcp(seconds: int, current: Settings) -> None:
     from ingest import catalog
     from ingest.service import assistants
 
-    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     assistants.serve(current, seconds=seconds, of_datasets=catalog.rights_of_datasets())
