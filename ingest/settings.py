@@ -16,7 +16,9 @@ import yaml
 
 from ingest.errors import SettingsError, did_you_mean
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = Path(__file__).resolve().parent.parent
+# A wheel holds no dbt project. The folder where the command is typed then takes its place: it may be a clone.
+PROJECT_ROOT = PACKAGES if (PACKAGES / "dbt_project.yml").is_file() else Path.cwd()
 PROFILE = "admin_boundaries"
 PLANNING_SECONDS = 600.0
 STALE_SECONDS = 86_400.0
@@ -191,7 +193,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     target = env.get("WAREHOUSE_TARGET") or "embedded"
     home = Path(env.get("WAREHOUSE_HOME") or ".warehouse")
     home = home if home.is_absolute() else root / home
-    path = root / "profiles" / "profiles.yml"
+    path = _profile(root)
     try:
         output = _profile_output(path, target, {**env, "PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]})
         postgres = _postgres(output, env) if output.get("type") == "postgis" else None
@@ -216,8 +218,47 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
 
 def marts_on_spark(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> str:
     """Return where the marts of the ``spark`` target are, whatever target is in use: a folder, or an address."""
-    output = _profile_output(root / "profiles" / "profiles.yml", "spark", os.environ if env is None else env)
+    output = _profile_output(_profile(root), "spark", os.environ if env is None else env)
     return _in_project(output["warehouse"], root)
+
+
+def settings_of_reader(target: str = "", dataset: str = "", home: str | Path | None = None) -> Settings:
+    """Return the settings for somebody who only reads, and so needs no secret.
+
+    Parameters
+    ----------
+    target, dataset : str
+        The dbt output, and the hierarchical dataset; if empty, those of the environment.
+    home : str or Path, optional
+        Folder of the warehouse, relative to the current one; by default that of the environment.
+
+    Raises
+    ------
+    SettingsError
+        As `read_settings`.
+    """
+    given = {"WAREHOUSE_TARGET": target, "BOUNDARIES": dataset, "WAREHOUSE_HOME": home and str(Path(home).absolute())}
+    return read_settings({"INGEST_SECRET": "of a reader", **os.environ, **{k: v for k, v in given.items() if v}})
+
+
+def require_project(root: Path = PROJECT_ROOT) -> None:
+    """Refuse to go on without the dbt project, which a wheel does not hold.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if not (root / "dbt_project.yml").is_file():
+        raise SettingsError(
+            f"{root} is no clone of the project: it has no dbt_project.yml.",
+            "This needs the models, seeds and sample of a clone: run it there. What reads the marts works anywhere.",
+        )
+
+
+def _profile(root: Path) -> Path:
+    """Return the path of the dbt profile: that of the project, or else the copy that a wheel holds."""
+    path = root / "profiles" / "profiles.yml"
+    return path if path.exists() or root != PROJECT_ROOT else Path(__file__).with_name("profiles.yml")
 
 
 def _in_project(place: str, root: Path) -> str:

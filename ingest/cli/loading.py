@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. Repeatable.",
+    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. An ISO code or its "
+    "name. Repeatable.",
 )
 @click.option(
     "--add",
@@ -377,8 +378,9 @@ def scaffold(dataset: str) -> None:
     """Write the staging models of a DATASET of ingest/catalog.yaml; `BOUNDARIES=DATASET dbt build` then builds it."""
     from ingest import catalog
     from ingest import scaffold as staging
-    from ingest.settings import PROJECT_ROOT
+    from ingest.settings import PROJECT_ROOT, require_project
 
+    require_project()
     files = staging.staging_folder(catalog.get(dataset))
     folder = PROJECT_ROOT / "models" / "staging" / dataset
     for path in staging.write(files, folder):

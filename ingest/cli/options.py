@@ -38,11 +38,10 @@ def parse_levels(_ctx: click.Context, _param: click.Parameter, value: str | None
 
 
 def parse_countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
-    """Return the countries' codes in capital letters."""
-    for code in value:
-        if not re.fullmatch(r"[A-Za-z]{3}", code):
-            raise click.BadParameter(f"{code!r} is not an ISO 3166-1 alpha-3 code (example: TGO).")
-    return tuple(code.upper() for code in value)
+    """Return the alpha-3 codes of countries, which may be given by any code of ISO 3166-1 or by name."""
+    from ingest import catalog
+
+    return tuple(catalog.country(text) for text in value)
 
 
 may_overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing file.")

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
-from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment
+from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment, require_project
 
 BUSY = "Another dbt build is at work"  # what dbt then says, on every target
 
@@ -80,6 +80,8 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
     ------
     BuildFailed
         When dbt fails; its exit code is that of dbt.
+    SettingsError
+        When there is no dbt project.
     """
     sys.stdout.flush()  # what was printed before comes first
     with start(settings, root=root) as process:
@@ -98,6 +100,7 @@ def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = P
     With ``output``, what it says is written there, Ctrl-C does not reach it, and it ends with this process even if that
     is killed, where util-linux is installed. Elsewhere it goes on to its end, and others wait for it.
     """
+    require_project()
     folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
     # Python warns of the way in which dbt imports its own main module.
     python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
