@@ -11,7 +11,7 @@ import duckdb
 
 from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
-from admin_boundaries.find import FIND, Name
+from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
@@ -96,10 +96,11 @@ class DuckdbWarehouse:
         return self._connection.execute(query).fetchall()
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix."""
+        """Find units by key, code, name or prefix."""
         begins = "starts_with(names.folded_name, wanted.folded_name)"
         query = FIND.format(marts=self.marts, name="?", begins=begins, limit="?")
-        return [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
+        names = [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
+        return joined(by_code(self, name, limit), names, limit)
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the copy of the ledger in the lake."""

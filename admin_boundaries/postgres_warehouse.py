@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from admin_boundaries import edition
-from admin_boundaries.find import FIND, Name
+from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
@@ -96,7 +96,7 @@ class PostgresWarehouse:
             return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix.
+        """Find units by key, code, name or prefix.
 
         The name is folded first, since only a constant pattern can use the index. It then contains neither % nor _.
         """
@@ -104,7 +104,7 @@ class PostgresWarehouse:
         begins = "names.folded_name like %(pattern)s"
         query = FIND.format(marts=self.marts, name="%(name)s", begins=begins, limit="%(limit)s")
         rows = self._connection.execute(query, {"name": name, "pattern": f"{folded}%", "limit": limit}).fetchall()
-        return [Name(*row) for row in rows]
+        return joined(by_code(self, name, limit), [Name(*row) for row in rows], limit)
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the published runs, which the reader sees through a view."""

@@ -53,7 +53,10 @@ class Warehouse(Protocol):
         ...
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix; whole names come first, own names before variants and local names."""
+        """Find units by key, code, name or prefix.
+
+        Keys and codes come first, then whole names; own names come before variants and local names.
+        """
         ...
 
     def editions(self) -> list[Edition]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -510,13 +512,61 @@ def alpha_2(countries: Sequence[str]) -> tuple[str, ...]:
     SettingsError
         When there is no clone of the project, whose list of countries this needs.
     """
-    require_project()
-    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
-        known = {row["alpha_3"]: row["alpha_2"] for row in csv.DictReader(file)}
+    known = {row["alpha_3"]: row["alpha_2"] for row in _iso_countries()}
     for code in countries:
         if code not in known:
             raise UsageError(f"{code} is not the code of a country in ISO 3166-1.", did_you_mean(code, known))
     return tuple(known[code] for code in countries)
+
+
+def country(text: str) -> str:
+    """Return the alpha-3 code that stands for a country: of a code of ISO 3166-1, or of its name there.
+
+    Parameters
+    ----------
+    text : str
+        As somebody typed it: ``TGO``, ``tg``, ``Togo``, ``Bolivia``. Three letters are taken as they are: datasets have
+        codes of their own, such as ``XKO``.
+
+    Raises
+    ------
+    UsageError
+        When no country, or more than one, is called so.
+    """
+    if re.fullmatch("[A-Za-z]{3}", text):
+        return text.upper()
+    if re.fullmatch("[A-Za-z]{2}", text):
+        found = [row for row in _iso_countries() if row["alpha_2"] == text.upper()]
+    else:
+        found = _called(_folded(text))
+    if len(found) == 1:
+        return found[0]["alpha_3"]
+    if found:
+        listed = ", ".join(f"{row['alpha_3']} ({row['name']})" for row in found)
+        raise UsageError(f"{text!r} may be any of {listed}.", "Give the code.")
+    names = {_folded(row["name"]): row for row in _iso_countries()}
+    near = [names[name] for name in difflib.get_close_matches(_folded(text), names, n=1)]
+    hint = f"Did you mean {near[0]['alpha_3']} ({near[0]['name']})?" if near else "Give a code, such as TGO."
+    raise UsageError(f"{text!r} is neither a code of ISO 3166-1 nor the name of a country there.", hint)
+
+
+def _called(folded: str) -> list[dict[str, str]]:
+    """Return the countries of a name: the whole one, or else the part before a comma, or else the beginning."""
+    names = [(_folded(row["name"]), row) for row in _iso_countries()] if folded else []
+    whole = [row for name, row in names if name == folded]
+    short = [row for name, row in names if re.split(r",| \(", name)[0] == folded]
+    return whole or short or [row for name, row in names if name.startswith(folded)]
+
+
+def _folded(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", text.strip().casefold().replace("’", "'"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def _iso_countries() -> list[dict[str, str]]:
+    require_project()
+    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def rights_of_datasets() -> dict[str, tuple[str, str, str]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -67,6 +70,16 @@ def ask(before: str) -> str:
 def say(text: str) -> None:
     """Print a line to standard output."""
     out.print(_plain(text))
+
+
+def pass_on(file: Path) -> None:
+    """Copy a file to standard output, as far as somebody reads it."""
+    try:
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # as in `… | head`; what Python still flushes at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
@@ -233,6 +246,8 @@ def runs(rows: Sequence[Run]) -> None:
     table = Table("run", "dataset", "release", "engine", "state", "started", box=None, pad_edge=False)
     for name in ("seconds", "rows", "MB"):
         table.add_column(name, justify="right")
+    for name in ("scope", "source"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
             row.run_id,
@@ -244,6 +259,8 @@ def runs(rows: Sequence[Run]) -> None:
             _seconds(row),
             _number(row.rows_loaded if row.rows_loaded is not None else row.rows_read),
             _megabytes(row.bytes_read),
+            _plain(row.extent),
+            _plain(row.files_in_short),
         )
     out.print(table)
 
@@ -251,6 +268,7 @@ def runs(rows: Sequence[Run]) -> None:
 def run(ledger: Ledger, found: Run, target: str) -> None:
     """Print a run with its files and slices, and its summary."""
     say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
+    say(f"scope: {found.extent}")
     if found.error:
         say(f"error: {found.error}")
     if found.base_run_id:

@@ -21,6 +21,8 @@ PACKAGES = Path(__file__).resolve().parent.parent
 PROJECT_ROOT = PACKAGES if (PACKAGES / "dbt_project.yml").is_file() else Path.cwd()
 PROFILE = "admin_boundaries"
 PLANNING_SECONDS = 600.0
+STALE_SECONDS = 86_400.0
+LOG_FORMATS = ("text", "json")
 BOUNDARIES = "gadm"  # the dataset whose marts have the plain names
 ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -127,6 +129,8 @@ class Settings:
         Cron expression (UTC) that says when to check for new releases; never when empty.
     planning_seconds : float
         How long the files of a run may take to be opened and counted.
+    stale_seconds : float
+        How long marts may be of another run than the published one before ``/health`` says so.
     boundaries : str
         The hierarchical dataset whose marts are read.
     spark : str or None
@@ -141,6 +145,7 @@ class Settings:
     alert_webhook: str = field(default="", repr=False)
     refresh_schedule: str = ""
     planning_seconds: float = PLANNING_SECONDS
+    stale_seconds: float = STALE_SECONDS
     boundaries: str = BOUNDARIES
     spark: str | None = None
 
@@ -205,6 +210,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
         planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
+        stale_seconds=_seconds(env, "HEALTH_STALE_SECONDS", STALE_SECONDS),
         boundaries=_boundaries(env.get("BOUNDARIES") or BOUNDARIES),
         spark=_in_project(output["warehouse"], root) if output.get("type") == "sedona" else None,
     )
@@ -308,6 +314,55 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text) or float(text) == 0:
         raise SettingsError(f"{name}={text!r} is not a number of seconds.", f"Set {name}={default:.0f}, or unset it.")
     return float(text)
+
+
+@dataclass(frozen=True)
+class Logs:
+    """How the long-running commands log.
+
+    Attributes
+    ----------
+    is_json : bool
+        ``LOG_FORMAT=json``: a line of JSON for each entry.
+    file : Path or None
+        ``LOG_FILE``: where to; None for standard error.
+    file_bytes, files : int
+        ``LOG_FILE_BYTES`` and ``LOG_FILES``: at what size the file is replaced, and how many old ones are kept.
+    """
+
+    is_json: bool = False
+    file: Path | None = None
+    file_bytes: int = 10_000_000
+    files: int = 5
+
+
+def logs(env: Mapping[str, str] | None = None) -> Logs:
+    """Return how to log, according to the environment.
+
+    Raises
+    ------
+    SettingsError
+        When a variable is invalid.
+    """
+    env = os.environ if env is None else env
+    layout = env.get("LOG_FORMAT") or LOG_FORMATS[0]
+    if layout not in LOG_FORMATS:
+        raise SettingsError(f"LOG_FORMAT={layout!r} is neither text nor json.", "Set LOG_FORMAT=json, or unset it.")
+    default = Logs()
+    return Logs(
+        is_json=layout == "json",
+        file=Path(env["LOG_FILE"]) if env.get("LOG_FILE") else None,
+        file_bytes=_whole(env, "LOG_FILE_BYTES", default.file_bytes),
+        files=_whole(env, "LOG_FILES", default.files),
+    )
+
+
+def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+    """Return a variable that is a whole number from 1 on."""
+    text = env.get(name) or str(default)
+    if not re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        raise SettingsError(f"{name}={text!r} is not a whole number above 0.", f"Set {name}={default}, or unset it.")
+    return int(text)
 
 
 def private_folder(folder: Path) -> Path:

@@ -56,7 +56,7 @@ def served(env: dict[str, str], page: str) -> Iterator[str]:
     process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
     try:
         found = re.search(r"http://\S+", next((line for line in process.stdout or () if "http:" in line), ""))
-        yield found[0].rstrip("/") if found else sys.exit(f"The {page} did not start.")
+        yield found[0].removesuffix("/map/").rstrip("/") if found else sys.exit(f"The {page} did not start.")
     finally:
         process.terminate()
         process.wait()

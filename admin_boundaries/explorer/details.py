@@ -9,6 +9,7 @@ from admin_boundaries.marts import Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse
 
 MOST_NEIGHBOURS = 60
+DIVIDED = ("split", "merged", "complex")  # units whose ground is of several, or of a part
 LEVELS = range(6)
 OF_LEVEL = (
     *("name_local", "name_variants", "type_local", "type_english", "licence", "attribution"),
@@ -33,8 +34,8 @@ def of_units(warehouse: Warehouse, known: Mapping[str, Mart], gids: Sequence[str
     list of dict
         ``gid``, ``name``, ``level``, ``area``, ``children``, ``chain`` (from the country down), ``local``,
         ``variants``, ``type``, ``licence``, ``attribution``, ``box`` (west, south, east, north; east is over 180
-        across the date line), ``zones`` (name and share), ``codes``, ``neighbours``, ``faults``. What is unknown is
-        missing.
+        across the date line), ``zones`` (name and share), ``codes``, ``neighbours``, ``faults``, ``change`` (what
+        became of it since which release, and of which units it is: key, name, share of it). What is unknown is missing.
     """
     if not gids:
         return []
@@ -65,6 +66,7 @@ def of_units(warehouse: Warehouse, known: Mapping[str, Mart], gids: Sequence[str
             rows.sort(key=lambda row: row[1])
             for row in sorted(rows, key=lambda row: row[abs(order)] or 0, reverse=reverse):
                 found[row[0]].setdefault(key, []).append(list(row[1:]))
+    _add_changes(warehouse, known, found, gids)
     names = _names(warehouse, known, found)
     for each in found.values():
         each["chain"] = [[gid, names.get(gid, gid), level] for gid, level in each.get("chain", [])]
@@ -99,6 +101,37 @@ def _add_level(warehouse: Warehouse, mart: Mart, found: dict[str, dict[str, Any]
         if None not in box:
             west, south, east, north = (round(float(side), 5) for side in box if side is not None)
             each["box"] = [west, south, east + 360 if east < west else east, north]
+
+
+def _add_changes(
+    warehouse: Warehouse, known: Mapping[str, Mart], found: dict[str, dict[str, Any]], gids: Sequence[str]
+) -> None:
+    if "admin_unit_changes" not in known:
+        return
+    marks = ", ".join("?" * len(gids))
+    changes = relation(known["admin_unit_changes"])
+    rows = warehouse.rows(
+        "select to_gid, change_type, from_release, from_gid, from_name "  # noqa: S608
+        f"from {changes} where unit_of in ('both', 'to') and change_type <> 'kept' and to_gid in ({marks})",
+        gids,
+    )
+    for gid, change_type, release, from_gid, from_name in sorted(rows):
+        found[gid]["change"] = [change_type, release, [[from_gid, from_name, None]] if from_gid else []]
+    divided = [gid for gid, each in found.items() if each.get("change", [""])[0] in DIVIDED]
+    if not divided or "admin_unit_crosswalk" not in known:
+        return
+    marks = ", ".join("?" * len(divided))
+    pairs = warehouse.rows(
+        "select pairs.to_gid, pairs.share_of_to, pairs.from_gid, before.from_name "  # noqa: S608
+        f"from {relation(known['admin_unit_crosswalk'])} as pairs "
+        f"inner join {changes} as before on pairs.from_gid = before.from_gid "
+        f"where before.unit_of <> 'to' and not pairs.is_sliver and pairs.from_level = pairs.to_level "
+        f"and pairs.admin_level = pairs.to_level and pairs.to_gid in ({marks})",
+        divided,
+    )
+    for gid in divided:
+        of_unit = sorted((row for row in pairs if row[0] == gid), key=lambda row: (-(row[1] or 0), row[2]))
+        found[gid]["change"][2] = [[from_gid, name, share] for _gid, share, from_gid, name in of_unit]
 
 
 def _split(text: str | None) -> list[str]:

@@ -14,6 +14,7 @@ from admin_boundaries.explorer import details
 from admin_boundaries.files import replacing
 from admin_boundaries.marts import TIMEZONES, Mart, relation
 from admin_boundaries.tiles import archive
+from admin_boundaries.tiles.attributes import SEVERITIES, WORST
 from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build, open_warehouse
 from ingest.errors import UsageError
 from ingest.settings import Settings
@@ -24,6 +25,7 @@ LIBRARY = ("maplibre-gl.js", "maplibre-gl.css")
 TILES = "map.pmtiles"
 UNITS_IN_FILE, NAMES_IN_FILE = 100, 500
 UNITS_AT_ONCE = 5000
+LETTERS_AT_ONCE, LISTED = 200, 50
 
 
 def write(
@@ -64,8 +66,8 @@ def write(
         raise UsageError(f"There is no folder {folder.parent}.", "Create it first.")
     folder.mkdir(exist_ok=True)
     with open_warehouse(settings) as warehouse, of_one_build(warehouse):
-        said = archive.write(
-            settings,
+        said = archive.write_from(
+            warehouse,
             (),
             folder / TILES,
             overwrite=True,
@@ -84,6 +86,8 @@ def write(
         described = config(warehouse, known) | {"units": units, "names": names, "fold": fold}
         with replacing(folder / "config.json") as draft:
             draft.write_text(_text(described), encoding="utf-8")
+        with replacing(folder / "lists.json") as draft:
+            draft.write_text(_text(lists(warehouse, known)), encoding="utf-8")
     return [*said, f"{folder / 'index.html'}: the map, for any web server that answers requests for ranges"]
 
 
@@ -105,22 +109,68 @@ def pages() -> list[Path]:
 def config(warehouse: Warehouse, known: Mapping[str, Mart]) -> dict[str, Any]:
     """Return what the page needs to know before it shows anything."""
     zones = warehouse.rows(f"select tzid, standard_utc_offset_minutes from {relation(known[TIMEZONES])}")  # noqa: S608
-    box = "min(min_lon), min(min_lat), max(max_lon), max(max_lat)"
-    ((west, south, east, north),) = warehouse.rows(f"select {box} from {relation(known['admin_level_0'])}")  # noqa: S608
-    changed = 0
-    if "admin_unit_changes" in known:
-        ((changed,),) = warehouse.rows(
-            f"select count(*) from {relation(known['admin_unit_changes'])} where change_type <> 'kept'"  # noqa: S608
-        )
+    boxes = warehouse.rows(f"select west_lon, min_lat, east_lon, max_lat from {relation(known['admin_level_0'])}")  # noqa: S608
+    boxes = [box for box in boxes if None not in box]
+    west, east = _around([(box[0], box[2]) for box in boxes])
+    south, north = (min(box[1] for box in boxes), max(box[3] for box in boxes)) if boxes else (-60, 75)
     releases = [f"{each.dataset} {each.run.release}" for each in warehouse.editions() if each.run]
     return {
         "title": ", ".join(releases) or warehouse.dataset,
         "tiles": TILES,
         "served": False,
         "zones": sorted([list(row) for row in zones], key=lambda row: row[0]),
-        "has_changes": changed > 0,
-        "box": [west or -180, max(south or -60, -60), east or 180, min(north or 75, 75)],
+        "box": [west, max(south, -60), east, min(north, 75)],
     }
+
+
+def _around(spans: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return the shortest span of longitudes, from west to east, that has all others in it; east may be over 180."""
+    rest: list[tuple[float, float]] = sorted(
+        (west % 360, west % 360 + (east - west) % 360) for west, east in spans if east - west < 360
+    )
+    if not rest or len(rest) < len(spans):
+        return -180.0, 180.0
+    end = max(east - 360 for _west, east in rest)
+    gap, start = 0.0, rest[0][0]
+    for west, east in rest:
+        if west - end > gap:
+            gap, start = west - end, west
+        end = max(end, east)
+    if gap == 0:
+        return -180.0, 180.0
+    start = start - 360 if start >= 180 else start
+    return start, start + 360 - gap
+
+
+def lists(warehouse: Warehouse, known: Mapping[str, Mart]) -> dict[str, dict[str, Any]]:
+    """Return which units changed, and which had faults in the source.
+
+    Returns
+    -------
+    dict
+        Of ``change`` and ``anomaly``: the number of units of each kind, and the first of them, as `find` gives units.
+    """
+    found: dict[str, dict[str, Any]] = {"change": {}, "anomaly": {}}
+    kinds = {
+        "admin_unit_changes": "select to_gid as gid, change_type as kind from {} "
+        "where unit_of in ('both', 'to') and change_type <> 'kept'",
+        "admin_anomalies": f"select gid, {WORST} as kind from {{}} where gid is not null group by gid",  # noqa: S608
+    }
+    for name, (mart, query) in zip(found, kinds.items(), strict=True):
+        if mart not in known:
+            continue
+        rows = warehouse.rows(
+            "select kind, number, gid, admin_level, name, path from (select kinds.kind, units.gid, "  # noqa: S608
+            "units.admin_level, units.name, units.path, count(*) over (partition by kinds.kind) as number, "
+            "row_number() over (partition by kinds.kind order by units.admin_level, units.gid) as place "
+            f"from ({query.format(relation(known[mart]))}) as kinds "
+            f"inner join {relation(known['admin_units'])} as units on kinds.gid = units.gid) as numbered "
+            f"where place <= {LISTED} order by place"
+        )
+        for kind, count, *values in rows:
+            of_kind = found[name].setdefault(SEVERITIES.get(kind, kind), {"count": count, "units": []})
+            of_kind["units"].append(dict(zip(("gid", "level", "name", "path"), values, strict=True)))
+    return found
 
 
 def _write_units(
@@ -152,8 +202,12 @@ def _write_names(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) 
     letters = sorted(
         {letter for row in rows for letter in row[2].lower() if letter not in " abcdefghijklmnopqrstuvwxyz"}
     )
-    query = f"select {warehouse.marts}.fold_name(?)"
-    fold = {letter: warehouse.rows(query, ["a" + letter + "a"])[0][0][1:-1] for letter in letters}
+    fold: dict[str, str] = {}
+    for first in range(0, len(letters), LETTERS_AT_ONCE):
+        some = letters[first : first + LETTERS_AT_ONCE]
+        calls = ", ".join([f"{warehouse.marts}.fold_name(?)"] * len(some))
+        (texts,) = warehouse.rows(f"select {calls}", [f"a{letter}a" for letter in some])
+        fold |= {letter: text[1:-1] for letter, text in zip(some, texts, strict=True)}
     return [part[0][0] for part in parts], {letter: text for letter, text in fold.items() if text != letter}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,14 +28,20 @@ from admin_boundaries.export import check_countries
 from admin_boundaries.files import check_place, replacing
 from admin_boundaries.marts import GEOMETRY, TIMEZONES, Mart, relation
 from admin_boundaries.tiles import attributes, kernels
-from admin_boundaries.tiles.attributes import Attributes
+from admin_boundaries.tiles.attributes import LAST_FROM_ZOOM, Attributes
 from admin_boundaries.tiles.kernels import Bytes, Integers
 from admin_boundaries.warehouse import Warehouse, how_to_make, known_marts, of_one_build, open_warehouse
-from ingest.errors import CountMismatch, MartsMissing, UsageError
+from ingest.errors import CountMismatch, ExportFailed, MartsMissing, UsageError
 from ingest.settings import Settings
 
-LAYERS = (*(f"level_{level}" for level in range(6)), TIMEZONES)
-FIRST_ZOOMS = (0, 2, 4, 6, 7, 8, 0)  # of each layer
+LABELS = "labels"
+LAYERS = {
+    **{f"level_{level}": f"Units of level {level}" for level in range(6)},
+    TIMEZONES: "Time zones",
+    LABELS: "Names of units, each at a point in its largest part, where there is room for it",
+}
+ZONE_LAYER, LABEL_LAYER = 6, 7
+FIRST_ZOOMS = (0, 2, 4, 6, 7, 8, 0, 0)  # of each layer
 MAX_ZOOM = 10
 TOLERANCE_OF = {zoom: TOLERANCES[2] if zoom < 4 else TOLERANCES[1] if zoom < 7 else TOLERANCES[0] for zoom in range(11)}
 FINE, COARSE = 4096, 2048  # lines of the grid along a tile, of the last zoom and of the others
@@ -43,9 +49,11 @@ MAX_BYTES = 500_000
 STEPS = (2, 4, 8, 16, 32)  # of a grid that is coarser, where a tile is too large
 TILES_AT_ONCE = 512
 BYTES_AT_ONCE = 32_000_000
+PIXELS_OF_LETTER, PIXELS_OF_LINE = 5.0, 14  # of a label
 MAX_LATITUDE = 85.0511287798066  # where the world of web maps ends
 SIMPLIFIED = "admin_units_simplified"
 Report = Callable[[float], None]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -117,12 +125,51 @@ def write(
     warn: Callable[[str], None],
     warn_of_licences: Callable[[str], None],
 ) -> list[str]:
+    """Open the warehouse, and write its units and time zones to a PMTiles archive; see `write_from`."""
+    with open_warehouse(settings) as warehouse:
+        return write_from(
+            warehouse,
+            countries,
+            output,
+            overwrite=overwrite,
+            of_datasets=of_datasets,
+            progress=progress,
+            warn=warn,
+            warn_of_licences=warn_of_licences,
+        )
+
+
+def check(warehouse: Warehouse, known: Mapping[str, Mart]) -> None:
+    """Refuse marts without the units that tiles are drawn from.
+
+    Raises
+    ------
+    MartsMissing
+    """
+    if SIMPLIFIED not in known:
+        raise MartsMissing(
+            f"The marts of {warehouse.dataset} have no {SIMPLIFIED}, which tiles are drawn from.",
+            how_to_make(warehouse),
+        )
+
+
+def write_from(
+    warehouse: Warehouse,
+    countries: Sequence[str],
+    output: Path,
+    *,
+    overwrite: bool,
+    of_datasets: licences.OfDatasets,
+    progress: Report,
+    warn: Callable[[str], None],
+    warn_of_licences: Callable[[str], None],
+) -> list[str]:
     """Write all units and time zones, or those of some countries, to a PMTiles archive.
 
     Parameters
     ----------
-    settings : Settings
-        Of the target and the dataset.
+    warehouse : Warehouse
+        The marts; it uses little memory from here on.
     countries : sequence of str
         Keys of level 0; everything if empty.
     output : Path
@@ -153,34 +200,31 @@ def write(
         When a build replaced the marts meanwhile. Nothing is written then.
     CountMismatch
         When a unit is in no tile.
+    ExportFailed
+        When a tile is too large even on the coarsest grid.
     """
     if output.suffix.lower() != ".pmtiles":
         raise UsageError(f"The suffix of {output.name} is not .pmtiles.", "Name the archive, as in: -o world.pmtiles")
     check_place(output, overwrite=overwrite)
-    with open_warehouse(settings) as warehouse:
-        warehouse.keep_little()
-        known = known_marts(warehouse)
-        if SIMPLIFIED not in known:
-            raise MartsMissing(
-                f"The marts of {warehouse.dataset} have no {SIMPLIFIED}, which tiles are drawn from.",
-                how_to_make(warehouse),
-            )
-        check_countries(warehouse, countries)
-        for fault in edition.faults(warehouse.editions()):
-            warn(fault)
-        with (
-            replacing(output) as draft,
-            of_one_build(warehouse),
-            ExitStack() as files,
-            tempfile.TemporaryDirectory(dir=output.parent, prefix=".tiles") as folder,
-        ):
-            work = _Work(warehouse, known, countries, Path(folder), files, progress)
-            work.cut()
-            rights = licences.of_marts(
-                warehouse, known, [known[name] for name in (*_levels(known), TIMEZONES)], of_datasets, countries
-            )
-            metadata = work.metadata(licences.texts(rights))
-            tiles, coarse, largest = work.put_together(draft, metadata)
+    warehouse.keep_little()
+    known = known_marts(warehouse)
+    check(warehouse, known)
+    check_countries(warehouse, countries)
+    for fault in edition.faults(warehouse.editions()):
+        warn(fault)
+    with (
+        replacing(output) as draft,
+        of_one_build(warehouse),
+        ExitStack() as files,
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=".tiles") as folder,
+    ):
+        work = _Work(warehouse, known, countries, Path(folder), files, progress)
+        work.cut()
+        rights = licences.of_marts(
+            warehouse, known, [known[name] for name in (*_levels(known), TIMEZONES)], of_datasets, countries
+        )
+        metadata = work.metadata(licences.texts(rights))
+        tiles, coarse, largest = work.put_together(draft, metadata)
     for warning in licences.warnings(rights, output.name):
         warn_of_licences(warning)
     size = output.stat().st_size / 1e6
@@ -189,6 +233,85 @@ def write(
         listed = ", ".join(coarse[:5]) + (f" and {len(coarse) - 5:,} more" if len(coarse) > 5 else "")
         said.append(f"drawn on a coarser grid, so as not to be larger than {MAX_BYTES // 1000} kB: {listed}")
     return said
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Units or labels of a batch, cut into the tiles of a zoom.
+
+    Attributes
+    ----------
+    batch : Batch
+        The batch.
+    zoom : int
+        The zoom.
+    shown : ndarray of int64
+        Which of its units are drawn.
+    pieces, data : ndarray
+        See `kernels.cut`.
+    is_label : bool
+        Whether these are points for their names.
+    """
+
+    batch: Batch
+    zoom: int
+    shown: Integers
+    pieces: Integers
+    data: Bytes
+    is_label: bool = False
+
+
+def _on_map(points: Floats) -> tuple[Floats, Floats]:
+    """Return where points are on the square of web maps, from 0 to 1, from its north-western corner."""
+    sine = np.sin(np.radians(np.clip(points[:, 1], -MAX_LATITUDE, MAX_LATITUDE)))
+    return (points[:, 0] + 180) / 360, np.clip(0.5 - np.log((1 + sine) / (1 - sine)) / (4 * np.pi), 0, 1)
+
+
+def _beyond_the_edge(
+    x: Integers, y: Integers, rings: Integers, scale: int, buffer: int
+) -> tuple[Integers, Integers, Integers]:
+    """Let units go on where the world ends, as far as tiles show it: they do on the other side, so no line is there.
+
+    Parameters
+    ----------
+    x, y : ndarray of int64, shape (n,)
+        Vertices on the grid.
+    rings : ndarray of int64
+        Offsets of rings among them; the last vertex of a ring is its first.
+    scale, buffer : int
+        Lines of the grid around the world, and how many of them are shown beyond its edge.
+
+    Returns
+    -------
+    x, y, rings : ndarray of int64
+        With a vertex beyond the edge for each end of a run along it.
+    """
+    side = (x == scale).astype(np.int64) - (x == 0)
+    if not side.any():
+        return x, y, rings
+    firsts, lasts = rings[:-1], rings[1:] - 1
+    after, before = np.append(side[1:], 0), np.insert(side[:-1], 0, 0)
+    after[lasts], before[firsts] = side[firsts + 1], side[lasts - 1]
+    begins, ends = (side != 0) & (after == side), (side != 0) & (before == side)
+    counts = 1 + (begins ^ ends)
+    at = np.repeat(np.arange(len(x)), counts)
+    is_second = np.concatenate([[False], at[1:] == at[:-1]])
+    is_beyond = np.where(begins[at] & ends[at], True, np.where(begins[at], is_second, ends[at] & ~is_second))
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return x[at] + side[at] * is_beyond * buffer, y[at], starts[rings]
+
+
+def _room(geoms: npt.NDArray[np.object_]) -> tuple[Integers, npt.NDArray[np.object_], Floats, Floats]:
+    """Return where names go: which units have a part, the largest of each, and how wide and high that is on average."""
+    parts, owners = shapely.get_parts(geoms, return_index=True)
+    area = shapely.area(parts)
+    order = np.lexsort((area, owners))
+    largest = order[np.flatnonzero(np.diff(owners[order], append=-1))]
+    bounds = shapely.bounds(parts[largest])
+    (west, north), (east, south) = _on_map(bounds[:, [0, 3]]), _on_map(bounds[:, [2, 1]])
+    box = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])
+    share = np.sqrt(area[largest] / np.where(box > 0, box, np.inf))
+    return owners[largest].astype(np.int64), parts[largest], share * (east - west), share * (south - north)
 
 
 def _levels(known: dict[str, Mart]) -> Iterator[str]:
@@ -286,17 +409,15 @@ class _Work:
         kept, at_border = kept_vertices(zones, [tolerance])
         ((drawn,), _restored) = drawn_with(zones, kept, at_border)
         numbers = attributes.numbers_of(self.attributes, keys)
-        yield Batch(np.full(count, len(LAYERS) - 1, np.int64), numbers, drawn, zooms)
+        yield Batch(np.full(count, ZONE_LAYER, np.int64), numbers, drawn, zooms)
 
     def _batch(self, keys: pa.Array, levels: Integers, wkb: pa.Array, zooms: Sequence[int]) -> Batch:
         numbers = attributes.numbers_of(self.attributes, keys.cast(pa.string()))
         return Batch(levels, numbers, shapely.from_wkb(wkb.to_numpy(zero_copy_only=False)), zooms)
 
-    def _pieces(self, batch: Batch) -> list[tuple[Batch, int, Integers, Integers, Bytes]]:
+    def _pieces(self, batch: Batch) -> list[Cut]:
         _kind, points, (rings, polygons, units) = shapely.to_ragged_array(batch.geoms)
-        x = (points[:, 0] + 180) / 360
-        sine = np.sin(np.radians(np.clip(points[:, 1], -MAX_LATITUDE, MAX_LATITUDE)))
-        y = np.clip(0.5 - np.log((1 + sine) / (1 - sine)) / (4 * np.pi), 0, 1)
+        x, y = _on_map(points)
         first = np.array(FIRST_ZOOMS)[batch.layers]
         offsets = [each.astype(np.int64) for each in (rings, polygons, units)]
         made = []
@@ -305,20 +426,48 @@ class _Work:
             if not len(shown):
                 continue
             scale = self._zooms[zoom].extent << zoom
-            on_grid = np.rint(x * scale).astype(np.int64), np.rint(y * scale).astype(np.int64)
+            on_x, on_y = (np.rint(each * scale).astype(np.int64) for each in (x, y))
             starts, ends = offsets[2][shown], offsets[2][shown + 1]
-            pieces, data = kernels.cut(zoom, self._zooms[zoom].extent, *on_grid, offsets[0], offsets[1], starts, ends)
-            made.append((batch, zoom, shown, pieces, data))
+            extent = self._zooms[zoom].extent
+            beyond = kernels.BUFFER_PIXELS * extent // kernels.PIXELS
+            edged = _beyond_the_edge(on_x, on_y, offsets[0], scale, beyond)
+            pieces, data = kernels.cut(zoom, extent, *edged, offsets[1], starts, ends)
+            made.append(Cut(batch, zoom, shown, pieces, data))
+        if batch.layers[0] != ZONE_LAYER:
+            made += self._labels(batch)
         return made
 
-    def _keep(self, made: list[tuple[Batch, int, Integers, Integers, Bytes]]) -> None:
-        for batch, zoom, shown, pieces, data in made:
+    def _labels(self, batch: Batch) -> Iterator[Cut]:
+        """Yield the names of units where there is room for them; at the last zoom, all: maps enlarge its tiles."""
+        at, parts, across, down = _room(batch.geoms)
+        units, letters = batch.units[at], self.attributes.label_widths[batch.units[at]]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            needed = np.maximum(PIXELS_OF_LETTER * letters / across, PIXELS_OF_LINE / down) / kernels.PIXELS
+        from_zooms = np.ceil(np.log2(np.clip(needed, 1, 2**LAST_FROM_ZOOM))).astype(np.int64)
+        from_zooms = np.maximum(from_zooms, np.array(FIRST_ZOOMS)[batch.layers[at]])
+        attributes.write_from_zooms(self.attributes, units, from_zooms)
+        inside = _on_map(shapely.get_coordinates(shapely.point_on_surface(parts)))
+        for zoom in batch.zooms:
+            has_room = (from_zooms <= zoom) | (zoom == MAX_ZOOM)
+            shown = np.flatnonzero(has_room & (letters > 0))
+            if len(shown):
+                extent = self._zooms[zoom].extent
+                x, y = (np.rint(each[shown] * (extent << zoom)).astype(np.int64) for each in inside)
+                yield Cut(batch, zoom, at[shown], *kernels.points(zoom, extent, x, y), is_label=True)
+
+    def _keep(self, made: list[Cut]) -> None:
+        for cut in made:
+            batch, zoom = cut.batch, self._zooms[cut.zoom]
+            units = batch.units[cut.shown]
+            if cut.is_label:
+                labels = units + len(self.attributes.gids)
+                zoom.add(np.full(len(units), LABEL_LAYER), labels, cut.pieces, cut.data)
+                continue
             low, high = np.split(shapely.total_bounds(batch.geoms), 2)
             self._box = np.concatenate([np.minimum(self._box[:2], low), np.maximum(self._box[2:], high)])
-            units = batch.units[shown]
-            self._given[units, zoom] = True
-            self._drawn[units[np.unique(pieces[:, 0])], zoom] = True
-            self._zooms[zoom].add(batch.layers[shown], units, pieces, data)
+            self._given[units, cut.zoom] = True
+            self._drawn[units[np.unique(cut.pieces[:, 0])], cut.zoom] = True
+            zoom.add(batch.layers[cut.shown], units, cut.pieces, cut.data)
 
     def metadata(self, rights: dict[str, str]) -> dict[str, object]:
         """Return what the archive says of itself."""
@@ -337,12 +486,12 @@ class _Work:
             "vector_layers": [
                 {
                     "id": layer,
-                    "description": f"Units of level {number}" if number < 6 else "Time zones",
+                    "description": description,
                     "minzoom": FIRST_ZOOMS[number],
                     "maxzoom": MAX_ZOOM,
                     "fields": attributes.DESCRIPTIONS,
                 }
-                for number, layer in enumerate(LAYERS)
+                for number, (layer, description) in enumerate(LAYERS.items())
                 if self._has(number)
             ],
         }
@@ -399,6 +548,7 @@ class _Tables:
             self.names,
             self.name_offsets,
             self.keys,
+            LABEL_LAYER,
             notes,
         )
         starts = np.concatenate([[0], ends[:-1]])
@@ -437,6 +587,13 @@ def _write_tiles(zoom: Zoom, tables: _Tables, write: Callable[[int, bytes, int],
                     break
                 alone = _of_tiles(np.array([tile]), bounds, pieces)
                 (made[at],) = tables.put_together(*alone, data, zoom.extent, step)
+            if len(made[at][0]) > MAX_BYTES:
+                name = "/".join(map(str, tileid_to_zxy(int(pieces[bounds[tile], 0]))))
+                raise ExportFailed(
+                    f"The tile {name} shows {bounds[tile + 1] - bounds[tile]:,} units and names, and has "
+                    f"{len(made[at][0]) / 1000:,.0f} kB on the coarsest grid, more than {MAX_BYTES // 1000} kB.",
+                    "Draw fewer countries, with --country.",
+                )
         return starts, ends, made
 
     def take(done: tuple[Integers, Integers, Made]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +17,9 @@ from admin_boundaries.marts import TIMEZONES, Mart, relation
 from admin_boundaries.tiles.kernels import Bytes, Integers
 from admin_boundaries.warehouse import Warehouse
 
-KEYS = ("gid", "name", "parent", "level", "zone", "hue", "anomaly", "change", "offset")
+KEYS = ("gid", "name", "parent", "level", "zone", "hue", "anomaly", "change", "offset", "leaf", "from_zoom")
+FROM_ZOOM = KEYS.index("from_zoom")
+LAST_FROM_ZOOM = 16
 DESCRIPTIONS = {
     "gid": "Key of the unit; of a time zone, its name in the IANA database.",
     "name": "Name of the unit.",
@@ -25,8 +30,11 @@ DESCRIPTIONS = {
     "anomaly": "What was wrong with the source at worst: info, warning or error.",
     "change": "What became of the unit since the release before, if anything.",
     "offset": "Standard offset of a time zone from UTC, in minutes.",
+    "leaf": "Of a label: 1 if there are no units below.",
+    "from_zoom": "Of a label: the first zoom where the unit has room for its name.",
 }
 HUES = 8
+ONE_LINE = 14  # letters; the page breaks longer names, too
 WORST = "max(case severity when 'error' then 3 when 'warning' then 2 else 1 end)"
 SEVERITIES = {1: "info", 2: "warning", 3: "error"}
 VALUE = 0x22
@@ -40,9 +48,11 @@ class Attributes:
     Attributes
     ----------
     gids : pyarrow.Array of string, length n
-        Keys of units, then names of time zones, in no order.
-    codes : ndarray of int64, shape (n, keys)
-        Number of the value that a unit has of each of `KEYS`, or -1.
+        Keys of units, then names of time zones.
+    codes : ndarray of int64, shape (n + units, keys)
+        Number of the value that a unit, a time zone, then the label of a unit has of each of `KEYS`, or -1.
+    label_widths : ndarray of float64, shape (units,)
+        How wide the name of a unit is, in letters of a Latin name; 0 if there is none.
     values : ndarray of uint8
         All values, each as a field of a layer of a tile.
     offsets : ndarray of int64, shape (values + 1,)
@@ -50,6 +60,7 @@ class Attributes:
 
     gids: pa.Array
     codes: Integers
+    label_widths: npt.NDArray[np.float64]
     values: Bytes
     offsets: Integers
 
@@ -68,7 +79,7 @@ def read(warehouse: Warehouse, known: Mapping[str, Mart], units: tuple[str, Sequ
     """
     where, parameters = units
     rows = warehouse.rows(
-        "select gid, name, parent_gid, admin_level "  # noqa: S608  it contains no value
+        "select gid, name, parent_gid, admin_level, child_count "  # noqa: S608  it contains no value
         f"from {relation(known['admin_units'])} where {where}",
         parameters,
     )
@@ -96,16 +107,23 @@ def read(warehouse: Warehouse, known: Mapping[str, Mart], units: tuple[str, Sequ
             SEVERITIES.get(worst.get(gid, 0)),  # type: ignore[call-overload]
             change.get(gid),
             None,
+            None,
+            None,
         )
-        for gid, name, parent, level in rows
+        for gid, name, parent, level, _children in rows
     ]
     found += [
-        (tzid, tzid, None, None, None, _hue(tzid), None, None, minutes)
+        (tzid, tzid, None, None, None, _hue(tzid), None, None, minutes, None, None)
         for tzid, minutes in sorted(
             warehouse.rows(f"select tzid, standard_utc_offset_minutes from {relation(known[TIMEZONES])}")  # noqa: S608
         )
     ]
-    return _coded(found)
+    labels: list[Sequence[object]] = [
+        (gid, name, None, level, None, None, None, None, None, None if children else 1, None)
+        for gid, name, _parent, level, children in rows
+    ]
+    widths = np.array([_width(name or "") for _gid, name, *_ in rows], np.float64)
+    return _coded(found, labels, widths)
 
 
 def _pairs(
@@ -142,17 +160,28 @@ def _hues(warehouse: Warehouse, known: Mapping[str, Mart]) -> dict[str, int]:
     return hues
 
 
-def _coded(rows: Sequence[Sequence[object]]) -> Attributes:
-    codes = np.full((len(rows), len(KEYS)), -1, np.int64)
-    numbers: dict[object, int] = {}
-    for at, row in enumerate(rows):
+def _width(name: str) -> float:
+    """Return how wide a label is, in letters of a Latin name: a long name takes two lines."""
+    width = sum(
+        0 if unicodedata.combining(letter) else 1.8 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in name
+    )
+    return max(width / 2 + 2, *map(len, name.split(" "))) if width > ONE_LINE and " " in name else width
+
+
+def _coded(
+    rows: Sequence[Sequence[object]], labels: Sequence[Sequence[object]], widths: npt.NDArray[np.float64]
+) -> Attributes:
+    codes = np.full((len(rows) + len(labels), len(KEYS)), -1, np.int64)
+    numbers: dict[object, int] = {zoom: zoom for zoom in range(LAST_FROM_ZOOM + 1)}  # `write_from_zooms` relies on it
+    for at, row in enumerate(chain(rows, labels)):
         for key, value in enumerate(row):
             if value is not None:
                 codes[at, key] = numbers.setdefault(value, len(numbers))
     fields = [field_of(VALUE, _value(value)) for value in numbers]
     offsets = np.concatenate([[0], np.cumsum([len(field) for field in fields], dtype=np.int64)])
     gids = pa.array([row[0] for row in rows], pa.string())
-    return Attributes(gids, codes, np.frombuffer(b"".join(fields), np.uint8), offsets.astype(np.int64))
+    return Attributes(gids, codes, widths, np.frombuffer(b"".join(fields), np.uint8), offsets.astype(np.int64))
 
 
 def _value(value: object) -> bytes:
@@ -173,6 +202,11 @@ def _varint(number: int) -> bytes:
         number >>= 7
     made.append(number)
     return bytes(made)
+
+
+def write_from_zooms(attributes: Attributes, labels: Integers, zooms: Integers) -> None:
+    """Note the first zoom where there is room for each label, whose number is that of its unit."""
+    attributes.codes[len(attributes.gids) + labels, FROM_ZOOM] = zooms
 
 
 def numbers_of(attributes: Attributes, keys: pa.Array) -> Integers:

@@ -25,7 +25,7 @@ BUFFER_PIXELS = 8  # what a tile has of its neighbours, so that lines along its 
 FULL = -1  # in place of an offset: the piece is the whole tile
 MOVE, LINE, CLOSE = 1, 2, 7
 LAYER, LAYER_NAME, LAYER_FEATURE, LAYER_KEY, LAYER_EXTENT, LAYER_VERSION = 0x1A, 0x0A, 0x12, 0x1A, 0x28, 0x78
-FEATURE_TAGS, FEATURE_TYPE, FEATURE_GEOMETRY, POLYGON = 0x12, 0x18, 0x22, 3
+FEATURE_TAGS, FEATURE_TYPE, FEATURE_GEOMETRY, POINT, POLYGON = 0x12, 0x18, 0x22, 1, 3
 
 
 @compiled
@@ -322,6 +322,21 @@ def cut(  # noqa: PLR0912, PLR0915  in pieces, numba would copy what they hand o
 
 
 @compiled
+def points(zoom: int, extent: int, xs: Integers, ys: Integers) -> tuple[Integers, Bytes]:
+    """Return points as pieces of the tiles that they are in, and their commands; see `cut`."""
+    pieces, data, used = np.empty((len(xs), 5), np.int64), np.empty(21 * len(xs), np.uint8), 0
+    last = (1 << zoom) - 1
+    for at in range(len(xs)):
+        column, row = min(xs[at] // extent, last), min(ys[at] // extent, last)
+        start = used
+        used = _put(data, used, (1 << 3) | MOVE)
+        used = _put(data, used, _zigzag(xs[at] - column * extent))
+        used = _put(data, used, _zigzag(ys[at] - row * extent))
+        pieces[at, 0], pieces[at, 1], pieces[at, 2], pieces[at, 3], pieces[at, 4] = at, column, row, start, used - start
+    return pieces, data[:used].copy()
+
+
+@compiled
 def coarser(data: Bytes, start: int, end: int, step: int, pixel: int, made: Bytes, at: int) -> int:
     """Write a geometry again with its vertices on every ``step``-th line of the grid; return where the next one goes.
 
@@ -390,6 +405,7 @@ def put_together(  # noqa: PLR0912, PLR0915
     names: Bytes,
     name_offsets: Integers,
     keys: Bytes,
+    layer_of_points: int,
     used_in: Integers,
 ) -> tuple[Bytes, Integers]:
     """Put tiles together.
@@ -412,6 +428,8 @@ def put_together(  # noqa: PLR0912, PLR0915
         The names of layers.
     keys : ndarray of uint8
         The keys of values, as the fields of a layer.
+    layer_of_points : int
+        The layer whose pieces are points; those of all others are polygons.
     used_in : ndarray of int64, shape (values, 2)
         Room for notes; all -1.
 
@@ -448,7 +466,7 @@ def put_together(  # noqa: PLR0912, PLR0915
                 if offset == FULL:
                     geometry[:square_length] = square[:square_length]
                     length = square_length
-                elif step > 1:
+                elif step > 1 and layer != layer_of_points:
                     length = coarser(data, offset, offset + length, step, pixel, geometry, 0)
                 else:
                     geometry[:length] = data[offset : offset + length]
@@ -476,7 +494,8 @@ def put_together(  # noqa: PLR0912, PLR0915
                     if codes[unit, key] >= 0:
                         size = _put(body, size, key)
                         size = _put(body, size, used_in[codes[unit, key], 1])
-                body[size], body[size + 1], body[size + 2] = FEATURE_TYPE, POLYGON, FEATURE_GEOMETRY
+                kind = POINT if layer == layer_of_points else POLYGON
+                body[size], body[size + 1], body[size + 2] = FEATURE_TYPE, kind, FEATURE_GEOMETRY
                 size = _put(body, size + 3, length)
                 body[size : size + length] = geometry[:length]
                 size += length

@@ -1,18 +1,16 @@
-"""Serve the map on this machine: its page, the tiles by ranges, and answers from the marts. Nothing can be changed."""
+"""The map: its page, the tiles by ranges, and answers from the marts. Nothing can be changed through it."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from admin_boundaries import licences
@@ -20,9 +18,10 @@ from admin_boundaries.explorer import details, site
 from admin_boundaries.tiles import archive
 from admin_boundaries.warehouse import Warehouse, known_marts, open_warehouse
 from ingest import settings as settings_of
-from ingest.dashboard.server import HEADERS, OnlyHosts, WithHeaders, listen, names_of
 from ingest.errors import IngestError
 from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
 
 MAX_NAME, MAX_GID, FOUND = 80, 200, 20
 POLICY = (
@@ -38,42 +37,78 @@ class Explorer:
     ----------
     settings : Settings
         Of the target and the dataset.
-    tiles : Path
-        The archive of tiles.
+    of_datasets : mapping of str to (str, str, str)
+        See `admin_boundaries.tiles.archive.write`.
     """
 
-    def __init__(self, settings: Settings, tiles: Path) -> None:
-        self._settings, self._tiles = settings, tiles
-        self._one_at_a_time = (
-            threading.Lock()
-        )  # as many connections to the warehouse as there are browsers would be many
+    def __init__(self, settings: Settings, of_datasets: licences.OfDatasets) -> None:
+        self._settings, self._of_datasets = settings, of_datasets
+        self._folder = settings.home / settings_of.with_dataset("map", settings.boundaries)
+        # as many connections to the warehouse as there are browsers would be many
+        self._one_at_a_time = threading.Lock()
+        self._drawing: threading.Thread | None = None
+        self._share, self._fault = 0.0, ""
 
-    def app(self, hosts: Sequence[str]) -> Starlette:
-        """Return the application, which answers only requests to the given host names."""
+    def routes(self) -> list[Route]:
+        """Return what the page consists of and asks for."""
         pages = {path.name: path for path in site.pages()}
-        routes = [Route(f"/{name}", self._file(path)) for name, path in pages.items()]
-        return Starlette(
-            routes=[
-                Route("/", self._file(pages["index.html"])),
-                *routes,
-                Route(f"/{site.TILES}", self._file(self._tiles)),
-                Route("/config.json", self._answer(self._config)),
-                Route("/unit", self._answer(self._unit)),
-                Route("/find", self._answer(self._find)),
-                Route("/locate", self._answer(self._locate)),
-            ],
-            middleware=[
-                Middleware(WithHeaders, headers={**HEADERS, "Content-Security-Policy": POLICY}),
-                Middleware(OnlyHosts, names=hosts),
-            ],
+        return [
+            Route("/", _file(pages["index.html"])),
+            *(Route(f"/{name}", _file(path)) for name, path in pages.items()),
+            Route("/tiles/{build:str}.pmtiles", self._tiles),
+            Route("/config.json", self._answer(self._config)),
+            Route("/lists.json", self._answer(self._lists)),
+            Route("/unit", self._answer(self._unit)),
+            Route("/find", self._answer(self._find)),
+            Route("/locate", self._answer(self._locate)),
+        ]
+
+    def is_drawn(self) -> bool:
+        """Whether there are tiles of the marts as they are.
+
+        Raises
+        ------
+        MartsMissing
+            When there are no marts.
+        """
+        with open_warehouse(self._settings) as warehouse:
+            return self._path(site.build_of(warehouse.editions())).exists()
+
+    def draw(self, progress: Callable[[float], None], warn: Callable[[str], None]) -> None:
+        """Draw the tiles of the marts as they are, which takes some minutes for the world, and remove older ones.
+
+        Raises
+        ------
+        MartsMissing
+            When there are no marts, or no simplified units.
+        MartsReplaced
+            When a build replaced the marts meanwhile.
+        """
+        with open_warehouse(self._settings) as warehouse:
+            tiles = self._path(site.build_of(warehouse.editions()))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        archive.write(
+            self._settings,
+            (),
+            tiles,
+            overwrite=True,
+            of_datasets=self._of_datasets,
+            progress=progress,
+            warn=warn,
+            warn_of_licences=lambda _text: None,  # nothing is given away: the map is for this machine
         )
+        for older in self._folder.glob("*.pmtiles"):
+            if older != tiles:
+                older.unlink()
 
-    @staticmethod
-    def _file(path: Path) -> Callable[[Request], Any]:
-        async def respond(_request: Request) -> Response:
-            return FileResponse(path)
+    def _path(self, build: str) -> Path:
+        return self._folder / f"{build}.pmtiles"
 
-        return respond
+    async def _tiles(self, request: Request) -> Response:
+        path = self._path(request.path_params["build"])
+        if path.parent != self._folder or not path.exists():
+            return PlainTextResponse("There are no such tiles.", status_code=404)
+        return FileResponse(path)
 
     def _answer(self, ask: Callable[[Warehouse, dict[str, str]], object]) -> Callable[[Request], Any]:
         """Return an endpoint that asks the marts; a question that is none is answered with 400, an unknown unit 404."""
@@ -94,7 +129,37 @@ class Explorer:
         return respond
 
     def _config(self, warehouse: Warehouse, _parameters: dict[str, str]) -> object:
-        return site.config(warehouse, known_marts(warehouse)) | {"served": True}
+        """Return what the page needs to know; while the tiles are drawn, only the share that is done."""
+        build = site.build_of(warehouse.editions())
+        known = known_marts(warehouse)
+        if self._fault:
+            fault, self._fault = self._fault, ""  # whoever asks again lets them be drawn again
+            raise IngestError(fault)
+        if self._drawing is None and not self._path(build).exists():
+            archive.check(warehouse, known)
+            self._share = 0.0
+            self._drawing = threading.Thread(target=self._draw, daemon=True)
+            self._drawing.start()
+        if self._drawing:
+            return {"drawn": self._share}
+        return site.config(warehouse, known) | {"served": True, "tiles": f"tiles/{build}.pmtiles"}
+
+    def _draw(self) -> None:
+        try:
+            self.draw(self._note, log.warning)
+        except IngestError as error:
+            self._fault = str(error)
+        except Exception:
+            log.exception("The tiles could not be drawn.")
+            self._fault = "The tiles could not be drawn; the log of the server says why."
+        finally:
+            self._drawing = None
+
+    def _note(self, share: float) -> None:
+        self._share = share
+
+    def _lists(self, warehouse: Warehouse, _parameters: dict[str, str]) -> object:
+        return site.lists(warehouse, known_marts(warehouse))
 
     def _unit(self, warehouse: Warehouse, parameters: dict[str, str]) -> object:
         gid = _short(parameters["gid"], MAX_GID)
@@ -123,50 +188,14 @@ class Explorer:
         return {name: answer[name] for name in ("status", "gid", "path", "tzid")}
 
 
+def _file(path: Path) -> Callable[[Request], Any]:
+    async def respond(_request: Request) -> Response:
+        return FileResponse(path)
+
+    return respond
+
+
 def _short(text: str, most: int) -> str:
     if not text or len(text) > most:
         raise ValueError
     return text
-
-
-def serve(
-    settings: Settings,
-    *,
-    host: str,
-    port: int,
-    names: Sequence[str],
-    of_datasets: licences.OfDatasets,
-    bar: Callable[[], AbstractContextManager[Callable[[float], None]]],
-    report: Callable[[str], None],
-    warn: Callable[[str], None],
-) -> None:
-    """Serve the map until a signal stops it; draw its tiles first, once for each build.
-
-    Raises
-    ------
-    MartsMissing
-        When there are no marts, or no simplified units.
-    SettingsError
-        When the address or port cannot be used.
-    """
-    folder = settings.home / settings_of.with_dataset("map", settings.boundaries)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_warehouse(settings) as warehouse:
-        tiles = folder / f"{site.build_of(warehouse.editions())}.pmtiles"
-    if not tiles.exists():
-        report("Drawing the tiles, once for this build: some minutes for the world.")
-        with bar() as progress:
-            archive.write(
-                settings,
-                (),
-                tiles,
-                overwrite=True,
-                of_datasets=of_datasets,
-                progress=progress,
-                warn=warn,
-                warn_of_licences=lambda _text: None,  # nothing is given away: the map is for this machine
-            )
-        for older in folder.glob("*.pmtiles"):
-            if older != tiles:
-                older.unlink()
-    listen(Explorer(settings, tiles).app(names_of(host, names)), "map", host, port, report, open_to="the map.")

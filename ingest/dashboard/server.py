@@ -1,4 +1,4 @@
-"""Serve the dashboard: the pages, updates of their sections as server-sent events, and the buttons.
+"""Serve the dashboard: the pages, updates of their sections as server-sent events, and the buttons; below it, the map.
 
 Three checks keep other sites out. A request must name a host name of this server, which stops DNS rebinding. The press
 of a button must come from a page of this server, according to the ``Origin`` header that the browser sends. It must
@@ -18,6 +18,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -26,11 +27,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
-from ingest.dashboard import actions, feeds, views
+from admin_boundaries import licences
+from ingest.dashboard import actions, feeds, metrics, views
+from ingest.dashboard.explorer import POLICY, Explorer
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import Ledger
 from ingest.settings import Settings
@@ -41,6 +44,7 @@ COOKIE = "ingest_dashboard"
 MAX_FORM_BYTES = 4096
 MAX_NOTICES = 100
 PRESSES = ", and can resume, retry and roll back. --read-only removes the buttons."
+MAP = "/map"
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -56,7 +60,7 @@ HEADERS = {
 
 
 class WithHeaders:
-    """Add the security headers to every response."""
+    """Add the security headers to every response, except those that it has."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str] = HEADERS) -> None:
         self._app, self._headers = app, headers
@@ -64,7 +68,9 @@ class WithHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  as ASGI has it
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(self._headers)
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, sending)
@@ -99,20 +105,24 @@ def _in_one_spelling(name: str) -> str:
 
 
 class Dashboard:
-    """The pages and buttons of one target.
+    """The pages and buttons of one target, and its map.
 
     Parameters
     ----------
     settings, ledger
         Settings and ledger of the target.
+    explorer : Explorer
+        The map.
     is_read_only : bool
         Show no buttons and accept no actions.
     workers : int
         Worker processes to start if no consumer is running.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, *, is_read_only: bool = False, workers: int = 3) -> None:
-        self._settings, self._ledger = settings, ledger
+    def __init__(
+        self, settings: Settings, ledger: Ledger, explorer: Explorer, *, is_read_only: bool = False, workers: int = 3
+    ) -> None:
+        self._settings, self._ledger, self._explorer = settings, ledger, explorer
         self._is_read_only, self._workers = is_read_only, workers
         self._key = secrets.token_bytes(32)
         self._notices: dict[str, tuple[str, str]] = {}
@@ -121,8 +131,8 @@ class Dashboard:
 
     def app(self, hosts: Sequence[str]) -> Starlette:
         """Return the application, which answers only requests to the given host names."""
-        return Starlette(
-            routes=[
+        return _guarded(
+            [
                 Route("/", self.overview),
                 Route("/events", self.overview_events),
                 Route("/runs/{run_id}", self.run),
@@ -131,10 +141,12 @@ class Dashboard:
                 Route("/runs/{run_id}/retry", partial(self.press, actions.retry), methods=["POST"]),
                 Route("/datasets/{dataset}/rollback", partial(self.press, actions.rollback), methods=["POST"]),
                 Route("/alive", self.alive),
+                *metrics.Monitor(self._settings, self._ledger, self._marts).routes(),
                 Mount("/files", StaticFiles(directory=FILES)),
+                _map(self._explorer),
             ],
-            middleware=[Middleware(WithHeaders), Middleware(OnlyHosts, names=hosts)],
-            exception_handlers={IngestError: self._error_page},
+            hosts,
+            {IngestError: self._error_page},
         )
 
     async def overview(self, request: Request) -> Response:
@@ -226,6 +238,19 @@ class Dashboard:
         return HTMLResponse(views.page("fault.html", text=text, settings=self._settings), status_code=status)
 
 
+def _guarded(
+    routes: Sequence[BaseRoute], hosts: Sequence[str], handlers: Mapping[Any, ExceptionHandler] | None = None
+) -> Starlette:
+    """Return an application that answers only requests to the given host names."""
+    middleware = [Middleware(WithHeaders), Middleware(OnlyHosts, names=hosts)]
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+
+
+def _map(explorer: Explorer) -> Mount:
+    headers = {"Content-Security-Policy": POLICY}
+    return Mount(MAP, routes=explorer.routes(), middleware=[Middleware(WithHeaders, headers=headers)])
+
+
 def _is_own_origin(request: Request) -> bool:
     """Whether a request comes from a page of this server, according to its ``Origin``, which every browser sends."""
     scheme, _, host = request.headers.get("origin", "").partition("://")
@@ -246,14 +271,16 @@ def serve(
     names: Sequence[str],
     is_read_only: bool,
     workers: int,
+    of_datasets: licences.OfDatasets,
     report: Callable[[str], None],
+    draw: Callable[[Explorer], None] | None = None,
 ) -> None:
-    """Serve the dashboard until a signal stops it.
+    """Serve the dashboard and the map until a signal stops it.
 
     Parameters
     ----------
     settings : Settings
-        Of the target, and the dataset whose marts time zones are compared with.
+        Of the target, and the dataset whose marts time zones are compared with and the map is drawn from.
     host, port
         Address and port to listen on; port 0 picks a free one.
     names : sequence of str
@@ -262,21 +289,41 @@ def serve(
         Show no buttons and accept no actions.
     workers : int
         Worker processes to start if no consumer is running.
+    of_datasets : mapping of str to (str, str, str)
+        See `admin_boundaries.tiles.archive.write`.
     report : callable
         Called with lines for the user, such as the URL, once the server listens.
+    draw : callable, optional
+        Draws the tiles of the map before anything is served, whose URL is reported then. Without it, they are drawn
+        when somebody opens the map.
 
     Raises
     ------
     SettingsError
         When the address or port cannot be used.
     """
+    explorer = Explorer(settings, of_datasets)
+    if draw:
+        draw(explorer)
     ledger = Ledger(settings)
-    ledger.open()
-    app = Dashboard(settings, ledger, is_read_only=is_read_only, workers=workers).app(names_of(host, names))
-    listen(app, "dashboard", host, port, report, open_to="every run" + ("." if is_read_only else PRESSES))
+    try:
+        ledger.open()
+    except IngestError as error:
+        if not draw:
+            raise
+        report(f"The map is served without the dashboard: {error.message}")
+        app, open_to = _guarded([_map(explorer)], names_of(host, names)), "the map."
+    else:
+        dashboard = Dashboard(settings, ledger, explorer, is_read_only=is_read_only, workers=workers)
+        app = dashboard.app(names_of(host, names))
+        open_to = "every run and the map" + ("." if is_read_only else PRESSES)
+    name, path = ("map", f"{MAP}/") if draw else ("dashboard", "/")
+    listen(app, name, host, port, report, open_to, path)
 
 
-def listen(app: Starlette, name: str, host: str, port: int, report: Callable[[str], None], open_to: str) -> None:
+def listen(
+    app: Starlette, name: str, host: str, port: int, report: Callable[[str], None], open_to: str, path: str = "/"
+) -> None:
     """Serve an application until a signal stops it; ``open_to`` is what everyone sees who reaches the address.
 
     Raises
@@ -291,7 +338,7 @@ def listen(app: Starlette, name: str, host: str, port: int, report: Callable[[st
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise SettingsError(f"Cannot listen on {shown}:{port}: {error.strerror}.", "Choose another --port.") from error
-    report(f"{name}  http://{shown}:{listener.getsockname()[1]}/  (Ctrl-C stops it)")
+    report(f"{name}  http://{shown}:{listener.getsockname()[1]}{path}  (Ctrl-C stops it)")
     if not _is_loopback(host):
         report(f"There is no password: anyone who can reach this address sees {open_to}")
     config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1, workers=1)

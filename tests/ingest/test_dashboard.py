@@ -26,6 +26,7 @@ from admin_boundaries.warehouse import Warehouse
 from ingest import catalog
 from ingest.dashboard import feeds, views
 from ingest.dashboard import server as served
+from ingest.dashboard.explorer import Explorer
 from ingest.errors import RunNotFound
 from ingest.ledger import Ledger, Request, RunState, Slice, worker_name
 from ingest.ledger.tables import consumers, slices
@@ -105,7 +106,7 @@ def serve(settings: Settings, ledger: Ledger) -> Iterator[Callable[..., Browser]
     running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
     def start(**options: bool) -> Browser:
-        made = served.Dashboard(settings, ledger, **options)
+        made = served.Dashboard(settings, ledger, Explorer(settings, catalog.rights_of_datasets()), **options)
         app = made.app(served.names_of("127.0.0.1"))
         listener = socket.create_server(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=0))
@@ -267,7 +268,16 @@ def test_the_server_says_where_it_listens_with_brackets_around_an_address_of_ver
 
     monkeypatch.setattr(socket, "create_server", listen)
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
-    served.serve(settings, host=host, port=0, names=[], is_read_only=False, workers=1, report=said.append)
+    served.serve(
+        settings,
+        host=host,
+        port=0,
+        names=[],
+        is_read_only=False,
+        workers=1,
+        of_datasets=catalog.rights_of_datasets(),
+        report=said.append,
+    )
     assert asked == [(("::1", 0), socket.AF_INET6)]
     assert said == ["dashboard  http://[::1]:5555/  (Ctrl-C stops it)"]
 

@@ -31,6 +31,7 @@ def warehouse(settings: Settings) -> Settings:
             "update marts.admin_level_0 set min_lon = -180, max_lon = 180, west_lon = 179, east_lon = -179, "
             "min_lat = -18, max_lat = -17 where gid = 'DAT'"
         )
+        connection.execute("alter table marts.admin_units add column path text")
         connection.execute(
             "create table marts.admin_unit_ancestors as select * from (values ('AAA.2_1', 'AAA', 0), "
             "('AAA.2_1', 'AAA.2_1', 1)) as rows (gid, ancestor_gid, ancestor_level)"
@@ -39,7 +40,8 @@ def warehouse(settings: Settings) -> Settings:
             "create table marts.admin_unit_neighbours as select * from (values ('AAA.2_1', 'AAA.3_1', 5.0), "
             "('AAA.2_1', 'AAA.1_1', 50.0)) as rows (gid, neighbour_gid, border_km)"
         )
-        connection.execute("drop table marts.admin_anomalies")
+        for mart in ("admin_anomalies", "admin_unit_codes"):
+            connection.execute(f"drop table marts.{mart}")
     return settings
 
 
@@ -50,6 +52,54 @@ def test_a_unit_says_where_it_lies_and_its_longest_borders_first(warehouse: Sett
     assert unit["neighbours"] == [["AAA.1_1", "Ünit AAA.1_1"], ["AAA.3_1", "Ünit AAA.3_1"]]
     assert "codes" not in unit
     assert "faults" not in unit
+
+
+def test_a_unit_says_what_it_was_in_the_release_before(warehouse: Settings) -> None:
+    with duckdb.connect(str(warehouse.warehouse)) as connection:
+        connection.execute(
+            "create table marts.admin_unit_changes as select * from (values "
+            "('AAA.2_1', 'AAA.9_1', 'Old', 'both', 'split', '1'), "
+            "('AAA.1_1', 'AAA.1_1', 'First', 'both', 'renamed', '1'), "
+            "('AAA.3_1', 'AAA.3_1', 'Third', 'both', 'kept', '1'), "
+            "('AAA.1_1', 'AAA.8_1', 'Gone', 'from', 'gone', '1')) "
+            "as rows (to_gid, from_gid, from_name, unit_of, change_type, from_release)"
+        )
+        connection.execute(
+            "create table marts.admin_unit_crosswalk as select * from (values "
+            "('AAA.2_1', 'AAA.9_1', 0.7::double, false, 1, 1, 1), ('AAA.2_1', 'AAA.1_1', 0.3, false, 1, 1, 1), "
+            "('AAA.2_1', 'AAA.3_1', 0.001, true, 1, 1, 1), ('AAA.2_1', 'AAA.3_1', 1.0, false, 2, 1, 1)) "
+            "as rows (to_gid, from_gid, share_of_to, is_sliver, admin_level, from_level, to_level)"
+        )
+    with open_warehouse(warehouse) as marts:
+        known = known_marts(marts)
+        units = {unit["gid"]: unit.get("change") for unit in details.of_units(marts, known, list(mapped.land()))}
+        listed = site.lists(marts, known)
+    assert units.pop("AAA.2_1") == ["split", "1", [["AAA.9_1", "Old", 0.7], ["AAA.1_1", "First", 0.3]]]
+    assert units.pop("AAA.1_1") == ["renamed", "1", [["AAA.1_1", "First", None]]]
+    assert set(units.values()) == {None}
+    assert {kind: (found["count"], found["units"][0]["gid"]) for kind, found in listed["change"].items()} == {
+        "split": (1, "AAA.2_1"),
+        "renamed": (1, "AAA.1_1"),
+    }
+    assert listed["anomaly"] == {}
+
+
+@pytest.mark.parametrize(
+    ("spans", "around"),
+    [
+        ([(-125, -66), (-8, 12)], (-125, 12)),
+        ([(172, -66)], (172, 294)),
+        ([(172, -66), (-8, 12)], (172, 372)),
+        ([(170, 175), (-160, -150)], (170, 210)),
+        ([(-180, 180)], (-180, 180)),
+        ([(0, 130), (120, -110), (-120, 5)], (-180, 180)),
+        ([], (-180, 180)),
+    ],
+)
+def test_the_map_begins_with_the_shortest_span_that_shows_all(
+    spans: list[tuple[float, float]], around: tuple[float, float]
+) -> None:
+    assert site._around(spans) == around
 
 
 def test_the_box_of_a_unit_at_the_date_line_goes_across_it(warehouse: Settings) -> None:
@@ -81,7 +131,9 @@ def test_each_unit_and_name_is_in_the_file_that_the_first_keys_tell(
     assert [unit["gid"] for part in files for unit in part] == sorted(mapped.land())
     assert max(map(len, files)) == UNITS
     assert json.loads((tmp_path / "map" / "names" / "0.json").read_text())[0][0] == config["names"][0] == "land of gadm"
-    assert {*site.PAGES, *site.LIBRARY, site.TILES} <= {path.name for path in (tmp_path / "map").iterdir()}
+    assert {*site.PAGES, *site.LIBRARY, site.TILES, "lists.json"} <= {
+        path.name for path in (tmp_path / "map").iterdir()
+    }
 
 
 def test_a_folder_that_is_not_empty_stays_as_it_is_unless_told_otherwise(warehouse: Settings, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from pyogrio._ogr import _register_drivers
 from admin_boundaries.tiles import archive, kernels
 from ingest import catalog
 from ingest.cli import cli
-from ingest.errors import CountMismatch, MartsMissing, UsageError
+from ingest.errors import CountMismatch, ExportFailed, MartsMissing, UsageError
 from ingest.settings import Settings
 from tests.fixtures import mapped
 
@@ -167,6 +167,37 @@ def test_both_halves_of_a_unit_at_the_date_line_end_there(home: Path) -> None:
         for gid in layer_of(tiles_of(home / "world.pmtiles")[5, column, 17], "level_0", home)["gid"]
     ]
     assert found == ["DAT", "DAT"]
+    west, east = (layer_of(tiles_of(home / "world.pmtiles")[5, column, 17], "level_0", home) for column in (0, 31))
+    edge = kernels.BUFFER_PIXELS * EXTENT // 512
+    assert (west.total_bounds[0], east.total_bounds[2]) == (-edge, EXTENT + edge), "a line along the date line"
+
+
+def test_each_name_is_once_in_the_last_zoom_and_before_only_where_there_is_room(home: Path, tmp_path: Path) -> None:
+    shapes, seen = mapped.land(), dict[int, set[str]]()
+    for (zoom, column, row), tile in tiles_of(home / "world.pmtiles").items():
+        labels = layer_of(tile, "labels", tmp_path) if b"labels" in gzip.decompress(tile) else None
+        for label in () if labels is None else labels.itertuples():
+            assert label.gid not in seen.setdefault(zoom, set()), "twice"
+            seen[zoom].add(label.gid)
+            assert zoom == 10 or label.from_zoom <= zoom
+            extent = LAST_EXTENT if zoom == 10 else EXTENT
+            x, y = column + label.geometry.x / extent, row + 1 - label.geometry.y / extent  # GDAL has south at 0
+            lat = np.degrees(np.arctan(np.sinh(np.pi * (1 - 2 * y / 2**zoom))))
+            at = shapely.Point(360 * x / 2**zoom - 180, lat)
+            assert at.distance(shapes[label.gid]) < 1, "the one at the pole is beyond the map"
+            assert (label.name, label.level) == (f"Ünit {label.gid}", label.gid.count("."))
+    assert seen[10] == set(shapes)
+    assert "AAA" in seen[2]
+    assert not any("ISL" in seen.get(zoom, ()) for zoom in range(10)), "smaller than a pixel"
+
+
+def test_a_tile_that_is_too_large_even_so_is_refused_in_words(
+    mapped_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MAX_BYTES", 200)
+    with pytest.raises(ExportFailed, match=r"The tile \d+/\d+/\d+ shows \d+ units and names"):
+        write(mapped_settings, tmp_path / "small.pmtiles")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_zone_fills_every_tile_that_it_covers(home: Path, tmp_path: Path) -> None:
@@ -195,6 +226,7 @@ def test_the_archive_says_whose_it_is_and_what_is_in_it(home: Path) -> None:
         "level_1": 2,
         "level_2": 4,
         "timezones": 0,
+        "labels": 0,
     }
     assert (header["min_zoom"], header["max_zoom"], header["clustered"]) == (0, 10, True)
     assert header["addressed_tiles_count"] == len(tiles_of(home / "world.pmtiles"))
@@ -204,14 +236,14 @@ def test_the_archive_says_whose_it_is_and_what_is_in_it(home: Path) -> None:
 def test_a_tile_that_is_too_large_is_drawn_coarser_and_loses_no_unit(
     mapped_settings: Settings, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 500)
+    monkeypatch.setattr(archive, "MAX_BYTES", 600)
     said, _warned = write(mapped_settings, tmp_path / "small.pmtiles")
     assert "drawn on a coarser grid, so as not to be larger than" in said[1]
     before, after = tiles_of(home / "world.pmtiles"), tiles_of(tmp_path / "small.pmtiles")
     assert before.keys() == after.keys()
     is_coarser = False
     for at, tile in after.items():
-        if len(before[at]) > 500:
+        if len(before[at]) > 600:
             assert len(tile) < len(before[at])
             for layer in ("level_0", "level_1"):
                 units, fewer = (layer_of(each, layer, tmp_path)["gid"].tolist() for each in (before[at], tile))

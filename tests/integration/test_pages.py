@@ -329,7 +329,7 @@ def test_qgis_finds_the_geometry_and_one_key_that_is_no_number(built: Warehouse)
 def explorer(built: Warehouse) -> Iterator[str]:
     """The map of the sample."""
     with dashboard(built, "map") as address:
-        yield address
+        yield f"{address}/map"
 
 
 def begun(page: Page) -> None:

@@ -11,6 +11,7 @@ class Archive {
     const answer = await fetch(this.url, { headers: { Range: `bytes=${offset}-${offset + length - 1}` }, signal });
     if (answer.status === 200 && Number(answer.headers.get("Content-Length")) > length)
       throw new Error("This web server does not answer requests for ranges, which the map needs.");
+    if (answer.status === 404) throw new Error("These tiles are not here any more. Reload the page for the map of today.");
     if (!answer.ok) throw new Error(`${this.url}: the server answered ${answer.status}.`);
     return new Uint8Array(await answer.arrayBuffer()).slice(0, length);
   }

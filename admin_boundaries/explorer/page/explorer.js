@@ -4,12 +4,12 @@
 const $ = (id) => document.getElementById(id);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const LIGHT = {
-  sea: "#dfe9ee", line: "#5b6f7c", strong: "#22323d", chosen: "#c2185b", none: "#f3f5f6",
+  text: "#1d2a33", halo: "rgba(255, 255, 255, 0.85)", sea: "#dfe9ee", line: "#5b6f7c", strong: "#22323d", chosen: "#c2185b", none: "#f3f5f6",
   hues: ["#f7d9c4", "#d5e8d4", "#dad9f0", "#fbeec1", "#cfe5f2", "#f4d3e0", "#e3e3cd", "#cdeae5"],
   anomaly: { info: "#bcd9ea", warning: "#f3c66b", error: "#e0776b" },
 };
 const DARK = {
-  sea: "#0c1318", line: "#8b9ca8", strong: "#dbe5ea", chosen: "#ff6fa5", none: "#26323a",
+  text: "#eef3f6", halo: "rgba(12, 19, 24, 0.85)", sea: "#0c1318", line: "#8b9ca8", strong: "#dbe5ea", chosen: "#ff6fa5", none: "#26323a",
   hues: ["#5b4334", "#36503a", "#42416a", "#5d5430", "#2f5066", "#5f3a4d", "#4e4f38", "#2f5853"],
   anomaly: { info: "#2f5d78", warning: "#8a6416", error: "#8f362d" },
 };
@@ -18,13 +18,23 @@ const CHANGES = {
   reshaped: ["#f1c232", "#8d7118"], moved: ["#6fa8dc", "#376a99"], renamed: ["#a2c4c9", "#4c7379"], "re-keyed": ["#b7b7b7", "#6a6a6a"],
 };
 const colours = () => (dark.matches ? DARK : LIGHT);
-let config, archive, map, levels, state = { level: "auto", colour: "parent", gid: null }, place = null, asked = 0;
+let config, archive, map, levels, lists, state = { level: "auto", colour: "parent", gid: null }, place = null, asked = 0;
 
 async function json(path) {
   const answer = await fetch(path);
   if (answer.status === 404) return null;
-  if (!answer.ok) throw new Error(`${path}: the server answered ${answer.status}.`);
+  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error ?? `${path}: the server answered ${answer.status}.`);
   return answer.json();
+}
+
+// The server may have to draw the tiles first, once for each build.
+async function configuration() {
+  for (;;) {
+    const found = await json("config.json");
+    if (found.tiles) return found;
+    $("hint").textContent = `The map is being drawn, once for these tables: ${Math.round(100 * found.drawn)} %.`;
+    await new Promise((done) => setTimeout(done, 500));
+  }
 }
 
 // ---- what is known: from the server, or from files
@@ -87,7 +97,7 @@ function shownLevel() {
 function draw() {
   const now = colours(), shown = shownLevel();
   map.setPaintProperty("sea", "background-color", now.sea);
-  map.setLayoutProperty("timezones-fill", "visibility", state.colour === "zone" ? "visible" : "none");
+  map.setPaintProperty("timezones-fill", "fill-opacity", state.colour === "zone" ? 1 : 0);  // a click asks it always
   map.setLayoutProperty("timezones-line", "visibility", state.colour === "zone" ? "visible" : "none");
   map.setPaintProperty("timezones-fill", "fill-color", zoneColour());
   map.setPaintProperty("timezones-line", "line-color", now.strong);
@@ -101,33 +111,123 @@ function draw() {
     map.setPaintProperty(`level_${level}-ground`, "fill-color", now.chosen);
     for (const part of ["hover", "chosen"]) map.setPaintProperty(`level_${level}-${part}`, "line-color", part === "hover" ? now.strong : now.chosen);
   }
+  names(shown);
   const isDeeper = state.level !== "auto" && config.first_zooms[`level_${state.level}`] > Math.floor(map.getZoom());
   $("deeper").textContent = isDeeper ? `Level ${state.level} shows when you zoom in.` : "";
   legend();
   remember();
 }
 
+// ---- names: pictures that the browser writes, in whatever script, since fonts for maps would come from elsewhere
+
+let pictures = 0, edition = 0;
+const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
+
+function names(shown) {
+  const there = Math.max(...levels.filter((level) => level <= shown && config.first_zooms[`level_${level}`] <= Math.floor(map.getZoom())));
+  const level = ["get", "level"], fits = ["<=", ["get", "from_zoom"], ["zoom"]];
+  map.setFilter("labels-names", ["all", fits, ["any", ["==", level, there], ["all", ["<", level, there], ["has", "leaf"]]]]);
+  map.setFilter("labels-above", ["all", fits, ["==", level, there - 1], ["!", ["has", "leaf"]]]);
+  for (const part of ["names", "above"]) {
+    map.setLayoutProperty(`labels-${part}`, "icon-image", ["concat", `${edition}|${dark.matches ? "dark" : "light"}|${part}|`, ["get", "name"]]);
+    map.setLayoutProperty(`labels-${part}`, "symbol-sort-key", ["get", "from_zoom"]);
+  }
+}
+
+// Long names take two lines, of about the same length.
+function lines(name) {
+  if (name.length <= 14 || !name.includes(" ")) return [name];
+  const words = name.split(" "), firsts = words.slice(1).map((_, at) => words.slice(0, at + 1).join(" "));
+  const first = firsts.reduce((best, each) => (Math.abs(2 * each.length - name.length) < Math.abs(2 * best.length - name.length) ? each : best));
+  return [first, name.slice(first.length + 1)];
+}
+
+function write({ id }) {
+  const [, scheme, part, ...rest] = id.split("|"), now = scheme === "dark" ? DARK : LIGHT, isAbove = part === "above";
+  const written = lines(rest.join("|")), ratio = Math.min(Math.max(devicePixelRatio, 1), 3), size = isAbove ? 14 : 12.5, high = Math.round(size * 1.2), edge = 3;
+  const prepare = () => {
+    pen.font = `${isAbove ? 700 : 500} ${size}px ${FONT}`;
+    pen.letterSpacing = isAbove ? "1px" : "0px";
+    [pen.textAlign, pen.textBaseline, pen.lineJoin, pen.lineWidth] = ["center", "middle", "round", 2 * edge - 2];
+    [pen.strokeStyle, pen.fillStyle] = [now.halo, now.text];
+  };
+  prepare();
+  const wide = Math.ceil(Math.max(...written.map((line) => pen.measureText(line).width))) + 2 * edge, whole = written.length * high + 2 * edge;
+  [pen.canvas.width, pen.canvas.height] = [Math.ceil(wide * ratio), Math.ceil(whole * ratio)];
+  pen.scale(ratio, ratio);
+  prepare();
+  for (const draw of ["strokeText", "fillText"]) written.forEach((line, at) => pen[draw](line, wide / 2, edge + high * (at + 0.5)));
+  map.addImage(id, pen.getImageData(0, 0, pen.canvas.width, pen.canvas.height), { pixelRatio: ratio });
+  pictures++;
+}
+
+// The map keeps all pictures of names; after a long journey, it begins anew.
+function forget() {
+  if (pictures < 3000) return;
+  const old = map.listImages();
+  [pictures, edition] = [0, edition + 1];
+  draw();
+  map.once("idle", () => old.forEach((id) => map.removeImage(id)));
+}
+
+const BECAME = {
+  new: "New: no unit had this ground.", split: "Split: several units now, or a part was cut off.", merged: "Merged: of several, or another came to it.",
+  complex: "Several units became several others.", reshaped: "Its border moved.", moved: "It belongs to another unit above.",
+  renamed: "It has another name.", "re-keyed": "It has another key.",
+};
+const FAULTS = { info: "noted", warning: "to look at", error: "serious" };
+const MEANS = {
+  parent: () => (shownLevel() ? "Units of one unit above have one colour." : "Each country has a colour."),
+  zone: () => "Standard time; the line is where a zone ends.",
+  anomaly: () => "What was wrong with the source at worst. Choose one for a list.",
+  change: () => "What became of units since the release before. Choose one for a list.",
+};
+
+function swatch(colour) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg"), rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  svg.setAttribute("viewBox", "0 0 11 11");
+  svg.setAttribute("aria-hidden", "true");
+  for (const [name, value] of Object.entries({ width: 11, height: 11, rx: 2, fill: colour })) rect.setAttribute(name, value);
+  svg.append(rect);
+  return svg;
+}
+
 function legend() {
-  const now = colours();
+  const now = colours(), known = lists?.[state.colour] ?? {};
+  const counted = (kind, text) => [`${text}, ${known[kind].count.toLocaleString()}`, kind];
   let rows = [];
-  if (state.colour === "anomaly") rows = [...Object.entries(now.anomaly), ["none", now.none]];
-  if (state.colour === "change") rows = Object.entries(CHANGES).map(([type, pair]) => [type, pair[dark.matches ? 1 : 0]]);
+  if (state.colour === "anomaly")
+    rows = [...Object.keys(now.anomaly).filter((kind) => known[kind]).map((kind) => [now.anomaly[kind], ...counted(kind, FAULTS[kind])]), [now.none, "nothing"]];
+  if (state.colour === "change")
+    rows = [...Object.keys(CHANGES).filter((kind) => known[kind]).map((kind) => [CHANGES[kind][dark.matches ? 1 : 0], ...counted(kind, kind)]), [now.none, "nothing"]];
   if (state.colour === "zone") {
     const offsets = [...new Set(config.zones.map((zone) => zone[1]).filter((minutes) => minutes !== null))].sort((a, b) => a - b);
     const every = Math.ceil(offsets.length / 12);
-    rows = offsets.filter((_, at) => at % every === 0).map((minutes) => [utc(minutes), offsetColour(minutes)]);
+    rows = offsets.filter((_, at) => at % every === 0).map((minutes) => [offsetColour(minutes), utc(minutes)]);
   }
-  $("legend").className = rows.length > 8 ? "long" : "";
-  $("legend").replaceChildren(...rows.map(([text, colour]) => {
-    const item = document.createElement("li"), svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const rect = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    svg.setAttribute("viewBox", "0 0 11 11");
-    svg.setAttribute("aria-hidden", "true");
-    for (const [name, value] of Object.entries({ width: 11, height: 11, rx: 2, fill: colour })) rect.setAttribute(name, value);
-    svg.append(rect);
-    item.append(svg, text);
+  $("means").textContent = MEANS[state.colour]();
+  const focused = document.activeElement?.dataset?.kind;
+  $("legend").replaceChildren(...rows.map(([colour, text, kind]) => {
+    const item = element("li");
+    if (!kind) item.append(swatch(colour), text);
+    else {
+      const made = element("button", text, { type: "button", class: "link", "data-kind": kind });
+      made.addEventListener("click", () => listed(kind));
+      item.append(swatch(colour), made);
+    }
     return item;
   }));
+  if (focused) document.querySelector(`#legend [data-kind="${focused}"]`)?.focus();
+}
+
+function listed(kind) {
+  asked++;
+  const { count, units } = lists[state.colour][kind];
+  present(units.map((each) => ({ ...each, type: `level ${each.level}` })));
+  $("hint").hidden = count <= units.length;
+  $("hint").textContent = `The first ${units.length} of ${count.toLocaleString()}:`;
+  $("results").querySelector("button")?.focus();
 }
 
 const utc = (minutes) => {
@@ -141,9 +241,10 @@ function style() {
   layers.push(of("timezones", "fill", { type: "fill" }));
   for (const level of levels) layers.push(of(`level_${level}`, "fill", { type: "fill", paint: { "fill-antialias": false } }));
   for (const level of [...levels].reverse()) layers.push(of(`level_${level}`, "line", { type: "line", layout: { "line-join": "round" } }));
-  layers.push(of("timezones", "line", { type: "line", paint: { "line-width": 1.6, "line-dasharray": [3, 2] } }));
+  layers.push(of("timezones", "line", { type: "line", layout: { "line-join": "round" }, paint: { "line-width": 1.4 } }));
   for (const level of levels)
     layers.push(of(`level_${level}`, "ground", { type: "fill", filter: ["==", ["get", "gid"], ""], paint: { "fill-opacity": 0.22 } }));
+  for (const part of ["names", "above"]) layers.push(of("labels", part, { type: "symbol", layout: { "icon-padding": 3 } }));
   for (const part of ["hover", "chosen"])
     for (const level of levels)
       layers.push(of(`level_${level}`, part, { type: "line", filter: ["==", ["get", "gid"], ""], layout: { "line-join": "round" }, paint: { "line-width": part === "hover" ? 2 : 3.5 } }));
@@ -179,7 +280,7 @@ function hover(event) {
   tip.hidden = !unit;
   map.getCanvas().style.cursor = unit ? "pointer" : "";
   if (!unit) return;
-  tip.textContent = unit.name ?? unit.gid;
+  tip.textContent = [unit.name ?? unit.gid, state.colour === "zone" && unit.zone?.replaceAll("_", " ")].filter(Boolean).join(" · ");
   const box = $("map").getBoundingClientRect();
   tip.style.left = `${Math.min(event.point.x + 14, box.width - tip.offsetWidth - 6)}px`;
   tip.style.top = `${Math.max(event.point.y - 34, 4)}px`;
@@ -259,8 +360,9 @@ function show(unit) {
   fact("Also called", unit.variants?.join(", "));
   fact("Units below", unit.children?.toLocaleString());
   fact("Key", unit.gid);
-  for (const [scheme, code] of unit.codes ?? []) fact(scheme.replaceAll("_", " ").replace(/^(iso|hasc|fips|p code)/, (text) => text.toUpperCase()), code);
+  for (const [scheme, code] of unit.codes ?? []) fact(scheme.replaceAll("_", " ").replace(/^(iso|hasc|fips|p code|geoid)/, (text) => text.toUpperCase()), code);
   parts.push(...section("Facts", facts));
+  if (unit.change) parts.push(...section(`What changed since ${unit.change[1]}`, ...changed(unit)));
   const faults = element("ul", null, { class: "faults" });
   for (const [severity, type, detail, action] of unit.faults ?? []) {
     const item = element("li", null, { class: severity });
@@ -277,10 +379,21 @@ function show(unit) {
   tick();
 }
 
+// Keys of the release before may be those of other places now, so nothing is linked.
+function changed(unit) {
+  const [type, , before] = unit.change, list = element("ul", null, { class: "faults" });
+  for (const [gid, name, share] of before)
+    list.append(element("li", `${name ?? gid} (${gid})${share ? `, ${share < 0.01 ? "less than 1" : Math.round(100 * share)} % of the ground` : ""}`));
+  const parts = [element("p", BECAME[type] ?? type)];
+  if (before.length) parts.push(element("p", "Before:", { class: "quiet" }), list);
+  return parts;
+}
+
 async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
   const mine = ++asked;
+  const late = setTimeout(() => { if (mine === asked) { $("results").replaceChildren(); wait("Looking it up …"); } }, 250);
   let unit;
-  try { unit = await details(gid); } catch (error) { return trouble(error); }
+  try { unit = await details(gid); } catch (error) { return trouble(error); } finally { clearTimeout(late); }
   if (mine !== asked) return;
   if (!unit) return trouble(new Error(`There is no unit ${gid}.`));
   place = unit;
@@ -334,6 +447,22 @@ function trouble(error) {
   say(error.message);
 }
 
+function wait(text) {
+  $("place").hidden = true;
+  $("hint").hidden = false;
+  $("hint").textContent = text;
+}
+
+function present(found) {
+  $("place").hidden = true;
+  $("results").replaceChildren(...found.map((each) => {
+    const item = element("li"), made = button("", each.gid, "");
+    made.append(element("b", each.name ?? each.gid), element("span", [each.type, each.path].filter(Boolean).join(" · "), { class: "quiet" }));
+    item.append(made);
+    return item;
+  }));
+}
+
 let waiting;
 function typed() {
   clearTimeout(waiting);
@@ -343,18 +472,13 @@ function typed() {
 async function search() {
   const text = $("name").value.trim(), list = $("results"), mine = ++asked;
   if (!text) { list.replaceChildren(); $("place").hidden = !place; $("hint").hidden = Boolean(place); return; }
+  const late = setTimeout(() => { if (mine === asked) wait("Searching …"); }, 250);
   let found;
-  try { found = await find(text); } catch (error) { return trouble(error); }
+  try { found = await find(text); } catch (error) { return trouble(error); } finally { clearTimeout(late); }
   if (mine !== asked) return;
-  $("place").hidden = true;
+  present(found);
   $("hint").hidden = found.length > 0;
   if (!found.length) $("hint").textContent = `No place has a name that begins with “${text}”. Try only the first letters.`;
-  list.replaceChildren(...found.map((each) => {
-    const item = element("li"), made = button("", each.gid, "");
-    made.append(element("b", each.name), element("span", [each.type, each.path].filter(Boolean).join(" · "), { class: "quiet" }));
-    item.append(made);
-    return item;
-  }));
   say(found.length ? `${found.length} ${found.length === 1 ? "place" : "places"} found.` : $("hint").textContent);
 }
 
@@ -388,20 +512,26 @@ async function recall() {
 }
 
 async function begin() {
-  config = await json("config.json");
+  const said = $("hint").textContent;
+  config = await configuration();
+  $("hint").textContent = said;
+  if (config.served) $("runs").hidden = false;
   archive = await new Archive(config.tiles).open();
   const layers = archive.metadata.vector_layers;
   config.first_zooms = Object.fromEntries(layers.map((layer) => [layer.id, layer.minzoom]));
   levels = layers.map((layer) => layer.id).filter((id) => id.startsWith("level_")).map((id) => Number(id.slice(6)));
-  if (!config.has_changes) $("colour").querySelector("[value=change]").remove();
+  lists = await json("lists.json");
+  if (!Object.keys(lists.change).length) $("colour").querySelector("[value=change]").remove();
+  $("key").open = $("rights").open = matchMedia("(min-width: 701px)").matches;
   for (const level of ["auto", ...levels]) {
     const label = element("label"), input = element("input", null, { type: "radio", name: "level", value: level });
     input.addEventListener("change", () => pickLevel(input.value));
     label.append(input, element("span", String(level)));
     $("levels").append(label);
   }
-  $("rights").textContent = [config.title, archive.metadata.licence, archive.metadata.attribution].filter(Boolean).join(" · ");
-  $("rights").title = $("rights").textContent;
+  const rights = [archive.metadata.licence, archive.metadata.attribution].filter(Boolean).join(" · ");
+  $("rights").firstChild.textContent = rights ? `${config.title} · licences and sources` : config.title;
+  $("rights").lastChild.textContent = rights;
   maplibregl.addProtocol("archive", async (asking, abort) => {
     const [zoom, x, y] = asking.url.split("//")[1].split("/").map(Number);
     return { data: (await archive.tile(zoom, x, y, abort.signal)) ?? new Uint8Array() };
@@ -415,10 +545,10 @@ async function begin() {
   map.addControl(new maplibregl.NavigationControl({ showCompass: false }), "top-right");
   map.addControl(new maplibregl.ScaleControl(), "bottom-left");
   map.on("error", (event) => trouble(event.error));
+  map.on("styleimagemissing", write);
   await new Promise((done) => map.once("load", done));
-  await recall();
   map.on("zoomend", draw);
-  map.on("moveend", remember);
+  map.on("moveend", () => { remember(); forget(); });
   map.on("mousemove", hover);
   map.on("mouseout", () => hover(null));
   map.on("click", click);
@@ -437,6 +567,7 @@ async function begin() {
   dark.addEventListener("change", draw);
   addEventListener("hashchange", recall);
   setInterval(tick, 1000);
+  await recall();
   map.once("idle", () => { document.body.dataset.ready = ""; });
   map.triggerRepaint();
 }
