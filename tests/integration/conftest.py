@@ -23,6 +23,8 @@ from tests.integration import forked, servers
 
 COMMAND_SECONDS = 300
 BUILD = ("build", "--exclude-resource-type", "unit_test")  # which the main job and test_sql_units run on either target
+WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
+WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
 DATASETS = frozenset(catalog.datasets())
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36

@@ -26,6 +26,10 @@ TABLES = (
     *("admin_topology_faults", "admin_topology_summary", "country_coverage", "unit_matches"),
     *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
 )
+DERIVED = (
+    *("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary"),
+    *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
+)
 INSTANTS = (
     "starts_at",
     "ends_at",

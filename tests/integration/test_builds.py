@@ -6,9 +6,9 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,19 +25,44 @@ import pytest
 from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 from tests.fixtures.editions import write_edition
-from tests.integration import servers
+from tests.integration import forked, servers
 from tests.integration.conftest import COMMAND_SECONDS, NewWarehouse, Warehouse, copy_project
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
 POINT = (-66.1, 18.4)  # in San Juan, Puerto Rico
 SAMPLE = ROOT / "sample" / "boundaries-levels.zip"
-DBT = str(Path(sys.executable).with_name("dbt"))
 NAMES = {"admin_level_0": "name", "admin_level_1": "name", "admin_units": "name", "admin_unit_names": "path"}
 # derived marts are one node more each, and take as long as half of the others; unit tests read no run
 WITHOUT_DERIVED = ("--exclude", "tag:derived", "test_type:unit")
 QUICK = ("--exclude-resource-type", "test", "unit_test", *WITHOUT_DERIVED)
 WITH_FEW_TESTS = (*WITHOUT_DERIVED, "test_type:generic")  # they take longer than the build, and no test here needs them
+
+
+@dataclass(frozen=True)
+class Building:
+    """A build that was started, and the file to which it prints."""
+
+    process: forked.Fork
+    log: Path
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it has printed a text."""
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while text not in self.log.read_text():
+            has_ended = self.process.poll() is not None
+            assert text in self.log.read_text() or not has_ended, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)
+
+    def end(self, expect: int = 0) -> None:
+        """Wait for its end."""
+        assert self.process.wait(COMMAND_SECONDS) == expect, self.log.read_text()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -113,16 +138,11 @@ class Place:
         }
         return hashlib.sha256(repr((stored, rows)).encode()).hexdigest()
 
-    def build(self, *arguments: str, project: Path = ROOT) -> subprocess.Popen[str]:
+    def build(self, *arguments: str, project: Path = ROOT) -> Building:
         """Start ``dbt build``."""
-        return subprocess.Popen(
-            [DBT, "build", *arguments],
-            cwd=project,
-            env={**self.warehouse.env, "PYTHONPATH": str(ROOT), "DBT_WRITE_JSON": "false"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        log = Path(tempfile.mkstemp(suffix=".log", dir=self.warehouse.home.parent)[1])
+        env = {**self.warehouse.env, "PYTHONPATH": str(ROOT), "DBT_WRITE_JSON": "false"}
+        return Building(forked.Fork("dbt", ("build", *arguments), project, env, [log] * 2), log)
 
     def dbt(self, *arguments: str, project: Path = ROOT, expect: int = 0) -> str:
         """Run dbt, in the project or a copy of it, and check how it ended."""
@@ -206,33 +226,15 @@ def project(tmp_path: Path) -> Path:
     return copy_project(tmp_path / "project")
 
 
-def wait_for(building: subprocess.Popen[str], text: str) -> str:
-    """Read a build's output until a line that holds a text."""
-    assert building.stdout is not None
-    seen = ""
-    for line in building.stdout:
-        seen += line
-        if text in line:
-            return seen
-    raise AssertionError(f"{text!r} is not in the output:\n{seen}")
-
-
-def end(building: subprocess.Popen[str], expect: int = 0) -> str:
-    """Wait for the end of a build."""
-    printed, _ = building.communicate(timeout=COMMAND_SECONDS)
-    assert building.returncode == expect, printed
-    return printed
-
-
 @pytest.mark.parametrize(
     "moment", ["START sql view model staging.stg_gadm__adm_0", "int_admin_units__deduplicated", "marts.admin_units "]
 )
 def test_a_build_reads_the_run_that_it_began_with_whatever_is_published(place: Place, moment: str) -> None:
     is_seen_through = moment.startswith("int_")  # one build with its tests, and one more after it, are enough
     building = place.build(*(WITHOUT_DERIVED if is_seen_through else QUICK))
-    wait_for(building, moment)
+    building.wait_for(moment)
     place.warehouse.ingest("rollback", "gadm")
-    end(building)
+    building.end()
     assert place.editions() == {"B"}
     if is_seen_through:
         place.dbt("build", *QUICK)
@@ -274,9 +276,8 @@ def test_what_fails_leaves_the_marts_byte_for_byte_and_retry_publishes_the_rest(
 def test_a_killed_build_leaves_the_marts_and_the_next_one_clears_away_what_it_made(place: Place) -> None:
     before = place.stamp()
     building = place.build(*QUICK)
-    wait_for(building, "OK created sql table model marts.admin_units ")
-    building.send_signal(signal.SIGKILL)
-    building.communicate()
+    building.wait_for("OK created sql table model marts.admin_units ")
+    building.kill()
     assert place.stamp() == before
     assert place.leftovers() != []
     place.dbt("build", *QUICK)
@@ -293,9 +294,8 @@ def test_a_retry_does_not_go_on_with_what_another_build_has_left(place: Place, p
     results = Path(place.warehouse.env["DBT_TARGET_PATH"]) / "run_results.json"
     of_the_failed = results.read_bytes()
     building = place.build(*QUICK, project=project)
-    wait_for(building, "OK created sql table model marts.admin_level_0 ")
-    building.send_signal(signal.SIGKILL)
-    building.communicate()
+    building.wait_for("OK created sql table model marts.admin_level_0 ")
+    building.kill()
     results.write_bytes(of_the_failed)
     assert "There is no failed build to go on with" in place.dbt("retry", project=project, expect=2)
     assert place.editions() == {"A"}

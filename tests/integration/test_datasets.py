@@ -21,7 +21,7 @@ from admin_boundaries.duckdb_spatial import load_spatial
 from tests.conftest import ROOT
 from tests.fixtures import boundaries, overture, publishers
 from tests.integration import marts
-from tests.integration.conftest import NewWarehouse, Warehouse
+from tests.integration.conftest import WITHOUT_DERIVED, WITHOUT_TESTS, NewWarehouse, Warehouse
 from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -32,13 +32,7 @@ BUILT = {
     "embedded": ("geoboundaries", "overture", "tiger"),
 }
 TESTED = {("postgres", "tiger"), ("embedded", "overture")}  # built with tests: they take longer than the build
-WITHOUT_DERIVED = ("--exclude-resource-type", "unit_test", "--exclude", "tag:derived")
-WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "tag:derived")
 OPTIONAL = ("--vars", "{concordance: [geoboundaries, tiger], unit_cells: true}")  # tiger is built last
-DERIVED = (
-    *("admin_unit_neighbours", "admin_units_simplified", "admin_topology_faults", "admin_topology_summary"),
-    *("timezone_transitions", "timezone_aliases", "timezone_overlaps"),
-)
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ def place(request: pytest.FixtureRequest, places: dict[str, Place]) -> Place:
 def test_a_dataset_has_the_same_rows_on_both_targets(dataset: str, places: dict[str, Place]) -> None:
     left, right = (places[target].of(dataset) for target in ("postgres", "embedded"))
     for table in marts.TABLES:
-        if table not in DERIVED:
+        if table not in marts.DERIVED:
             marts.assert_same(left, right, table)
 
 

@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
 from tests.integration import marts
-from tests.integration.conftest import NewWarehouse, Warehouse, World
+from tests.integration.conftest import WITHOUT_TESTS, NewWarehouse, Warehouse, World
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -103,9 +103,9 @@ def divided(new_warehouse: NewWarehouse, world: World) -> Divided:
     warehouse.ingest("init")
     again = warehouse.ingest("init").stdout
     loader, transformer, reader = (as_role(warehouse, role) for role in (LOADER, TRANSFORMER, READER))
-    for _ in range(2):
+    for options in (WITHOUT_TESTS, ()):
         loader.ingest("gadm", "timezones", *world.options, "--force")
-        transformer.dbt("build")
+        transformer.dbt("build", *options)
     return Divided(loader, transformer, reader, again)
 
 
