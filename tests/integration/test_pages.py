@@ -357,6 +357,11 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         assert serious_faults(page) == []
 
 
+def names_in(page: Page, layer: str) -> set[str]:
+    """Return what is written on the map."""
+    return set(page.evaluate(f"map.queryRenderedFeatures({{layers: ['{layer}']}}).map((each) => each.properties.name)"))
+
+
 def test_names_are_on_the_map_where_there_is_room(explorer: str, browser: Browser) -> None:
     with opened(browser, f"{explorer}/#at=6.5/38.5/-96", "desk") as page:
         begun(page)
@@ -366,15 +371,15 @@ def test_names_are_on_the_map_where_there_is_room(explorer: str, browser: Browse
         above = page.evaluate(
             "map.queryRenderedFeatures({layers: ['labels-above']}).map((each) => each.properties.name)"
         )
-        assert {"Reno", "Butler", "Osage"} <= set(named)
-        assert {"Kansas", "Missouri"} <= set(above)
+        assert named >= {"Reno", "Butler", "Osage"}
+        assert above >= {"Kansas", "Missouri"}
         page.goto(f"{explorer}/#at=0.5/20/0")
         page.reload()
         begun(page)
         named = page.evaluate(
             "map.queryRenderedFeatures({layers: ['labels-names']}).map((each) => each.properties.name)"
         )
-        assert set(named) == {"United States", "Algeria"}, "islands have no room for theirs"
+        assert named == {"United States", "Algeria"}, "islands have no room for theirs"
 
 
 def test_each_colouring_has_a_legend_whose_kinds_are_listed_from_the_keyboard(explorer: str, browser: Browser) -> None:
