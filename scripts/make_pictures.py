@@ -45,7 +45,7 @@ VIEWS: tuple[tuple[str, tuple[int, int], Scheme], ...] = (
     ("-phone", PHONE, "light"),
     ("-phone-dark", PHONE, "dark"),
 )
-COLOURS = 160
+COLOURS = 256
 SAMPLE = ("gadm", "timezones", "--release", "sample")
 DIVIDED = ("02", "09")  # Alaska and Connecticut, some of whose counties are not what they were
 
@@ -83,7 +83,8 @@ def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
     """Take a screenshot of a page once it has settled, in as many colours as a page has."""
     page.wait_for_timeout(settle_ms)
     taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    taken.quantize(COLOURS, dither=Image.Dither.NONE).save(IMAGES / name, optimize=True)
+    fewer = taken.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # the small ones, too
+    fewer.save(IMAGES / name, optimize=True)
     page.close()
     print(f"docs/images/{name}")
 

@@ -52,6 +52,8 @@ FAULTS = (
     ),
     # It has a place for the owner and the version of a table where there is none.
     ("(function(e){return void 0!==e.value}))}(t)", '(function(e){return null!=e.value&&""!==e.value}))}(t)'),
+    # Its tables scroll, which the keyboard cannot do.
+    ('style="max-height: 800px; overflow-y: scroll;"', 'tabindex="0" style="overflow-x: auto;"'),
     # The graph of a project has many data tests in it, and lines of almost the colour of its ground.
     ("return t||n||o}))", "return t}))"),
     (
