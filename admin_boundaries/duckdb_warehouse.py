@@ -11,7 +11,7 @@ import duckdb
 
 from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
-from admin_boundaries.find import FIND, Name
+from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
@@ -45,17 +45,17 @@ def connected(path: Path, lake: Path, dataset: str) -> Iterator[DuckdbWarehouse]
         with duckdb.connect() as connection:
             published = DuckdbWarehouse(connection, lake, dataset).published()
         raise MartsMissing(f"There is no warehouse {path}.", how_to_build(dataset, published))
+    with _unreadable(path, dataset), duckdb.connect(str(path), read_only=True) as connection:
+        load_spatial(connection)
+        warehouse = DuckdbWarehouse(connection, lake, dataset, path)
+        with warehouse.expected_failures():
+            yield warehouse
+
+
+@contextmanager
+def _unreadable(path: Path, dataset: str) -> Iterator[None]:
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            load_spatial(connection)
-            warehouse = DuckdbWarehouse(connection, lake, dataset)
-            try:
-                yield warehouse
-            except duckdb.CatalogException as error:
-                raise MartsMissing(
-                    f"{path} lacks some of the marts: {first_line(error)}.",
-                    how_to_build(dataset, warehouse.published()),
-                ) from error
+        yield
     except duckdb.IOException as error:
         hint = (
             "Close the program that has it open for writing, such as a notebook. Opened read-only, it is not locked."
@@ -70,9 +70,11 @@ class DuckdbWarehouse:
 
     as_wkb, kind_of_marts, has_functions = "ST_AsWKB", "BASE TABLE", True
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, lake: Path, dataset: str) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, lake: Path, dataset: str, place: Path | None = None
+    ) -> None:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)
-        self._connection = connection
+        self._connection, self._place = connection, place or lake
         self._runs = lake / "ledger" / "ingest_runs.parquet"
 
     def locate(self, lon: float, lat: float) -> Row:
@@ -94,10 +96,11 @@ class DuckdbWarehouse:
         return self._connection.execute(query).fetchall()
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix."""
+        """Find units by key, code, name or prefix."""
         begins = "starts_with(names.folded_name, wanted.folded_name)"
         query = FIND.format(marts=self.marts, name="?", begins=begins, limit="?")
-        return [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
+        names = [Name(*row) for row in self._connection.execute(query, [name, limit]).fetchall()]
+        return joined(by_code(self, name, limit), names, limit)
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the copy of the ledger in the lake."""
@@ -139,7 +142,23 @@ class DuckdbWarehouse:
         """Stream rows in the order of the table: a sort would hold every geometry in memory."""
         query = f"select {', '.join(columns)} from {relation(mart)} where ({where})"  # noqa: S608  it contains no value
         order = "" if mart.has_geometry else f" order by {quoted(mart.key)}"
-        return self._connection.cursor().execute(query + order, list(parameters)).to_arrow_reader(VECTOR_ROWS)
+        return self.stream(query + order, parameters)
+
+    def stream(self, query: str, parameters: Sequence[Any] = ()) -> pa.RecordBatchReader:
+        """Stream the rows of a query of ours."""
+        return self._connection.cursor().execute(query, list(parameters)).to_arrow_reader(VECTOR_ROWS)
+
+    @contextmanager
+    def expected_failures(self) -> Iterator[None]:
+        """Say what to do where a mart is missing, or the file cannot be read."""
+        with _unreadable(self._place, self.dataset):
+            try:
+                yield
+            except duckdb.CatalogException as error:
+                raise MartsMissing(
+                    f"{self._place} lacks some of the marts: {first_line(error)}.",
+                    how_to_build(self.dataset, self.published()),
+                ) from error
 
     def query(self, statement: str) -> pa.RecordBatchReader:
         """Stream the rows of one statement of somebody else's, which may read files as well."""

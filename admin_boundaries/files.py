@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,25 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         for left in path.parent.glob(f"{glob.escape(draft.name)}*"):  # a GeoPackage may leave journals
             left.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, temporary folder; it replaces ``path`` on success, and is removed on failure."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    old = draft.with_name(f"{draft.name}.old")
+    draft.mkdir()
+    try:
+        yield draft
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+    finally:
+        if old.is_dir():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def wait_for_disk(folder: Path) -> None:

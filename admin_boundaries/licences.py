@@ -47,6 +47,7 @@ def of_marts(
     marts: Iterable[Mart],
     of_datasets: OfDatasets,
     countries: Sequence[str] = (),
+    chosen: Mapping[str, tuple[str, Sequence[object]]] | None = None,
 ) -> list[Rights]:
     """Return the rights in the rows of marts, those of most units first.
 
@@ -64,6 +65,8 @@ def of_marts(
         Those of whole datasets: time zones, and one that units are compared with.
     countries : sequence of str
         Keys of the countries whose rows are; all if empty.
+    chosen : mapping of str to (str, sequence), optional
+        By mart, the condition of its rows and the values of its parameters, instead of the countries.
     """
     marts = list(marts)
     found: list[Rights] = []
@@ -72,11 +75,12 @@ def of_marts(
         of_units = [mart for mart in known.values() if _has_rights(mart)]
     counts: Counter[tuple[str | None, ...]] = Counter()
     for mart in of_units:
+        where, parameters = (chosen or {}).get(mart.name, (in_countries(mart, countries), countries))
         query = (
             f"select {', '.join(RIGHTS)}, count(*) from {relation(mart)} "  # noqa: S608  it contains no value
-            f"where {in_countries(mart, countries)} group by {', '.join(RIGHTS)}"
+            f"where {where} group by {', '.join(RIGHTS)}"
         )
-        for *rights, count in warehouse.rows(query, tuple(countries)):
+        for *rights, count in warehouse.rows(query, tuple(parameters)):
             counts[tuple(rights)] += count
     for (licence, attribution, source_name), count in counts.items():
         found.append(Rights(licence or UNKNOWN, attribution, source_name, count))

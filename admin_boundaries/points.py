@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -42,6 +43,8 @@ from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import FormatUnknown, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
 
 if TYPE_CHECKING:  # the index is only for many points
+    import numpy.typing as npt
+
     from admin_boundaries.locate.index import Index
     from admin_boundaries.locate.locator import Locator
 
@@ -52,6 +55,7 @@ FEW_ROWS = 50_000  # which the database answers in a second or two, where the in
 BATCH_ROWS = 1 << 18
 BATCH_BYTES = 64 << 20
 TZID = COLUMNS.index("tzid")
+TABLE = "The table"
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,82 @@ def locate_file(
     except OSError as error:
         raise UsageError(f"{target} cannot be written: {error.strerror}.", "Give another --output.") from error
     return done
+
+
+def table_of(points: Any, lats: npt.ArrayLike | None = None) -> pa.Table:
+    """Return points as a table: longitudes and latitudes, or whatever gives Arrow.
+
+    Raises
+    ------
+    UsageError
+        When they are neither, or there are not as many of the one as of the other.
+    """
+    if lats is not None:
+        lons, lats = np.asarray(points), np.asarray(lats)
+        if lons.shape != lats.shape or lons.ndim != 1:
+            raise UsageError(f"Longitudes {lons.shape} and latitudes {lats.shape} do not match.", "Give one for each.")
+        return pa.table({"lon": lons, "lat": lats})
+    if hasattr(points, "to_crs"):  # of GeoPandas, whose own stream has no geometry
+        frame = points if points.crs is None else points.to_crs(4326)
+        points = frame.to_arrow(index=False, geometry_encoding="WKB")
+    if not hasattr(points, "__arrow_c_stream__") and not hasattr(points, "__arrow_c_array__"):
+        raise UsageError(
+            f"A {type(points).__name__} is no table of points.",
+            "Give a table with columns lon and lat, or longitudes and latitudes.",
+        )
+    return pa.table(points)
+
+
+def locate_table(warehouse: Warehouse, index: Index, points: pa.Table, *, nearest: float | None = None) -> pa.Table:
+    """Locate the points of a table in memory.
+
+    Parameters
+    ----------
+    warehouse, index, nearest
+        As of `locate_file`.
+    points : Table
+        With coordinates as the file of `locate_file` has them, or with a column of ``geoarrow.wkb``.
+
+    Returns
+    -------
+    Table
+        The answers, in the order of the points.
+
+    Raises
+    ------
+    SchemaDrift
+        When it has no coordinates that can be used.
+    MartsReplaced
+        When a build replaced the marts meanwhile.
+    """
+    with of_one_build(warehouse):
+        lookup = _Lookup(warehouse, index, None, nearest)
+        refuse_clashes(points.column_names, lookup.fields, TABLE)
+        coordinates = coordinates_in(points.schema, TABLE)
+        lookup.prepare(rows=points.num_rows)
+        found: list[list[pa.Array]] = []
+
+        def batches() -> Iterator[tuple[Floats, Floats]]:
+            for batch in points.to_batches(max_chunksize=BATCH_ROWS):
+                lons, lats, given = coordinates.of(batch)
+                lookup.note(lons, lats, given)
+                yield lons, lats
+
+        lookup.for_each(lambda each: lookup.answers(*each).arrays(), batches(), found.append)
+        lookup.refuse_if_all_are_bad(TABLE, points.num_rows)
+    columns = list(zip(*found, strict=True)) or [()] * len(lookup.fields)
+    plain = [
+        pa.chunked_array([_plain(array, field.type) for array in column], field.type)
+        for column, field in zip(columns, lookup.fields, strict=True)
+    ]
+    return pa.table(plain, schema=pa.schema(lookup.fields))
+
+
+def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Return an array with texts where it has dictionaries."""
+    if pa.types.is_list(kind) and pa.types.is_list(array.type):
+        return pa.ListArray.from_arrays(array.offsets, array.values.cast(kind.value_type), mask=array.is_null())
+    return array.cast(kind)
 
 
 @dataclass(frozen=True)
@@ -243,7 +323,7 @@ class _Lookup:
         at = self._local_times.at
         return [at(row[TZID], time).values for row, time in zip(rows, read, strict=True)]
 
-    def refuse_if_all_are_bad(self, source: Path, count: int) -> None:
+    def refuse_if_all_are_bad(self, source: object, count: int) -> None:
         """Raise an error if no row of a file is good."""
         if count and self._bad.count == count:
             raise self._bad.of_every_row(source)
@@ -296,8 +376,7 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
 def _texts(column: pa.Array) -> list[str]:
     """Return the values of a column of answers as texts, like `as_text`."""
     if pa.types.is_list(column.type):
-        lists = pa.ListArray.from_arrays(column.offsets, column.values.cast(pa.string()), mask=column.is_null())
-        column = pc.binary_join(lists, "|").dictionary_encode()
+        column = pc.binary_join(_plain(column, pa.list_(pa.string())), "|").dictionary_encode()
     elif not pa.types.is_dictionary(column.type):
         column = column.cast(pa.string()).dictionary_encode()
     texts = ["", *column.dictionary.to_pylist()]

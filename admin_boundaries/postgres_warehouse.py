@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from admin_boundaries import edition
-from admin_boundaries.find import FIND, Name
+from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
@@ -33,20 +33,20 @@ MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psyc
 @contextmanager
 def connected(where: Postgres, dataset: str) -> Iterator[PostgresWarehouse]:
     """Connect to the marts of a dataset on a server; see `admin_boundaries.warehouse.open_warehouse`."""
+    with _unreachable(where), ExitStack() as open_until:
+
+        def connect() -> psycopg.Connection:
+            return open_until.enter_context(sessions.connect(where, to_write=False, autocommit=True))
+
+        warehouse = PostgresWarehouse(connect, where, open_until, dataset)
+        with warehouse.expected_failures():
+            yield warehouse
+
+
+@contextmanager
+def _unreachable(where: Postgres) -> Iterator[None]:
     try:
-        with ExitStack() as open_until:
-
-            def connect() -> psycopg.Connection:
-                return open_until.enter_context(sessions.connect(where, to_write=False, autocommit=True))
-
-            warehouse = PostgresWarehouse(connect, where, open_until, dataset)
-            try:
-                yield warehouse
-            except MISSING as error:
-                raise MartsMissing(
-                    f"{where.place} lacks some of the marts: {first_line(error)}.",
-                    how_to_build(dataset, warehouse.published()),
-                ) from error
+        yield
     except psycopg.OperationalError as error:
         raise (
             refusals.error_of(where.place, error.sqlstate, str(error))
@@ -67,7 +67,9 @@ class PostgresWarehouse:
 
     def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack, dataset: str) -> None:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)
-        self._connect, self._where, self._open_until = connect, where, open_until
+        self._connect, self._where = connect, where
+        self._streams: set[ExitStack] = set()  # whose connections are open
+        open_until.callback(self._close_streams)
         self._connection = connect()
         self._sessions = [self._connection]
 
@@ -94,7 +96,7 @@ class PostgresWarehouse:
             return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix.
+        """Find units by key, code, name or prefix.
 
         The name is folded first, since only a constant pattern can use the index. It then contains neither % nor _.
         """
@@ -102,7 +104,7 @@ class PostgresWarehouse:
         begins = "names.folded_name like %(pattern)s"
         query = FIND.format(marts=self.marts, name="%(name)s", begins=begins, limit="%(limit)s")
         rows = self._connection.execute(query, {"name": name, "pattern": f"{folded}%", "limit": limit}).fetchall()
-        return [Name(*row) for row in rows]
+        return joined(by_code(self, name, limit), [Name(*row) for row in rows], limit)
 
     def editions(self) -> list[Edition]:
         """Compare what the build recorded with the published runs, which the reader sees through a view."""
@@ -138,9 +140,23 @@ class PostgresWarehouse:
             f"select {', '.join(columns)} from (select * from {relation(mart)} where ({condition}) "  # noqa: S608
             f"order by {quoted(mart.key)} offset 0) as sorted"
         )
-        cursor = self._cursor()
-        cursor.execute(query)
-        return cursor.fetch_record_batch()
+        return self._read(query)
+
+    def stream(self, query: str, parameters: Sequence[Any] = ()) -> pa.RecordBatchReader:
+        """Stream the rows of a query of ours through COPY."""
+        return self._read(psycopg.ClientCursor(self._connection).mogrify(_with_placeholders(query), parameters))
+
+    @contextmanager
+    def expected_failures(self) -> Iterator[None]:
+        """Say what to do where a mart is missing, the server does not answer, or the user may not read."""
+        with _unreachable(self._where):
+            try:
+                yield
+            except MISSING as error:
+                raise MartsMissing(
+                    f"{self._where.place} lacks some of the marts: {first_line(error)}.",
+                    how_to_build(self.dataset, self.published()),
+                ) from error
 
     def query(self, statement: str) -> pa.RecordBatchReader:
         """Stream the rows of one statement of somebody else's; numbers of type `numeric` come as text."""
@@ -149,13 +165,9 @@ class PostgresWarehouse:
 
         if not statement.strip():
             raise QueryFailed("This is not one statement.", "Give one at a time.")
-        cursor = self._cursor()
-        cursor.execute("set default_transaction_read_only = on")
-        if statement.split(maxsplit=1)[0].lower() not in COPIED:
-            cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        is_copied = statement.split(maxsplit=1)[0].lower() in COPIED
         try:
-            cursor.execute(statement)
-            reader = cursor.fetch_record_batch()
+            reader = self._read(statement, is_read_only=True, is_copied=is_copied)
         except adbc_driver_manager.Error as error:
             found = SAID.search(str(error))
             raise QueryFailed(found[1].strip() if found else first_line(error)) from error
@@ -163,10 +175,42 @@ class PostgresWarehouse:
         batches = (pa.record_batch(list(map(_storage, batch.columns)), schema=schema) for batch in reader)
         return pa.RecordBatchReader.from_batches(schema, batches)
 
-    def _cursor(self) -> Any:
-        connection = self._open_until.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
-        connection.adbc_connection.set_autocommit(True)  # else the transaction goes on, and holds up the next build
-        return self._open_until.enter_context(closing(connection.cursor()))
+    def _read(self, statement: str, *, is_read_only: bool = False, is_copied: bool = True) -> pa.RecordBatchReader:
+        """Return the rows of a statement as a stream, which has a connection of its own until it has been read."""
+        import pyarrow as pa
+
+        opened = ExitStack()
+        self._streams.add(opened)
+        try:
+            connection = opened.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
+            connection.adbc_connection.set_autocommit(True)  # else the transaction holds up the next build
+            cursor = opened.enter_context(closing(connection.cursor()))
+            if is_read_only:
+                cursor.execute("set default_transaction_read_only = on")
+            if not is_copied:
+                cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+            cursor.execute(statement)
+            reader = opened.enter_context(cursor.fetch_record_batch())
+            schema = pa.schema([pa.field(field.name, field.type) for field in reader.schema])  # not PostgreSQL's types
+        except BaseException:
+            self._close(opened)
+            raise
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from (pa.record_batch(batch.columns, schema=schema) for batch in reader)
+            finally:
+                self._close(opened)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+    def _close(self, opened: ExitStack) -> None:
+        self._streams.discard(opened)
+        opened.close()
+
+    def _close_streams(self) -> None:
+        while self._streams:
+            self._streams.pop().close()
 
 
 def _plain_field(field: pa.Field) -> pa.Field:

@@ -9,18 +9,16 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
 from admin_boundaries.files import check_place, replacing
+from admin_boundaries.geometry import geometry_columns, shapes
 from admin_boundaries.locate import as_text
 from ingest.errors import FormatUnknown
 
 SUFFIXES = (".csv", ".json", ".parquet")
-EXTENSION = b"ARROW:extension:name"
-GEOMETRY = "geoarrow.wkb"
 WIDEST = 60  # characters of a value in a table
 
 
@@ -110,15 +108,6 @@ def _short(text: str) -> str:
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
-def geometry_columns(schema: pa.Schema) -> list[int]:
-    """Return the numbers of the columns that are geometry."""
-    # a process that knows the type has it as such, and others have it in the metadata of the field
-    names = [
-        getattr(field.type, "extension_name", (field.metadata or {}).get(EXTENSION, b"").decode()) for field in schema
-    ]
-    return [at for at, name in enumerate(names) if name == GEOMETRY]
-
-
 def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
     """Yield rows, geometry as WKT."""
     geometry = set(geometry_columns(reader.schema))
@@ -128,14 +117,8 @@ def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
 
 
 def _wkt(column: pa.Array) -> list[str | None]:
-    texts: list[str | None] = shapely.to_wkt(_shapes(column), rounding_precision=-1).tolist()
+    texts: list[str | None] = shapely.to_wkt(shapes(column), rounding_precision=-1).tolist()
     return texts
-
-
-def _shapes(column: pa.Array) -> np.ndarray[Any, Any]:
-    storage = column.storage if isinstance(column, pa.ExtensionArray) else column
-    shapes: np.ndarray[Any, Any] = shapely.from_wkb(storage.to_numpy(zero_copy_only=False))
-    return shapes
 
 
 def write_text(warehouse: Answering, statement: str, kind: str, file: IO[str]) -> int:
@@ -171,7 +154,7 @@ def _write_parquet(reader: pa.RecordBatchReader, draft: Path) -> int:
     with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for batch in reader:
             arrays = [
-                pa.array(shapely.to_wkb(_shapes(column), include_srid=False), pa.binary()) if at in geometry else column
+                pa.array(shapely.to_wkb(shapes(column), include_srid=False), pa.binary()) if at in geometry else column
                 for at, column in enumerate(batch.columns)
             ]
             writer.write_batch(pa.record_batch(arrays, schema=schema))

@@ -6,7 +6,7 @@ Only the target's own driver is imported, and only when it is needed, so that a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from admin_boundaries.marts import Mart, how_to_build
@@ -53,7 +53,10 @@ class Warehouse(Protocol):
         ...
 
     def find(self, name: str, limit: int) -> list[Name]:
-        """Find units by name or prefix; whole names come first, own names before variants and local names."""
+        """Find units by key, code, name or prefix.
+
+        Keys and codes come first, then whole names; own names come before variants and local names.
+        """
         ...
 
     def editions(self) -> list[Edition]:
@@ -103,6 +106,22 @@ class Warehouse(Protocol):
         -------
         pyarrow.RecordBatchReader
             Batches of a few megabytes from PostgreSQL, ordered by the key; of 2,048 rows from DuckDB.
+        """
+        ...
+
+    def stream(self, query: str, parameters: Sequence[Any] = ()) -> pa.RecordBatchReader:
+        """Return the rows of a query of ours as a stream; ``?`` stands for a parameter."""
+        ...
+
+    def expected_failures(self) -> AbstractContextManager[None]:
+        """Turn what the driver raises within a block into an expected failure, where it is one.
+
+        For who keeps the marts open longer than a block of `open_warehouse`.
+
+        Raises
+        ------
+        MartsMissing, TargetUnavailable
+            As `open_warehouse`.
         """
         ...
 

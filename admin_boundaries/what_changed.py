@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from admin_boundaries import licences, tables
 from admin_boundaries.compared_releases import CHANGES, Releases, compared
@@ -15,6 +16,9 @@ from admin_boundaries.files import replacing
 from admin_boundaries.marts import Mart, quoted, relation
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import ReleaseMissing, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEPT = "kept"
 TYPES = ("new", "gone", "renamed", "re-keyed", "moved", "reshaped", "split", "merged", "complex", KEPT)
@@ -132,6 +136,45 @@ def told(warehouse: Warehouse) -> str:
         return ""
 
 
+def check_types(types: Sequence[str]) -> None:
+    """Refuse what is no type of change.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name in types:
+        if name not in TYPES:
+            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, TYPES))
+
+
+def check(warehouse: Warehouse, wanted: Wanted) -> dict[str, Mart]:
+    """Return all marts by name, if they can tell what is wanted.
+
+    Raises
+    ------
+    ReleaseMissing
+        When the marts compare no releases.
+    UsageError
+        When a country is in neither of the two.
+    """
+    _, known = compared(warehouse)
+    _check_countries(warehouse, known[CHANGES], wanted.countries)
+    return known
+
+
+def rows(warehouse: Warehouse, wanted: Wanted) -> pa.RecordBatchReader:
+    """Return rows of ``admin_unit_changes`` as a stream.
+
+    Raises
+    ------
+    ReleaseMissing, UsageError
+        As `check`.
+    """
+    mart = check(warehouse, wanted)[CHANGES]
+    return warehouse.reader(mart, list(map(quoted, mart.columns)), *wanted.where_changed)
+
+
 def read(warehouse: Warehouse, wanted: Wanted, limit: int) -> Changes:
     """Return what changed, for people.
 
@@ -188,15 +231,12 @@ def write(
     """
     tables.check_output(output, overwrite=overwrite)
     with replacing(output) as draft, of_one_build(warehouse):
-        _, known = compared(warehouse)
-        mart = known[CHANGES]
-        _check_countries(warehouse, mart, wanted.countries)
-        rights = licences.of_marts(warehouse, known, [mart], of_datasets, wanted.countries)
-        reader = warehouse.reader(mart, list(map(quoted, mart.columns)), *wanted.where_changed)
-        rows = tables.write(reader, draft, licences.texts(rights))
+        known = check(warehouse, wanted)
+        rights = licences.of_marts(warehouse, known, [known[CHANGES]], of_datasets, wanted.countries)
+        count = tables.write(rows(warehouse, wanted), draft, licences.texts(rights))
     for warning in licences.warnings(rights, output.name):
         warn_of_licences(warning)
-    return rows
+    return count
 
 
 def _counts(warehouse: Warehouse, mart: Mart, wanted: Wanted) -> dict[str, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -14,7 +16,7 @@ from typing import Any
 import yaml
 
 from ingest.errors import LayerMissing, SettingsError, UsageError, did_you_mean
-from ingest.settings import PROJECT_ROOT
+from ingest.settings import PROJECT_ROOT, require_project
 
 CATALOG = Path(__file__).with_name("catalog.yaml")
 
@@ -262,6 +264,8 @@ class Dataset:
         What it is, and what may be done with it.
     attribution, source_name : str
         What the publisher wants to be named as, in full and in short.
+    citation : str
+        How a text cites it, with ``{release}``; see `cited`.
     tables : tuple of Table
         Its raw tables, one per level or a single one.
     missing_text : tuple of str
@@ -298,6 +302,7 @@ class Dataset:
     country: str | None = None
     attribution: str = ""
     source_name: str = ""
+    citation: str = ""
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     derived: Derived | None = None
     rows: Rows | None = None
@@ -331,6 +336,10 @@ class Dataset:
     def has_further_releases(self) -> bool:
         """Whether the catalog knows releases by a pattern for their names, such as any year."""
         return any(map(_is_pattern, self._releases))
+
+    def cited(self, release: str) -> str:
+        """Return how a text cites a release."""
+        return str(self._releases.get(release, {}).get("citation", self.citation)).replace("{release}", release)
 
     @property
     def rights(self) -> Mapping[str, Mapping[str, str]]:
@@ -429,6 +438,8 @@ def addresses(
     ------
     UsageError
         When the release has no per-country files and countries are given, or has no others and none are.
+    SettingsError
+        When its files come with the project, and there is none.
     """
     words = {"release": release.name}
     if dataset.variants:
@@ -454,6 +465,8 @@ def addresses(
             )
         return tuple(found)
     alike = [template.format(**words) for template in (release.url, *release.mirrors)]
+    if not all("://" in url for url in alike):
+        require_project(root)
     mark = f"#sha256={release.sha256}" if release.sha256 else ""
     return (tuple((url if "://" in url else str(root / url)) + mark for url in alike),)
 
@@ -496,13 +509,64 @@ def alpha_2(countries: Sequence[str]) -> tuple[str, ...]:
     ------
     UsageError
         When ISO has not given such a code.
+    SettingsError
+        When there is no clone of the project, whose list of countries this needs.
     """
-    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
-        known = {row["alpha_3"]: row["alpha_2"] for row in csv.DictReader(file)}
+    known = {row["alpha_3"]: row["alpha_2"] for row in _iso_countries()}
     for code in countries:
         if code not in known:
             raise UsageError(f"{code} is not the code of a country in ISO 3166-1.", did_you_mean(code, known))
     return tuple(known[code] for code in countries)
+
+
+def country(text: str) -> str:
+    """Return the alpha-3 code that stands for a country: of a code of ISO 3166-1, or of its name there.
+
+    Parameters
+    ----------
+    text : str
+        As somebody typed it: ``TGO``, ``tg``, ``Togo``, ``Bolivia``. Three letters are taken as they are: datasets have
+        codes of their own, such as ``XKO``.
+
+    Raises
+    ------
+    UsageError
+        When no country, or more than one, is called so.
+    """
+    if re.fullmatch("[A-Za-z]{3}", text):
+        return text.upper()
+    if re.fullmatch("[A-Za-z]{2}", text):
+        found = [row for row in _iso_countries() if row["alpha_2"] == text.upper()]
+    else:
+        found = _called(_folded(text))
+    if len(found) == 1:
+        return found[0]["alpha_3"]
+    if found:
+        listed = ", ".join(f"{row['alpha_3']} ({row['name']})" for row in found)
+        raise UsageError(f"{text!r} may be any of {listed}.", "Give the code.")
+    names = {_folded(row["name"]): row for row in _iso_countries()}
+    near = [names[name] for name in difflib.get_close_matches(_folded(text), names, n=1)]
+    hint = f"Did you mean {near[0]['alpha_3']} ({near[0]['name']})?" if near else "Give a code, such as TGO."
+    raise UsageError(f"{text!r} is neither a code of ISO 3166-1 nor the name of a country there.", hint)
+
+
+def _called(folded: str) -> list[dict[str, str]]:
+    """Return the countries of a name: the whole one, or else the part before a comma, or else the beginning."""
+    names = [(_folded(row["name"]), row) for row in _iso_countries()] if folded else []
+    whole = [row for name, row in names if name == folded]
+    short = [row for name, row in names if re.split(r",| \(", name)[0] == folded]
+    return whole or short or [row for name, row in names if name.startswith(folded)]
+
+
+def _folded(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", text.strip().casefold().replace("’", "'"))
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def _iso_countries() -> list[dict[str, str]]:
+    require_project()
+    with (PROJECT_ROOT / "seeds" / "iso_countries.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def rights_of_datasets() -> dict[str, tuple[str, str, str]]:
@@ -536,6 +600,7 @@ def _dataset(name: str, entry: Mapping[str, Any]) -> Dataset:
         licence=entry["licence"],
         attribution=entry.get("attribution", entry["title"]),
         source_name=entry.get("source_name", entry["title"]),
+        citation=entry.get("citation", entry["title"]),
         tables=tables,
         missing_text=tuple(entry.get("missing_text", ())),
         default_release=str(entry["default_release"]),

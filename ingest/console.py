@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -25,11 +28,13 @@ QUIET_SECONDS = 5.0  # watching stops after this long without a live consumer
 OUTAGE_SECONDS = 60.0  # how long to wait for a database that restarts
 LINE_SECONDS = 5.0  # how often progress is printed where there is no terminal
 
+PROGRAM = "python -m ingest"  # what messages call the command line
 WIDTH = 160  # minimum, so that run ids are never cut off; a narrow terminal wraps the line
 
 out = Console(highlight=False, soft_wrap=True)
 out.width = max(out.width, WIDTH)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
+called = PROGRAM  # what the person who reads them has typed
 
 
 def error(fault: IngestError) -> None:
@@ -65,6 +70,16 @@ def ask(before: str) -> str:
 def say(text: str) -> None:
     """Print a line to standard output."""
     out.print(_plain(text))
+
+
+def pass_on(file: Path) -> None:
+    """Copy a file to standard output, as far as somebody reads it."""
+    try:
+        with file.open("rb") as source:
+            shutil.copyfileobj(source, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # as in `… | head`; what Python still flushes at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def watch(ledger: Ledger, run_ids: Sequence[str], is_alive: Callable[[], bool]) -> None:
@@ -231,6 +246,8 @@ def runs(rows: Sequence[Run]) -> None:
     table = Table("run", "dataset", "release", "engine", "state", "started", box=None, pad_edge=False)
     for name in ("seconds", "rows", "MB"):
         table.add_column(name, justify="right")
+    for name in ("scope", "source"):
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(
             row.run_id,
@@ -242,6 +259,8 @@ def runs(rows: Sequence[Run]) -> None:
             _seconds(row),
             _number(row.rows_loaded if row.rows_loaded is not None else row.rows_read),
             _megabytes(row.bytes_read),
+            _plain(row.extent),
+            _plain(row.files_in_short),
         )
     out.print(table)
 
@@ -249,6 +268,7 @@ def runs(rows: Sequence[Run]) -> None:
 def run(ledger: Ledger, found: Run, target: str) -> None:
     """Print a run with its files and slices, and its summary."""
     say(f"run {found.run_id}: {found.dataset} {found.release} by {found.engine}, {found.state}")
+    say(f"scope: {found.extent}")
     if found.error:
         say(f"error: {found.error}")
     if found.base_run_id:
@@ -382,8 +402,13 @@ def check(found: Check) -> None:
         out.print(f"        {_plain(found.fix)}")
 
 
+def as_called(text: str) -> str:
+    """Return a text that names the command line as the person who reads it has called it."""
+    return text.replace(PROGRAM, called)
+
+
 def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    return as_called(text).replace("[", "\\[")
 
 
 def _number(value: int | None) -> str:

@@ -172,6 +172,10 @@ class NameUnknown(IngestError):
     """No unit has this name."""
 
 
+class UnitUnknown(IngestError, KeyError):
+    """No unit has this key."""
+
+
 class SliceTaken(IngestError):
     """Another worker has claimed the slice; the rows that this one loaded are discarded."""
 

@@ -16,9 +16,13 @@ import yaml
 
 from ingest.errors import SettingsError, did_you_mean
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = Path(__file__).resolve().parent.parent
+# A wheel holds no dbt project. The folder where the command is typed then takes its place: it may be a clone.
+PROJECT_ROOT = PACKAGES if (PACKAGES / "dbt_project.yml").is_file() else Path.cwd()
 PROFILE = "admin_boundaries"
 PLANNING_SECONDS = 600.0
+STALE_SECONDS = 86_400.0
+LOG_FORMATS = ("text", "json")
 BOUNDARIES = "gadm"  # the dataset whose marts have the plain names
 ON, OFF = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -125,6 +129,8 @@ class Settings:
         Cron expression (UTC) that says when to check for new releases; never when empty.
     planning_seconds : float
         How long the files of a run may take to be opened and counted.
+    stale_seconds : float
+        How long marts may be of another run than the published one before ``/health`` says so.
     boundaries : str
         The hierarchical dataset whose marts are read.
     spark : str or None
@@ -139,6 +145,7 @@ class Settings:
     alert_webhook: str = field(default="", repr=False)
     refresh_schedule: str = ""
     planning_seconds: float = PLANNING_SECONDS
+    stale_seconds: float = STALE_SECONDS
     boundaries: str = BOUNDARIES
     spark: str | None = None
 
@@ -186,7 +193,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     target = env.get("WAREHOUSE_TARGET") or "embedded"
     home = Path(env.get("WAREHOUSE_HOME") or ".warehouse")
     home = home if home.is_absolute() else root / home
-    path = root / "profiles" / "profiles.yml"
+    path = _profile(root)
     try:
         output = _profile_output(path, target, {**env, "PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]})
         postgres = _postgres(output, env) if output.get("type") == "postgis" else None
@@ -203,6 +210,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         alert_webhook=_webhook(env.get("ALERT_WEBHOOK") or ""),
         refresh_schedule=env.get("REFRESH_SCHEDULE") or "",
         planning_seconds=_seconds(env, "INGEST_PLANNING_SECONDS", PLANNING_SECONDS),
+        stale_seconds=_seconds(env, "HEALTH_STALE_SECONDS", STALE_SECONDS),
         boundaries=_boundaries(env.get("BOUNDARIES") or BOUNDARIES),
         spark=_in_project(output["warehouse"], root) if output.get("type") == "sedona" else None,
     )
@@ -210,8 +218,47 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
 
 def marts_on_spark(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROOT) -> str:
     """Return where the marts of the ``spark`` target are, whatever target is in use: a folder, or an address."""
-    output = _profile_output(root / "profiles" / "profiles.yml", "spark", os.environ if env is None else env)
+    output = _profile_output(_profile(root), "spark", os.environ if env is None else env)
     return _in_project(output["warehouse"], root)
+
+
+def settings_of_reader(target: str = "", dataset: str = "", home: str | Path | None = None) -> Settings:
+    """Return the settings for somebody who only reads, and so needs no secret.
+
+    Parameters
+    ----------
+    target, dataset : str
+        The dbt output, and the hierarchical dataset; if empty, those of the environment.
+    home : str or Path, optional
+        Folder of the warehouse, relative to the current one; by default that of the environment.
+
+    Raises
+    ------
+    SettingsError
+        As `read_settings`.
+    """
+    given = {"WAREHOUSE_TARGET": target, "BOUNDARIES": dataset, "WAREHOUSE_HOME": home and str(Path(home).absolute())}
+    return read_settings({"INGEST_SECRET": "of a reader", **os.environ, **{k: v for k, v in given.items() if v}})
+
+
+def require_project(root: Path = PROJECT_ROOT) -> None:
+    """Refuse to go on without the dbt project, which a wheel does not hold.
+
+    Raises
+    ------
+    SettingsError
+    """
+    if not (root / "dbt_project.yml").is_file():
+        raise SettingsError(
+            f"{root} is no clone of the project: it has no dbt_project.yml.",
+            "This needs the models, seeds and sample of a clone: run it there. What reads the marts works anywhere.",
+        )
+
+
+def _profile(root: Path) -> Path:
+    """Return the path of the dbt profile: that of the project, or else the copy that a wheel holds."""
+    path = root / "profiles" / "profiles.yml"
+    return path if path.exists() or root != PROJECT_ROOT else Path(__file__).with_name("profiles.yml")
 
 
 def _in_project(place: str, root: Path) -> str:
@@ -267,6 +314,55 @@ def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
     if not re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text) or float(text) == 0:
         raise SettingsError(f"{name}={text!r} is not a number of seconds.", f"Set {name}={default:.0f}, or unset it.")
     return float(text)
+
+
+@dataclass(frozen=True)
+class Logs:
+    """How the long-running commands log.
+
+    Attributes
+    ----------
+    is_json : bool
+        ``LOG_FORMAT=json``: a line of JSON for each entry.
+    file : Path or None
+        ``LOG_FILE``: where to; None for standard error.
+    file_bytes, files : int
+        ``LOG_FILE_BYTES`` and ``LOG_FILES``: at what size the file is replaced, and how many old ones are kept.
+    """
+
+    is_json: bool = False
+    file: Path | None = None
+    file_bytes: int = 10_000_000
+    files: int = 5
+
+
+def logs(env: Mapping[str, str] | None = None) -> Logs:
+    """Return how to log, according to the environment.
+
+    Raises
+    ------
+    SettingsError
+        When a variable is invalid.
+    """
+    env = os.environ if env is None else env
+    layout = env.get("LOG_FORMAT") or LOG_FORMATS[0]
+    if layout not in LOG_FORMATS:
+        raise SettingsError(f"LOG_FORMAT={layout!r} is neither text nor json.", "Set LOG_FORMAT=json, or unset it.")
+    default = Logs()
+    return Logs(
+        is_json=layout == "json",
+        file=Path(env["LOG_FILE"]) if env.get("LOG_FILE") else None,
+        file_bytes=_whole(env, "LOG_FILE_BYTES", default.file_bytes),
+        files=_whole(env, "LOG_FILES", default.files),
+    )
+
+
+def _whole(env: Mapping[str, str], name: str, default: int) -> int:
+    """Return a variable that is a whole number from 1 on."""
+    text = env.get(name) or str(default)
+    if not re.fullmatch(r"[1-9][0-9]{0,11}", text):
+        raise SettingsError(f"{name}={text!r} is not a whole number above 0.", f"Set {name}={default}, or unset it.")
+    return int(text)
 
 
 def private_folder(folder: Path) -> Path:

@@ -29,7 +29,7 @@ MACHINE = (
 )
 
 # Files that need the same costly fixture of the session: one worker runs them one after the other, and makes it once.
-TOGETHER = {f"tests/integration/{name}.py": "the main job" for name in ("test_main_job", "test_parity")}
+TOGETHER = {f"tests/integration/{name}.py": "the main job" for name in ("test_main_job", "test_parity", "test_api")}
 
 # CI runs the same examples every time: a search for new ones must not fail somebody's unrelated change.
 hypothesis.settings.register_profile("ci", derandomize=True)

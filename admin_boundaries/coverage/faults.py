@@ -50,7 +50,7 @@ SCHEMA = pa.schema(
         ("fault_number", pa.int32()),
         ("admin_level", pa.int32()),
         ("fault_kind", pa.string()),
-        ("gid_0", pa.string()),
+        ("country_gid", pa.string()),
         ("parent_gid", pa.string()),
         ("gid", pa.string()),
         ("other_gid", pa.string()),

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ingest.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -20,6 +22,20 @@ COLUMNS = (
     *("path", "gids", "tzid", "tzids"),
 )
 Row = tuple[Any, ...]
+
+
+def check_degrees(lon: float, lat: float) -> None:
+    """Refuse coordinates out of range; NaN is out of every range.
+
+    Raises
+    ------
+    UsageError
+    """
+    if -180 <= lon <= 180 and -90 <= lat <= 90:
+        return
+    swapped = -90 <= lon <= 90 and -180 <= lat <= 180
+    hint = "Longitude comes first." if swapped else "Longitude ranges from -180 to 180, latitude from -90 to 90."
+    raise UsageError(f"LON {lon}, LAT {lat} is outside the valid range.", hint)
 
 
 def as_text(value: object) -> str:

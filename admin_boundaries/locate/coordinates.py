@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
+from admin_boundaries.geometry import geometry_columns
 from admin_boundaries.locate.bad_points import DEGREES, Floats, Values
 from ingest.errors import SchemaDrift, SourceDamaged
 
@@ -142,6 +143,8 @@ def coordinates_in(schema: pa.Schema, source: object) -> InColumns | InGeometry:
         When its metadata cannot be read.
     """
     columns = coordinate_columns(schema.names, source)
+    if columns is None and b"geo" not in (schema.metadata or {}) and (marked := geometry_columns(schema)):
+        return InGeometry(schema.names[marked[0]], is_wkb=True)
     geometry = _geometry_column(schema, source, is_needed=columns is None)
     if geometry is not None:
         return geometry

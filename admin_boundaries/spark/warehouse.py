@@ -49,12 +49,8 @@ def connected(root: str, lake: Path, dataset: str) -> Iterator[SparkWarehouse]:
             raise MartsMissing(f"There are no marts in {root}.", how_to_build(dataset, warehouse.published()))
         load_spatial(connection)
         add_marts(connection, Path(root), marts, edition)
-        try:
+        with warehouse.expected_failures():
             yield warehouse
-        except duckdb.CatalogException as error:
-            raise TargetUnavailable(
-                f"The marts on Spark lack what this asks for: {first_line(error)}.", HINT
-            ) from error
 
 
 def add_marts(connection: duckdb.DuckDBPyConnection, root: Path, marts: str, edition: Edition) -> None:
@@ -70,6 +66,16 @@ class SparkWarehouse(DuckdbWarehouse):
     """See `admin_boundaries.warehouse.Warehouse`."""
 
     kind_of_marts, has_functions = "VIEW", False
+
+    @contextmanager
+    def expected_failures(self) -> Iterator[None]:
+        """Say where to ask instead."""
+        try:
+            yield
+        except duckdb.CatalogException as error:
+            raise TargetUnavailable(
+                f"The marts on Spark lack what this asks for: {first_line(error)}.", HINT
+            ) from error
 
     def locate(self, lon: float, lat: float) -> NoReturn:
         """Refuse: there is no function to ask."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
 from ingest import __version__, console
 from ingest.cli import loading, reading, serving
 from ingest.errors import DISK_FULL, DiskFull, IngestError
+
+INSTALLED = "admin-boundaries"  # the command that a wheel installs
 
 
 class DatasetsOrCommand(click.Group):
@@ -22,7 +25,7 @@ class DatasetsOrCommand(click.Group):
 
 
 @click.group(cls=DatasetsOrCommand, context_settings={"help_option_names": ["--help"]})
-@click.version_option(__version__, prog_name="ingest")
+@click.version_option(__version__, prog_name=INSTALLED)
 def cli() -> None:
     """Load administrative boundaries and time zones into the warehouse.
 
@@ -42,8 +45,12 @@ for module in (loading, reading, serving):
 
 def main() -> None:
     """Run the command line. An expected failure prints its message and sets its exit code."""
+    if Path(sys.argv[0]).stem == INSTALLED:
+        console.called = INSTALLED
+        for command in (cli, *cli.commands.values()):
+            command.help = console.as_called(command.help or "")
     try:
-        cli.main(prog_name="python -m ingest", standalone_mode=False)
+        cli.main(prog_name=console.called, standalone_mode=False)
     except IngestError as fault:
         console.error(fault)
         sys.exit(fault.exit_code)
@@ -59,7 +66,7 @@ def main() -> None:
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.Abort:
-        console.err.print("Interrupted. `python -m ingest status` shows how far it got.")
+        console.note("Interrupted. `python -m ingest status` shows how far it got.")
         sys.exit(1)
     except click.ClickException as fault:
         fault.show()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -12,16 +11,16 @@ import click
 
 from ingest import console
 from ingest.cli.options import (
-    LOG_FORMAT,
     build_afterwards,
     faults_of_marts,
     finish,
     marts_of_dataset,
+    outdated_caches,
     parse_countries,
     parse_levels,
     workers_to_start,
 )
-from ingest.errors import IngestError, SourceUnavailable, UsageError, did_you_mean
+from ingest.errors import IngestError, PermissionMissing, SourceUnavailable, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -51,9 +50,10 @@ if TYPE_CHECKING:
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. Repeatable.",
+    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. An ISO code or its "
+    "name. Repeatable.",
 )
 @click.option(
     "--add",
@@ -194,14 +194,26 @@ def _per_dataset(values: Sequence[str], names: Sequence[str]) -> dict[str, list[
     metavar="CRON",
     help='Check for new releases on this schedule (UTC), for example "0 3 * * *".',
 )
-def worker(workers: int, run_ids: Sequence[str], schedule: str | None) -> None:
+@click.option(
+    "--build",
+    "is_building",
+    is_flag=True,
+    help="Run `dbt build` whenever other runs are published than those of the marts, then `prune`.",
+)
+def worker(workers: int, run_ids: Sequence[str], schedule: str | None, is_building: bool) -> None:
     """Run a consumer: worker processes that take tasks from the queue."""
+    from ingest import logs
     from ingest.pipeline import consumer, retries, runs
+    from ingest.pipeline.builder import Builder
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    if is_building and run_ids:
+        raise UsageError("--build goes on for ever, and --until-ended ends.", "Leave out one of the two.")
+    logs.configure()
     settings, ledger = retries.patiently(runs.open_target, consumer.PATIENCE_SECONDS if run_ids else 0)
     schedule = schedule if schedule is not None else "" if run_ids else settings.refresh_schedule
-    consumer.run(settings, ledger, workers, run_ids, schedule)
+    caches = partial(outdated_caches, settings)
+    builder = Builder(settings, ledger, faults_of_marts, caches) if is_building else None
+    consumer.run(settings, ledger, workers, run_ids, schedule, builder)
 
 
 @click.command()
@@ -212,7 +224,14 @@ def status(run_id: str | None, watch: bool, current: Settings) -> None:
     """Show the latest runs and which of them the marts are of, or every file and slice of RUN."""
     from ingest.pipeline import runs
 
-    _settings, ledger = runs.open_target()
+    try:
+        _settings, ledger = runs.open_target()
+    except PermissionMissing as fault:
+        if run_id or watch:
+            raise
+        console.warning(f"The runs cannot be shown. {fault}")
+        _show_editions(current)  # which every reader may read
+        return
     if watch:
         runs.watch(current, ledger, run_id, console)
     if run_id:
@@ -290,14 +309,22 @@ def abandon(run_id: str) -> None:
 
 @click.command()
 @click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be removed.")
-def prune(is_dry: bool) -> None:
-    """Remove tables, downloads and unpacked files that no kept publication and no run in progress needs."""
+@click.option(
+    "--days",
+    type=click.IntRange(1, 36500),
+    default=90,
+    show_default=True,
+    help="Age from which logs and the ledger's records of runs without tables are removed.",
+)
+def prune(is_dry: bool, days: int) -> None:
+    """Remove tables, files, caches, logs and records that no kept publication and no run in progress needs."""
     from ingest import sinks
     from ingest.pipeline import prune as pruning
     from ingest.pipeline import runs
 
     settings, ledger = runs.open_target()
-    freed = pruning.prune(settings, ledger, sinks.get(settings), console.say, is_dry=is_dry)
+    sink, caches = sinks.get(settings), partial(outdated_caches, settings)
+    freed = pruning.prune(settings, ledger, sink, console.say, is_dry=is_dry, caches=caches, days=days)
     console.say(f"{freed:,} bytes {'would be' if is_dry else 'are'} freed.")
 
 
@@ -351,8 +378,9 @@ def scaffold(dataset: str) -> None:
     """Write the staging models of a DATASET of ingest/catalog.yaml; `BOUNDARIES=DATASET dbt build` then builds it."""
     from ingest import catalog
     from ingest import scaffold as staging
-    from ingest.settings import PROJECT_ROOT
+    from ingest.settings import PROJECT_ROOT, require_project
 
+    require_project()
     files = staging.staging_folder(catalog.get(dataset))
     folder = PROJECT_ROOT / "models" / "staging" / dataset
     for path in staging.write(files, folder):
@@ -407,13 +435,18 @@ def init(loader: str, transformer: str, reader: str, keeper: str, dry_run: bool)
 )
 @marts_of_dataset
 def doctor(is_repaired: bool, current: Settings) -> None:
-    """Check what the target needs and what has been damaged, and say how to fix it."""
+    """Check what the target needs and what has been damaged, say how to fix it, and how large everything is."""
     from admin_boundaries import duckdb_spatial
+    from ingest import catalog
     from ingest.pipeline import damage
     from ingest.setup import doctor as checks
+    from ingest.setup import sizes
 
     console.say(f"target: {current.target}")
     damaged = damage.examine(current, is_repaired=is_repaired)
-    checks.require(
-        [*damaged, *checks.examine(current, duckdb_spatial.version, partial(faults_of_marts, current))], console.check
-    )
+    found = [*damaged, *checks.examine(current, duckdb_spatial.version, partial(faults_of_marts, current))]
+    try:
+        checks.require(found, console.check)
+    finally:
+        measured = list(sizes.measure(current, catalog.hierarchies()))
+        console.table(sizes.COLUMNS, [each.cells for each in measured])

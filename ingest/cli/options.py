@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ingest.settings import Settings
 
 MAX_NAMES = 1000
-LOG_FORMAT = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
 
@@ -38,11 +38,10 @@ def parse_levels(_ctx: click.Context, _param: click.Parameter, value: str | None
 
 
 def parse_countries(_ctx: click.Context, _param: click.Parameter, value: Sequence[str]) -> tuple[str, ...]:
-    """Return the countries' codes in capital letters."""
-    for code in value:
-        if not re.fullmatch(r"[A-Za-z]{3}", code):
-            raise click.BadParameter(f"{code!r} is not an ISO 3166-1 alpha-3 code (example: TGO).")
-    return tuple(code.upper() for code in value)
+    """Return the alpha-3 codes of countries, which may be given by any code of ISO 3166-1 or by name."""
+    from ingest import catalog
+
+    return tuple(catalog.country(text) for text in value)
 
 
 may_overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing file.")
@@ -105,7 +104,7 @@ def finish(is_built: bool, *published: str) -> None:
     If none is given, it may have been any.
     """
     from ingest import catalog
-    from ingest.pipeline import build, runs
+    from ingest.pipeline import build, builder, runs
 
     current, ledger = runs.open_target()
     known = [name for name in catalog.datasets() if ledger.published_run(name)]
@@ -116,7 +115,7 @@ def finish(is_built: bool, *published: str) -> None:
     due = build.due(current, datasets or known, faults_of_marts)
     for each in due:
         if is_built:
-            build.build(each)
+            builder.build_now(each, ledger)
         else:
             console.say(f"Next: `{each.build_command}` builds the marts from the published runs.")
     if not due:
@@ -130,6 +129,15 @@ def faults_of_marts(settings: Settings) -> Sequence[str]:
 
     with open_warehouse(settings) as warehouse:
         return edition.faults(warehouse.editions())
+
+
+def outdated_caches(settings: Settings) -> Iterator[Path]:
+    """Yield the files and folders that were made from marts which have been replaced, of all datasets."""
+    from admin_boundaries import caches
+    from ingest import catalog
+
+    for name in catalog.hierarchies():
+        yield from caches.outdated(replace(settings, boundaries=name))
 
 
 def warn(settings: Settings, text: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
@@ -22,13 +24,14 @@ from ingest.cli.options import (
     warn,
     warn_if_stale,
 )
-from ingest.errors import NameUnknown, QueryFailed, UsageError, did_you_mean
+from ingest.errors import NameUnknown, QueryFailed, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.settings import Settings
 
+KINDS = ("parquet", "gpkg", "fgb", "geojson", "geojsonl", "csv", "shp")  # of files that `export` writes
 MAKING_INDEX = "Making the index that answers for many points, once for this build: a minute or two for the world."
 
 
@@ -168,39 +171,73 @@ def _time(text: str) -> datetime:
 
 
 def _coordinates(lon: str | None, lat: str | None) -> tuple[float, float]:
+    from admin_boundaries.locate import check_degrees
+
+    meant = _degrees_meant(f"{lon or ''} {lat or ''}")
     if lon is None or lat is None:
-        raise UsageError(
-            "Give LON and LAT in degrees, as in: locate -66.1 18.4", "For many points, use --input and --output."
-        )
+        hint = meant or "For many points, use --input and --output."
+        raise UsageError("Give LON and LAT in degrees, as in: locate -66.1 18.4", hint)
     try:
         degrees = float(lon), float(lat)
     except ValueError as error:
-        raise UsageError(
-            f"{lon!r} and {lat!r} are not two numbers.", "Give degrees, as in: locate -66.1 18.4"
-        ) from error
-    if not (-180 <= degrees[0] <= 180 and -90 <= degrees[1] <= 90):
-        swapped = -90 <= degrees[0] <= 90 and -180 <= degrees[1] <= 180
-        hint = "Longitude comes first." if swapped else "Longitude ranges from -180 to 180, latitude from -90 to 90."
-        raise UsageError(f"LON {lon}, LAT {lat} is outside the valid range.", hint)
+        hint = meant or "Give degrees, as in: locate -66.1 18.4"
+        raise UsageError(f"{lon!r} and {lat!r} are not two numbers.", hint) from error
+    check_degrees(*degrees)
     return degrees
 
 
-@click.command()
+def _degrees_meant(text: str) -> str | None:
+    """Return what to type instead, where two numbers were typed with a decimal comma, or with one between them."""
+    for number, between in ((r"-?\d+[.]?\d*", r"\s*[,;]\s*|\s+"), (r"-?\d+(?:,\d+)?", r"\s*;\s*|,?\s+")):
+        found = re.fullmatch(f"({number})(?:{between})({number})[,;]?", text.strip())
+        if found:
+            lon, lat = (each.replace(",", ".") for each in found.groups())
+            return f"With decimal points and a blank between them: {lon} {lat}"
+    return None
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
+@click.option(
+    "--near",
+    nargs=2,
+    metavar="LON LAT",
+    help="Put the units nearest to this point first, by a point inside each, and say how far away they are.",
+)
 @click.option(
     "--limit", type=click.IntRange(1, MAX_NAMES), default=20, show_default=True, help="Maximum number of results."
 )
 @marts_of_dataset
-def find(name: str, limit: int, current: Settings) -> None:
-    """Find units by NAME or its beginning, in any known spelling. Accents are ignored."""
-    from admin_boundaries.warehouse import open_warehouse
+def find(name: str, near: tuple[str, str] | None, limit: int, current: Settings) -> None:
+    """Find units by NAME or its beginning, in any known spelling, by key or by code. Accents are ignored.
 
+    \b
+    python -m ingest find ponce
+    python -m ingest find US-CA
+    python -m ingest find orange --near -117.9 33.8
+    """  # noqa: D301  click reads the escape as a character
+    from admin_boundaries import find as finding
+    from admin_boundaries.warehouse import of_one_build, open_warehouse
+
+    place = _coordinates(*near) if near else None
     with open_warehouse(current) as warehouse:
         warn_if_stale(current, warehouse.editions())
-        found = warehouse.find(name, limit + 1)
+        with of_one_build(warehouse):
+            found = warehouse.find(name, finding.MOST_NEAR if place else limit + 1)
+            if place:
+                found = finding.nearest_first(warehouse, found, *place)
+            meant = [] if found else finding.meant(warehouse, name)
     if not found:
-        raise NameUnknown(f"No unit has a name that begins with {name!r}.", "Try only the first letters.")
-    console.table(["gid", "level", "type", "name", "path"], [name.cells for name in found[:limit]])
+        hint = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else "Try only the first letters."
+        raise NameUnknown(f"No unit has a name that begins with {name!r}, nor such a key or code.", hint)
+    columns, rows = ["gid", "level", "type", "name", "path"], [each.cells for each in found[:limit]]
+    if place:
+        columns = [*columns, "km"]
+        rows = [
+            (*cells, "" if each.away_km is None else f"{each.away_km:,.1f}")
+            for cells, each in zip(rows, found, strict=False)
+        ]
+    console.table(columns, rows)
     if len(found) > limit:
         console.hint_at_more(limit, MAX_NAMES)
 
@@ -311,40 +348,131 @@ def _answer_or_say_why(answer: Callable[[str], None], statement: str) -> None:
 
 
 @click.command()
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["text", "bibtex"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@marts_of_dataset
+def cite(kind: str, current: Settings) -> None:
+    """Say how to cite what the marts hold: each dataset with its release, licences, and whom to credit."""
+    from admin_boundaries import cite as citations
+    from admin_boundaries.warehouse import open_warehouse
+    from ingest import catalog
+
+    def source_of(dataset: str, release: str) -> tuple[str, str]:
+        found = catalog.get(dataset)
+        return found.title, found.cited(release)
+
+    with open_warehouse(current) as warehouse:
+        warn_if_stale(current, warehouse.editions())
+        works = citations.works(warehouse, catalog.rights_of_datasets(), source_of)
+    for line in getattr(citations, kind)(works):
+        console.say(line)
+
+
+@click.command()
 @click.argument("names", metavar="[MART]...", nargs=-1)
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), required=True, help="File to write: .parquet, .gpkg or .fgb."
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, allow_dash=True),
+    required=True,
+    help="File to write, whose suffix says the format; - for standard output.",
 )
+@click.option("--format", "kind", type=click.Choice(KINDS), help="Format, where no suffix says it.")
 @click.option(
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Export only this country. Repeatable.",
+    help="Export only this country, by an ISO code or its name. Repeatable.",
+)
+@click.option(
+    "--level", "levels", type=click.IntRange(0, 5), multiple=True, help="Export the units of this level. Repeatable."
+)
+@click.option("--gid", "gids", multiple=True, metavar="KEY", help="Export only this unit. Repeatable.")
+@click.option(
+    "--children-of",
+    "parents",
+    multiple=True,
+    metavar="KEY",
+    help="Export only the units right under this one; of a level, all that lie in it. Repeatable.",
+)
+@click.option(
+    "--simplify",
+    "tolerance",
+    type=float,
+    metavar="DEGREES",
+    help="Export shapes with fewer vertices: 0.001, 0.01 or 0.1.",
+)
+@click.option("--wkt", "has_wkt", is_flag=True, help="Add the geometry to a CSV, as WKT.")
+@click.option(
+    "--by-country", "is_by_country", is_flag=True, help="Write a folder of GeoParquet, with a folder for each country."
 )
 @may_overwrite
 @marts_of_dataset
-def export(names: Sequence[str], output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
-    """Export MARTs, or all levels, to a GeoParquet, GeoPackage or FlatGeobuf file.
+def export(
+    names: Sequence[str],
+    output: Path,
+    kind: str | None,
+    countries: Sequence[str],
+    levels: Sequence[int],
+    gids: Sequence[str],
+    parents: Sequence[str],
+    tolerance: float | None,
+    has_wkt: bool,
+    is_by_country: bool,
+    overwrite: bool,
+    current: Settings,
+) -> None:
+    """Export MARTs, or all levels, to a file: GeoParquet, GeoPackage, FlatGeobuf, GeoJSON, CSV or zipped shapefile.
 
     Licence, attribution and source are written into the file. A warning says if it holds data that may not be
     published, or mixes licences: which, and of how many units.
-    """
+
+    \b
+    python -m ingest export --level 2 --country DZA -o algeria.parquet
+    python -m ingest export --children-of USA.6_1 --simplify 0.01 -o counties.geojson
+    python -m ingest export --gid TGO --format geojson -o - | jq .features[].properties.name
+    """  # noqa: D301  click reads the escape as a character
     from admin_boundaries import export as exports
+    from admin_boundaries.formats import FORMATS
     from ingest import catalog
 
-    exports.export(
+    if levels and names:
+        raise UsageError("A mart and a level are given.", "A level is a mart: name it by --level or as admin_level_N.")
+    if is_by_country and kind not in (None, "parquet"):
+        raise UsageError("--by-country writes GeoParquet.", "Leave out --format.")
+    marts = names or [exports.LEVELS[level] for level in sorted(set(levels))]
+    wanted = exports.Wanted(marts, countries, gids, parents, tolerance, has_wkt, is_by_country)
+    is_piped = str(output) == "-"
+    write = partial(
+        exports.export,
         current,
-        names,
-        countries,
-        output,
+        wanted,
+        kind=kind,
         overwrite=overwrite,
         of_datasets=catalog.rights_of_datasets(),
-        report=console.say,
+        report=console.note if is_piped else console.say,
         warn=partial(warn, current),
         warn_of_licences=console.warning,
     )
+    if not is_piped:
+        write(output)
+        return
+    if kind is None or is_by_country:
+        raise UsageError("Standard output has no suffix that says the format.", f"--format {'|'.join(KINDS)}")
+    if sys.stdout.isatty() and not FORMATS[kind].is_text:
+        raise UsageError(f"{FORMATS[kind].title} is not for a terminal.", "Write a file, or use a pipe.")
+    with TemporaryDirectory() as folder:  # so that nothing comes unless all of it does
+        whole = Path(folder) / f"export{FORMATS[kind].suffixes[0]}"
+        write(whole, called="standard output")
+        console.pass_on(whole)
 
 
 @click.command()
@@ -353,9 +481,9 @@ def export(names: Sequence[str], output: Path, countries: Sequence[str], overwri
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Draw only this country and its time zones. Repeatable.",
+    help="Draw only this country and its time zones, by an ISO code or its name. Repeatable.",
 )
 @may_overwrite
 @marts_of_dataset
@@ -385,9 +513,9 @@ def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Sett
     "--country",
     "countries",
     multiple=True,
-    metavar="ISO3",
+    metavar="COUNTRY",
     callback=parse_countries,
-    help="Only this country. Repeatable.",
+    help="Only this country, by an ISO code or its name. Repeatable.",
 )
 @click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
 @click.option(
@@ -418,9 +546,7 @@ def changes(
     from admin_boundaries.warehouse import open_warehouse
     from ingest import catalog
 
-    for name in types:
-        if name not in what_changed.TYPES:
-            raise UsageError(f"There is no change of type {name!r}.", did_you_mean(name, what_changed.TYPES))
+    what_changed.check_types(types)
     if dataset is not None:
         check_has_marts(dataset)
         current = replace(current, boundaries=dataset)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import console
-from ingest.cli.options import LOG_FORMAT, marts_of_dataset, warn
+from ingest.cli.options import marts_of_dataset, warn
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -39,10 +38,10 @@ if TYPE_CHECKING:
 @marts_of_dataset
 def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, workers: int, current: Settings) -> None:
     """Serve a live web page of runs, slices and workers, and the map."""
-    from ingest import catalog
+    from ingest import catalog, logs
     from ingest import dashboard as pages
 
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logs.configure()
     pages.serve(
         current,
         host=host,
@@ -77,6 +76,7 @@ def show_map(
     of_datasets = catalog.rights_of_datasets()
     if output is None:
         from ingest import dashboard as pages
+        from ingest import logs
         from ingest.dashboard.explorer import Explorer
 
         def draw(explorer: Explorer) -> None:
@@ -86,7 +86,7 @@ def show_map(
             with console.share_bar() as progress:
                 explorer.draw(progress, partial(warn, current))
 
-        logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+        logs.configure()
         pages.serve(
             current,
             host=host,

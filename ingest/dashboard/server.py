@@ -32,7 +32,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, ExceptionHandler, Message, Receive, Scope, Send
 
 from admin_boundaries import licences
-from ingest.dashboard import actions, feeds, views
+from ingest.dashboard import actions, feeds, metrics, views
 from ingest.dashboard.explorer import POLICY, Explorer
 from ingest.errors import IngestError, RunNotFound, SettingsError
 from ingest.ledger import Ledger
@@ -141,6 +141,7 @@ class Dashboard:
                 Route("/runs/{run_id}/retry", partial(self.press, actions.retry), methods=["POST"]),
                 Route("/datasets/{dataset}/rollback", partial(self.press, actions.rollback), methods=["POST"]),
                 Route("/alive", self.alive),
+                *metrics.Monitor(self._settings, self._ledger, self._marts).routes(),
                 Mount("/files", StaticFiles(directory=FILES)),
                 _map(self._explorer),
             ],

@@ -3,6 +3,8 @@
 from ingest.ledger.database import is_damage
 from ingest.ledger.ledger import Ledger, worker_name
 from ingest.ledger.records import (
+    Build,
+    BuildState,
     Carrying,
     ClaimedFile,
     ClaimedSlice,
@@ -17,9 +19,12 @@ from ingest.ledger.records import (
     RunState,
     Slice,
     SliceState,
+    Tally,
 )
 
 __all__ = [
+    "Build",
+    "BuildState",
     "Carrying",
     "ClaimedFile",
     "ClaimedSlice",
@@ -35,6 +40,7 @@ __all__ = [
     "RunState",
     "Slice",
     "SliceState",
+    "Tally",
     "is_damage",
     "worker_name",
 ]

@@ -96,7 +96,8 @@ class Database:
         if isinstance(error, ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
             return PermissionMissing(
                 f"{self.place}: {reason}.",
-                "Is PGUSER the loader? `python -m ingest init`, run by a superuser, sets up roles and permissions, and "
+                "Is PGUSER the loader? The reader reads the marts, and nothing else. "
+                "`python -m ingest init`, run by a superuser, sets up roles and permissions, and "
                 "after an upgrade the ledger. A single user for everything needs `grant create on database`.",
             )
         if state == refusals.READ_ONLY:

@@ -26,6 +26,8 @@ from ingest.errors import BaseUnusable, RunInProgress, RunNotFound, TargetUnavai
 from ingest.ledger import migrations
 from ingest.ledger.database import Database
 from ingest.ledger.records import (
+    Build,
+    BuildState,
     Carrying,
     ClaimedFile,
     ClaimedSlice,
@@ -40,8 +42,9 @@ from ingest.ledger.records import (
     RunState,
     Slice,
     SliceState,
+    Tally,
 )
-from ingest.ledger.tables import alerts, consumers, errors, files, runs, slices
+from ingest.ledger.tables import alerts, builds, consumers, errors, files, runs, slices
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ WORK_LEASE = timedelta(
     seconds=8
 )  # renewed by the process that holds a file, slice or run; expires when the process dies
 RENEWAL_SECONDS = 2.0
+FORGOTTEN_AT_ONCE = 500  # runs in a statement
 MAX_ATTEMPTS = 5  # if this many workers die on a slice, the slice is probably what kills them
 
 
@@ -739,6 +743,151 @@ class Ledger(Database):
         with self.transaction() as connection:
             found = [Consumer.from_row(row) for row in connection.execute(query).mappings()]
         return [consumer for consumer in found if _may_be_alive(consumer.consumer)]
+
+    def published_runs(self) -> dict[str, str]:
+        """Return the id of the run that readers see, by dataset."""
+        query = sa.select(runs.c.dataset, runs.c.run_id).where(runs.c.state == RunState.PUBLISHED)
+        with self.transaction() as connection:
+            return {row.dataset: row.run_id for row in connection.execute(query)}
+
+    def claim_build(self, dataset: str, of_runs: str, may_begin: Callable[[Sequence[Build]], bool]) -> Build | None:
+        """Claim the building of marts for this process; of all builds of a ledger, one is at work at a time.
+
+        Parameters
+        ----------
+        dataset, of_runs
+            See `Build`.
+        may_begin : callable
+            Takes the earlier builds of these marts from these runs, newest first; returns whether this is another.
+
+        Returns
+        -------
+        Build or None
+            None if another process is building, or it may not begin.
+        """
+        moment = self.clock()
+        alike = builds.select().where(builds.c.dataset == dataset, builds.c.runs == of_runs)
+        row = {"dataset": dataset, "runs": of_runs, "state": BuildState.RUNNING, "worker": worker_name()}
+        times = {"started_at": moment, "lease_until": self.clock(WORK_LEASE)}
+        try:
+            with self.transaction() as connection:
+                earlier = connection.execute(alike.order_by(builds.c.build_no.desc())).mappings()
+                if not may_begin([Build.from_row(each) for each in earlier]):
+                    return None
+                made = connection.execute(builds.insert().values(**row, **times).returning(*builds.c)).mappings().one()
+                return Build.from_row(made)
+        except IntegrityError:
+            return None
+
+    def bury_builds(self) -> list[Build]:
+        """Record the builds whose process died, or lost the ledger, and return them."""
+        expired = builds.c.state == BuildState.RUNNING, self._has_expired(builds.c.lease_until)
+        died = builds.update().where(*expired).values(state=BuildState.DIED, finished_at=self.clock())
+        with self.transaction() as connection:
+            return [Build.from_row(row) for row in connection.execute(died.returning(*builds.c)).mappings()]
+
+    def renew_build(self, build: Build) -> bool:
+        """Renew the lease of a build. Return False if it is taken for dead, so that another may be at work."""
+        renewed = builds.update().where(builds.c.build_no == build.build_no, builds.c.state == BuildState.RUNNING)
+        with self.transaction() as connection:
+            return connection.execute(renewed.values(lease_until=self.clock(WORK_LEASE))).rowcount == 1
+
+    def end_build(self, build: Build, state: BuildState, error: str | None = None) -> Build | None:
+        """Record how a build ended, and return it so; None if it had been taken for dead meanwhile."""
+        running = builds.c.build_no == build.build_no, builds.c.state == BuildState.RUNNING
+        values = {"state": state, "error": error, "finished_at": self.clock()}
+        with self.transaction() as connection:
+            ended = connection.execute(builds.update().where(*running).values(**values).returning(*builds.c))
+            row = ended.mappings().first()
+        return Build.from_row(row) if row else None
+
+    def withdraw_build(self, build: Build) -> None:
+        """Forget a build that did not begin, or was told to stop."""
+        running = builds.c.build_no == build.build_no, builds.c.state == BuildState.RUNNING
+        with self.transaction() as connection:
+            connection.execute(builds.delete().where(*running))
+
+    def builds(self, dataset: str | None = None, limit: int = 20) -> list[Build]:
+        """Return the latest builds, of the marts of one dataset or of all, newest first."""
+        query = builds.select().order_by(builds.c.build_no.desc()).limit(limit)
+        if dataset is not None:
+            query = query.where(builds.c.dataset == dataset)
+        with self.transaction() as connection:
+            return [Build.from_row(row) for row in connection.execute(query).mappings()]
+
+    def forget(self, age: timedelta, stored: Collection[str], *, is_dry: bool) -> int:
+        """Remove the records of what ended long ago: of runs, with files, slices and errors, of builds and alerts.
+
+        Runs stay that readers see, whose tables are stored, that somebody keeps, that another run was added to, and the
+        latest of each dataset; of builds, the latest of each dataset; and alerts about releases.
+
+        Parameters
+        ----------
+        age : timedelta
+            How long ago it must have ended.
+        stored : collection of str
+            The runs whose tables are stored.
+        is_dry : bool
+            Only count.
+
+        Returns
+        -------
+        int
+            The number of records.
+        """
+        with self.transaction() as connection:
+            limit: datetime = connection.execute(sa.select(self.clock(-age))).scalar_one()
+            base, latest = runs.alias(), sa.select(sa.func.max(runs.c.run_id)).group_by(runs.c.dataset)
+            is_added_to = sa.exists().where(base.c.base_run_id == runs.c.run_id)
+            ended = sa.select(runs.c.run_id).where(
+                runs.c.state.in_([state for state in RunState if state.has_ended and state != RunState.PUBLISHED]),
+                sa.func.coalesce(runs.c.finished_at, runs.c.requested_at) < limit,
+                ~runs.c.is_kept,
+                ~is_added_to,
+                runs.c.run_id.not_in(latest),
+            )
+            candidates: Iterator[str] = iter(connection.execute(ended).scalars())
+            gone = [run_id for run_id in candidates if run_id not in stored]
+            of_builds = sa.select(sa.func.max(builds.c.build_no)).group_by(builds.c.dataset)
+            named = [(table, table.c.run_id) for table in (errors, slices, files, runs)]
+            count = 0
+            for start in range(0, len(gone), FORGOTTEN_AT_ONCE):
+                some = gone[start : start + FORGOTTEN_AT_ONCE]
+                for table, column in named:
+                    count += self._remove(connection, table, column.in_(some), is_dry=is_dry)
+            old = builds.c.finished_at < limit, builds.c.build_no.not_in(of_builds)
+            count += self._remove(connection, builds, *old, is_dry=is_dry)
+            told = alerts.c.sent_at < limit, alerts.c.event != "newer_release"
+            count += self._remove(connection, alerts, *told, is_dry=is_dry)
+        return count
+
+    @staticmethod
+    def _remove(connection: sa.Connection, table: sa.Table, *where: sa.ColumnElement[bool], is_dry: bool) -> int:
+        if is_dry:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(table).where(*where)).scalar_one())
+        return connection.execute(table.delete().where(*where)).rowcount
+
+    def tally(self) -> Tally:
+        """Count what is in the ledger, in a handful of queries that read no slice of a run that has ended."""
+        number = sa.func.count()
+        of_runs = sa.select(runs.c.dataset, runs.c.state, number).group_by(runs.c.dataset, runs.c.state)
+        of_builds = sa.select(builds.c.dataset, builds.c.state, number).group_by(builds.c.dataset, builds.c.state)
+        active = sa.select(runs.c.run_id).where(runs.c.state.in_(ACTIVE))
+        of_slices = sa.select(slices.c.state, number).where(slices.c.run_id.in_(active)).group_by(slices.c.state)
+        oldest = sa.select(sa.func.min(runs.c.requested_at)).where(runs.c.state.in_(ACTIVE))
+        ended = sa.select(sa.func.max(builds.c.build_no)).where(builds.c.finished_at.is_not(None))
+        latest = builds.select().where(builds.c.build_no.in_(ended.group_by(builds.c.dataset)))
+        published = runs.select().where(runs.c.state == RunState.PUBLISHED).order_by(runs.c.dataset)
+        with self.transaction() as connection:
+            return Tally(
+                published=[_run_of(row) for row in connection.execute(published).mappings()],
+                runs={(row[0], str(row[1])): row[2] for row in connection.execute(of_runs)},
+                slices={str(row[0]): row[1] for row in connection.execute(of_slices)},
+                oldest_active=connection.execute(oldest).scalar_one(),
+                faults=connection.execute(sa.select(number).select_from(errors)).scalar_one(),
+                builds={(row[0], str(row[1])): row[2] for row in connection.execute(of_builds)},
+                latest_builds=[Build.from_row(row) for row in connection.execute(latest).mappings()],
+            )
 
     def note_fault(
         self, run_id: str, stage: str, part_no: int | None, *, error_type: str, error: str, traceback: str

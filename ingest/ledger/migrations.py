@@ -102,6 +102,7 @@ STEPS = (
             "alter table {raw}ingest_slices add column carried_from text",
         ),
     ),
+    Step(9, "builds of the marts by a worker are noted, in a table of their own"),
 )
 
 

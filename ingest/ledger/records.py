@@ -64,6 +64,15 @@ class SliceState(enum.StrEnum):
     FAILED = "failed"  # it could not be loaded
 
 
+class BuildState(enum.StrEnum):
+    """State of a build of the marts."""
+
+    RUNNING = "running"  # dbt is at work
+    BUILT = "built"  # the marts are of its runs
+    FAILED = "failed"  # a model or a test failed; the marts stay as they were
+    DIED = "died"  # the process that had begun it was killed, or lost the ledger
+
+
 @dataclass(frozen=True)
 class Request:
     """What a run is to load.
@@ -328,6 +337,21 @@ class Run(_FromRow):
         return Request.from_json(self.request_json)
 
     @property
+    def extent(self) -> str:
+        """What of the dataset it loads, in words: the world, countries, or a file; and which levels."""
+        countries = self.countries or ", ".join(self.request.only_countries)
+        named = f"{'added ' if self.base_run_id else ''}{countries}" if countries else self.scope
+        levels = self.request.levels
+        return named + (f", levels {', '.join(map(str, levels))}" if levels is not None else "")
+
+    @property
+    def files_in_short(self) -> str:
+        """The name of its file, without the address or folder, and how many more there are."""
+        first, *more = self.request.public_sources
+        name = first.rstrip("/").rpartition("/")[2]
+        return f"{name} and {len(more)} more" if more else name
+
+    @property
     def is_of_older_shape(self) -> bool:
         """Whether its raw tables are known to have other columns than those of this version."""
         return bool(self.identity) and json.loads(self.identity or "")[0] != RAW_SHAPE
@@ -472,3 +496,66 @@ class Fault(_FromRow):
     error_type: str
     error: str
     traceback: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(_FromRow):
+    """A build of the marts, by a worker or after a load.
+
+    Attributes
+    ----------
+    dataset : str
+        The hierarchical dataset whose marts are built.
+    runs : str
+        What was published when it began: ``dataset=run``, sorted and separated by spaces.
+    worker, lease_until : str, datetime or None
+        The process that builds, and when its lease expires unless it is renewed.
+    error : str or None
+        The end of what dbt said; None unless it failed.
+    """
+
+    build_no: int
+    dataset: str
+    runs: str
+    state: BuildState
+    worker: str
+    lease_until: datetime | None
+    started_at: datetime
+    finished_at: datetime | None
+    error: str | None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None until it has ended."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What is in the ledger, counted.
+
+    Attributes
+    ----------
+    published : list of Run
+        The runs that readers see.
+    runs : dict of (str, str) to int
+        Runs by dataset and state.
+    slices : dict of str to int
+        Slices of the runs in progress, by state.
+    oldest_active : datetime or None
+        When the oldest run in progress was requested; None if there is none.
+    faults : int
+        Failed attempts of tasks.
+    builds : dict of (str, str) to int
+        Builds by dataset and state.
+    latest_builds : list of Build
+        Of each dataset, the latest build that ended.
+    """
+
+    published: list[Run]
+    runs: dict[tuple[str, str], int]
+    slices: dict[str, int]
+    oldest_active: datetime | None
+    faults: int
+    builds: dict[tuple[str, str], int]
+    latest_builds: list[Build]

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ingest.errors import LedgerDamaged
-from ingest.ledger.records import FileState, RunState, SliceState
+from ingest.ledger.records import BuildState, FileState, RunState, SliceState
 
 RAW = "raw"
 
@@ -185,6 +185,22 @@ alerts = sa.Table(
     sa.Column("sent_at", UtcTime),
     sa.Column("host", sa.Text),
 )
+
+builds = sa.Table(
+    "ingest_builds",
+    metadata,
+    sa.Column("build_no", sa.Integer, primary_key=True),
+    sa.Column("dataset", sa.Text, nullable=False),
+    sa.Column("runs", sa.Text, nullable=False),
+    sa.Column("state", State(BuildState), nullable=False),
+    sa.Column("worker", sa.Text, nullable=False),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("finished_at", UtcTime),
+    sa.Column("error", sa.Text),
+)
+_at_work = builds.c.state == BuildState.RUNNING
+sa.Index("ingest_builds_one_running", builds.c.state, unique=True, postgresql_where=_at_work, sqlite_where=_at_work)
 
 migrations = sa.Table(
     "ingest_migrations",

@@ -1,4 +1,4 @@
-"""Send alerts to a webhook: one for each run that failed and each new release that a refresh has loaded.
+"""Send alerts to a webhook: for each run or build that failed, and each new release that a refresh has loaded.
 
 These runs are looked up in the ledger, so it does not matter which process ended them, or whether that process is still
 alive. A row in ``raw.ingest_alerts`` makes sure that an alert is sent once: the process that writes the row sends the
@@ -40,6 +40,7 @@ LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
 RUN_FAILED, RELEASE_LOADED, NEWER_RELEASE = "run_failed", "release_loaded", "newer_release"
+BUILD_FAILED, BUILD_RECOVERED = "build_failed", "build_recovered"
 
 
 class _Temporary(AlertNotSent):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, Any
 
 from ingest import catalog
 from ingest.errors import BuildFailed, IngestError, MartsMissing
-from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment
+from ingest.settings import BOUNDARIES, PROJECT_ROOT, Settings, build_command, dbt_environment, require_project
+
+BUSY = "Another dbt build is at work"  # what dbt then says, on every target
 
 
 def command(dataset: str) -> str:
@@ -76,13 +80,11 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
     ------
     BuildFailed
         When dbt fails; its exit code is that of dbt.
+    SettingsError
+        When there is no dbt project.
     """
-    folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
-    # Python warns of the way in which dbt imports its own main module.
-    python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
-    command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
     sys.stdout.flush()  # what was printed before comes first
-    with subprocess.Popen(command, cwd=root, env=dbt_environment(settings)) as process:
+    with start(settings, root=root) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -90,3 +92,22 @@ def build(settings: Settings, root: Path = PROJECT_ROOT) -> None:
             raise
     if code:
         raise BuildFailed.of_dbt(settings.build_command, code)
+
+
+def start(settings: Settings, *, output: IO[bytes] | None = None, root: Path = PROJECT_ROOT) -> subprocess.Popen[bytes]:
+    """Start ``dbt build`` as `build` does.
+
+    With ``output``, what it says is written there, Ctrl-C does not reach it, and it ends with this process even if that
+    is killed, where util-linux is installed. Elsewhere it goes on to its end, and others wait for it.
+    """
+    require_project()
+    folders = ["--project-dir", str(root), "--profiles-dir", str(root / "profiles")]
+    # Python warns of the way in which dbt imports its own main module.
+    python = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-m"]
+    command = [*python, "dbt.cli.main", "build", *folders, "--target", settings.target]
+    apart: dict[str, Any] = {}
+    if output is not None:
+        apart = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "start_new_session": True}
+        if bound := shutil.which("setpriv"):
+            command = [bound, "--pdeathsig", "TERM", "--", *command]
+    return subprocess.Popen(command, cwd=root, env=dbt_environment(settings), **apart)

@@ -19,9 +19,9 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from huey.consumer import Consumer as HueyConsumer
 from huey.exceptions import HueyException
@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 from ingest.errors import IngestError, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, retries, tasks
+from ingest.pipeline.builder import Builder, Event
 from ingest.pipeline.queue import huey
 from ingest.settings import PROJECT_ROOT, Settings, private_folder, worker_environment
 
@@ -42,6 +43,10 @@ PATIENCE_SECONDS = 20.0  # of those, for a server that is away just then
 STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
 LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
+DIED = {
+    "Heart": "The process that sends the heartbeats died; it is started again.",
+    "Builder": "The process that builds the marts died; it is started again.",
+}
 QUEUE_KEY = "ingest-queue-id"
 QUEUE_ID = re.compile(rb"[0-9a-f]{32}")
 
@@ -70,7 +75,14 @@ def queue_id(settings: Settings) -> str:
     return f"{name}:{fingerprint[:16]}"
 
 
-def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[str] = (), schedule: str = "") -> None:
+def run(
+    settings: Settings,
+    ledger: Ledger,
+    workers: int,
+    until_ended: Sequence[str] = (),
+    schedule: str = "",
+    builder: Builder | None = None,
+) -> None:
     """Run a consumer in this process until a signal stops it: SIGINT after the current tasks, SIGTERM at once.
 
     Parameters
@@ -83,6 +95,8 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
         Ids of runs; the consumer stops by itself once all of them have ended.
     schedule : str
         Cron expression (UTC) that says when to check for new releases; never when empty.
+    builder : Builder, optional
+        Builds the marts whenever they are not of the published runs, in a process of its own.
 
     Raises
     ------
@@ -91,12 +105,12 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
     """
     is_private, consumer = bool(until_ended), worker_name()
 
-    def beat(ended: _Event) -> None:
+    def beat(ended: Event) -> None:
         with alerts.watching(settings, ledger):
             _beat(settings, ledger, consumer, workers, until_ended, ended)
 
     process = _Consumer(
-        beat,
+        {"Heart": beat, **({"Builder": builder.watch} if builder else {})},
         workers=workers,
         periodic=refresh.set_schedule(schedule),
         initial_delay=0.05,
@@ -112,54 +126,49 @@ def run(settings: Settings, ledger: Ledger, workers: int, until_ended: Sequence[
     try:
         process.run()
     finally:
-        process.end_heart()
+        process.end_others()
         ledger.end_consumer(consumer)
 
 
-class _Event(Protocol):
-    """What events of threads and of processes have."""
-
-    def is_set(self) -> bool: ...
-
-    def wait(self, timeout: float) -> bool: ...
-
-
 class _Consumer(HueyConsumer):  # type: ignore[misc]
-    """Huey's consumer with one more process, the heart. Like a worker that dies, it is replaced within a second."""
+    """Huey's consumer with more processes: the heart, and the builder. They are replaced like a worker that dies."""
 
-    def __init__(self, beat: Callable[[_Event], None], **options: Any) -> None:
+    def __init__(self, others: Mapping[str, Callable[[Event], None]], **options: Any) -> None:
         super().__init__(huey, worker_type="process", **options)
-        self._beat = beat
         self._ended = self.environment.get_stop_flag()
-        self._heart = self._new_heart()
+        self._others = others
+        self._processes = {name: self._new(name) for name in others}
 
     def start(self) -> None:
         """Start all processes."""
         super().start()
-        self._heart.start()
+        for process in self._processes.values():
+            process.start()
 
     def check_worker_health(self) -> bool:
         """Replace the processes that have died."""
-        if not self.environment.is_alive(self._heart):
-            log.warning("The process that sends the heartbeats died; it is started again.")
-            self._heart = self._new_heart()
-            self._heart.start()
+        for name, process in self._processes.items():
+            if not self.environment.is_alive(process):
+                log.warning(DIED[name])
+                self._processes[name] = self._new(name)
+                self._processes[name].start()
         return bool(super().check_worker_health())
 
-    def end_heart(self) -> None:
-        """Let the heart end, and whatever alert it is sending."""
+    def end_others(self) -> None:
+        """Let the heart end, and whatever alert it is sending; and the builder, with its dbt."""
         self._ended.set()
-        if self._heart.pid is not None:
-            self._heart.join(alerts.LONGEST_SECONDS)
+        for process in self._processes.values():
+            if process.pid is not None:
+                process.join(alerts.LONGEST_SECONDS)
 
-    def _new_heart(self) -> Any:
+    def _new(self, name: str) -> Any:
         def run() -> None:
             for number in (signal.SIGINT, signal.SIGHUP):  # the main process says when to end
                 signal.signal(number, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            self._beat(self._ended)
+            self._others[name](self._ended)
 
-        return self.environment.create_process(run, "Heart")
+        return self.environment.create_process(run, name)
 
 
 def _end_with_parent() -> None:
@@ -176,7 +185,7 @@ def _end_with_parent() -> None:
 
 
 def _beat(
-    settings: Settings, ledger: Ledger, consumer: str, workers: int, until_ended: Sequence[str], ended: _Event
+    settings: Settings, ledger: Ledger, consumer: str, workers: int, until_ended: Sequence[str], ended: Event
 ) -> None:
     """Send heartbeats, queue lost work again, and tell the main process to stop when there is nothing left to do."""
     main_process, last_beat, is_told = os.getppid(), time.monotonic(), False

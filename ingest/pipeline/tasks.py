@@ -15,7 +15,7 @@ from huey import chord
 from huey.api import Task
 from huey.signals import SIGNAL_ERROR
 
-from ingest import sinks
+from ingest import logs, sinks
 from ingest.errors import SliceTaken, UsageError
 from ingest.ledger import File, FileState, Ledger, RunState, Slice, SliceState
 from ingest.pipeline import faults, publication, retries, signed_addresses, steps
@@ -23,6 +23,18 @@ from ingest.pipeline.queue import huey
 from ingest.settings import read_settings
 
 log = logging.getLogger(__name__)
+
+
+@huey.pre_execute()
+def _name_work(task: Task) -> None:
+    """Let every line of the log say which run and slice it is about."""
+    is_of_run = task.name in faults.STAGES
+    logs.working_on(task.args[0] if is_of_run else None, task.args[1] if task.name == "load_slice" else None)
+
+
+@huey.post_execute()
+def _end_work(_task: Task, _value: object, _error: object) -> None:
+    logs.working_on(None)
 
 
 @huey.signal(SIGNAL_ERROR)

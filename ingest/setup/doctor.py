@@ -28,6 +28,13 @@ MIN_POSTGRES = 130000
 SECRET_LENGTH, SECRET_DIFFERENT = 20, 8
 GUESSED = ("secret", "passw", "changeme", "change-me", "change_me", "ingest", "warehouse", "boundar", "12345", "qwert")
 
+IS_READER = """
+    select
+        bool_or(nspname ~ '^marts(_|$)' and has_schema_privilege(oid, 'usage'))
+        and not bool_or(nspname = 'raw' and has_schema_privilege(oid, 'usage'))
+    from pg_namespace
+"""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -205,11 +212,15 @@ def _database(connection: psycopg.Connection) -> Iterator[Check]:
         "select coalesce(bool_or(has_schema_privilege(oid, 'create')), "
         "has_database_privilege(current_database(), 'create')) from pg_namespace where nspname = 'raw'"
     )
+    is_reader = not may_load and bool(value(IS_READER))
     yield Check(
         "permission to write to the schema raw",
         bool(may_load),
-        connection.info.user,
-        "Run `python -m ingest init` as a superuser or as the database's owner, then set PGUSER to the loader.",
+        f"{connection.info.user}, who reads the marts" if is_reader else connection.info.user,
+        "None is needed to read them. To load, or to see runs, set PGUSER to the loader."
+        if is_reader
+        else "Run `python -m ingest init` as a superuser or as the database's owner, then set PGUSER to the loader.",
+        is_needed=not is_reader,
     )
     is_open = bool(value(f"select {keeper.IS_OPEN}"))
     yield Check(

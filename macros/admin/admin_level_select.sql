@@ -1,6 +1,6 @@
 {#-
   The select of a mart `admin_level_N`: the rows of the level that were kept, with their resolved place in the
-  hierarchy. The geometry is copied here, once; no model reads it again.
+  hierarchy, and the names of the units above. The geometry is copied here, once; no model reads it again.
 -#}
 {% macro admin_level_select(level) -%}
 with
@@ -16,6 +16,18 @@ lineage as (
     select * from {{ ref('int_admin_units__lineage') }}
 
 )
+{%- for ancestor in range(level) %},
+
+units_{{ ancestor }} as (
+
+    select
+        gid,
+        name
+    from {{ ref('int_admin_units__lineage') }}
+    where admin_level = {{ ancestor }}
+
+)
+{%- endfor %}
 
 select
     ---------- ids
@@ -24,8 +36,12 @@ select
     {%- for ancestor in range(level) %}
     lineage.gid_{{ ancestor }},
     {%- endfor %}
+    lineage.country_gid,
 
     ---------- text
+    {%- for ancestor in range(level) %}
+    units_{{ ancestor }}.name as name_{{ ancestor }},
+    {%- endfor %}
     staged.name,
     staged.name_local,
     staged.name_variants,
@@ -61,5 +77,9 @@ select
 from lineage
 inner join staged
     on {{ is_same_row('lineage', 'staged') }}
+{%- for ancestor in range(level) %}
+left join units_{{ ancestor }}
+    on lineage.gid_{{ ancestor }} = units_{{ ancestor }}.gid
+{%- endfor %}
 where lineage.admin_level = {{ level }}
 {%- endmacro %}

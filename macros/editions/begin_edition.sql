@@ -4,7 +4,19 @@
   all must stay with the run that those are of. `dbt retry` goes on with the edition of the build that failed.
 -#}
 {% macro begin_edition() %}
+    {% if execute and project_name != 'admin_boundaries' %}
+        {{ return(refuse_to_build_elsewhere()) }}
+    {% endif %}
     {{ return(adapter.dispatch('begin_edition')()) }}
+{% endmacro %}
+
+{#- Refuses to build the marts in a project that has this one as a package: they would replace those of readers. -#}
+{% macro refuse_to_build_elsewhere() %}
+    {% for id in selected_resources if flags.WHICH in ('build', 'run', 'seed', 'snapshot')
+        and id.split('.')[0] in ['model', 'seed', 'snapshot'] and id.split('.')[1] == 'admin_boundaries' %}
+        {% do exceptions.raise_compiler_error('The marts are built in the project admin_boundaries, and read in this '
+            ~ 'one. Select what is its own: dbt build --select package:' ~ project_name) %}
+    {% endfor %}
 {% endmacro %}
 
 {% macro default__begin_edition() %}

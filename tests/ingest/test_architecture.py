@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 
 HEAVY = {
     "ingest.cli": ("numpy", "pyarrow", "sqlalchemy", "redis", "huey", "dbt", "shapely", "pycurl", "duckdb", "psycopg"),
+    "admin_boundaries": ("numpy", "pyarrow", "duckdb", "psycopg", "yaml", "ingest"),
     "admin_boundaries.warehouse": ("numpy", "pyarrow", "sqlalchemy", "shapely", "duckdb", "psycopg"),
     "admin_boundaries.postgres_warehouse": ("numpy", "pyarrow", "sqlalchemy", "shapely", "duckdb"),
     "ingest.ledger": ("numpy", "pyarrow", "pycurl", "huey", "shapely"),

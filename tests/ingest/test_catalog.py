@@ -94,6 +94,7 @@ def test_time_zones_have_a_file_per_variant_with_and_without_oceans(variant: str
 
 
 def test_the_sample_comes_with_the_project(tmp_path: Path, gadm: catalog.Dataset) -> None:
+    (tmp_path / "dbt_project.yml").touch()
     assert catalog.urls(gadm, gadm.release("sample"), root=tmp_path) == (f"{tmp_path}/sample/boundaries-levels.zip",)
 
 
@@ -171,3 +172,29 @@ def test_a_layer_has_the_level_that_its_name_stands_for() -> None:
     assert release.level_of("NE_10m_admin_1_states_provinces") == 1
     assert release.level_of("ne_10m_admin_0_countries_lakes") is False
     assert catalog.get("timezones").release().level_of("combined-shapefile") is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [
+        *(("TGO", "TGO"), ("tgo", "TGO"), ("TG", "TGO"), ("tg", "TGO"), ("Togo", "TGO"), (" togo ", "TGO")),
+        *(("Cote d’Ivoire", "CIV"), ("Bolivia", "BOL"), ("russia", "RUS"), ("Niger", "NER"), ("XKO", "XKO")),
+    ],
+)
+def test_a_country_is_called_by_any_code_or_by_name(typed: str, code: str) -> None:
+    assert catalog.country(typed) == code
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("Korea", "'Korea' may be any of PRK (Korea, Democratic People's Republic of), KOR (Korea, Republic of)."),
+        ("Vietnam", "Did you mean VNM (Viet Nam)?"),
+        ("XY", "'XY' is neither a code of ISO 3166-1 nor the name of a country there. Give a code, such as TGO."),
+        ("", "'' is neither"),
+    ],
+)
+def test_what_calls_no_country_or_several_is_refused(typed: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        catalog.country(typed)
+    assert message in str(caught.value)

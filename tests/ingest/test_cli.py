@@ -93,7 +93,7 @@ def test_every_engine_can_be_chosen() -> None:
 def test_the_version_is_that_of_the_package(ingest: object) -> None:
     from ingest import __version__
 
-    assert ingest("--version") == (0, f"ingest, version {__version__}\n")  # type: ignore[operator]
+    assert ingest("--version") == (0, f"admin-boundaries, version {__version__}\n")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,15 @@ def test_the_version_is_that_of_the_package(ingest: object) -> None:
         (["gadm", "--levels", "3-1"], "'3-1' begins after its end"),
         (["gadm", "--levels", ""], "neither a level nor a range"),
         (["gadm", "--levels", "0-6"], "gadm has no level 6"),
-        (["gadm", "--country", "Togo"], "'Togo' is not an ISO 3166-1 alpha-3 code"),
-        (["gadm", "--country", "../"], "is not an ISO 3166-1"),
+        (["gadm", "--country", "Tog0"], "Did you mean TGO (Togo)?"),
+        (["gadm", "--country", "../"], "neither a code of ISO 3166-1"),
         (["gadm", "--engine", "ogr2ogr"], "'ogr2ogr' is not one of"),
+        (["locate", "1,2", "-6,25"], "not two numbers. With decimal points and a blank between them: 1.2 -6.25"),
+        (["locate", "1.2,6.2"], "With decimal points and a blank between them: 1.2 6.2"),
+        (["locate", "1,2; 6,2"], "With decimal points and a blank between them: 1.2 6.2"),
+        (["locate", "1.2;", "6.2"], "With decimal points and a blank between them: 1.2 6.2"),
+        (["locate", "here", "there"], "'here' and 'there' are not two numbers. Give degrees"),
+        (["find", "x", "--near", "1,2", "6,2"], "With decimal points and a blank between them: 1.2 6.2"),
         (["gadm", "--workers", "0"], "--workers"),
         (["gadm", "--release", "4.2"], "gadm has no release '4.2'. Did you mean '4.1'?"),
         (["gadm", "--source", "timezones=/x.zip"], "is for timezones, which this command does not load"),

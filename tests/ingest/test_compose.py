@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ingest.cli import serving
+from ingest.cli import loading, serving
 from ingest.settings import ALLOCATOR
 from tests.conftest import ROOT
 
@@ -43,6 +43,28 @@ def test_the_stack_is_servers_workers_dashboard_and_docs() -> None:
     assert SERVICES["worker"]["deploy"]["replicas"] == 3
 
 
+def test_the_chain_is_a_service_of_its_own_that_is_asked_for() -> None:
+    chain = SERVICES["chain"]
+    assert chain["profiles"] == ["chain"]
+    command = [re.sub(r"\$\{\w+:-(.*)\}", r"\1", word) for word in chain["command"]]
+    assert command[:4] == ["python", "-m", "ingest", "worker"]
+    options = loading.worker.make_context("worker", command[4:]).params
+    assert (options["is_building"], options["schedule"]) == (True, "0 3 * * *")
+    shared = {"restart", "stop_signal", "stop_grace_period", "healthcheck", "depends_on", "networks", "volumes"}
+    assert {name: chain[name] for name in shared} == {name: SERVICES["worker"][name] for name in shared}
+
+
+def test_every_service_has_a_limit_of_memory_that_what_it_keeps_there_fits_into() -> None:
+    for name, service in SERVICES.items():
+        limits = service["deploy"]["resources"]["limits"]
+        found = re.fullmatch(r"(?:\$\{\w+:-)?(\d+)([mg])\}?", limits["memory"])
+        assert found, name
+        megabytes = int(found[1]) * {"m": 1, "g": 1024}[found[2]]
+        # a worker takes 874 MB, an index of points 3 GB; PostgreSQL its buffers and what a session sorts
+        assert megabytes >= {"redis": 128, "postgis": 4096}.get(name, 3584), name
+        assert name == "postgis" or limits["cpus"], name
+
+
 @pytest.mark.parametrize("name", LONG_RUNNING)
 def test_a_long_running_service_has_a_healthcheck_and_is_restarted(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL")
@@ -68,7 +90,7 @@ def test_redis_is_reached_by_workers_ingest_and_dashboard_only() -> None:
     assert COMPOSE["networks"]["queue"] == {"internal": True}
     assert SERVICES["redis"]["networks"] == ["queue"]
     joined = {name for name, service in SERVICES.items() if "queue" in service.get("networks", [])}
-    assert joined == {"redis", "worker", "ingest", "dashboard"}
+    assert joined == {"redis", "worker", "ingest", "dashboard", "chain"}
 
 
 def test_no_secret_stands_in_the_file() -> None:
@@ -82,7 +104,7 @@ def test_no_secret_stands_in_the_file() -> None:
 def test_workers_are_told_webhook_schedule_and_limits_which_are_off_unless_they_are_set() -> None:
     for variable in ("ALERT_WEBHOOK", "REFRESH_SCHEDULE", "INGEST_NO_PRIVATE_ADDRESSES"):
         told = {name: value for name, which, value in environments() if which == variable}
-        assert told == dict.fromkeys(("worker", "ingest", "dashboard"), f"${{{variable}:-}}")
+        assert told == dict.fromkeys(("worker", "ingest", "dashboard", "chain"), f"${{{variable}:-}}")
         assert f"\n{variable}=\n" in EXAMPLE
 
 
@@ -111,7 +133,7 @@ def test_images_have_a_version() -> None:
 
 def test_our_containers_run_as_an_ordinary_user_on_a_read_only_disk() -> None:
     ours = {name: service for name, service in SERVICES.items() if "build" in service}
-    assert set(ours) == {"worker", "ingest", "dbt", "docs", "dashboard"}
+    assert set(ours) == {"worker", "ingest", "dbt", "docs", "dashboard", "chain"}
     for name, service in ours.items():
         assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"]), name
         assert "user" not in service

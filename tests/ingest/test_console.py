@@ -212,3 +212,39 @@ def test_a_command_that_is_interrupted_ends_with_1(
     code, printed = run_command("status", capsys=capsys, monkeypatch=monkeypatch)
     assert code == 1
     assert "Interrupted." in printed
+
+
+@pytest.mark.parametrize(
+    ("values", "extent", "source"),
+    [
+        ({"scope": "world"}, "world", "gadm.gpkg"),
+        ({"scope": "countries", "levels": (0, 1)}, "countries, levels 0, 1", "gadm.gpkg"),
+        ({"only_countries": ("TG", "GH"), "scope": "countries"}, "TG, GH", "gadm.gpkg"),
+    ],
+)
+def test_a_run_is_listed_with_its_scope_and_its_source(
+    values: dict[str, object],
+    extent: str,
+    source: str,
+    ledger: Ledger,
+    request_of: MakeRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ledger.create_run(request_of(**values), None)
+    console.runs(ledger.recent_runs())
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[-2:] == ["scope", "source"]
+    assert re.search(rf"{extent} +{source}", line)
+
+
+def test_the_source_of_a_run_is_listed_without_its_secret(
+    ledger: Ledger, request_of: MakeRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    addresses = [f"https://data.example.org/{name}.zip?sig=5igned" for name in ("a", "b", "c")]
+    run_id = ledger.create_run(request_of("gadm", *addresses), None)
+    console.runs(ledger.recent_runs())
+    console.run(ledger, ledger.run(run_id), "embedded")
+    printed = capsys.readouterr().out
+    assert "a.zip and 2 more" in printed
+    assert "scope: custom" in printed
+    assert "5igned" not in printed

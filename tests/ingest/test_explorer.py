@@ -44,7 +44,8 @@ def warehouse(settings: Settings) -> Settings:
             "create table marts.admin_unit_neighbours as select * from (values ('AAA.2_1', 'AAA.3_1', 5.0), "
             "('AAA.2_1', 'AAA.1_1', 50.0)) as rows (gid, neighbour_gid, border_km)"
         )
-        connection.execute("drop table marts.admin_anomalies")
+        for mart in ("admin_anomalies", "admin_unit_codes"):
+            connection.execute(f"drop table marts.{mart}")
     return settings
 
 

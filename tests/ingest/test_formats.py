@@ -244,8 +244,11 @@ def test_an_export_in_the_same_process_lets_no_further_driver_read(settings: Set
     built.write(settings.home)
     gdal.restrict_pyogrio()
     output = tmp_path / "units.gpkg"
-    said = {"report": print, "warn": print, "warn_of_licences": print}
-    export.export(settings, ["admin_level_1"], (), output, overwrite=False, of_datasets={}, **said)
+    wanted, said = export.Wanted(["admin_level_1"]), list[str]()
+    say = said.append
+    export.export(
+        *(settings, wanted, output), overwrite=False, of_datasets={}, report=say, warn=say, warn_of_licences=say
+    )
     assert "FlatGeobuf" in pyogrio.list_drivers()
     gdal.restrict_pyogrio()
     assert set(pyogrio.list_drivers()) == gdal.DRIVERS

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from admin_boundaries import sql
+from admin_boundaries.geometry import geometry_columns
 from ingest.settings import Settings
 from tests.fixtures import marts as built
 from tests.ingest.test_cli import run_apart
@@ -40,7 +41,7 @@ def test_a_statement_is_answered_as_a_table_of_as_many_rows_as_are_asked_for(ask
 def test_geometry_is_known_as_such_whether_or_not_the_process_knows_its_type() -> None:
     metadata = {b"ARROW:extension:name": b"geoarrow.wkb"}
     fields = [pa.field("a", pa.binary(), metadata=metadata), pa.field("b", geoarrow.wkb()), pa.field("c", pa.binary())]
-    assert sql.geometry_columns(pa.schema(fields)) == [0, 1]
+    assert geometry_columns(pa.schema(fields)) == [0, 1]
 
 
 def test_a_long_value_is_cut_in_a_table_and_whole_elsewhere(ask: Ask) -> None:

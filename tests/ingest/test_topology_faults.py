@@ -126,7 +126,7 @@ def test_a_parent_without_children_is_not_a_fault(atlas: Atlas) -> None:
 def test_what_no_child_covers_is_a_gap(atlas: Atlas) -> None:
     found = atlas.faults(WHOLE, QUARTERS | {"A.1": ("A", box(0, 0, 1, 1) - POND)})
     assert names(found) == [("gap", 1, "A", "A.1", None)]
-    assert found[0]["gid_0"] == "A"
+    assert found[0]["country_gid"] == "A"
     assert is_like(found[0], POND)
 
 

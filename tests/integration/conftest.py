@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyogrio
 import pytest
 
 from ingest import catalog
@@ -28,6 +30,7 @@ WITHOUT_TESTS = ("--exclude-resource-type", "test", "unit_test", "--exclude", "t
 DATASETS = frozenset(catalog.datasets())
 SAMPLE_COUNTS = (7, 222, 3695, 1612, 122, 0)
 SAMPLE_ZONES = 36
+ADDED = "TGO" if SHARED_DATA.is_dir() else "PRI"  # to one of two warehouses that hold the same
 PROJECT = (
     *("dbt_project.yml", "profiles.yml", "profiles", "macros", "models", "seeds", "snapshots"),
     "tests/dbt",
@@ -246,3 +249,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     address = f"http://127.0.0.1:{server.server_address[1]}"
     yield World(address, folder, boundaries.name, timezones.name, counts, zone_count)
     server.shutdown()
+
+
+def write_country(world: Path, path: Path) -> Path:
+    """Write the units of one country into a file of its own."""
+    (member,) = zipfile.ZipFile(world).namelist()
+    for layer, _ in pyogrio.list_layers(f"/vsizip/{world}/{member}"):
+        found = pyogrio.read_dataframe(f"/vsizip/{world}/{member}", layer=layer, where=f"GID_0 = '{ADDED}'")
+        if len(found):
+            pyogrio.write_dataframe(found, path, layer=layer, append=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Warehouse, Warehouse]:
+    """One warehouse on PostGIS and one on DuckDB, loaded from the same files and built."""
+    embedded = new_warehouse()
+    embedded.env["WAREHOUSE_TARGET"] = "embedded"
+    embedded.ingest("gadm", "timezones", *world.options)
+    added = write_country(world.folder / world.boundaries, embedded.home / "added.gpkg")
+    assert f"of {ADDED} in place of" in embedded.ingest("gadm", f"--source={added}", "--add").stdout
+    embedded.dbt(*BUILD)
+    return new_warehouse(main_job.warehouse), embedded

@@ -14,6 +14,9 @@ import duckdb
 import psycopg
 import pytest
 
+from admin_boundaries import World
+from ingest.errors import UsageError
+from ingest.settings import read_settings
 from tests.integration.conftest import NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -93,6 +96,27 @@ def test_both_targets_tell_the_same(warehouses: dict[str, Warehouse]) -> None:
     for query in (CHANGES, CROSSWALK):
         left, right = (sorted(ask(warehouses[target], query), key=str) for target in TARGETS)
         assert left == right
+
+
+def test_python_reads_the_same_changes_on_both_targets(warehouses: dict[str, Warehouse]) -> None:
+    counts = []
+    for each in warehouses.values():
+        with World(read_settings(each.env)) as world:
+            split = world.changes(country="USA", level=2, types=["split"]).arrow()
+            with pytest.raises(UsageError, match="Did you mean 'split'"):
+                world.changes(types=["splt"])
+            with pytest.raises(UsageError, match="TGO is in neither release"):
+                world.changes(country="TGO")
+            ground = [world.crosswalk(level=2, slivers=slivers).arrow().num_rows for slivers in (True, False)]
+            counts.append((split["change_key"].to_pylist(), world.changes().arrow().num_rows, ground))
+    assert counts[0] == counts[1]
+    keys, changed, ground = counts[0]
+    assert len(keys) == 3
+    assert (
+        changed
+        == ask(warehouses["postgres"], f"select count(*) from ({CHANGES}) as c where change_type <> 'kept'")[0][0]
+    )
+    assert ground[0] > ground[1] > 3000
 
 
 def test_a_release_that_is_not_kept_is_refused(warehouse: Warehouse) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import http.server
+import json
 import re
 import socket
 import subprocess
@@ -14,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import axe_playwright_python
 import geopandas
+import matplotlib as mpl
 import pyogrio
 import pytest
 import uvicorn
@@ -27,7 +31,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+import admin_boundaries as ab
+from admin_boundaries import World, rows, units, world
+from scripts import run_tour
 from tests.conftest import ROOT
+from tests.fixtures.documents import blocks
 from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -200,6 +208,45 @@ def built(watched: tuple[Warehouse, dict[str, bool]]) -> Warehouse:
     page, manifest = str(target / "static_index.html"), str(target / "manifest.json")
     warehouse.ingest("pictures", "--manifest", manifest, "--page", page)
     return warehouse
+
+
+@pytest.fixture
+def sample(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The sample, as the environment names it to whoever opens it in Python."""
+    for name, value in built.env.items():
+        monkeypatch.setenv(name, value)
+    with ab.open() as opened:
+        yield opened
+
+
+@pytest.mark.filterwarnings("ignore::admin_boundaries.MartsStale")  # the time zones were rolled back
+@pytest.mark.parametrize("module", [rows, units, world], ids=lambda module: module.__name__)
+def test_the_examples_of_the_python_interface_say_what_it_answers(sample: World, module: ModuleType) -> None:
+    found = doctest.testmod(module, extraglobs={"world": sample}, optionflags=doctest.ELLIPSIS)
+    assert found.failed == 0
+    assert module is not world or found.attempted > 15
+
+
+@pytest.mark.filterwarnings("ignore::admin_boundaries.MartsStale")
+@pytest.mark.usefixtures("sample")
+def test_the_python_examples_of_the_documentation_run() -> None:
+    mpl.use("agg")
+    ours = [text for text in blocks(ROOT / "docs" / "connect.md", "python") if "admin_boundaries" in text]
+    assert ours
+    for text in ours:
+        exec(compile(text, "connect.md", "exec"), {})
+
+
+@pytest.mark.filterwarnings("ignore::admin_boundaries.MartsStale")
+@pytest.mark.usefixtures("sample")
+def test_the_notebook_shows_what_its_cells_give() -> None:
+    notebook = json.loads(run_tour.TOUR.read_text(encoding="utf-8"))
+    kept = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    given = run_tour.outputs(notebook)
+    assert len(given) == len(kept) > 8
+    for shown, before in zip(given, kept, strict=True):
+        assert [each["data"]["text/plain"] for each in shown] == [each["data"]["text/plain"] for each in before]
+        assert [set(each["data"]) for each in shown] == [set(each["data"]) for each in before]
 
 
 @pytest.fixture(scope="module")

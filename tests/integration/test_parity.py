@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,11 +21,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 import pytest
 import shapely
 from pmtiles.reader import MmapSource, Reader, all_tiles
 
+from admin_boundaries.find import meant, nearest_first
 from admin_boundaries.locate import COLUMNS
 from admin_boundaries.locate.index import Index
 from admin_boundaries.locate.locator import Locator
@@ -36,37 +35,14 @@ from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
 from tests.conftest import ROOT, SHARED_DATA
 from tests.integration import marts
-from tests.integration.conftest import BUILD, Job, NewWarehouse, Warehouse, World
+from tests.integration.conftest import ADDED, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
 POINTS = 4000
 INDEXED, ON_BORDERS = 200_000, 20_000
-ADDED = "TGO" if SHARED_DATA.is_dir() else "PRI"
 Answer = dict[str, Any]
 Floats = npt.NDArray[np.float64]
-
-
-def write_country(world: Path, path: Path) -> Path:
-    """Write the units of one country into a file of its own."""
-    (member,) = zipfile.ZipFile(world).namelist()
-    for layer, _ in pyogrio.list_layers(f"/vsizip/{world}/{member}"):
-        found = pyogrio.read_dataframe(f"/vsizip/{world}/{member}", layer=layer, where=f"GID_0 = '{ADDED}'")
-        if len(found):
-            pyogrio.write_dataframe(found, path, layer=layer, append=False)
-    return path
-
-
-@pytest.fixture(scope="module")
-def both(main_job: Job, new_warehouse: NewWarehouse, world: World) -> tuple[Warehouse, Warehouse]:
-    """One warehouse on PostGIS and one on DuckDB, loaded from the same files and built."""
-    embedded = new_warehouse()
-    embedded.env["WAREHOUSE_TARGET"] = "embedded"
-    embedded.ingest("gadm", "timezones", *world.options)
-    added = write_country(world.folder / world.boundaries, embedded.home / "added.gpkg")
-    assert f"of {ADDED} in place of" in embedded.ingest("gadm", f"--source={added}", "--add").stdout
-    embedded.dbt(*BUILD)
-    return new_warehouse(main_job.warehouse), embedded
 
 
 @pytest.fixture(scope="module")
@@ -359,6 +335,21 @@ def test_the_query_of_the_documentation_gives_the_local_time_on_both_targets(bot
         assert local_time == datetime(2026, 3, 28, 20, 30)
 
 
+def test_an_exported_file_has_the_same_rows_in_the_same_order_and_groups(
+    both: tuple[Warehouse, Warehouse], tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for warehouse, file in zip(both, files, strict=True):
+        warehouse.ingest("export", "--level", "2", "--simplify", "0.01", "-o", str(file))
+    left, right = (pq.read_table(file) for file in files)
+    assert left.column_names == right.column_names
+    exact = ["gid", "name_0", "name_1", "vertex_count", "bbox", "geom"]  # areas differ in the last bits
+    assert left.select(exact).to_pylist() == right.select(exact).to_pylist()
+    assert len(set(left["gid"].to_pylist())) == len(left) > 0
+    groups = [[pq.read_metadata(file).row_group(0).num_rows, pq.read_metadata(file).num_row_groups] for file in files]
+    assert groups[0] == groups[1]
+
+
 def test_sql_of_ones_own_gives_the_same_on_both_targets_and_changes_nothing(
     both: tuple[Warehouse, Warehouse], tmp_path: Path
 ) -> None:
@@ -395,6 +386,26 @@ def test_a_name_is_found_whole_by_its_beginning_and_without_accents(
             assert row["gid"] in {found.gid for found in left}, word
     (first, *_) = asked[0].find(names[0]["folded_name"], 1000)
     assert first.is_exact
+
+
+def test_a_key_a_code_and_a_misspelled_name_give_the_same_on_both_targets(
+    both: tuple[Warehouse, Warehouse], asked: tuple[Marts, Marts]
+) -> None:
+    codes = [(row["gid"], row["code"].lower()) for row in marts.rows(both[0], "admin_unit_codes")][:20]
+    keys = [(row["gid"], row["gid"]) for row in marts.rows(both[0], "admin_level_2")][:5]
+    national = [(row["gid"], row["cc_code"]) for row in marts.rows(both[0], "admin_level_1") if row["cc_code"]][:5]
+    assert codes
+    for gid, word in [*codes, *keys, *national]:
+        left, right = (each.find(word, 1000) for each in asked)
+        assert left == right
+        assert gid in {found.gid for found in left if found.name_kind == "code"}, word
+    names = [row["name"] for row in marts.rows(both[0], "admin_level_1") if len(row["name"] or "") > 5][:10]
+    for name in names:
+        left_meant, right_meant = (meant(each, f"{name[1]}{name[0]}{name[2:]}") for each in asked)
+        assert left_meant == right_meant
+        assert left_meant, name
+    points = [nearest_first(each, each.find("san", 1000), 1.0, 6.0) for each in asked]
+    assert points[0] == points[1]
 
 
 @pytest.mark.parametrize("word", ["", "%", "_", "\\", "' or true --", "zzzzzz"])

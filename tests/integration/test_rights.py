@@ -27,7 +27,7 @@ from ingest.sinks.postgres import PostgresSink
 from tests.conftest import ROOT
 from tests.fixtures import boundaries
 from tests.fixtures.publisher import Publisher, serving
-from tests.integration import marts
+from tests.integration import marts, servers
 from tests.integration.conftest import WITHOUT_TESTS, NewWarehouse, Warehouse, World
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -748,3 +748,45 @@ def test_a_forged_task_is_refused_before_it_is_unpickled_and_the_consumer_goes_o
     assert not path.exists()
     assert "mismatch" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_the_reader_sees_what_the_marts_are_of_and_hears_who_sees_the_runs(divided: Divided) -> None:
+    seen = divided.reader.ingest("status")
+    assert "The runs cannot be shown." in seen.stdout + seen.stderr
+    assert "The reader reads the marts, and nothing else." in seen.stdout + seen.stderr
+    assert re.search(r"marts of +run", seen.stdout)
+    assert "Is PGUSER the loader?" in divided.reader.ingest("status", "x", expect=1).stderr
+
+
+def test_the_doctor_does_not_send_a_reader_to_init(initialised: Warehouse) -> None:
+    found = as_role(initialised, READER).ingest("doctor").stdout
+    assert f"permission to write to the schema raw: {READER}, who reads the marts" in found
+    assert "None is needed to read them. To load, or to see runs, set PGUSER to the loader." in found
+    assert re.search(r"^schema +marts +[\d.,]+ MB|^what +where +size", found, re.MULTILINE)
+
+
+def test_a_dump_restored_elsewhere_has_all_of_it_and_loads_and_answers(
+    divided: Divided, postgres: servers.Postgres, tmp_path: Path
+) -> None:
+    found = where(divided.loader)
+    admin = ["--host=127.0.0.1", f"--port={found.port}", "--username=warehouse"]
+    dump, restored = tmp_path / "warehouse.dump", f"{found.dbname}_restored"
+    programs = servers.postgres_binaries()
+    for command in (
+        ["pg_dump", *admin, "--format=custom", f"--file={dump}", found.dbname],
+        ["createdb", *admin, "--template=template0", restored],
+        ["pg_restore", *admin, "--exit-on-error", f"--dbname={restored}", str(dump)],
+    ):
+        done = subprocess.run([programs / command[0], *command[1:]], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    there = {
+        role: replace(each, env={**each.env, "PGDATABASE": restored}, dsn=f"{each.dsn} dbname={restored}")
+        for role, each in ((LOADER, divided.loader), (READER, divided.reader))
+    }
+    counts = "select (select count(*) from marts.admin_units), (select count(*) from marts.built_releases)"
+    assert there[READER].query(counts) == divided.reader.query(counts)
+    raw = "select count(*) from raw.gadm_adm_1"
+    assert there[LOADER].one(raw) == divided.loader.one(raw) > 0
+    assert "current" in there[LOADER].ingest("status").stdout
+    assert there[READER].one("select count(*) from marts.locate(1.2, 6.2)") == 1
+    there[LOADER].ingest("doctor")

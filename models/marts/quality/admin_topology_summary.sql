@@ -27,15 +27,25 @@ levels as (
 faults_of_countries as (
 
     select
-        gid_0 as country_gid,
-        faults.*
+        country_gid,
+        admin_level,
+        fault_kind,
+        other_gid,
+        area_km2,
+        length_km,
+        width_m
     from faults
 
     union all
 
     select
         other_gid as country_gid,
-        faults.*
+        admin_level,
+        fault_kind,
+        other_gid,
+        area_km2,
+        length_km,
+        width_m
     from faults
     where admin_level = 0
         and other_gid is not null
