@@ -45,8 +45,12 @@ def connected(path: Path, lake: Path, dataset: str) -> Iterator[DuckdbWarehouse]
         with duckdb.connect() as connection:
             published = DuckdbWarehouse(connection, lake, dataset).published()
         raise MartsMissing(f"There is no warehouse {path}.", how_to_build(dataset, published))
-    with _unreadable(path, dataset), duckdb.connect(str(path), read_only=True) as connection:
+    # attached, since DuckDB gives whoever opens a path what the process has open under it, even if a build has put
+    # another file there
+    with _unreadable(path, dataset), duckdb.connect() as connection:
         load_spatial(connection)
+        place, name = str(path).replace("'", "''"), quoted(path.stem)
+        connection.execute(f"attach '{place}' as {name} (read_only); use {name}")
         warehouse = DuckdbWarehouse(connection, lake, dataset, path)
         with warehouse.expected_failures():
             yield warehouse
@@ -77,6 +81,7 @@ class DuckdbWarehouse:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)
         self._connection, self._place = connection, place or lake
         self._runs = lake / "ledger" / "ingest_runs.parquet"
+        ((self._database,),) = connection.execute("select current_database()").fetchall()
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
@@ -147,7 +152,13 @@ class DuckdbWarehouse:
 
     def stream(self, query: str, parameters: Sequence[Any] = ()) -> pa.RecordBatchReader:
         """Stream the rows of a query of ours."""
-        return self._connection.cursor().execute(query, list(parameters)).to_arrow_reader(VECTOR_ROWS)
+        return self._cursor().execute(query, list(parameters)).to_arrow_reader(VECTOR_ROWS)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection for a stream, which looks into the same file."""
+        cursor = self._connection.cursor()
+        cursor.execute(f"use {quoted(self._database)}")
+        return cursor
 
     @contextmanager
     def expected_failures(self) -> Iterator[None]:
@@ -169,6 +180,6 @@ class DuckdbWarehouse:
                 raise QueryFailed("This is not one statement.", "Give one at a time.")
             if found[0] not in READING:
                 raise QueryFailed(f"{found[0].name} is not a query, and the marts are read-only.", "Ask by select.")
-            return self._connection.cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
+            return self._cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
         except duckdb.Error as error:
             raise QueryFailed(str(error)) from error
