@@ -6,6 +6,7 @@ releases, for a picture of what changed. The dashboard is captured during a load
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sqlite3
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from admin_boundaries import pictures
@@ -37,6 +39,15 @@ ARGUMENTS = (
 )
 Scheme = Literal["light", "dark"]
 DESKTOP, PHONE = (1280, 800), (390, 844)
+VIEWS: tuple[tuple[str, tuple[int, int], Scheme], ...] = (
+    ("", DESKTOP, "light"),
+    ("-dark", DESKTOP, "dark"),
+    ("-phone", PHONE, "light"),
+    ("-phone-dark", PHONE, "dark"),
+)
+COLOURS = 256
+WITHOUT_FOLDER = "(folder) => { for (const each of document.querySelectorAll('pre')) each.textContent = \
+each.textContent.replaceAll(folder, ''); }"
 SAMPLE = ("gadm", "timezones", "--release", "sample")
 DIVIDED = ("02", "09")  # Alaska and Connecticut, some of whose counties are not what they were
 
@@ -71,9 +82,11 @@ def opened(browser: Browser, address: str, size: tuple[int, int], scheme: Scheme
 
 
 def shoot(page: Page, name: str, *, settle_ms: int = 1500) -> None:
-    """Take a screenshot of a page once it has settled."""
+    """Take a screenshot of a page once it has settled, in as many colours as a page has."""
     page.wait_for_timeout(settle_ms)
-    page.screenshot(path=IMAGES / name)
+    taken = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    fewer = taken.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)  # the small ones, too
+    fewer.save(IMAGES / name, optimize=True)
     page.close()
     print(f"docs/images/{name}")
 
@@ -105,7 +118,7 @@ def held_half_loaded(process: subprocess.Popen[bytes], ledger: Path) -> Iterator
 
 def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None:
     """Take screenshots of the dashboard: during a load by a single worker, and of the failed run."""
-    pages = opened(browser, address, DESKTOP), opened(browser, address, PHONE, "dark")
+    pages = {f"dashboard{suffix}.png": opened(browser, address, size, scheme) for suffix, size, scheme in VIEWS}
     process = subprocess.Popen(
         [PYTHON, "-m", "ingest", *SAMPLE, "--force", "--workers", "1", "--engine", "geopandas"],
         cwd=ROOT,
@@ -114,7 +127,7 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
         stderr=subprocess.DEVNULL,
     )
     with held_half_loaded(process, Path(env["WAREHOUSE_HOME"]) / "ledger.sqlite"):
-        for page, name in zip(pages, ("dashboard.png", "dashboard-phone.png"), strict=True):
+        for name, page in pages.items():
             page.wait_for_selector(".left:text-is('done')", timeout=60_000)
             shoot(page, name, settle_ms=100)
     process.wait()
@@ -123,21 +136,29 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
     page.click("details.error a")
     page.wait_for_selector("text=Retry")
     page.click("details.error summary")
-    shoot(page, "dashboard-run.png")
+    page.evaluate(WITHOUT_FOLDER, f"{Path(sys.prefix).parent}/")
+    shoot(page, "dashboard-run.png", settle_ms=100)
 
 
 def shoot_map(address: str, browser: Browser) -> None:
     """Take screenshots of the map, where a county was clicked."""
-    views: tuple[tuple[str, tuple[int, int], Scheme], ...] = (
-        ("map.png", DESKTOP, "light"),
-        ("map-phone.png", PHONE, "dark"),
-    )
-    for name, size, scheme in views:
-        page = opened(browser, f"{address}/#at=6/38.5/-96", size, scheme)
+    for suffix, size, scheme in VIEWS:
+        page = opened(browser, f"{address}/map/#at=6.3/38.5/-96", size, scheme)
         page.wait_for_selector("body[data-ready]", timeout=60_000)
         page.click("#map canvas")
         page.wait_for_selector("#place h2")
-        shoot(page, name)
+        page.wait_for_selector("text=The point that was clicked")
+        page.mouse.move(5, 5)
+        shoot(page, f"map{suffix}.png")
+
+
+def shoot_changes(env: dict[str, str], browser: Browser) -> None:
+    """Take a screenshot of the map where it shows what changed."""
+    with served({**env, "BOUNDARIES": "tiger"}, "map") as address:
+        page = opened(browser, f"{address}/map/#at=8/41.6/-72.6&unit=09190&colour=change", DESKTOP)
+        page.wait_for_selector("body[data-ready]", timeout=60_000)
+        page.wait_for_selector("#place h2")
+        shoot(page, "map-changes.png")
 
 
 def draw_changes(env: dict[str, str], dbt: str) -> None:
@@ -176,9 +197,10 @@ def main() -> None:
         with sync_playwright() as playwright, served(env, "map") as map_, served(env, "dashboard") as address:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
             shoot_map(map_, browser)
+            shoot_changes(env, browser)
             shoot_dashboard(env, address, browser)
-            shoot(opened(browser, page.as_uri(), DESKTOP), "docs-site.png")
-            shoot(opened(browser, page.as_uri(), PHONE), "docs-site-phone.png")
+            for suffix, size, scheme in VIEWS:
+                shoot(opened(browser, page.as_uri(), size, scheme), f"docs-site{suffix}.png", settle_ms=3000)
             browser.close()
     print(f"{len(list(IMAGES.iterdir()))} files in {time.monotonic() - started:.0f} s")
 

@@ -94,7 +94,7 @@ def main() -> None:
     say(console, "Where is a point, in the default dataset and in one in the public domain?", *locate)
     console.print(f"\nwarehouse  {_shown(settings.warehouse)}")
     console.print(f"docs       {_shown(PROJECT_ROOT / 'target' / 'static_index.html')}")
-    console.print(f"map        {MAP}  serves it at http://127.0.0.1:5556/")
+    console.print(f"map        {MAP}  serves it at http://127.0.0.1:5556/map/")
 
 
 def _shown(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Complete the docs page that dbt writes: pictures, the loaded releases, and a layout for phones."""
+"""Complete the docs page that dbt writes: pictures, the loaded releases, phones, the dark, and colours to be read."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ FAULTS = (
     ),
     # It has a place for the owner and the version of a table where there is none.
     ("(function(e){return void 0!==e.value}))}(t)", '(function(e){return null!=e.value&&""!==e.value}))}(t)'),
+    # Its tables scroll, which the keyboard cannot do.
+    ('style="max-height: 800px; overflow-y: scroll;"', 'tabindex="0" style="overflow-x: auto;"'),
     # The graph of a project has many data tests in it, and lines of almost the colour of its ground.
     ("return t||n||o}))", "return t}))"),
     (
@@ -80,7 +82,7 @@ FAULTS = (
 STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
-html .app-menu .switch-label { padding-left: 8px; padding-right: 8px; }
+html .app-menu .switch-label { padding-left: 7px; padding-right: 7px; font-size: 12px; }
 html .app-menu .switch-label .icn { display: none; }
 html .app-details .detail-group { overflow: visible; white-space: normal; }
 html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; }
@@ -93,6 +95,15 @@ html .app-details .column-row > td:nth-child(3) {
   width: 50%; min-width: 260px;
 }
 html .app-details .column-row p { margin: 0; }
+html .app :is(.filename-normal, .switch-label.btn, .detail-label, th, small, [title="Primary Key"]) { color: #56616a; }
+html .app-content a:not(.btn) { color: #00717a; }
+html .app-details :is(p, td, dd) a { text-decoration: underline; }
+html .app-details .token.comment { color: #6b6b5f; }
+html .app-details .token.keyword { color: #00719b; }
+@media (prefers-color-scheme: dark) {
+  html { background: #fff; filter: invert(0.91) hue-rotate(180deg); }
+  html canvas { filter: invert(1) hue-rotate(180deg); }
+}
 @media (max-width: 760px) {
   html body { min-width: 0; }
   html .app.app-row { flex-direction: column; position: static; width: auto; height: auto; min-width: 0; }

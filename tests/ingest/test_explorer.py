@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
+from starlette.requests import Request
 
 from admin_boundaries.explorer import details, site
 from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest import catalog
+from ingest.dashboard.explorer import Explorer
 from ingest.errors import UsageError
 from ingest.settings import Settings
 from tests.fixtures import mapped
@@ -144,6 +148,23 @@ def test_a_folder_that_is_not_empty_stays_as_it_is_unless_told_otherwise(warehou
     assert [path.name for path in (tmp_path / "map").iterdir()] == ["mine.txt"]
     write(warehouse, tmp_path / "map", overwrite=True)
     assert (tmp_path / "map" / "mine.txt").exists()
+
+
+def test_tiles_are_drawn_when_the_map_is_first_opened_after_a_build(warehouse: Settings) -> None:
+    explorer = Explorer(warehouse, catalog.rights_of_datasets())
+    folder = warehouse.home / "map"
+    folder.mkdir()
+    (folder / "older.pmtiles").write_text("of a build before")
+    (asked,) = (route.endpoint for route in explorer.routes() if route.path == "/config.json")
+    request = Request({"type": "http", "query_string": b"", "headers": []})
+    answers = [json.loads(bytes(asyncio.run(asked(request)).body))]
+    while "drawn" in answers[-1] and len(answers) < 500:
+        time.sleep(0.1)
+        answers.append(json.loads(bytes(asyncio.run(asked(request)).body)))
+    assert 0 <= answers[0]["drawn"] <= 1
+    assert answers[-1]["served"]
+    (tiles,) = folder.iterdir()
+    assert answers[-1]["tiles"] == f"tiles/{tiles.name}"
 
 
 def test_the_page_names_no_other_host() -> None:

@@ -19,6 +19,7 @@ from starlette.requests import Request as Asked
 
 from ingest.dashboard import metrics, views
 from ingest.dashboard import server as served
+from ingest.dashboard.explorer import Explorer
 from ingest.errors import TargetUnavailable
 from ingest.ledger import BuildState, Ledger, Request, RunState
 from ingest.pipeline import consumer
@@ -197,5 +198,5 @@ def test_the_examples_for_prometheus_name_metrics_that_are_there(monitor: metric
 
 
 def test_the_dashboard_serves_both(settings: Settings, ledger: Ledger) -> None:
-    app: Starlette = served.Dashboard(settings, ledger).app(["localhost"])
+    app: Starlette = served.Dashboard(settings, ledger, Explorer(settings, {})).app(["localhost"])
     assert {"/metrics", "/health"} <= {getattr(route, "path", "") for route in app.routes}

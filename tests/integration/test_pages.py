@@ -93,7 +93,7 @@ def opened(browser: Browser, address: str, width: str, scheme: Literal["light", 
 
 @contextmanager
 def dashboard(warehouse: Warehouse, command_name: str = "dashboard") -> Iterator[str]:
-    """Serve the dashboard of a warehouse, or its map."""
+    """Serve the dashboard of a warehouse, its map, or the service."""
     command = [sys.executable, "-m", "ingest", command_name, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=warehouse.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -137,6 +137,31 @@ def watched(new_warehouse: NewWarehouse, browser: Browser) -> Iterator[tuple[War
                     "[...document.querySelectorAll('.wide')].every((each) => each.scrollWidth <= each.clientWidth)"
                 )
         yield warehouse, seen
+
+
+def serious_faults(page: Page) -> list[str]:
+    """Return what axe-core finds that keeps people out."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    faults: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in faults if fault["impact"] in ("serious", "critical")
+    ]
+
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_everyone_can_read_the_dashboard(
+    watched: tuple[Warehouse, dict[str, bool]], browser: Browser, width: str, scheme: Literal["light", "dark"]
+) -> None:
+    with dashboard(watched[0]) as address, opened(browser, address, width, scheme) as page:
+        page.wait_for_selector("#live.on")
+        assert serious_faults(page) == []
+        page.click("details.error a", force=True) if page.is_visible("details.error a") else page.click("td.name a")
+        page.wait_for_selector("h1 .state")
+        assert serious_faults(page) == []
 
 
 def test_a_running_load_is_followed_without_reloading_at_both_widths(
@@ -243,6 +268,15 @@ def docs(built: Warehouse) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_the_pages_of_the_service_need_nothing_from_elsewhere(built: Warehouse, browser: Browser, width: str) -> None:
+    with dashboard(built, "serve") as address:
+        with opened(browser, f"{address}/", width) as page:
+            assert page.inner_text("h1") == "Administrative boundaries"
+        with opened(browser, f"{address}/docs", width) as page:
+            page.wait_for_selector('[data-path="/collections/{collection}/items"]')
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_docs_page_leads_a_newcomer_and_shows_its_pictures(docs: str, browser: Browser, width: str) -> None:
     with opened(browser, docs, width) as page:
         page.wait_for_selector("text=How fresh it is")
@@ -251,6 +285,17 @@ def test_the_docs_page_leads_a_newcomer_and_shows_its_pictures(docs: str, browse
             "[...document.querySelectorAll('.app-details img')].every(each => each.naturalWidth > 0)"
         )
         assert page.locator(".app-details img").count() == 8
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_everyone_can_read_the_docs_page(
+    docs: str, browser: Browser, width: str, scheme: Literal["light", "dark"]
+) -> None:
+    for place in ("", "#!/model/model.admin_boundaries.admin_level_1"):
+        with opened(browser, docs + place, width, scheme) as page:
+            page.wait_for_selector("img[alt^='Map of the units']")
+            assert serious_faults(page) == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -343,9 +388,6 @@ def shown(page: Page) -> str:
     return page.inner_text("#place")
 
 
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-
-
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
@@ -368,9 +410,54 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         page.select_option("#colour", "zone")
         assert "level=1" in page.url
         assert "colour=zone" in page.url
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        faults: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
-        assert [fault["id"] for fault in faults if fault["impact"] in ("serious", "critical")] == []
+        assert serious_faults(page) == []
+
+
+def names_in(page: Page, layer: str) -> set[str]:
+    """Return what is written on the map."""
+    return set(page.evaluate(f"map.queryRenderedFeatures({{layers: ['{layer}']}}).map((each) => each.properties.name)"))
+
+
+def test_names_are_on_the_map_where_there_is_room(explorer: str, browser: Browser) -> None:
+    with opened(browser, f"{explorer}/#at=6.5/38.5/-96", "desk") as page:
+        begun(page)
+        named = page.evaluate(
+            "map.queryRenderedFeatures({layers: ['labels-names']}).map((each) => each.properties.name)"
+        )
+        above = page.evaluate(
+            "map.queryRenderedFeatures({layers: ['labels-above']}).map((each) => each.properties.name)"
+        )
+        assert named >= {"Reno", "Butler", "Osage"}
+        assert above >= {"Kansas", "Missouri"}
+        page.goto(f"{explorer}/#at=0.5/20/0")
+        page.reload()
+        begun(page)
+        named = page.evaluate(
+            "map.queryRenderedFeatures({layers: ['labels-names']}).map((each) => each.properties.name)"
+        )
+        assert named == {"United States", "Algeria"}, "islands have no room for theirs"
+
+
+def test_each_colouring_has_a_legend_whose_kinds_are_listed_from_the_keyboard(explorer: str, browser: Browser) -> None:
+    with opened(browser, explorer, "phone", "dark") as page:
+        begun(page)
+        page.press("#key summary", "Enter")
+        for colour, words in (("parent", "Each country has a colour"), ("zone", "UTC−5"), ("anomaly", "nothing")):
+            page.select_option("#colour", colour)
+            assert words in page.inner_text("#key"), colour
+        page.press("#legend button >> nth=0", "Enter")
+        page.wait_for_selector("#results button:focus")
+        page.press("#results button:focus", "Enter")
+        page.wait_for_selector("#place h2:focus")
+        assert "What was wrong with the source" in page.inner_text("#place")
+
+
+def test_the_dashboard_leads_to_the_map_of_the_same_server_and_back(built: Warehouse, browser: Browser) -> None:
+    with dashboard(built) as address, opened(browser, address, "desk") as page:
+        page.click("header >> text=Map")
+        begun(page)
+        page.click("text=Runs")
+        page.wait_for_selector("h2 >> text=What readers see")
 
 
 def test_a_place_is_found_by_name_from_the_keyboard_and_has_an_address(explorer: str, browser: Browser) -> None:
