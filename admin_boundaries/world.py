@@ -221,19 +221,19 @@ class World:
         return isinstance(gid, str) and bool(self._marts.units("where facts.gid = ?", [gid]))
 
     def find(self, name: str, limit: int = 20) -> list[Name]:
-        """Find units by name or its beginning, in any known spelling; accents and letter case do not count.
+        """Find units by key, code, or name or its beginning, in any known spelling; accents do not count.
 
         Parameters
         ----------
         name : str
-            The name, or how it begins.
+            The name, or how it begins; or a key or a code, such as ``US-CA``.
         limit : int
             How many to return at most.
 
         Returns
         -------
         list of Name
-            Whole names first; none if nobody is called so.
+            Keys and codes first, then whole names; none if nobody is called so.
 
         Examples
         --------
