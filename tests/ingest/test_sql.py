@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import geoarrow.pyarrow as geoarrow
 import geopandas
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from admin_boundaries import sql
+from admin_boundaries.duckdb_warehouse import DuckdbWarehouse, connected
 from admin_boundaries.geometry import geometry_columns
 from ingest.settings import Settings
 from tests.fixtures import marts as built
@@ -143,3 +145,21 @@ def test_at_the_prompt_a_statement_that_was_begun_can_be_left() -> None:
 
     sql.prompt(read, asked.append)
     assert asked == ["select 2;"]
+
+
+def test_who_opens_the_marts_again_gets_the_build_that_is_there_and_who_has_them_open_keeps_his(tmp_path: Path) -> None:
+    def build(number: int, path: Path) -> None:
+        with duckdb.connect(str(path)) as connection:
+            connection.execute(f"create schema marts; create table marts.builds as select {number} as number")
+
+    def asked(warehouse: DuckdbWarehouse) -> list[int]:
+        (value,) = warehouse.query("select number from marts.builds").read_all()["number"].to_pylist()
+        return [value, *(number for (number,) in warehouse.rows("select number from marts.builds"))]
+
+    path = tmp_path / "warehouse.duckdb"
+    build(1, path)
+    with connected(path, tmp_path, "gadm") as before:
+        build(2, tmp_path / "next.duckdb")
+        (tmp_path / "next.duckdb").replace(path)
+        with connected(path, tmp_path, "gadm") as after:
+            assert (asked(before), asked(after)) == ([1, 1], [2, 2])
