@@ -420,7 +420,7 @@ def test_names_are_on_the_map_where_there_is_room(explorer: str, browser: Browse
         )
         assert named >= {"Reno", "Butler", "Osage"}
         assert above >= {"Kansas", "Missouri"}
-        page.goto(f"{explorer}/#at=0.5/20/0")
+        page.goto(f"{explorer}/#at=1.2/40/-40")
         page.reload()
         begun(page)
         named = page.evaluate(
