@@ -89,9 +89,10 @@ format: install-dev ## format the Python code
 
 check: lint test ## run what CI runs: lint and all tests
 
-lock: ## update requirements.lock, requirements-spark.lock and requirements-dev.lock
+lock: ## update requirements.lock and those of Spark, of assistants and of development
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra spark --output-file requirements-spark.lock pyproject.toml requirements.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra mcp --output-file requirements-mcp.lock pyproject.toml requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
 
 # --universal: one lock for every supported Python; a lock made for 3.11.7 alone lacks packages that 3.11.2 needs

@@ -69,6 +69,7 @@ class DuckdbWarehouse:
     """See `admin_boundaries.warehouse.Warehouse`."""
 
     as_wkb, kind_of_marts, has_functions = "ST_AsWKB", "BASE TABLE", True
+    envelope = "ST_MakeEnvelope(?, ?, ?, ?)"
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, lake: Path, dataset: str, place: Path | None = None

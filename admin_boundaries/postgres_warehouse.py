@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -30,15 +31,63 @@ SAID = re.compile(r"ERROR:\s*(.*?)(?=\n\nQuery was:|\. SQLSTATE:|\Z)", re.DOTALL
 MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a question may take.
+
+    Attributes
+    ----------
+    sessions : int
+        How many sessions many points are split over at most.
+    seconds : int or None
+        The longest time of a statement; None for what the server has.
+    """
+
+    sessions: int = SESSIONS
+    seconds: int | None = None
+
+    @property
+    def statement(self) -> str:
+        """The SQL that bounds the statements of a session; a stricter limit of the server stays."""
+        most = (self.seconds or 0) * 1000
+        stricter = f"least(coalesce(nullif(setting::bigint, 0), {most}), {most})"
+        timeout = "from pg_settings where name = 'statement_timeout'"
+        return f"select set_config('statement_timeout', {stricter}::text, false) {timeout}"
+
+
+UNBOUNDED = Bounds()
+
+
 @contextmanager
-def connected(where: Postgres, dataset: str) -> Iterator[PostgresWarehouse]:
-    """Connect to the marts of a dataset on a server; see `admin_boundaries.warehouse.open_warehouse`."""
+def connected(
+    where: Postgres,
+    dataset: str,
+    open_session: Callable[[], AbstractContextManager[psycopg.Connection]] | None = None,
+    bounds: Bounds = UNBOUNDED,
+) -> Iterator[PostgresWarehouse]:
+    """Connect to the marts of a dataset on a server; see `admin_boundaries.warehouse.open_warehouse`.
+
+    Parameters
+    ----------
+    where : Postgres
+        The database.
+    dataset : str
+        The dataset.
+    open_session : callable, optional
+        Lends a session until its block ends, from a pool; by default, sessions are opened here, and closed at the end.
+    bounds : Bounds
+        What a question may take.
+    """
+
+    def opened() -> AbstractContextManager[psycopg.Connection]:
+        return sessions.connect(where, to_write=False, autocommit=True)
+
     with _unreachable(where), ExitStack() as open_until:
 
         def connect() -> psycopg.Connection:
-            return open_until.enter_context(sessions.connect(where, to_write=False, autocommit=True))
+            return open_until.enter_context((open_session or opened)())
 
-        warehouse = PostgresWarehouse(connect, where, open_until, dataset)
+        warehouse = PostgresWarehouse(connect, where, open_until, dataset, bounds)
         with warehouse.expected_failures():
             yield warehouse
 
@@ -64,10 +113,18 @@ class PostgresWarehouse:
     """See `admin_boundaries.warehouse.Warehouse`; many points are split over several sessions."""
 
     as_wkb, kind_of_marts, has_functions = "ST_AsBinary", "BASE TABLE", True
+    envelope = "ST_MakeEnvelope(?, ?, ?, ?, 4326)"
 
-    def __init__(self, connect: Callable[[], Any], where: Postgres, open_until: ExitStack, dataset: str) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        where: Postgres,
+        open_until: ExitStack,
+        dataset: str,
+        bounds: Bounds = UNBOUNDED,
+    ) -> None:
         self.dataset, self.marts = dataset, with_dataset("marts", dataset)
-        self._connect, self._where = connect, where
+        self._connect, self._where, self._bounds = connect, where, bounds
         self._streams: set[ExitStack] = set()  # whose connections are open
         open_until.callback(self._close_streams)
         self._connection = connect()
@@ -84,7 +141,7 @@ class PostgresWarehouse:
         from concurrent.futures import ThreadPoolExecutor
 
         query = f"select * from {self.marts}.locate_points(%s::float8[], %s::float8[])"  # noqa: S608
-        while len(self._sessions) < min(SESSIONS, len(lons) // SESSION_POINTS):
+        while len(self._sessions) < min(self._bounds.sessions, len(lons) // SESSION_POINTS):
             self._sessions.append(self._connect())
         size = max(1, -(-len(lons) // len(self._sessions)))
         parts = [slice(first, first + size) for first in range(0, len(lons), size)]
@@ -185,6 +242,8 @@ class PostgresWarehouse:
             connection = opened.enter_context(closing(sessions.connect_adbc(self._where, to_write=False)))
             connection.adbc_connection.set_autocommit(True)  # else the transaction holds up the next build
             cursor = opened.enter_context(closing(connection.cursor()))
+            if self._bounds.seconds is not None:
+                cursor.execute(self._bounds.statement)
             if is_read_only:
                 cursor.execute("set default_transaction_read_only = on")
             if not is_copied:

@@ -99,7 +99,7 @@ def first_rows(warehouse: Answering, statement: str, limit: int) -> tuple[list[s
         When the database refuses the statement.
     """
     reader = warehouse.query(statement)
-    found = list(islice(_rows(reader), limit + 1))
+    found = list(islice(rows_of(reader), limit + 1))
     rows = [[_short(as_text(value)) for value in values] for values in found[:limit]]
     return reader.schema.names, rows, len(found) > limit
 
@@ -108,7 +108,7 @@ def _short(text: str) -> str:
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
 
 
-def _rows(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
+def rows_of(reader: pa.RecordBatchReader) -> Iterator[tuple[Any, ...]]:
     """Yield rows, geometry as WKT."""
     geometry = set(geometry_columns(reader.schema))
     for batch in reader:
@@ -128,12 +128,12 @@ def write_text(warehouse: Answering, statement: str, kind: str, file: IO[str]) -
     if kind == "csv":
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
-        for values in _rows(reader):
+        for values in rows_of(reader):
             writer.writerow([as_text(value) for value in values])
             count += 1
         return count
     file.write("[")
-    for count, values in enumerate(_rows(reader), start=1):
+    for count, values in enumerate(rows_of(reader), start=1):
         row = dict(zip(names, values, strict=True))
         file.write((",\n" if count > 1 else "\n") + json.dumps(row, ensure_ascii=False, default=as_text))
     file.write("\n]\n")

@@ -32,6 +32,8 @@ class Warehouse(Protocol):
         The schema of its marts.
     as_wkb : str
         The SQL function that returns the WKB of a geometry.
+    envelope : str
+        The SQL of a rectangle, with ``?`` for west, south, east and north.
     kind_of_marts : str
         What the catalogue calls the marts: `BASE TABLE` or `VIEW`.
     has_functions : bool
@@ -41,6 +43,7 @@ class Warehouse(Protocol):
     dataset: str
     marts: str
     as_wkb: str
+    envelope: str
     kind_of_marts: str
     has_functions: bool
 

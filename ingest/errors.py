@@ -138,6 +138,18 @@ class QueryFailed(IngestError):
     """The database refused a statement of the user's."""
 
 
+class QuestionTooLong(IngestError):
+    """A service was asked something that takes longer than it gives to a question."""
+
+
+class ServiceBusy(IngestError):
+    """A service is answering as many questions as it may at once."""
+
+
+class NotThere(IngestError):
+    """What a service was asked for by its key is not there."""
+
+
 class ExportFailed(IngestError):
     """A file cannot be written."""
 

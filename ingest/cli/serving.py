@@ -13,6 +13,7 @@ from ingest import console
 from ingest.cli.options import marts_of_dataset, warn
 
 if TYPE_CHECKING:
+    from ingest.dashboard.explorer import Explorer
     from ingest.settings import Settings
 
 
@@ -77,14 +78,6 @@ def show_map(
     if output is None:
         from ingest import dashboard as pages
         from ingest import logs
-        from ingest.dashboard.explorer import Explorer
-
-        def draw(explorer: Explorer) -> None:
-            if explorer.is_drawn():
-                return
-            console.say("Drawing the tiles, once for this build: some minutes for the world.")
-            with console.share_bar() as progress:
-                explorer.draw(progress, partial(warn, current))
 
         logs.configure()
         pages.serve(
@@ -96,7 +89,7 @@ def show_map(
             workers=1,
             of_datasets=of_datasets,
             report=console.say,
-            draw=draw,
+            draw=lambda explorer: _draw(explorer, current),
         )
         return
     from admin_boundaries.explorer import site
@@ -113,3 +106,86 @@ def show_map(
         )
     for text in said:
         console.say(text)
+
+
+def _draw(explorer: Explorer, current: Settings) -> None:
+    """Draw the tiles of the build, unless they are there."""
+    if explorer.is_drawn():
+        return
+    console.say("Drawing the tiles, once for this build: some minutes for the world.")
+    with console.share_bar() as progress:
+        explorer.draw(progress, partial(warn, current))
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=5557,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@click.option("--url", default="", metavar="URL", help="Address that links begin with, behind a proxy.")
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this site read answers, such as https://example.org; * for all. Repeatable.",
+)
+@click.option("--tiles", "is_drawn", is_flag=True, help="First draw the tiles of this build, as `map` does.")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=20,
+    show_default=True,
+    help="Longest time of a question; on PostgreSQL, of each of its statements.",
+)
+@marts_of_dataset
+def serve(
+    host: str,
+    port: int,
+    names: Sequence[str],
+    url: str,
+    origins: Sequence[str],
+    is_drawn: bool,
+    seconds: int,
+    current: Settings,
+) -> None:
+    """Answer over HTTP, read-only: points, names, units, OGC API Features and tiles."""
+    from ingest import catalog, logs
+    from ingest.dashboard.explorer import Explorer, folder_of
+    from ingest.service import http
+
+    logs.configure()
+    of_datasets = catalog.rights_of_datasets()
+    if is_drawn:
+        _draw(Explorer(current, of_datasets), current)
+    http.serve(
+        current,
+        http.Address(host, port, tuple(names), url, tuple(origins)),
+        tiles=folder_of(current),
+        seconds=seconds,
+        of_datasets=of_datasets,
+        report=console.say,
+        warn=console.warning,
+    )
+
+
+@click.command()
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=20,
+    show_default=True,
+    help="Longest time of a question; on PostgreSQL, of each of its statements.",
+)
+@marts_of_dataset
+def mcp(seconds: int, current: Settings) -> None:
+    """Answer an assistant over standard input and output (Model Context Protocol), read-only."""
+    from ingest import catalog
+    from ingest.service import assistants
+
+    assistants.serve(current, seconds=seconds, of_datasets=catalog.rights_of_datasets())

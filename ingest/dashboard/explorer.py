@@ -43,7 +43,7 @@ class Explorer:
 
     def __init__(self, settings: Settings, of_datasets: licences.OfDatasets) -> None:
         self._settings, self._of_datasets = settings, of_datasets
-        self._folder = settings.home / settings_of.with_dataset("map", settings.boundaries)
+        self._folder = folder_of(settings)
         # as many connections to the warehouse as there are browsers would be many
         self._one_at_a_time = threading.Lock()
         self._drawing: threading.Thread | None = None
@@ -95,7 +95,7 @@ class Explorer:
             of_datasets=self._of_datasets,
             progress=progress,
             warn=warn,
-            warn_of_licences=lambda _text: None,  # nothing is given away: the map is for this machine
+            warn_of_licences=lambda _text: None,  # whoever serves them to others warns
         )
         for older in self._folder.glob("*.pmtiles"):
             if older != tiles:
@@ -186,6 +186,11 @@ class Explorer:
             raise ValueError
         answer = dict(zip(COLUMNS, warehouse.locate(lon, lat), strict=True))
         return {name: answer[name] for name in ("status", "gid", "path", "tzid")}
+
+
+def folder_of(settings: Settings) -> Path:
+    """Return where tiles are drawn to: an archive for the build, named by it."""
+    return settings.home / settings_of.with_dataset("map", settings.boundaries)
 
 
 def _file(path: Path) -> Callable[[Request], Any]:

@@ -82,7 +82,7 @@ def test_a_service_waits_until_what_it_needs_is_healthy() -> None:
 
 def test_every_published_port_is_bound_to_this_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 3
+    assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports), ports
 
 
@@ -133,7 +133,7 @@ def test_images_have_a_version() -> None:
 
 def test_our_containers_run_as_an_ordinary_user_on_a_read_only_disk() -> None:
     ours = {name: service for name, service in SERVICES.items() if "build" in service}
-    assert set(ours) == {"worker", "ingest", "dbt", "docs", "dashboard", "chain"}
+    assert set(ours) == {"worker", "ingest", "dbt", "docs", "dashboard", "chain", "api"}
     for name, service in ours.items():
         assert (service["read_only"], service["cap_drop"], service["tmpfs"]) == (True, ["ALL"], ["/tmp"]), name
         assert "user" not in service

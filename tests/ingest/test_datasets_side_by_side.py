@@ -45,7 +45,7 @@ READERS = (
         "map",
         "dashboard",
     ),
-    "doctor",
+    *("doctor", "serve", "mcp"),
 )
 
 

@@ -93,7 +93,7 @@ def opened(browser: Browser, address: str, width: str, scheme: Literal["light", 
 
 @contextmanager
 def dashboard(warehouse: Warehouse, command_name: str = "dashboard") -> Iterator[str]:
-    """Serve the dashboard of a warehouse, or its map."""
+    """Serve the dashboard of a warehouse, its map, or the service."""
     command = [sys.executable, "-m", "ingest", command_name, "--port", "0"]
     process = subprocess.Popen(command, cwd=ROOT, env=warehouse.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -265,6 +265,15 @@ def docs(built: Warehouse) -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_pages_of_the_service_need_nothing_from_elsewhere(built: Warehouse, browser: Browser, width: str) -> None:
+    with dashboard(built, "serve") as address:
+        with opened(browser, f"{address}/", width) as page:
+            assert page.inner_text("h1") == "Administrative boundaries"
+        with opened(browser, f"{address}/docs", width) as page:
+            page.wait_for_selector('[data-path="/collections/{collection}/items"]')
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -7,11 +7,13 @@ brute force over the whole geometry of every unit and zone.
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,30 @@ import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from pmtiles.reader import MmapSource, Reader, all_tiles
+from starlette.testclient import TestClient
 
 from admin_boundaries.find import meant, nearest_first
 from admin_boundaries.locate import COLUMNS
 from admin_boundaries.locate.index import Index
 from admin_boundaries.locate.locator import Locator
 from admin_boundaries.locate.nearby import nearest_unit
+from admin_boundaries.service import answers
 from admin_boundaries.warehouse import Warehouse as Marts
 from admin_boundaries.warehouse import open_warehouse
 from ingest import settings
+from ingest.errors import QueryFailed, QuestionTooLong
 from tests.conftest import ROOT, SHARED_DATA
+from tests.fixtures import served
 from tests.integration import marts
 from tests.integration.conftest import ADDED, Warehouse
+from tests.integration.test_pages import dashboard
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 LEVELS = range(6)
@@ -421,3 +430,128 @@ def test_a_name_that_nobody_has_ends_with_1(both: tuple[Warehouse, Warehouse]) -
 def test_a_warehouse_that_was_never_built_says_what_to_do(both: tuple[Warehouse, Warehouse], tmp_path: Path) -> None:
     empty = replace(both[1], env={**both[1].env, "WAREHOUSE_HOME": str(tmp_path)}, home=tmp_path)
     assert "dbt build" in empty.ingest("locate", "1", "1", expect=1).stderr
+
+
+@pytest.fixture(scope="module")
+def services(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[TestClient, TestClient]]:
+    """Clients of the service on both targets."""
+    read = [settings.read_settings(warehouse.env) for warehouse in both]
+    opened = [served.marts_of(each) for each in read]
+    first, second = (served.client(*each) for each in zip(read, opened, strict=True))
+    yield first, second
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/licence",
+        "/collections",
+        "/find?q=san&limit=50",
+        f"/find?q=a&country={ADDED}",
+        "/collections/admin_level_1/items?limit=40",
+        "/collections/admin_level_1/items?limit=40&geometry=simplified&cursor=M",
+        "/collections/admin_level_2/items?bbox=-180,-20,180,10&geometry=none&limit=1000",
+        "/collections/admin_level_0/items?bbox=170,-80,-60,80&geometry=none",
+        f"/collections/admin_level_1/items?gid_0={ADDED}&geometry=none",
+        "/collections/timezones/items?limit=3",
+        f"/units/{ADDED}?geometry=full",
+        f"/units/{ADDED}.1_1?geometry=simplified",
+        "/locate?lon=-66.1&lat=18.4&at=2026-03-29T00:30Z&nearest=100km",
+        "/locate?lon=1.2&lat=6.2",
+        "/locate?lon=1.2&lat=5.9&nearest=100km",
+    ],
+)
+def test_the_service_answers_the_same_on_both_targets(services: tuple[TestClient, TestClient], path: str) -> None:
+    given = [client.get(path) for client in services]
+    assert [answer.status_code for answer in given] == [200, 200], given[0].text
+    # the areas of the country that was added differ in their last digits, since its vertices come in another order
+    told = [json.loads(answer.text, parse_float=lambda number: round(float(number), 9)) for answer in given]
+    for each in told:
+        of = each.get("about", each)
+        assert of.pop("build")
+        assert of.pop("built_at")
+    shapes = [
+        [
+            shapely.normalize(shapely.from_geojson(json.dumps(each.pop("geometry"))))
+            for each in features
+            if each["geometry"]
+        ]
+        for features in (each.get("features", [each] if "geometry" in each else []) for each in told)
+    ]
+    assert told[0] == told[1]
+    assert all(starmap(shapely.equals_exact, zip(*shapes, strict=True)))
+
+
+def test_the_service_answers_for_many_points_as_the_marts_do(
+    services: tuple[TestClient, TestClient], asked: tuple[Marts, Marts]
+) -> None:
+    points = [[1.2, 6.2], [-66.1, 18.4], [0.0, 0.0]] * 2000
+    expected = [dict(zip(COLUMNS, asked[0].locate(*point), strict=True)) for point in points[:3]]
+    for client in services:
+        assert client.post("/locate", json={"points": points}).json()["answers"] == expected * 2000
+
+
+def test_whatever_its_document_allows_is_answered_on_postgis_as_it_says(
+    services: tuple[TestClient, TestClient],
+) -> None:
+    assert served.ask_whatever_is_allowed(services[0], examples=5) > 50
+
+
+def test_a_build_that_is_published_on_postgis_answers_the_next_request(
+    services: tuple[TestClient, TestClient], both: tuple[Warehouse, Warehouse]
+) -> None:
+    client, where = services[0], "/collections/admin_level_1/items?geometry=none&limit=1"
+    tag = {"If-None-Match": [client.get(where).headers["ETag"] for _ in range(7)][-1]}  # as often as a driver prepares
+    assert client.get(where, headers=tag).status_code == 304
+    with psycopg.connect(str(both[0].dsn), autocommit=True) as connection:
+        with connection.transaction():
+            connection.execute("alter schema marts rename to marts_before")
+            connection.execute("create schema marts")
+            connection.execute("create view marts.published_runs as select * from marts_before.published_runs")
+            connection.execute(
+                "create table marts.marts_meta as select * from marts_before.marts_meta; "
+                "update marts.marts_meta set build_id = 'new'"
+            )
+            for name in (*(f"admin_level_{level}" for level in LEVELS), "timezones"):
+                connection.execute(f"create table marts.{name} as select * from marts_before.{name} limit 2")  # type: ignore[arg-type]
+        after = client.get(where, headers=tag)
+        with connection.transaction():
+            connection.execute("drop schema marts cascade")
+            connection.execute("alter schema marts_before rename to marts")
+    assert (after.status_code, after.headers["Marts-Build"], after.json()["numberMatched"]) == (200, "new", 2)
+    assert client.get(where, headers=tag).status_code == 304
+
+
+def test_a_question_on_postgis_is_ended_in_time_and_changes_nothing(both: tuple[Warehouse, Warehouse]) -> None:
+    opened = served.marts_of(settings.read_settings(both[0].env), seconds=1)
+    for statement in ("select pg_sleep(30)", "select pg_sleep(0.1) from generate_series(1, 300)"):
+        with pytest.raises(QuestionTooLong):
+            opened.ask(lambda asked, text=statement: asked.warehouse.rows(text))  # type: ignore[misc]
+        with pytest.raises(QuestionTooLong):
+            opened.ask(lambda asked, text=statement: answers.query(asked, text, 1000))  # type: ignore[misc]
+    for statement in (
+        "with gone as (delete from marts.marts_meta returning 1) select * from gone",
+        "select set_config('transaction_read_only', 'off', false); delete from marts.marts_meta",
+    ):
+        with pytest.raises(QueryFailed):
+            opened.ask(lambda asked, text=statement: answers.query(asked, text, 10))  # type: ignore[misc]
+    opened.close()
+    assert both[0].one("select count(*) from marts.marts_meta") == 2
+
+
+def test_gdal_reads_a_level_from_the_service_as_it_is_in_the_marts(
+    both: tuple[Warehouse, Warehouse], asked: tuple[Marts, Marts]
+) -> None:
+    with dashboard(both[0], "serve") as address:
+        found = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="admin_level_2")
+        near = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="timezones", bbox=(0.5, 6.0, 1.5, 7.0))
+    rows = {row["gid"]: row for row in marts.rows(both[0], "admin_level_2")}
+    assert sorted(found["gid"]) == sorted(rows)
+    for gid, name, shape in zip(found["gid"], found["name"], found.geometry, strict=True):
+        assert name == rows[gid]["name"] or (rows[gid]["name"] is None and pd.isna(name))
+        assert shapely.equals(shape, shapely.from_wkb(rows[gid]["geom"]))
+    assert dict(zip(COLUMNS, asked[0].locate(1.2, 6.2), strict=True))["tzid"] in set(near["tzid"])
+    assert len(near) < 10

@@ -1,0 +1,183 @@
+"""The file of the embedded target, open for many questions at once, until a build puts another in its place."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from admin_boundaries.duckdb_spatial import load_spatial
+from admin_boundaries.duckdb_warehouse import DuckdbWarehouse
+from admin_boundaries.marts import first_line, how_to_build, quoted
+from admin_boundaries.service.marts import too_long
+from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.settings import build_command
+
+AGAIN = 0.2  # seconds between two interruptions: each ends only the statement that is at work
+Identity = tuple[int, int, int]
+
+
+class DuckdbSource:
+    """See `admin_boundaries.service.marts.Source`.
+
+    Parameters
+    ----------
+    path, lake : Path
+        The file of the marts, and the lake that they are built from.
+    dataset : str
+        The hierarchical dataset.
+    seconds : int
+        How long a question may take.
+    """
+
+    is_of_one_build = True
+
+    def __init__(self, path: Path, lake: Path, dataset: str, seconds: int) -> None:
+        self._path, self._lake, self._dataset, self._seconds = path, lake, dataset, seconds
+        self._lock = threading.Lock()
+        self._current: _Opened | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[DuckdbWarehouse]:
+        """Open the marts for a question."""
+        opened = self._take()
+        try:
+            session = _Session(opened)
+            warehouse = DuckdbWarehouse(session, self._lake, self._dataset)  # type: ignore[arg-type]
+            with too_long(self._seconds, lambda _error: watch.is_over), _Watch(session, self._seconds) as watch:
+                try:
+                    yield warehouse
+                except duckdb.CatalogException as error:
+                    raise MartsMissing(
+                        f"{self._path} lacks some of the marts: {first_line(error)}.",
+                        how_to_build(self._dataset, warehouse.published()),
+                    ) from error
+        finally:
+            self._give_back(opened)
+
+    def close(self) -> None:
+        """Close the file, as soon as nobody reads it."""
+        with self._lock:
+            retired, self._current = self._current, None
+            if retired and not retired.readers:
+                retired.connection.close()
+
+    def _take(self) -> _Opened:
+        with self._lock:
+            identity = self._identity()
+            if self._current is None or self._current.identity != identity:
+                fresh = self._open(identity)
+                retired, self._current = self._current, fresh
+                if retired and not retired.readers:
+                    retired.connection.close()
+            self._current.readers += 1
+            return self._current
+
+    def _give_back(self, opened: _Opened) -> None:
+        with self._lock:
+            opened.readers -= 1
+            if not opened.readers and opened is not self._current:
+                opened.connection.close()
+
+    def _identity(self) -> Identity:
+        try:
+            found = self._path.stat()
+        except FileNotFoundError as error:
+            with duckdb.connect() as connection:
+                published = DuckdbWarehouse(connection, self._lake, self._dataset).published()
+            raise MartsMissing(
+                f"There is no warehouse {self._path}.", how_to_build(self._dataset, published)
+            ) from error
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _open(self, identity: Identity) -> _Opened:
+        """Attach the file to an empty database, which may read nothing else but the copy of the ledger.
+
+        DuckDB would give a process that opens it by its path what it has open under that path, although a build has
+        put another file there.
+        """
+        connection = duckdb.connect(config={"python_enable_replacements": False})
+        try:
+            load_spatial(connection)
+            path, name = str(self._path).replace("'", "''"), quoted(self._path.stem)
+            connection.execute(f"attach '{path}' as {name} (read_only)")
+            ledger = str(self._lake / "ledger" / "ingest_runs.parquet").replace("'", "''")
+            connection.execute(
+                f"set allowed_paths = ['{ledger}']; set enable_external_access = false; set lock_configuration = true"
+            )
+        except duckdb.Error as error:
+            connection.close()
+            raise TargetUnavailable(
+                f"{self._path} cannot be read: {first_line(error)}.",
+                "Close the program that has it open for writing, or make a new one: " + build_command(self._dataset),
+            ) from error
+        return _Opened(connection, f"use {name}", identity)
+
+
+class _Opened:
+    """A file that is open, and how many questions read it."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, use: str, identity: Identity) -> None:
+        self.connection, self.use, self.identity = connection, use, identity
+        self.readers = 0
+
+
+class _Session:
+    """What `DuckdbWarehouse` needs of a connection: all that a question opens looks into the file, and can be ended."""
+
+    def __init__(self, opened: _Opened) -> None:
+        self._opened = opened
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
+        self._own = self.cursor()
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        cursor = self._opened.connection.cursor()
+        cursor.execute(self._opened.use)
+        self._cursors.append(cursor)
+        return cursor
+
+    def execute(self, query: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
+        return self._own.execute(query, parameters)
+
+    def register(self, name: str, table: Any) -> None:
+        self._own.register(name, table)
+
+    def extract_statements(self, text: str) -> list[duckdb.Statement]:
+        return self._own.extract_statements(text)
+
+    def interrupt(self) -> None:
+        for cursor in self._cursors:
+            cursor.interrupt()
+
+    def close(self) -> None:
+        for cursor in self._cursors:
+            cursor.close()
+
+
+class _Watch:
+    """Ends what a question asks when its time is up."""
+
+    def __init__(self, session: _Session, seconds: int) -> None:
+        self._session, self._seconds = session, seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.is_over = False
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self._session.close()
+
+    def _run(self) -> None:
+        pause = float(self._seconds)
+        while not self._done.wait(pause):
+            self.is_over, pause = True, AGAIN
+            self._session.interrupt()

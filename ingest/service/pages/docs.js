@@ -1,0 +1,3 @@
+"use strict";
+
+SwaggerUIBundle({ url: "api", dom_id: "#docs", deepLinking: true, validatorUrl: null });
