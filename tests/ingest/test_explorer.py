@@ -35,7 +35,6 @@ def warehouse(settings: Settings) -> Settings:
             "update marts.admin_level_0 set min_lon = -180, max_lon = 180, west_lon = 179, east_lon = -179, "
             "min_lat = -18, max_lat = -17 where gid = 'DAT'"
         )
-        connection.execute("alter table marts.admin_units add column if not exists path text")
         connection.execute(
             "create table marts.admin_unit_ancestors as select * from (values ('AAA.2_1', 'AAA', 0), "
             "('AAA.2_1', 'AAA.2_1', 1)) as rows (gid, ancestor_gid, ancestor_level)"
