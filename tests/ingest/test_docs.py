@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest import catalog
 from ingest.cli import cli
 from tests.conftest import ROOT
 
@@ -70,6 +71,23 @@ def test_the_readme_lists_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     missing = [name for name in cli.commands if name != "load" and f"`python -m ingest {name}" not in readme]
     assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_command_that_a_document_shows_has_the_options_that_it_shows(document: Path) -> None:
+    of_command = {
+        name: {option for param in command.params for option in (*param.opts, *param.secondary_opts)} | {"--help"}
+        for name, command in cli.commands.items()
+    }
+    for line in document.read_text(encoding="utf-8").splitlines():
+        shown = line.split("#")[0] if line.startswith("$ ") else line
+        for each in re.split(r"(?=python -m ingest |admin-boundaries )", shown)[1:]:
+            name = each.removeprefix("python -m ingest ").removeprefix("admin-boundaries ").split()[0].strip("`.,;:)…")
+            known = of_command.get(name) or (of_command["load"] if name in catalog.datasets() else None)
+            first, *rest = each.split("`")[::2]  # the command, and what else is printed as code
+            code = " ".join([first, *(text for text in rest if text.startswith("--"))])  # not `worker --refresh`
+            options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)) - {"--vars"}  # which is dbt's
+            assert known is None or options <= known, f"{line}: {options - known}"
 
 
 def test_the_readme_prints_the_queries_as_they_are_kept() -> None:
