@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -16,17 +16,37 @@ if TYPE_CHECKING:
     from ingest.dashboard.explorer import Explorer
     from ingest.settings import Settings
 
+Command = TypeVar("Command", bound=Callable[..., Any])
+host_to_listen_on = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password."
+)
+also_called = click.option(
+    "--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable."
+)
+time_of_a_question = click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=20,
+    show_default=True,
+    help="Longest time of a question; on PostgreSQL, of each of its statements.",
+)
+
+
+def port_to_listen_on(default: int) -> Callable[[Command], Command]:
+    """Return the option that chooses another port than a command's own."""
+    return click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=default,
+        show_default=True,
+        help="Port to listen on; 0 picks a free one.",
+    )
+
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=5555,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one.",
-)
-@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@host_to_listen_on
+@port_to_listen_on(5555)
+@also_called
 @click.option(
     "--read-only/--with-buttons",
     "is_read_only",
@@ -58,15 +78,9 @@ def dashboard(host: str, port: int, names: Sequence[str], is_read_only: bool, wo
 @click.command(name="map")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Folder to write the map to, as static files.")
 @click.option("--overwrite", is_flag=True, help="Replace the map in the folder.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=5556,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one.",
-)
-@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@host_to_listen_on
+@port_to_listen_on(5556)
+@also_called
 @marts_of_dataset
 def show_map(
     output: Path | None, overwrite: bool, host: str, port: int, names: Sequence[str], current: Settings
@@ -118,15 +132,9 @@ def _draw(explorer: Explorer, current: Settings) -> None:
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=5557,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one.",
-)
-@click.option("--name", "names", multiple=True, metavar="HOST", help="Also answer to this host name. Repeatable.")
+@host_to_listen_on
+@port_to_listen_on(5557)
+@also_called
 @click.option("--url", default="", metavar="URL", help="Address that links begin with, behind a proxy.")
 @click.option(
     "--origin",
@@ -136,13 +144,7 @@ def _draw(explorer: Explorer, current: Settings) -> None:
     help="Let pages of this site read answers, such as https://example.org; * for all. Repeatable.",
 )
 @click.option("--tiles", "is_drawn", is_flag=True, help="First draw the tiles of this build, as `map` does.")
-@click.option(
-    "--seconds",
-    type=click.IntRange(1, 3600),
-    default=20,
-    show_default=True,
-    help="Longest time of a question; on PostgreSQL, of each of its statements.",
-)
+@time_of_a_question
 @marts_of_dataset
 def serve(
     host: str,
@@ -175,13 +177,7 @@ def serve(
 
 
 @click.command()
-@click.option(
-    "--seconds",
-    type=click.IntRange(1, 3600),
-    default=20,
-    show_default=True,
-    help="Longest time of a question; on PostgreSQL, of each of its statements.",
-)
+@time_of_a_question
 @marts_of_dataset
 def mcp(seconds: int, current: Settings) -> None:
     """Answer an assistant over standard input and output (Model Context Protocol), read-only."""
