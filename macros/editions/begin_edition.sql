@@ -32,7 +32,20 @@
             {{ statements }}
         {% endcall %}
         {% do adapter.commit() %}
+        {% do look_beside() %}
     {% endif %}
+{% endmacro %}
+
+{#-
+  Makes dbt look what a failed build, which this one continues, has left beside the marts. It would otherwise look when
+  `ref` first asks, and where this build has by then made a table, dbt takes that for all there is: models and tests
+  would read the edition of the readers instead of what the failed build has made.
+-#}
+{% macro look_beside() %}
+    {% for name in edition_schemas() %}
+        {% set place = beside(api.Relation.create(database=target.database, schema=name, identifier='any')) %}
+        {% do adapter.get_relation(place.database, place.schema, place.identifier) %}
+    {% endfor %}
 {% endmacro %}
 
 {#- Says which datasets a partial build leaves at an older run than the published one, as it must. -#}

@@ -392,7 +392,7 @@ def test_a_worker_takes_its_schedule_from_the_option_else_from_the_environment(
     from ingest.pipeline import consumer
 
     given: list[str] = []
-    monkeypatch.setattr(consumer, "run", lambda *values: given.append(values[-1]))
+    monkeypatch.setattr(consumer, "run", lambda *values: given.append(values[4]))
     monkeypatch.setenv("REFRESH_SCHEDULE", variable)
     assert run_command("worker", *arguments, capsys=capsys, monkeypatch=monkeypatch) == (0, "")
     assert given == [schedule]

@@ -11,6 +11,7 @@ from admin_boundaries import edition
 from admin_boundaries.edition import Edition, Run
 from admin_boundaries.warehouse import open_warehouse
 from ingest.errors import MartsMissing
+from ingest.ledger import Request
 from ingest.settings import read_settings
 from tests.integration.conftest import NewWarehouse, Warehouse
 from tests.integration.test_rights import LOADER, READER, TRANSFORMER, as_role
@@ -45,8 +46,8 @@ def publish(warehouse: Warehouse, run_id: str, release: str) -> None:
         connection.execute("update raw.ingest_runs set state = 'superseded' where state = 'published'")
         connection.execute(
             "insert into raw.ingest_runs (run_id, dataset, release, engine, source, scope, request, state, "
-            "requested_at, published_at) values (%s, 'gadm', %s, 'sedonadb', '', 'world', '{}', 'published', %s, %s)",
-            (run_id, release, AT, AT),
+            "requested_at, published_at) values (%s, 'gadm', %s, 'sedonadb', '', 'world', %s, 'published', %s, %s)",
+            (run_id, release, Request("gadm", release, "sedonadb", ("world.zip",), "world").to_json(), AT, AT),
         )
 
 
