@@ -26,7 +26,6 @@ TILE = 2.0  # degrees: polygons of one tile are compared together
 MANY = 500  # vertices, from which a polygon is clipped to where it is needed
 SMALLER = 0.5  # of its own box
 MARGINS = np.array([-1e-6, -1e-6, 1e-6, 1e-6])  # degrees, around a box
-MANY_PAIRS = 1 << 14  # from which it pays to have loops of our own compiled, which takes ten seconds
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
 
 
@@ -75,10 +74,8 @@ def common_ground(
     one, two = _polygons_that_meet(before, now, may_meet)
     areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
 
-    measure = _measured_by_crossings if len(one) > MANY_PAIRS else _measured
-
     def measured(pairs: Positions) -> tuple[Positions, Numbers, Numbers, Numbers]:
-        return pairs, *measure((before, now), (one[pairs], two[pairs]))
+        return pairs, *_measured((before, now), (one[pairs], two[pairs]))
 
     def note(result: tuple[Positions, Numbers, Numbers, Numbers]) -> None:
         pairs, areas[pairs], widths[pairs], edges[pairs] = result
@@ -88,26 +85,6 @@ def common_ground(
     has_ground = areas > 0
     polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
-
-
-def _measured_by_crossings(
-    releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions]
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Measure as `_measured` does, for many pairs; GEOS measures those whose borders do more than cross."""
-    from admin_boundaries.changes import crossings
-
-    read, places = [], []
-    for areas, of in zip(releases, pairs, strict=True):
-        single, place = np.unique(of, return_inverse=True)
-        read.append(areas.read_rings(single))
-        places.append(place)
-    found, states = crossings.measure(read[0], read[1], np.column_stack(places))
-    measures = found[:, 0] * KM2, found[:, 1], found[:, 2]
-    rest = np.flatnonzero(states != crossings.MEASURED)
-    of_rest = _measured(releases, (pairs[0][rest], pairs[1][rest]))
-    for measure, values in zip(measures, of_rest, strict=True):
-        measure[rest] = values
-    return measures
 
 
 def _measured(releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions]) -> tuple[Numbers, Numbers, Numbers]:
