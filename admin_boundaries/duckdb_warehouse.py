@@ -42,18 +42,31 @@ NONE_PUBLISHED = (
 def connected(path: Path, lake: Path, dataset: str) -> Iterator[DuckdbWarehouse]:
     """Open the warehouse file of a dataset read-only, beside the lake that it is built from; see `open_warehouse`."""
     if not path.exists():
-        with duckdb.connect() as connection:
-            published = DuckdbWarehouse(connection, lake, dataset).published()
-        raise MartsMissing(f"There is no warehouse {path}.", how_to_build(dataset, published))
-    # attached, since DuckDB gives whoever opens a path what the process has open under it, even if a build has put
-    # another file there
+        raise no_warehouse(path, lake, dataset)
     with _unreadable(path, dataset), duckdb.connect() as connection:
-        load_spatial(connection)
-        place, name = str(path).replace("'", "''"), quoted(path.stem)
-        connection.execute(f"attach '{place}' as {name} (read_only); use {name}")
+        connection.execute(f"use {attach(connection, path)}")
         warehouse = DuckdbWarehouse(connection, lake, dataset, path)
         with warehouse.expected_failures():
             yield warehouse
+
+
+def no_warehouse(path: Path, lake: Path, dataset: str) -> MartsMissing:
+    """Return the error to raise where there is no warehouse file: it says what to load, or to build."""
+    with duckdb.connect() as connection:
+        published = DuckdbWarehouse(connection, lake, dataset).published()
+    return MartsMissing(f"There is no warehouse {path}.", how_to_build(dataset, published))
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
+    """Attach a warehouse file to an empty database, read-only, and return its name there, for ``use``.
+
+    DuckDB would give a process that opens it by its path what it has open under that path, although a build has put
+    another file there.
+    """
+    load_spatial(connection)
+    place, name = str(path).replace("'", "''"), quoted(path.stem)
+    connection.execute(f"attach '{place}' as {name} (read_only)")
+    return name
 
 
 @contextmanager

@@ -10,11 +10,10 @@ from typing import Any
 
 import duckdb
 
-from admin_boundaries.duckdb_spatial import load_spatial
-from admin_boundaries.duckdb_warehouse import DuckdbWarehouse
-from admin_boundaries.marts import first_line, how_to_build, quoted
+from admin_boundaries.duckdb_warehouse import DuckdbWarehouse, attach, no_warehouse
+from admin_boundaries.marts import first_line
 from admin_boundaries.service.marts import too_long
-from ingest.errors import MartsMissing, TargetUnavailable
+from ingest.errors import TargetUnavailable
 from ingest.settings import build_command
 
 AGAIN = 0.2  # seconds between two interruptions: each ends only the statement that is at work
@@ -47,15 +46,13 @@ class DuckdbSource:
         opened = self._take()
         try:
             session = _Session(opened)
-            warehouse = DuckdbWarehouse(session, self._lake, self._dataset)  # type: ignore[arg-type]
-            with too_long(self._seconds, lambda _error: watch.is_over), _Watch(session, self._seconds) as watch:
-                try:
-                    yield warehouse
-                except duckdb.CatalogException as error:
-                    raise MartsMissing(
-                        f"{self._path} lacks some of the marts: {first_line(error)}.",
-                        how_to_build(self._dataset, warehouse.published()),
-                    ) from error
+            warehouse = DuckdbWarehouse(session, self._lake, self._dataset, self._path)  # type: ignore[arg-type]
+            with (
+                too_long(self._seconds, lambda _error: watch.is_over),
+                _Watch(session, self._seconds) as watch,
+                warehouse.expected_failures(),
+            ):
+                yield warehouse
         finally:
             self._give_back(opened)
 
@@ -87,24 +84,14 @@ class DuckdbSource:
         try:
             found = self._path.stat()
         except FileNotFoundError as error:
-            with duckdb.connect() as connection:
-                published = DuckdbWarehouse(connection, self._lake, self._dataset).published()
-            raise MartsMissing(
-                f"There is no warehouse {self._path}.", how_to_build(self._dataset, published)
-            ) from error
+            raise no_warehouse(self._path, self._lake, self._dataset) from error
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _open(self, identity: Identity) -> _Opened:
-        """Attach the file to an empty database, which may read nothing else but the copy of the ledger.
-
-        DuckDB would give a process that opens it by its path what it has open under that path, although a build has
-        put another file there.
-        """
+        """Attach the file to an empty database, which may read nothing else but the copy of the ledger."""
         connection = duckdb.connect(config={"python_enable_replacements": False})
         try:
-            load_spatial(connection)
-            path, name = str(self._path).replace("'", "''"), quoted(self._path.stem)
-            connection.execute(f"attach '{path}' as {name} (read_only)")
+            name = attach(connection, self._path)
             ledger = str(self._lake / "ledger" / "ingest_runs.parquet").replace("'", "''")
             connection.execute(
                 f"set allowed_paths = ['{ledger}']; set enable_external_access = false; set lock_configuration = true"
