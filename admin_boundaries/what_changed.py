@@ -158,9 +158,7 @@ def check(warehouse: Warehouse, wanted: Wanted) -> dict[str, Mart]:
     UsageError
         When a country is in neither of the two.
     """
-    _, known = compared(warehouse)
-    _check_countries(warehouse, known[CHANGES], wanted.countries)
-    return known
+    return _compared(warehouse, wanted)[1]
 
 
 def rows(warehouse: Warehouse, wanted: Wanted) -> pa.RecordBatchReader:
@@ -171,7 +169,10 @@ def rows(warehouse: Warehouse, wanted: Wanted) -> pa.RecordBatchReader:
     ReleaseMissing, UsageError
         As `check`.
     """
-    mart = check(warehouse, wanted)[CHANGES]
+    return _stream(warehouse, check(warehouse, wanted)[CHANGES], wanted)
+
+
+def _stream(warehouse: Warehouse, mart: Mart, wanted: Wanted) -> pa.RecordBatchReader:
     return warehouse.reader(mart, list(map(quoted, mart.columns)), *wanted.where_changed)
 
 
@@ -194,9 +195,8 @@ def read(warehouse: Warehouse, wanted: Wanted, limit: int) -> Changes:
     UsageError
         When a country is in neither of the two.
     """
-    releases, known = compared(warehouse)
+    releases, known = _compared(warehouse, wanted)
     mart = known[CHANGES]
-    _check_countries(warehouse, mart, wanted.countries)
     where, values = wanted.where_changed
     ((rows,),) = warehouse.rows(f"select count(*) from {relation(mart)} where {where}", values)  # noqa: S608
     order = " ".join(f"when '{name}' then {number}" for number, name in enumerate(TYPES))
@@ -233,7 +233,7 @@ def write(
     with replacing(output) as draft, of_one_build(warehouse):
         known = check(warehouse, wanted)
         rights = licences.of_marts(warehouse, known, [known[CHANGES]], of_datasets, wanted.countries)
-        count = tables.write(rows(warehouse, wanted), draft, licences.texts(rights))
+        count = tables.write(_stream(warehouse, known[CHANGES], wanted), draft, licences.texts(rights))
     for warning in licences.warnings(rights, output.name):
         warn_of_licences(warning)
     return count
@@ -245,6 +245,12 @@ def _counts(warehouse: Warehouse, mart: Mart, wanted: Wanted) -> dict[str, int]:
     query = f"select {', '.join(counted)} from {relation(mart)} where {where}"  # noqa: S608  it contains no value
     (row,) = warehouse.rows(query, values)
     return dict(zip(TYPES, row, strict=True))
+
+
+def _compared(warehouse: Warehouse, wanted: Wanted) -> tuple[Releases, dict[str, Mart]]:
+    releases, known = compared(warehouse)
+    _check_countries(warehouse, known[CHANGES], wanted.countries)
+    return releases, known
 
 
 def _check_countries(warehouse: Warehouse, mart: Mart, countries: Sequence[str]) -> None:
