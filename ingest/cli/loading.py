@@ -15,8 +15,8 @@ from ingest.cli.options import (
     faults_of_marts,
     finish,
     marts_of_dataset,
+    of_countries,
     outdated_caches,
-    parse_countries,
     parse_levels,
     workers_to_start,
 )
@@ -46,14 +46,9 @@ if TYPE_CHECKING:
     metavar="[DATASET=]PATH_OR_URL",
     help="Load this file or URL instead of the publisher's; append #sha256=HEX to verify it. Repeatable.",
 )
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="COUNTRY",
-    callback=parse_countries,
-    help="Load the publisher's file of this country instead of the world's; of Overture, its rows. An ISO code or its "
-    "name. Repeatable.",
+@of_countries(
+    "Load the publisher's file of this country instead of the world's; of Overture, its rows. An ISO code or its "
+    "name. Repeatable."
 )
 @click.option(
     "--add",

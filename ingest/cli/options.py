@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from admin_boundaries.edition import Edition
     from ingest.settings import Settings
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 MAX_NAMES = 1000
 LEVELS = re.compile(r"(\d)(?:-(\d))?")
 
@@ -42,6 +43,13 @@ def parse_countries(_ctx: click.Context, _param: click.Parameter, value: Sequenc
     from ingest import catalog
 
     return tuple(catalog.country(text) for text in value)
+
+
+def of_countries(effect: str) -> Callable[[Command], Command]:
+    """Return the option that chooses countries, given what a command does with them."""
+    return click.option(
+        "--country", "countries", multiple=True, metavar="COUNTRY", callback=parse_countries, help=effect
+    )
 
 
 may_overwrite = click.option("--overwrite", is_flag=True, help="Replace an existing file.")

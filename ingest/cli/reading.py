@@ -20,7 +20,7 @@ from ingest.cli.options import (
     check_has_marts,
     marts_of_dataset,
     may_overwrite,
-    parse_countries,
+    of_countries,
     warn,
     warn_if_stale,
 )
@@ -384,14 +384,7 @@ def cite(kind: str, current: Settings) -> None:
     help="File to write, whose suffix says the format; - for standard output.",
 )
 @click.option("--format", "kind", type=click.Choice(KINDS), help="Format, where no suffix says it.")
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="COUNTRY",
-    callback=parse_countries,
-    help="Export only this country, by an ISO code or its name. Repeatable.",
-)
+@of_countries("Export only this country, by an ISO code or its name. Repeatable.")
 @click.option(
     "--level", "levels", type=click.IntRange(0, 5), multiple=True, help="Export the units of this level. Repeatable."
 )
@@ -477,14 +470,7 @@ def export(
 
 @click.command()
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="Archive to write: .pmtiles.")
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="COUNTRY",
-    callback=parse_countries,
-    help="Draw only this country and its time zones, by an ISO code or its name. Repeatable.",
-)
+@of_countries("Draw only this country and its time zones, by an ISO code or its name. Repeatable.")
 @may_overwrite
 @marts_of_dataset
 def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Settings) -> None:
@@ -509,14 +495,7 @@ def tiles(output: Path, countries: Sequence[str], overwrite: bool, current: Sett
 
 @click.command()
 @click.argument("dataset", required=False)
-@click.option(
-    "--country",
-    "countries",
-    multiple=True,
-    metavar="COUNTRY",
-    callback=parse_countries,
-    help="Only this country, by an ISO code or its name. Repeatable.",
-)
+@of_countries("Only this country, by an ISO code or its name. Repeatable.")
 @click.option("--level", type=click.IntRange(0, 5), help="Only this level.")
 @click.option(
     "--type",

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from ingest import console
-from ingest.cli.options import marts_of_dataset, warn
+from ingest.cli.options import Command, marts_of_dataset, warn
 
 if TYPE_CHECKING:
     from ingest.dashboard.explorer import Explorer
     from ingest.settings import Settings
 
-Command = TypeVar("Command", bound=Callable[..., Any])
 host_to_listen_on = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen on. There is no password."
 )
