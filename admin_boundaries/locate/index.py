@@ -22,17 +22,18 @@ from pyarrow import feather
 
 from admin_boundaries import edition
 from admin_boundaries.files import wait_for_disk
-from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
+from admin_boundaries.warehouse import Warehouse, needed, of_one_build
 from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
 
 if TYPE_CHECKING:  # numba takes a second to import, and most files have few points
     from admin_boundaries.locate.kernels import Numbers
+    from admin_boundaries.marts import Mart
 
 HELD = "held"
 SHAPE = 1  # of the files; a version that writes others counts on
 LEVELS = range(6)
-LAYERS = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
+LAYERS = {"units": ("internal_leaf_parts", "gid"), "zones": ("internal_timezone_parts", "tzid")}
 UNITS = """
     select
         units.gid,
@@ -41,10 +42,10 @@ UNITS = """
         units.path
     from {marts}.admin_units as units
     inner join {marts}.admin_unit_ancestors as ancestors on units.gid = ancestors.gid
-    where units.gid in (select gid from {marts}.admin_leaf_parts)
+    where units.gid in (select gid from {marts}.internal_leaf_parts)
     group by units.gid, units.admin_level, units.path
 """
-ZONES = "select distinct tzid from {marts}.timezone_parts"
+ZONES = "select distinct tzid from {marts}.internal_timezone_parts"
 
 
 class Index:
@@ -156,9 +157,10 @@ def _remove(folder: Path) -> None:
 def _make(folder: Path, warehouse: Warehouse) -> None:
     from admin_boundaries.locate.layer import make_layer
 
+    marts = {layer: needed(warehouse, mart) for layer, (mart, _) in LAYERS.items()}
     tables = {"units": _units(warehouse), "zones": _zones(warehouse)}
     warehouse.keep_little()
-    for layer, (mart, key) in LAYERS.items():
+    for layer, (_, key) in LAYERS.items():
         (folder / layer).mkdir(parents=True)
         table = tables.pop(layer)
         keys = table[key].combine_chunks()
@@ -167,7 +169,7 @@ def _make(folder: Path, warehouse: Warehouse) -> None:
         encoded = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table]
         names = pa.table(encoded, table.column_names)
         feather.write_feather(names, str(folder / layer / "names.arrow"), compression="uncompressed")
-        make_layer(folder / layer, keys, above, _parts(warehouse, mart, key))
+        make_layer(folder / layer, keys, above, _parts(warehouse, marts[layer], key))
 
 
 def _units(warehouse: Warehouse) -> pa.Table:
@@ -196,5 +198,5 @@ def _numbers(keys: pa.ChunkedArray, known: pa.Array) -> Numbers:
     return numbers
 
 
-def _parts(warehouse: Warehouse, mart: str, key: str) -> Iterator[pa.RecordBatch]:
-    yield from warehouse.reader(known_marts(warehouse)[mart], [key, f"{warehouse.as_wkb}(geom)"])
+def _parts(warehouse: Warehouse, mart: Mart, key: str) -> Iterator[pa.RecordBatch]:
+    yield from warehouse.reader(mart, [key, f"{warehouse.as_wkb}(geom)"])

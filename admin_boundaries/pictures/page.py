@@ -31,7 +31,7 @@ MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 # The marts whose pages begin with a picture.
 SHOWN = {
     **{f"admin_level_{level}": f"level_{level}.png" for level in range(6)},
-    **{"timezones": "timezones.png", "admin_level_counts": "counts.svg"},
+    **{"timezones": "timezones.png", "internal_level_counts": "counts.svg"},
 }
 # What is wrong in the page of dbt 1.11, and what is right. A test looks for each of them in the page that dbt has.
 FAULTS = (

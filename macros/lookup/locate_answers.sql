@@ -34,7 +34,7 @@ probes as materialized (
 
 ),
 
-{{ found_at_points('unit', 'gid', leaf_parts or schema ~ '.admin_leaf_parts') }},
+{{ found_at_points('unit', 'gid', leaf_parts or schema ~ '.internal_leaf_parts') }},
 
 -- where a unit is cut that its children do not cover, the finer unit is the answer
 coarser_units as (
@@ -76,7 +76,7 @@ unit_lists as (
 
 ),
 
-{{ found_at_points('zone', 'tzid', zone_parts or schema ~ '.timezone_parts') }},
+{{ found_at_points('zone', 'tzid', zone_parts or schema ~ '.internal_timezone_parts') }},
 
 zone_lists as (
 

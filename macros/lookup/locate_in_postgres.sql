@@ -49,12 +49,12 @@
 
             select array_agg(distinct parts.gid)
             into more_gids
-            from {{ edition }}.admin_leaf_parts as parts
+            from {{ edition }}.internal_leaf_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             select array_agg(distinct parts.tzid)
             into more_tzids
-            from {{ edition }}.timezone_parts as parts
+            from {{ edition }}.internal_timezone_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             locate.gids := locate.gids || more_gids;

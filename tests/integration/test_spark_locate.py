@@ -57,10 +57,10 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
             gid, part = f"C.{number}_1", [f"C.{number}_1", shape.wkt]
             connection.execute("insert into marts.admin_units values (?, 1, ?)", [gid, f"Cee > {gid}"])
             connection.execute("insert into marts.admin_unit_ancestors values (?, 'C', 0), (?, ?, 1)", [gid] * 3)
-            connection.execute("insert into marts.admin_leaf_parts values (?, st_geomfromtext(?))", part)
+            connection.execute("insert into marts.internal_leaf_parts values (?, st_geomfromtext(?))", part)
         for number, shape in enumerate(zones):
             part = [f"Zulu/{number:02}", shape.wkt]
-            connection.execute("insert into marts.timezone_parts values (?, st_geomfromtext(?))", part)
+            connection.execute("insert into marts.internal_timezone_parts values (?, st_geomfromtext(?))", part)
     env = {**os.environ, "WAREHOUSE_TARGET": "embedded", "WAREHOUSE_HOME": str(home), "PYTHONPATH": str(ROOT)}
     return Warehouse(env=env, home=home)
 
@@ -71,7 +71,7 @@ def points(warehouse: Warehouse) -> Path:
     random = np.random.default_rng(20)
     with duckdb.connect(str(warehouse.home / "warehouse.duckdb"), read_only=True) as connection:
         load_spatial(connection)
-        parts = connection.execute("select st_aswkb(geom) from marts.admin_leaf_parts").fetchall()
+        parts = connection.execute("select st_aswkb(geom) from marts.internal_leaf_parts").fetchall()
     shapes: Any = [shapely.from_wkb(bytes(wkb)) for (wkb,) in parts]
     asked = np.concatenate([around(shapes, random, 6_000), ODD])
     random.shuffle(asked)
