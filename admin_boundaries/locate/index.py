@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from pyarrow import feather
 
 from admin_boundaries import edition
 from admin_boundaries.files import wait_for_disk
+from admin_boundaries.locate import COLUMNS
 from admin_boundaries.warehouse import Warehouse, needed, of_one_build
 from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # numba takes a second to import, and most files have few poi
     from admin_boundaries.marts import Mart
 
 HELD = "held"
-SHAPE = 1  # of the files; a version that writes others counts on
+SHAPE = 2  # of the files; a version that writes others counts on
 LEVELS = range(6)
 LAYERS = {"units": ("internal_leaf_parts", "gid"), "zones": ("internal_timezone_parts", "tzid")}
 UNITS = """
@@ -42,10 +43,16 @@ UNITS = """
         units.path
     from {marts}.admin_units as units
     inner join {marts}.admin_unit_ancestors as ancestors on units.gid = ancestors.gid
+    left join {marts}.admin_units as named on ancestors.ancestor_gid = named.gid
     where units.gid in (select gid from {marts}.internal_leaf_parts)
     group by units.gid, units.admin_level, units.path
 """
 ZONES = "select distinct tzid from {marts}.internal_timezone_parts"
+
+
+def folder_of(settings: Settings, builds: Sequence[str]) -> Path:
+    """Return the folder of the index of marts of these builds, of which there is one as a rule; it may not be there."""
+    return settings.home / "points" / settings.target / settings.marts / "-".join([str(SHAPE), *builds])
 
 
 class Index:
@@ -64,9 +71,8 @@ class Index:
 
     def __init__(self, settings: Settings, warehouse: Warehouse, begin: Callable[[], None] = lambda: None) -> None:
         builds = sorted({each.build_id for each in warehouse.editions() if each.build_id})
-        name = "-".join([str(SHAPE), *builds])
         self._is_known = bool(builds)
-        self._folder = settings.home / "points" / settings.target / settings.marts / name
+        self._folder = folder_of(settings, builds)
         self._warehouse, self._begin, self._dataset = warehouse, begin, settings.boundaries
 
     @property
@@ -174,12 +180,16 @@ def _make(folder: Path, warehouse: Warehouse) -> None:
 
 def _units(warehouse: Warehouse) -> pa.Table:
     """Return the units that have parts, in the order in which an answer lists them."""
-    chain = ", ".join(f"max(ancestor_gid) filter (where ancestor_level = {level}) as gid_{level}" for level in LEVELS)
+    chain = ", ".join(
+        f"max({value}) filter (where ancestor_level = {level}) as {name}_{level}"
+        for value, name in (("ancestor_gid", "gid"), ("named.name", "name"))
+        for level in LEVELS
+    )
     rows = warehouse.rows(UNITS.format(chain=chain, marts=warehouse.marts))
     rows.sort(key=lambda row: str(row[0]).encode())
     fields = [
         pa.field(name, pa.int32() if name == "admin_level" else pa.string())
-        for name in ("gid", "admin_level", *(f"gid_{level}" for level in LEVELS), "path")
+        for name in COLUMNS[COLUMNS.index("gid") : COLUMNS.index("gids")]
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]

@@ -99,13 +99,17 @@ zone_lists as (
 chains as (
 
     select
-        gid,
+        ancestors.gid,
         {%- for level in admin_levels() %}
-        max(ancestor_gid) filter (where ancestor_level = {{ level }}) as gid_{{ level }}{{ ',' if not loop.last }}
+        max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}) as gid_{{ level }},
+        max(named.name) filter (where ancestors.ancestor_level = {{ level }}) as name_{{ level }}
+        {{- ',' if not loop.last }}
         {%- endfor %}
-    from {{ schema }}.admin_unit_ancestors
-    where gid in (select unit_lists.gids[1] from unit_lists)
-    group by gid
+    from {{ schema }}.admin_unit_ancestors as ancestors
+    left join {{ schema }}.admin_units as named
+        on ancestors.ancestor_gid = named.gid
+    where ancestors.gid in (select unit_lists.gids[1] from unit_lists)
+    group by ancestors.gid
 
 ),
 
@@ -123,6 +127,9 @@ answers as (
         units.admin_level,
         {%- for level in admin_levels() %}
         chains.gid_{{ level }},
+        {%- endfor %}
+        {%- for level in admin_levels() %}
+        chains.name_{{ level }},
         {%- endfor %}
         units.path,
         unit_lists.gids,

@@ -18,6 +18,9 @@
         {%- for level in admin_levels() %}
         gid_{{ level }} text,
         {%- endfor %}
+        {%- for level in admin_levels() %}
+        name_{{ level }} text,
+        {%- endfor %}
         path text,
         gids text[],
         tzid text,
@@ -99,15 +102,17 @@
 
             select
                 {%- for level in admin_levels() %}
-                max(ancestors.ancestor_gid) filter (
-                    where ancestors.ancestor_level = {{ level }}
-                ){{ ',' if not loop.last }}
+                max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}),
+                max(named.name) filter (where ancestors.ancestor_level = {{ level }}){{ ',' if not loop.last }}
                 {%- endfor %}
             into
                 {%- for level in admin_levels() %}
-                locate.gid_{{ level }}{{ ',' if not loop.last }}
+                locate.gid_{{ level }},
+                locate.name_{{ level }}{{ ',' if not loop.last }}
                 {%- endfor %}
             from {{ edition }}.admin_unit_ancestors as ancestors
+            left join {{ edition }}.admin_units as named
+                on ancestors.ancestor_gid = named.gid
             where ancestors.gid = locate.gid;
         end if;
         return next;

@@ -216,13 +216,14 @@ def test_a_layer_without_parts_has_nothing_anywhere(tmp_path: Path) -> None:
 
 MARTS = """
 create schema marts;
-create table marts.admin_units (gid text, admin_level integer, path text);
+create table marts.admin_units (gid text, admin_level integer, path text, name text);
 create table marts.admin_unit_ancestors (gid text, ancestor_gid text, ancestor_level integer);
 create table marts.internal_leaf_parts (gid text, geom geometry);
 create table marts.internal_timezone_parts (tzid text, geom geometry);
 create table marts.marts_meta as select 'gadm' as dataset, 'one' as build_id, now() as built_at, null::text as run_id,
     null::text as release, null::text as variant, null::text as scope, null::timestamptz as published_at;
-insert into marts.admin_units values ('B', 0, 'Bee'), ('B.1_1', 1, 'Bee > One'), ('B.2_1', 1, 'Bee > Two');
+insert into marts.admin_units values
+    ('B', 0, 'Bee', 'Bee'), ('B.1_1', 1, 'Bee > One', 'One'), ('B.2_1', 1, 'Bee > Two', 'Two');
 insert into marts.admin_unit_ancestors values
     ('B', 'B', 0), ('B.1_1', 'B', 0), ('B.1_1', 'B.1_1', 1), ('B.2_1', 'B', 0), ('B.2_1', 'B.2_1', 1);
 insert into marts.internal_leaf_parts values
@@ -257,12 +258,25 @@ ANSWERS = [
         "B",
         "B.1_1",
         *[None] * 4,
+        *("Bee", "One", *[None] * 4),
         "Bee > One",
         ["B.1_1"],
         "Zulu/One",
         ["Zulu/One", "Zulu/Two", "Etc/GMT"],
     ),
-    ("one unit", "B.2_1", 1, "B", "B.2_1", *[None] * 4, "Bee > Two", ["B.2_1"], "Zulu/One", ["Zulu/One", "Etc/GMT"]),
+    (
+        "one unit",
+        "B.2_1",
+        1,
+        "B",
+        "B.2_1",
+        *[None] * 4,
+        *("Bee", "Two", *[None] * 4),
+        "Bee > Two",
+        ["B.2_1"],
+        "Zulu/One",
+        ["Zulu/One", "Etc/GMT"],
+    ),
     (
         "several units",
         "B.1_1",
@@ -270,14 +284,15 @@ ANSWERS = [
         "B",
         "B.1_1",
         *[None] * 4,
+        *("Bee", "One", *[None] * 4),
         "Bee > One",
         ["B.1_1", "B.2_1"],
         "Zulu/One",
         ["Zulu/One", "Zulu/Two", "Etc/GMT"],
     ),
-    ("no unit", *[None] * 10, "Etc/GMT", ["Etc/GMT"]),
-    ("no unit", *[None] * 12),
-    ("bad coordinates", *[None] * 12),
+    ("no unit", *[None] * 16, "Etc/GMT", ["Etc/GMT"]),
+    ("no unit", *[None] * 18),
+    ("bad coordinates", *[None] * 18),
 ]
 
 

@@ -44,7 +44,9 @@ create table {STAGED.format(level)} (
         for level in range(6)
     )
 }
-create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
+create table marts.admin_units (
+    gid text primary key, parent_gid text, country_gid text, admin_level int, path text, name text
+);
 create table marts.admin_unit_ancestors (
     gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int
 );
@@ -173,7 +175,7 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
         chain = (*unit.ancestors, unit.gid)
         level, is_leaf = levels[unit.gid], unit.gid not in parents
         parent = unit.ancestors[-1] if unit.ancestors else None
-        yield _insert("marts.admin_units", unit.gid, parent, chain[0], level, " > ".join(chain))
+        yield _insert("marts.admin_units", unit.gid, parent, chain[0], level, " > ".join(chain), unit.gid.lower())
         for position, ancestor in enumerate(chain):
             above = levels.get(ancestor, position)
             yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above, level - above)

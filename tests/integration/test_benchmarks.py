@@ -42,9 +42,9 @@ from (values
     ('Europe/Berlin', st_makeenvelope(0, 40, 12.9, 60)), ('Europe/Vienna', st_makeenvelope(12.9, 40, 30, 60))
 ) as zones (tzid, geom);
 create table marts.admin_units as
-select gid, 1 as admin_level, gid as path from marts.internal_leaf_parts
+select gid, 1 as admin_level, gid as path, gid as name from marts.internal_leaf_parts
 union all
-select distinct gid[:3], 0, gid[:3] from marts.internal_leaf_parts;
+select distinct gid[:3], 0, gid[:3], gid[:3] from marts.internal_leaf_parts;
 create table marts.admin_unit_ancestors as
 select gid, gid[:3] as ancestor_gid, 0 as ancestor_level from marts.admin_units
 union all

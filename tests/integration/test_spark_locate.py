@@ -55,7 +55,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
         connection.execute(MARTS)
         for number, shape in enumerate(shapes):
             gid, part = f"C.{number}_1", [f"C.{number}_1", shape.wkt]
-            connection.execute("insert into marts.admin_units values (?, 1, ?)", [gid, f"Cee > {gid}"])
+            connection.execute("insert into marts.admin_units values (?, 1, ?, ?)", [gid, f"Cee > {gid}", gid])
             connection.execute("insert into marts.admin_unit_ancestors values (?, 'C', 0), (?, ?, 1)", [gid] * 3)
             connection.execute("insert into marts.internal_leaf_parts values (?, st_geomfromtext(?))", part)
         for number, shape in enumerate(zones):
