@@ -151,7 +151,8 @@ class PostgresWarehouse:
         parts = [slice(first, first + size) for first in range(0, len(lons), size)]
 
         def ask(session: Any, part: slice) -> list[Row]:
-            return session.execute(query, (lons[part].tolist(), lats[part].tolist())).fetchall()  # type: ignore[no-any-return]
+            rows: list[Row] = session.execute(query, (lons[part].tolist(), lats[part].tolist())).fetchall()
+            return rows
 
         with ThreadPoolExecutor(len(self._sessions)) as pool:
             return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]
