@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,7 +201,7 @@ def test_rows_that_another_job_cleared_away_are_missed(
     target = tmp_path / "out"
 
     def beside_another_job(frame: DataFrame, *given: Any) -> DataFrame:
-        def clear_away(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        def clear_away(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for done in target.rglob("task_*"):
                 shutil.rmtree(done)
             yield from batches
