@@ -55,10 +55,15 @@ class _Polygons:
         counts = np.bincount(of_polygon, minlength=len(polygons))
         return cls(shapely.get_coordinates(rings), shapely.get_num_coordinates(rings).astype(np.int64), counts)
 
+    def ragged(self) -> tuple[Numbers, Positions, Positions]:
+        """Return the points, where each ring begins among them, and where each polygon does among the rings."""
+        rings, polygons = (np.append(0, np.cumsum(sizes)) for sizes in (self.ring_sizes, self.counts))
+        return self.points, rings, polygons
+
     def shapes(self) -> Shapes:
         """Return the polygons."""
-        ends = [np.append(0, np.cumsum(sizes)) for sizes in (self.ring_sizes, self.counts)]
-        found: Shapes = shapely.from_ragged_array(shapely.GeometryType.POLYGON, self.points, tuple(ends))
+        points, *ends = self.ragged()
+        found: Shapes = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points, tuple(ends))
         return found
 
     def borders(self) -> Numbers:
@@ -170,11 +175,20 @@ class Areas:
 
     def read_polygons(self, at: Positions) -> Shapes:
         """Return polygons."""
+        return self._read(at).shapes()
+
+    def read_rings(self, at: Positions) -> tuple[Numbers, Positions, Positions]:
+        """Return the points of polygons' rings, where each ring begins, and where the rings of each polygon do.
+
+        Both of the latter have the end at the end. The first ring of a polygon is its shell.
+        """
+        return self._read(at).ragged()
+
+    def _read(self, at: Positions) -> _Polygons:
         file = self._file.fileno()
         parts = [os.pread(file, size, start) for start, size in zip(self._start[at], self._bytes[at], strict=True)]
         rings = self._ring_sizes[counted(self._first_ring[at], self._ring_counts[at])]
-        points = np.frombuffer(b"".join(parts)).reshape(-1, 2)
-        return _Polygons(points, rings, self._ring_counts[at]).shapes()
+        return _Polygons(np.frombuffer(b"".join(parts)).reshape(-1, 2), rings, self._ring_counts[at])
 
     def bytes_of(self, at: Positions) -> Positions:
         """Return how large the geometries of units are."""

@@ -18,7 +18,7 @@ import pyarrow as pa
 from admin_boundaries.areas import KM2, Areas
 from admin_boundaries.changes.overlay import common_ground, may_be_wide, rest_widths
 from admin_boundaries.changes.releases import LEVELS, Release, compared, texts_of
-from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, widest
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, counted, widest
 from admin_boundaries.python_models import Relation
 
 BATCH_ROWS = 1 << 15
@@ -220,9 +220,10 @@ def _located(
         covered = of_unit
         below = min(level + 1, LEVELS - 1)
         polygon = np.flatnonzero(is_other[own.units] & may_be_wide(np.maximum(polygon_sizes - here, 0), least))
-        ends = np.searchsorted(pairs[0][counts], np.column_stack((polygon, polygon + 1)))
-        covered_by = [pairs[1][counts[start:end]] for start, end in ends]
-        wide, long = rest_widths(own, others, polygon, covered_by)
+        first, last = (np.searchsorted(pairs[0][counts], at) for at in (polygon, polygon + 1))
+        covers = pairs[1][counts[counted(first, last - first)]]
+        rest = polygon_sizes[polygon] - here[polygon]
+        wide, long = rest_widths(own, others, polygon, np.append(0, np.cumsum(last - first)), covers, rest)
         at = widest(own.units[polygon], wide, long, len(release))
         widths[:, level] = np.where(is_other, at_or_zero(wide, at), widths[:, below])
         edges[:, level] = np.where(is_other, at_or_zero(long, at), edges[:, below])

@@ -21,12 +21,16 @@ from admin_boundaries.changes.differences import clipped, differences, sizes_of
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes, at_or_zero, widest
 from admin_boundaries.coverage.threads import in_threads
 
+Polygons = tuple[Numbers, Positions, Positions, Numbers, Positions, Numbers]  # as `kernels` takes them
+
 QUERIED = 1 << 14  # polygons whose boxes are looked up together
 TILE = 2.0  # degrees: polygons of one tile are compared together
 MANY = 500  # vertices, from which a polygon is clipped to where it is needed
 SMALLER = 0.5  # of its own box
 MARGINS = np.array([-1e-6, -1e-6, 1e-6, 1e-6])  # degrees, around a box
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
+MUCH = 1 << 26  # bytes of polygons, from which it pays to have loops of our own compiled, which takes half a minute
+AGAIN = 16  # of the bytes of a polygon, what it takes to lay it over one more
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,61 @@ def common_ground(
     """
     one, two = _polygons_that_meet(before, now, may_meet)
     areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
+    sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
+    is_much = sizes.sum() > MUCH
+    if is_much:
+        sizes = _once(before.bytes_of_polygons(one), one) + _once(now.bytes_of_polygons(two), two)
+    measure = _measured_by_graph if is_much else _measured
 
     def measured(pairs: Positions) -> tuple[Positions, Numbers, Numbers, Numbers]:
-        return pairs, *_measured((before, now), (one[pairs], two[pairs]))
+        return pairs, *measure((before, now), (one[pairs], two[pairs]))
 
     def note(result: tuple[Positions, Numbers, Numbers, Numbers]) -> None:
         pairs, areas[pairs], widths[pairs], edges[pairs] = result
 
-    sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
     in_threads(measured, parts_of(sizes), note, ahead=PARTS_AHEAD)
     has_ground = areas > 0
     polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
+
+
+def _once(sizes: Positions, polygons: Positions) -> Positions:
+    """Return how much more memory each of some polygons takes, if those that were there before are still there."""
+    found = sizes // AGAIN
+    first = np.unique(polygons, return_index=True)[1]
+    found[first] = sizes[first]
+    return found
+
+
+def _measured_by_graph(
+    releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions]
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Measure as `_measured` does, in loops of our own; what is not certain there, GEOS measures."""
+    from admin_boundaries.changes import kernels
+
+    one, two, places, others = _read_once_each(releases, pairs)
+    count = len(places)
+    found, states = kernels.measured(kernels.COMMON, one, two, places, np.arange(count + 1), others, np.zeros(count))
+    measures = found[:, 0] * KM2, found[:, 1], found[:, 2]
+    unsure = np.flatnonzero(states == kernels.UNSURE)
+    by_geos = _measured(releases, (pairs[0][unsure], pairs[1][unsure]))
+    for measure, values in zip(measures, by_geos, strict=True):
+        measure[unsure] = values
+    return measures
+
+
+def _read_once_each(
+    releases: tuple[Areas, Areas], at: tuple[Positions, Positions]
+) -> tuple[Polygons, Polygons, Positions, Positions]:
+    """Return the polygons of both sides as `kernels` takes them, and where those that are wanted are among them."""
+    from admin_boundaries.changes import kernels
+
+    read, places = [], []
+    for areas, of in zip(releases, at, strict=True):
+        single, place = np.unique(of, return_inverse=True)
+        read.append(kernels.prepared(*areas.read_rings(single)))
+        places.append(place)
+    return read[0], read[1], places[0], places[1]
 
 
 def _measured(releases: tuple[Areas, Areas], pairs: tuple[Positions, Positions]) -> tuple[Numbers, Numbers, Numbers]:
@@ -140,7 +187,7 @@ def _of_units(before: Areas, now: Areas, polygons: Ground) -> Ground:
 
 
 def rest_widths(
-    areas: Areas, others: Areas, polygon: Positions, covered_by: Sequence[Positions]
+    areas: Areas, others: Areas, polygon: Positions, starts: Positions, covers: Positions, sizes_km2: Numbers
 ) -> tuple[Numbers, Numbers]:
     """Return how wide the ground of polygons is that others do not cover, and how long its edges, in km.
 
@@ -150,27 +197,58 @@ def rest_widths(
         Of the units of this release, and of the other one.
     polygon : ndarray of int, shape (n,)
         The polygons.
-    covered_by : sequence of ndarray of int, of length n
-        For each, the polygons of the other release that have ground in common with it.
+    starts, covers : ndarray of int, shape (n + 1,) and (m,)
+        The polygons of the other release that each has ground in common with, those first that have more of it; and
+        where those of each begin, with the end at the end.
+    sizes_km2 : ndarray of float64, shape (n,)
+        How large that ground is if none of the others overlap.
     """
     widths, edges = np.zeros(len(polygon)), np.zeros(len(polygon))
+    counts = np.diff(starts)
+    of_polygon = np.repeat(np.arange(len(polygon)), counts)
+    own, their = areas.bytes_of_polygons(polygon), others.bytes_of_polygons(covers)
+    is_much = own.sum() + their.sum() > MUCH
+    if is_much:
+        own, their = _once(own, polygon), _once(their, covers)
 
     def measured(chosen: Positions) -> tuple[Positions, tuple[Numbers, Numbers]]:
-        rest = areas.read_polygons(polygon[chosen])
-        covers = [covered_by[at] for at in chosen]
-        first = np.flatnonzero([len(each) > 0 for each in covers])
-        rest[first] = _without(rest[first], others, np.array([covers[at][0] for at in first], np.int64))
-        for at in np.flatnonzero(~shapely.is_empty(rest) & np.array([len(each) > 1 for each in covers], bool)):
-            rest[at] = shapely.difference(rest[at], _united(others, covers[at][1:], shapely.bounds(rest[at])))
-        return chosen, widths_of(rest)
+        covered = [covers[starts[at] : starts[at + 1]] for at in chosen]
+        if is_much:
+            return chosen, _rests_by_graph((areas, others), polygon[chosen], covered, sizes_km2[chosen])
+        return chosen, _rests(areas, others, polygon[chosen], covered)
 
     def note(result: tuple[Positions, tuple[Numbers, Numbers]]) -> None:
         chosen, (wide, long) = result
         widths[chosen], edges[chosen] = wide, long
 
-    lengths = [others.bytes_of_polygons(at).sum() for at in covered_by]
-    sizes = areas.bytes_of_polygons(polygon) + np.array(lengths, np.int64)
+    sizes = own + np.bincount(of_polygon, their, minlength=len(polygon)).astype(np.int64)
     in_threads(measured, parts_of(sizes), note, ahead=PARTS_AHEAD)
+    return widths, edges
+
+
+def _rests(areas: Areas, others: Areas, polygon: Positions, covered_by: Sequence[Positions]) -> tuple[Numbers, Numbers]:
+    """Return how wide the rests of polygons are, and how long the edges around them."""
+    rest = areas.read_polygons(polygon)
+    first = np.flatnonzero([len(each) > 0 for each in covered_by])
+    rest[first] = _without(rest[first], others, np.array([covered_by[int(at)][0] for at in first], np.int64))
+    for at in np.flatnonzero(~shapely.is_empty(rest) & np.array([len(each) > 1 for each in covered_by], bool)):
+        rest[at] = shapely.difference(rest[at], _united(others, covered_by[int(at)][1:], shapely.bounds(rest[at])))
+    return widths_of(rest)
+
+
+def _rests_by_graph(
+    releases: tuple[Areas, Areas], polygon: Positions, covered_by: Sequence[Positions], sizes_km2: Numbers
+) -> tuple[Numbers, Numbers]:
+    """Measure as `_rests` does, in loops of our own; what is not certain there, GEOS measures."""
+    from admin_boundaries.changes import kernels
+
+    covers = np.concatenate([np.empty(0, np.int64), *covered_by])
+    one, two, places, others = _read_once_each(releases, (polygon, covers))
+    starts = np.append(0, np.cumsum([len(each) for each in covered_by]))
+    found, states = kernels.measured(kernels.REST, one, two, places, starts, others, sizes_km2 / KM2)
+    widths, edges = found[:, 1], found[:, 2]
+    unsure = np.flatnonzero(states == kernels.UNSURE)
+    widths[unsure], edges[unsure] = _rests(*releases, polygon[unsure], [covered_by[int(at)] for at in unsure])
     return widths, edges
 
 

@@ -23,7 +23,7 @@ from shapely import Polygon, box
 from shapely.geometry.base import BaseGeometry
 
 from admin_boundaries.areas import KM2, Areas
-from admin_boundaries.changes import crosswalk, overlaps, overlay, unit_changes
+from admin_boundaries.changes import crosswalk, kernels, overlaps, overlay, unit_changes
 from admin_boundaries.changes.differences import differences
 from admin_boundaries.changes.names import name_change
 from admin_boundaries.duckdb_spatial import load_spatial
@@ -506,17 +506,22 @@ def test_the_other_way_round_is_the_mirror_image(session: duckdb.DuckDBPyConnect
     compared(session, before, jittered(now, 20) if chance.random() < 0.3 else now)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_ground_is_the_same_whether_told_by_edges_or_laid_over(
-    session: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, seed: int
-) -> None:
+def bitten(seed: int) -> list[Unit]:
+    """Return a country of cells, of which some took a bite of others."""
     chance, areas = random.Random(seed), {unit.gid: unit.area for unit in grid() if unit.area}
     for column in range(3):
         bite = box(column + 0.9, chance.uniform(0.1, 1.8), column + 1 + chance.uniform(0.05, 0.2), 1.9)
         taking = f"A.{column + chance.randrange(2)}{chance.randrange(2)}"
         for gid, area in areas.items():
             areas[gid] = area.union(bite) if gid == taking else area.difference(bite)
-    now = [replace(unit, area=areas.get(unit.gid)) for unit in grid()]
+    return [replace(unit, area=areas.get(unit.gid)) for unit in grid()]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_ground_is_the_same_whether_told_by_edges_or_laid_over(
+    session: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    now = bitten(seed)
     monkeypatch.setattr(overlay, "MANY", 10)
     by_edges = Mock(side_effect=differences)
     monkeypatch.setattr(overlay, "differences", by_edges)
@@ -526,3 +531,20 @@ def test_ground_is_the_same_whether_told_by_edges_or_laid_over(
     laid_over = compared(session, grid(), now)
     assert _sorted(told.crosswalk) == _sorted(laid_over.crosswalk)
     assert _sorted(told.changes) == _sorted(laid_over.changes)
+
+
+@pytest.mark.parametrize(("is_redrawn", "is_sure"), [(False, True), (True, True), (True, False)])
+def test_much_ground_is_the_same_as_little(
+    session: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, is_redrawn: bool, is_sure: bool
+) -> None:
+    now = [*(jittered(grid(), 800) if is_redrawn else bitten(1)), Unit("A.far", "A", cell(9, 0), "far")]
+    little = compared(session, grid(), now)
+    monkeypatch.setattr(overlay, "MUCH", 0)
+    measured = Mock(side_effect=kernels.measured)
+    if not is_sure:
+        measured.side_effect = lambda _ask, _one, _two, at, *_: (np.ones((len(at), 3)), at * 0 + kernels.UNSURE)
+    monkeypatch.setattr(kernels, "measured", measured)
+    much = compared(session, grid(), now)
+    assert {call.args[0] for call in measured.call_args_list} == {kernels.COMMON, kernels.REST}
+    assert _sorted(much.crosswalk) == _sorted(little.crosswalk)
+    assert _sorted(much.changes) == _sorted(little.changes)
