@@ -1,4 +1,4 @@
-"""Templates that dbt has compiled, kept for the next process, and events that nobody sees, not written out.
+"""What dbt does again for every node, done once: templates are kept, and macros are found. Unseen events are skipped.
 
 dbt compiles the text of every macro, model and hook to Python code before it is first used: two seconds of every build.
 A text always becomes the same code, so the code is kept in files that are named after the text.
@@ -10,11 +10,15 @@ import hashlib
 import marshal
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import jinja2
+from dbt.context.macros import FlatNamespace, MacroNamespace, NamespaceMember
+from dbt.include.global_project import PROJECT_NAME
+from dbt.tracking import track_behavior_change_warn
 from dbt_common.events.base_types import BaseEvent, EventLevel
 from dbt_common.events.event_manager import EventManager
 
@@ -55,12 +59,42 @@ def keep_templates(store: Path) -> None:
 
 
 def skip_unseen_events() -> None:
-    """Let this process not write out events that none of its logs takes: three of four are for debugging."""
+    """Let this process not write out events that none of its logs takes: three of four are for debugging.
+
+    Callbacks do take them, but for the one that dbt itself always adds, which is about warnings.
+    """
     fire = EventManager.fire_event
 
     def fire_seen(self: EventManager, e: BaseEvent, level: EventLevel | None = None, *rest: Any, **more: Any) -> None:
         is_debug = (level or e.level_tag()) == EventLevel.DEBUG
-        if not is_debug or self.callbacks or any(logger.level == EventLevel.DEBUG for logger in self.loggers):
+        is_taken = any(logger.level == EventLevel.DEBUG for logger in self.loggers)
+        if not is_debug or is_taken or any(taker is not track_behavior_change_warn for taker in self.callbacks):
             fire(self, e, level, *rest, **more)
 
     EventManager.fire_event = fire_seen  # type: ignore[method-assign]
+
+
+def find_macros_in_one_step() -> None:
+    """Let this process look for a macro in one dictionary, not package by package.
+
+    Each node has eight hundred of them, three times, and for its templates dbt looks for every one.
+    """
+    make = MacroNamespace.__init__
+
+    def made(
+        self: MacroNamespace,
+        global_namespace: FlatNamespace,
+        local_namespace: FlatNamespace,
+        global_project_namespace: FlatNamespace,
+        packages: dict[str, FlatNamespace],
+    ) -> None:
+        make(self, global_namespace, local_namespace, global_project_namespace, packages)
+        of_dbt: dict[str, NamespaceMember] = {**global_project_namespace, PROJECT_NAME: global_project_namespace}
+        self.found = {**of_dbt, **packages, **global_namespace, **local_namespace}  # type: ignore[attr-defined]
+
+    def names(self: MacroNamespace) -> Iterator[str]:
+        return iter(self.found)  # type: ignore[attr-defined]
+
+    MacroNamespace.__init__ = made  # type: ignore[method-assign]
+    MacroNamespace.__iter__ = names  # type: ignore[method-assign]
+    MacroNamespace.__getitem__ = lambda self, name: self.found[name]  # type: ignore[attr-defined, method-assign]

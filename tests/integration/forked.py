@@ -164,6 +164,7 @@ def _become(
 
         compiled.keep_templates(Path(store) / "templates")
         compiled.skip_unseen_events()
+        compiled.find_macros_in_one_step()
         parsed.take_over(Path(store), arguments)
         atexit.register(parsed.keep, Path(store), arguments)
     try:

@@ -162,7 +162,8 @@ def test_the_docs_page_shows_every_mart(job: Job) -> None:
 def test_the_reference_engine_gives_the_same_marts(job: Job, world: World, new_warehouse: NewWarehouse) -> None:
     other = new_warehouse()
     other.ingest("gadm", "timezones", *world.options, "--engine", "geopandas")
-    other.dbt("build", *WITHOUT_DERIVED)  # which depend on nothing but these marts
+    # what is derived depends on nothing but these marts, and their rows have passed the tests in the other warehouse
+    other.dbt("build", *WITHOUT_DERIVED, "test_type:generic,path:models/marts")
     for table in (name for name in marts.TABLES if name not in marts.DERIVED):
         marts.assert_same(other, job.warehouse, table)
 
