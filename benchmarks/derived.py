@@ -4,14 +4,17 @@
 
 It reads the marts of the target in the environment, as the Python models do. `neighbours` compares equal segments with
 the intersection of every two units that touch; `simplified`, coverages with units that are simplified one by one, whose
-borders part. Each way runs in a process of its own, one after the other; on PostgreSQL, the work of SQL is the
-server's, whose memory is not measured.
+borders part; SQL has no way for `faults`. Each way runs in a process of its own, one after the other; on PostgreSQL,
+the work of SQL is the server's, of which neither processor time nor memory is measured. `derived.json` keeps what was
+measured for each target and size, and `derived.md` has the table of it all: run it once for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -23,6 +26,7 @@ from typing import Any
 import duckdb
 import psycopg
 
+from admin_boundaries.coverage.faults import faults
 from admin_boundaries.coverage.neighbours import neighbours
 from admin_boundaries.coverage.simplify import TOLERANCES, simplified
 from admin_boundaries.duckdb_spatial import load_spatial
@@ -95,6 +99,15 @@ def one_by_one(current: Settings) -> tuple[int, int]:
     return rows, vertices
 
 
+def by_outlines(current: Settings) -> tuple[int, float]:
+    """Return how many faults the Python model finds, and their area."""
+    rows, km2 = 0, 0.0
+    with closing(_session(current)) as session:
+        for batch in faults(_levels(current, session)):
+            rows, km2 = rows + len(batch), km2 + batch["area_km2"].to_numpy().sum()
+    return rows, km2
+
+
 def _session(current: Settings) -> Any:
     if current.postgres:
         return sessions.connect_adbc(current.postgres, to_write=False)
@@ -111,26 +124,59 @@ def _levels(current: Settings, session: Any) -> list[Relation]:
 JOBS: dict[str, dict[str, Callable[[Settings], tuple[int, float]]]] = {
     "neighbours": {"segments": by_segments, "intersections": by_intersection},
     "simplified": {"coverages": by_coverages, "one by one": one_by_one},
+    "faults": {"outlines": by_outlines},
 }
-FOUND = {"neighbours": ("pairs", "border, km"), "simplified": ("rows", "vertices")}
+FOUND = {"neighbours": ("pairs", "km"), "simplified": ("rows", "vertices"), "faults": ("rows", "km²")}
+BY_SQL = ("intersections", "one by one")
 
 
-def report(current: Settings, job: str, costs: dict[str, Cost]) -> str:
-    """Return the table of the ways of a job."""
+def measured(current: Settings, job: str, way: str, cost: Cost) -> dict[str, Any]:
+    """Return what one way of a job took."""
+    found, amount, cpu = cost.output.split()[-3:]
+    is_server = current.target == "postgres" and way in BY_SQL
+    return {
+        "target": current.target,
+        "units": _units(current),
+        "job": job,
+        "way": way,
+        "found": f"{int(found):,} {FOUND[job][0]}, {float(amount):,.0f} {FOUND[job][1]}",
+        "seconds": round(cost.seconds, 1),
+        "processor_seconds": None if is_server else float(cpu),
+        "peak_mb": None if is_server else round(cost.peak_bytes / 1e6),
+    }
+
+
+def report(results: list[dict[str, Any]]) -> str:
+    """Return the table of all that was measured."""
     here = machine()
-    first, second = FOUND[job]
     lines = [
-        f"Measured on the target `{current.target}` with {_units(current):,} units, on {here['cores']} cores "
-        f"({here['processor']}), {here['memory_gib']} GiB.",
+        f"Measured by `python -m benchmarks.derived` on {here['cores']} cores ({here['processor']}), "
+        f"{here['memory_gib']} GiB.",
         "",
-        f"| way | {first} | {second} | seconds | peak memory, MB |",
-        "|---|---:|---:|---:|---:|",
+        "| target | units | mart | way | found | seconds | processor, s | peak memory, MB |",
+        "|---|---:|---|---|---|---:|---:|---:|",
     ]
-    for number, (way, cost) in enumerate(costs.items()):
-        found, amount = cost.output.split()[-2:]
-        memory = "the server's" if number and current.postgres else f"{cost.peak_bytes / 1e6:,.0f}"
-        lines.append(f"| {way} | {int(found):,} | {float(amount):,.0f} | {cost.seconds:,.1f} | {memory} |")
+    for row in results:
+        cpu, memory = (
+            "the server's" if row[name] is None else f"{row[name]:,{kind}}"
+            for name, kind in (("processor_seconds", ".1f"), ("peak_mb", ""))
+        )
+        lines.append(
+            f"| {row['target']} | {row['units']:,} | {row['job']} | {row['way']} | {row['found']} "
+            f"| {row['seconds']:,.1f} | {cpu} | {memory} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _keep(folder: Path, new: list[dict[str, Any]]) -> None:
+    """Put what was measured in the place of what was measured of the same before."""
+    file = folder / "derived.json"
+    same = ("target", "units", "job", "way")
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    results = {tuple(row[name] for name in same): row for row in (*known, *new)}
+    rows = [results[key] for key in sorted(results)]
+    file.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "derived.md").write_text(report(rows), encoding="utf-8")
 
 
 def _units(current: Settings) -> int:
@@ -145,26 +191,31 @@ def _units(current: Settings) -> int:
 def main() -> None:
     """Measure all ways, or be one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, help="folder for JOB-TARGET.md")
+    parser.add_argument("--results", type=Path, help="folder for derived.json and derived.md")
     parser.add_argument("--job", choices=JOBS, action="append", help="by default each")
-    parser.add_argument("--way")
+    parser.add_argument("--way", help="be this way of the job, and print what it found and its processor time")
+    parser.add_argument("--without-sql", action="store_true", help="measure the Python models only")
     arguments = parser.parse_args()
     current, jobs = read_settings(), arguments.job or list(JOBS)
     if arguments.way:
-        print(*JOBS[jobs[0]][arguments.way](current))
+        found = JOBS[jobs[0]][arguments.way](current)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        print(*found, f"{usage.ru_utime + usage.ru_stime:.1f}")
         return
+    results = []
     for job in jobs:
-        costs = {}
         for way in JOBS[job]:
+            if arguments.without_sql and way in BY_SQL:
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, "-m", "benchmarks.derived", "--job", job, "--way", way]
-                costs[way] = run(command, os.environ, PROJECT_ROOT, Path(folder) / "log", SECONDS)
-            if costs[way].exit_code:
-                sys.exit(costs[way].output)
-        text = report(current, job, costs)
-        print(text)
-        if arguments.results:
-            (arguments.results / f"{job}-{current.target}.md").write_text(text, encoding="utf-8")
+                cost = run(command, os.environ, PROJECT_ROOT, Path(folder) / "log", SECONDS)
+            if cost.exit_code:
+                sys.exit(cost.output)
+            results.append(measured(current, job, way, cost))
+    print(report(results))
+    if arguments.results:
+        _keep(arguments.results, results)
 
 
 if __name__ == "__main__":

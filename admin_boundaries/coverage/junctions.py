@@ -6,15 +6,13 @@ as every vertex stays, that makes no difference; but when some are left out, the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import shapely
 
-from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Shapes, counted, mixed, numbers_of
+from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Positions, counted, mixed, numbers_of
 from admin_boundaries.coverage.segments import Buckets, hashes_of
 
 FILTER_BITS = 22
@@ -54,13 +52,18 @@ def are_among(numbers: Hashes, wanted: Hashes) -> Flags:
     return found
 
 
-def lacking_vertices(alone: Iterable[Numbers], folder: Path | None = None) -> Lacking:
+def lacking_vertices(
+    near: Iterable[Numbers], every: Callable[[], Iterable[Numbers]], folder: Path | None = None
+) -> Lacking:
     """Find the vertices that lie on segments which lack them.
 
     Parameters
     ----------
-    alone : iterable of ndarray of float64, shape (n, 4)
-        Segments that only one unit has: longitude and latitude of either end.
+    near : iterable of ndarray of float64, shape (n, 4)
+        Segments that only one unit has, longitude and latitude of either end: those that have an end where borders
+        meet.
+    every : callable
+        Returns all that only one unit has, in the same way.
     folder : Path, optional
         Of the files on disk; by default that of the system.
 
@@ -71,34 +74,37 @@ def lacking_vertices(alone: Iterable[Numbers], folder: Path | None = None) -> La
         along it.
     """
     with Buckets(4, folder) as ends:
-        for rows in alone:
-            both = np.concatenate([rows, rows[:, [2, 3, 0, 1]]])
+        for both in map(_both_ways, near):
             ends.add(both, numbers_of(both[:, :2]))
         new = np.concatenate([np.empty((0, 6)), *(_met(rows) for rows in ends)])
-        found = [new]
-        while len(new):
-            begin = numbers_of(new[:, 4:])
-            order = np.argsort(begin)
-            new, begin = new[order], begin[order]
-            onward = [np.empty((0, 6))]
-            for bucket in ends:
-                rows = bucket[are_among(numbers_of(bucket[:, :2]), begin)]
-                number = numbers_of(rows[:, :2])
-                low, high = np.searchsorted(begin, number), np.searchsorted(begin, number, side="right")
-                row = np.repeat(np.arange(len(rows)), high - low)
-                of = counted(low, high - low)
-                is_on = _lies_on(rows[row, 2:], new[of, 4:], new[of, 2:4])
-                onward.append(np.column_stack([new[of[is_on], :4], rows[row[is_on], 2:]]))
-            known = numbers_of_met(np.concatenate(found))
-            new = np.unique(np.concatenate(onward), axis=0)
-            new = new[~np.isin(numbers_of_met(new), known)]
-            found.append(new)
-    every = np.unique(np.concatenate(found), axis=0)
-    lines = hashes_of(every)
-    points, order = every[:, 4:], np.argsort(lines, kind="stable")
+    found = [new]
+    while len(new):
+        begin = numbers_of(new[:, 4:])
+        order = np.argsort(begin)
+        new, begin = new[order], begin[order]
+        onward = [np.empty((0, 6))]
+        for rows in map(_both_ways, every()):
+            number = numbers_of(rows[:, :2])
+            at = np.flatnonzero(are_among(number, begin))
+            low, high = np.searchsorted(begin, number[at]), np.searchsorted(begin, number[at], side="right")
+            row = np.repeat(at, high - low)
+            of = counted(low, high - low)
+            is_on = _lies_on(rows[row, 2:], new[of, 4:], new[of, 2:4])
+            onward.append(np.column_stack([new[of[is_on], :4], rows[row[is_on], 2:]]))
+        known = numbers_of_met(np.concatenate(found))
+        new = np.unique(np.concatenate(onward), axis=0)
+        new = new[~np.isin(numbers_of_met(new), known)]
+        found.append(new)
+    every_one = np.unique(np.concatenate(found), axis=0)
+    lines = hashes_of(every_one)
+    points, order = every_one[:, 4:], np.argsort(lines, kind="stable")
     once = np.unique(np.column_stack([lines[order], numbers_of(points[order])]), axis=0, return_index=True)[1]
     order = order[np.sort(once)]
     return Lacking(lines[order], points[order])
+
+
+def _both_ways(rows: Numbers) -> Numbers:
+    return np.concatenate([rows, rows[:, [2, 3, 0, 1]]])
 
 
 def numbers_of_met(rows: Numbers) -> Hashes:
@@ -133,36 +139,28 @@ def _lies_on(points: Numbers, begin: Numbers, end: Numbers) -> Flags:
     return found
 
 
-def with_vertices(geoms: Shapes, lacking: Lacking) -> Shapes:
-    """Give units the vertices that their segments lack.
+def with_vertices(points: Numbers, rings: Positions, lacking: Lacking) -> tuple[Numbers, Positions]:
+    """Give rings the vertices that their segments lack.
 
     Parameters
     ----------
-    geoms : ndarray of MultiPolygon, shape (n,)
-        None is left.
+    points : ndarray of float64, shape (n, 2)
+    rings : ndarray of int64
+        Where rings begin among them; the last vertex of each is its first.
     lacking : Lacking
 
     Returns
     -------
-    ndarray of MultiPolygon, shape (n,)
+    points, rings
+        As the parameters.
     """
-    there = np.flatnonzero(~shapely.is_missing(geoms))
-    if not len(lacking.segments) or not len(there):
-        return geoms
-    kind, points, (rings, *polygons) = shapely.to_ragged_array(geoms[there])
     numbers = numbers_of_lines(points)
     at = np.flatnonzero(are_among(numbers, np.unique(lacking.segments)))
     at = at[~np.isin(at, rings[1:] - 1)]  # from the end of a ring to the beginning of the next
-    if not len(at):
-        return geoms
     low = np.searchsorted(lacking.segments, numbers[at])
     count = np.searchsorted(lacking.segments, numbers[at], side="right") - low
     segment = np.repeat(at, count)
     new = lacking.points[counted(low, count)]
     order = np.lexsort([np.hypot(*(new - points[segment]).T), segment])
-    drawn = np.insert(points, segment[order] + 1, new[order], axis=0)
     before = np.concatenate([[0], np.cumsum(np.bincount(segment, minlength=len(points)))])
-    closed: tuple[npt.NDArray[np.signedinteger], ...] = (rings + before[rings], *polygons)
-    found = geoms.copy()
-    found[there] = shapely.from_ragged_array(kind, drawn, closed)
-    return found
+    return np.insert(points, segment[order] + 1, new[order], axis=0), rings + before[rings]

@@ -1,33 +1,42 @@
 """Units drawn with fewer vertices, so that borders that two of them share stay shared.
 
-The leaves of a country are one coverage, which GEOS simplifies without gaps and overlaps. It leaves vertices out and
-moves none, so that its answer is a set of vertices to keep. A border of two countries is in two coverages: both keep
-what either of them keeps. Units of the levels above are unions of the simplified units below, unless those do not tile
-them.
+The borders of a country are arcs, and each is simplified once, whoever shares it; no vertex moves, and none goes if
+others lie in its triangle, so that there are no gaps and no overlaps. For each vertex is noted at how many tolerances
+it stays. A border of two countries is in both: there, a vertex stays as long as it does in either. Units of the levels
+above have the arcs that one of the units below them has alone, unless these do not tile them.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise, product
 from pathlib import Path
+from typing import Any
 
+import geoarrow.pyarrow as ga
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import shapely
 
-from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts, numbers_of
+from admin_boundaries.coverage import kernels
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts, counted, numbers_of
 from admin_boundaries.coverage.junctions import Lacking, are_among, lacking_vertices, with_vertices
-from admin_boundaries.coverage.segments import Buckets, hashes_of, segments
-from admin_boundaries.coverage.threads import in_threads
+from admin_boundaries.coverage.kernels import Ids, Ranks
+from admin_boundaries.coverage.outlines import MULTIPOLYGON
+from admin_boundaries.coverage.segments import Buckets, hashes_of
+from admin_boundaries.coverage.threads import in_threads, mapped
 from admin_boundaries.python_models import Relation
 
 TOLERANCES = (0.001, 0.01, 0.1)  # degrees: some 100 m, 1 km and 10 km
 SAME_AREA_KM2 = 1e-6
 SAME_AREA_SHARE = 1e-9
+BATCH_VERTICES = 1 << 19  # before any is left out, of the units that are drawn together
+OWNER_SHIFT = 8  # of a country's number, beside a rank
 
 SCHEMA = pa.schema(
     [
@@ -45,7 +54,7 @@ def simplified(
 ) -> pa.RecordBatchReader:
     """Simplify all units.
 
-    Memory holds three countries at a time, and the vertices that are kept on the borders of all.
+    Memory holds three countries at a time, and the vertices on borders of two countries.
 
     Parameters
     ----------
@@ -56,7 +65,7 @@ def simplified(
         In degrees, each larger than the one before: a vertex goes if the triangle with those beside it is smaller than
         the square of the tolerance.
     folder : Path, optional
-        Of the files on disk, which hold the answer until all countries are done; by default that of the system.
+        Of the files on disk, some 25 bytes for each vertex of the world; by default that of the system.
 
     Returns
     -------
@@ -64,13 +73,11 @@ def simplified(
         ``gid``, ``tolerance_degrees``, ``admin_level``, ``vertex_count`` and ``geom``, the WKB of a MultiPolygon: a row
         for each tolerance and unit that has a geometry, by country, tolerance, level and key. Every part and every
         hole keeps three corners at least.
-
-    Source: Visvalingam and Whyatt, "Line generalisation by repeated elimination of points" (1993), as GEOS has it.
     """
     return pa.RecordBatchReader.from_batches(SCHEMA, _batches(levels, tolerances, folder))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Country:
     """The units of a country, by level and key.
 
@@ -86,8 +93,6 @@ class Country:
         Whether the geometry itself is simplified: leaves, and units that those below do not tile.
     is_leaf : ndarray of bool, shape (n,)
     has_area : ndarray of bool, shape (n,)
-    geoms : ndarray of MultiPolygon, shape (n,)
-        Once they are read; None where nothing is.
     """
 
     gid: str
@@ -97,7 +102,6 @@ class Country:
     is_read: Flags
     is_leaf: Flags
     has_area: Flags
-    geoms: Shapes = field(default_factory=lambda: np.empty(0, object))
 
     @property
     def coverages(self) -> Positions:
@@ -105,91 +109,326 @@ class Country:
         return np.where(self.is_leaf, -1, self.levels)
 
 
+@dataclass
+class Drawing:
+    """The units of a country as rings of numbered vertices.
+
+    Attributes
+    ----------
+    ranks : ndarray of uint8, shape (k,)
+        At how many tolerances each vertex is kept, from the smallest one on.
+    xs, ys : ndarray of float64, shape (k,)
+    is_border : ndarray of bool, shape (k,)
+        Whether a vertex is on a border that one unit of a coverage has alone.
+    is_node : ndarray of bool, shape (k,)
+        Whether borders part there.
+    is_new : ndarray of bool, shape (k,)
+        Whether some unit got a vertex because it lacked it.
+    ids : ndarray of int32
+        The vertices of rings, closed.
+    starts, ends : ndarray of int64, shape (r,)
+        Where those of each ring are.
+    polygons : ndarray of int64, shape (p + 1,)
+        Where the rings of each polygon begin; the first is its shell.
+    units : ndarray of int64, shape (n + 1,)
+        Where the polygons of each unit begin.
+    unions : ndarray of int64
+        Units that are drawn as the unions of those below, since arcs do not make them.
+    """
+
+    ranks: Ranks
+    xs: Numbers
+    ys: Numbers
+    is_border: Flags
+    is_node: Flags
+    is_new: Flags
+    ids: Ids
+    starts: Positions
+    ends: Positions
+    polygons: Positions
+    units: Positions
+    unions: Positions
+
+    def multipolygons(self, rank: int, first: int, last: int) -> pa.Array:
+        """Draw the units from a first to before a last one, with the vertices of a rank at least."""
+        polygons = self.polygons[self.units[first] : self.units[last] + 1]
+        rings = slice(polygons[0], polygons[-1])
+        points, offsets = kernels.drawn(
+            self.xs, self.ys, self.ranks, rank, self.ids, self.starts[rings], self.ends[rings]
+        )
+        units = self.units[first : last + 1]
+        kinds = [MULTIPOLYGON.storage_type]
+        for _ in range(3):
+            kinds.append(kinds[-1].value_type)
+        found = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), type=kinds.pop())
+        for of in (offsets, polygons - polygons[0], units - units[0]):
+            found = pa.ListArray.from_arrays(pa.array(of.astype(np.int32)), found, type=kinds.pop())
+        return pa.ExtensionArray.from_storage(MULTIPOLYGON, found)
+
+    def geoms(self, rank: int, units: Positions) -> Shapes:
+        """Return some units with the vertices of a rank at least."""
+        found = [shapely.from_wkb(ga.as_wkb(self.multipolygons(rank, at, at + 1)).storage[0].as_py()) for at in units]
+        return np.array([*found, None], object)[:-1]
+
+    def sizes(self) -> Positions:
+        """Return how many vertices each unit has, before any is left out."""
+        of_rings = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
+        sizes: Positions = np.diff(of_rings[self.polygons[self.units]])
+        return sizes
+
+    def having(self, is_wanted: Flags) -> Positions:
+        """Return the units that have one of some vertices."""
+        units: Positions = np.unique(self._owners()[is_wanted[self._vertices()]])
+        return units
+
+    def vertices_of(self, units: Positions) -> Flags:
+        """Tell which vertices some units have."""
+        found = np.zeros(len(self.xs), bool)
+        found[self._vertices()[np.isin(self._owners(), units)]] = True
+        return found
+
+    def boxes(self) -> Numbers:
+        """Return the least longitude and latitude of each unit, and the greatest; nothing is within that of nothing."""
+        found = np.full((len(self.units) - 1, 4), np.nan)
+        owners, vertices = self._owners(), self._vertices()
+        starts = np.flatnonzero(np.diff(owners, prepend=-1))
+        for column, (of, reduce) in enumerate(product((np.minimum, np.maximum), (self.xs, self.ys))):
+            found[owners[starts], column] = of.reduceat(reduce[vertices], starts) if len(starts) else 0
+        return found
+
+    def _owners(self) -> Positions:
+        return np.repeat(np.arange(len(self.units) - 1), self.sizes())
+
+    def _vertices(self) -> Ids:
+        return self.ids[counted(self.starts, self.ends - self.starts)]
+
+
 def _batches(levels: Sequence[Relation], tolerances: Sequence[float], folder: Path | None) -> Iterator[pa.RecordBatch]:
     countries = read_countries(levels)
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        with Buckets(4, Path(name)) as lines:
-            read = (_with_geometry(levels, country) for country in countries.values())
-            in_threads(_outline, read, lambda rows: lines.add(rows, hashes_of(rows)))
-            lacking = lacking_vertices((rows[_that_are_alone(hashes_of(rows))] for rows in lines), Path(name))
-        work = _Work(Path(name), tolerances, list(countries))
-        in_threads(work.keep, (_with_geometry(levels, country, lacking) for country in countries.values()))
+        work = _Work(Path(name), tolerances, list(countries.values()))
+        work.read(levels)
+        in_threads(work.take_apart, range(len(work.countries)))
+        in_threads(work.take_apart, work.complete())
         work.share()
-        again = list(countries)
-        while again:
-            restored: list[list[Numbers]] = []
-            read = (_with_geometry(levels, countries[gid], lacking) for gid in again)
-            in_threads(work.draw, read, restored.append)
-            again = work.touched_by(dict(zip(again, restored, strict=True)))
-        for gid in countries:
-            with pa.ipc.open_stream(work.file(gid, "arrow")) as reader:
-                yield from reader
-
-
-def _outline(country: Country) -> Numbers:
-    """Return the segments that one unit of a country has alone, without their owner."""
-    there = ~shapely.is_missing(country.geoms)
-    found, numbers = [np.empty((0, 4))], [np.empty(0, np.uint64)]
-    for level in (-1, *np.unique(country.levels)):  # all leaves are one coverage
-        rows, hashes = segments(country.geoms[there & (country.coverages == level)])
-        at = _that_are_alone(hashes)
-        found.append(rows[at, :4])
-        numbers.append(hashes[at])
-    _once, at = np.unique(np.concatenate(numbers), return_index=True)
-    return np.concatenate(found)[at]
+        yield from mapped(work.batch, work.pieces())
 
 
 class _Work:
     """What is known of all countries while they are simplified: on disk, or small."""
 
-    def __init__(self, folder: Path, tolerances: Sequence[float], countries: list[str]) -> None:
-        self._folder, self._tolerances = folder, tolerances
-        self._numbers = {gid: number for number, gid in enumerate(countries)}
-        self._boxes: dict[str, Numbers] = {}
-        self._shared = [np.empty(0, np.uint64)] * len(tolerances)
-        self._found: list[Sequence[Hashes]] = []
+    def __init__(self, folder: Path, tolerances: Sequence[float], countries: list[Country]) -> None:
+        self._folder, self._tolerances, self.countries = folder, np.array(tolerances, float), countries
+        self._lacking: Lacking | None = None
+        self._lack: list[int] = []
+        self._common = Common([])
 
-    def file(self, gid: str, kind: str) -> Path:
-        """Return where something of a country is."""
-        return self._folder / f"{self._numbers[gid]}.{kind}"
+    def read(self, levels: Sequence[Relation]) -> None:
+        """Put the geometries that are simplified on disk, as they come: a table is read once, not for each country."""
+        gids, of_level, is_read, is_leaf = (
+            np.concatenate([getattr(country, name) for country in self.countries] or [np.empty(0, object)])
+            for name in ("gids", "levels", "is_read", "is_leaf")
+        )
+        row = np.full(len(gids), -1)
+        lengths = [np.zeros(1, np.int64)]
+        count = 0
+        with (self._folder / "wkb").open("wb") as file:
+            for level in np.unique(of_level[is_read.astype(bool)]):
+                here = np.flatnonzero(is_read & (of_level == level))
+                place = dict(zip(gids[here], here, strict=True))
+                others = ", ".join(map(_text, gids[here[~is_leaf[here]]]))
+                condition = f"is_leaf or gid in ({others})" if others else "is_leaf"
+                for batch in levels[level].select("gid", "geom").where(condition).batches():
+                    wkb = ga.as_wkb(batch["geom"]).storage.cast(pa.binary())
+                    at = np.array([place.get(gid, -1) for gid in batch["gid"].to_pylist()], np.int64)
+                    is_wanted = (at >= 0) & wkb.is_valid().to_numpy(zero_copy_only=False)
+                    row[at[is_wanted]] = np.flatnonzero(is_wanted) + count
+                    count += len(batch)
+                    offsets = np.frombuffer(wkb.buffers()[1], np.int32)[wkb.offset : wkb.offset + len(wkb) + 1]
+                    if wkb.buffers()[2] is not None:
+                        file.write(memoryview(wkb.buffers()[2])[offsets[0] : offsets[-1]])
+                    lengths.append(np.diff(offsets))
+        self._stops = np.cumsum(np.concatenate(lengths))
+        self._rows = np.split(row, np.cumsum([len(country.gids) for country in self.countries])[:-1])
 
-    def keep(self, country: Country) -> None:
-        """Find the vertices that a country keeps."""
-        kept, at_border = kept_vertices(country, self._tolerances)
-        np.savez(self.file(country.gid, "npz"), *kept)
-        self._boxes[country.gid] = shapely.total_bounds(country.geoms)
-        self._found.append(at_border)
+    def _wkb(self, number: int) -> pa.BinaryArray:
+        """Return the geometries of a country that are simplified, in the order of its units; null of the others."""
+        wanted = self._rows[number]
+        rows = np.sort(wanted[wanted >= 0])
+        first = rows[np.diff(rows, prepend=-2) != 1]
+        last = rows[np.diff(rows, append=-2) != 1]
+        with (self._folder / "wkb").open("rb") as file:
+            parts = [
+                os.pread(file.fileno(), stop - start, start)
+                for start, stop in zip(self._stops[first], self._stops[last + 1], strict=True)
+            ]
+        offsets = np.concatenate([[0], np.cumsum(self._stops[rows + 1] - self._stops[rows])]).astype(np.int32)
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(parts))]
+        found = pa.BinaryArray.from_buffers(pa.binary(), len(rows), buffers)
+        return found.take(pa.array(np.searchsorted(rows, wanted), mask=wanted < 0))
+
+    def take_apart(self, number: int) -> None:
+        """Simplify a country by itself."""
+        wkb = self._wkb(number)
+        drawing, alone = drawing_of(self.countries[number], wkb, self._tolerances, self._lacking)
+        self._save(number, drawing, *(field.name for field in fields(drawing)))
+        np.save(self._folder / f"{number}.alone.npy", alone)
+
+    def complete(self) -> list[int]:
+        """Find the vertices that segments lack; return the countries that have such segments."""
+        self._common = self._at_borders()
+        with Buckets(4, self._folder) as lines:
+            for number, rows in enumerate(self._alone()):
+                xs, ys, is_node = self._load(number, "xs", "ys", "is_node")
+                nodes = _sorted(numbers_of(np.column_stack([xs[is_node], ys[is_node]])))
+                ends = numbers_of(rows.reshape(-1, 2))
+                is_near = (are_among(ends, nodes) | (self._common.places(ends) >= 0)).reshape(-1, 2).any(axis=1)
+                lines.add(rows[is_near], hashes_of(rows[is_near]))
+            near = (rows[_that_are_alone(hashes_of(rows))] for rows in lines)
+            self._lacking = lacking_vertices(near, self._alone, self._folder)
+        segments = np.unique(self._lacking.segments)
+        if len(segments):
+            alone = enumerate(self._alone())
+            self._lack = [number for number, rows in alone if are_among(hashes_of(rows), segments).any()]
+        return self._lack
+
+    def _alone(self) -> Iterator[Numbers]:
+        for number in range(len(self.countries)):
+            yield self._load(number, "alone")[0]
+
+    def _at_borders(self) -> Common:
+        """Return the vertices on borders that several countries have."""
+        with Buckets(2, self._folder, np.uint64) as found:
+            for number in range(len(self.countries)):
+                xs, ys, ranks, is_border = self._load(number, "xs", "ys", "ranks", "is_border")
+                numbers = numbers_of(np.column_stack([xs[is_border], ys[is_border]]))
+                owners = np.full(len(numbers), number << OWNER_SHIFT, np.uint64)
+                found.add(np.column_stack([numbers, owners | ranks[is_border]]), numbers)
+            return Common(_in_several(rows) for rows in found)
 
     def share(self) -> None:
-        """Let all countries know what was found at the borders of each."""
-        self._shared = [_sorted(np.concatenate(of_one)) for of_one in zip(self._shared, *self._found, strict=True)]
-        self._found = []
+        """Let both sides of a border keep what either of them does."""
+        if self._lack:
+            self._common = self._at_borders()
+        waiting = sorted({*self._lack, *self._common.owners.tolist()})
+        while waiting:
+            changed: list[tuple[int, Positions, Ranks]] = []
+            in_threads(self._settle, waiting, changed.append)
+            waiting = sorted(set().union(*(self._common.raised(*of_one) for of_one in changed)))
 
-    def draw(self, country: Country) -> list[Numbers]:
-        """Write a country's simplified units; return what had to be restored, for each tolerance."""
-        with np.load(self.file(country.gid, "npz")) as file:
-            kept = [file[key] for key in file.files]
-        drawn, restored = drawn_with(country, kept, self._shared)
-        np.savez(self.file(country.gid, "npz"), *kept)
-        with pa.OSFile(str(self.file(country.gid, "arrow")), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
-            for tolerance, geoms in zip(self._tolerances, drawn, strict=True):
-                writer.write_batch(_batch(country, tolerance, geoms))
-        return restored
+    def _settle(self, number: int) -> tuple[int, Positions, Ranks]:
+        """Draw a country with what others keep on its borders; return the vertices of which it keeps more."""
+        drawing, common = self._drawing(number), self._common
+        at = np.flatnonzero(drawing.is_border)
+        place = common.places(numbers_of(np.column_stack([drawing.xs[at], drawing.ys[at]])))
+        at, place = at[place >= 0], place[place >= 0]
+        more = common.ranks[place] > drawing.ranks[at]
+        is_more = drawing.is_new.copy()
+        is_more[at[more]] = True
+        drawing.ranks[at[more]] = common.ranks[place[more]]
+        restore(drawing, self.countries[number], is_more)
+        self._save(number, drawing, "ranks")
+        more = drawing.ranks[at] > common.ranks[place]
+        return number, place[more], drawing.ranks[at[more]]
 
-    def touched_by(self, restored: Mapping[str, Sequence[Numbers]]) -> list[str]:
-        """Return the countries that may have vertices which others had to restore."""
-        touched = set()
-        for gid, points_of in restored.items():
-            self._found.append([numbers_of(points) for points in points_of])
-            points = np.concatenate(points_of)
-            for other, (low, bottom, high, top) in self._boxes.items():
-                is_in = (
-                    (points[:, 0] >= low) & (points[:, 0] <= high) & (points[:, 1] >= bottom) & (points[:, 1] <= top)
-                )
-                if other != gid and is_in.any():
-                    touched.add(other)
-        self.share()
-        return [gid for gid in self._numbers if gid in touched]
+    def pieces(self) -> Iterator[tuple[Country, Drawing, int, int, int]]:
+        """Yield what is drawn at once: the units of a country from a first to before a last one, at a tolerance."""
+        for number, country in enumerate(self.countries):
+            drawing = self._drawing(number)
+            piece = np.cumsum(drawing.sizes()) // BATCH_VERTICES
+            stops = [*np.flatnonzero(np.diff(piece)) + 1, len(piece)]
+            for rank in range(1, len(self._tolerances) + 1):
+                for first, last in pairwise([0, *stops]):
+                    yield country, drawing, rank, first, last
+
+    def batch(self, piece: tuple[Country, Drawing, int, int, int]) -> pa.RecordBatch:
+        """Draw a piece."""
+        country, drawing, rank, first, last = piece
+        shapes = drawing.multipolygons(rank, first, last)
+        units = np.arange(first, last)
+        rings = np.asarray(shapes.storage.values.values.offsets)
+        polygons, of_units = np.asarray(shapes.storage.values.offsets), np.asarray(shapes.storage.offsets)
+        counts = np.diff(rings[polygons[of_units]])
+        wkb = ga.as_wkb(shapes).storage
+        is_there = counts > 0
+        unions = drawing.unions[(drawing.unions >= first) & (drawing.unions < last)]
+        if len(unions):
+            geoms = np.array([_union_of(drawing, country, rank, unit) for unit in unions])
+            wkb = pa.concat_arrays([wkb, pa.array(shapely.to_wkb(geoms), pa.binary())])
+            counts, units = np.append(counts, shapely.get_num_coordinates(geoms)), np.append(units, unions)
+            is_there = np.append(is_there, np.ones(len(unions), bool))
+        if not is_there.all() or len(unions):
+            rows = np.flatnonzero(is_there)
+            rows = rows[np.argsort(units[rows], kind="stable")]
+            wkb, counts, units = wkb.take(pa.array(rows)), counts[rows], units[rows]
+        return pa.record_batch(
+            [
+                pa.array(country.gids[units], pa.string()),
+                pa.array(np.full(len(units), self._tolerances[rank - 1])),
+                pa.array(country.levels[units]),
+                pa.array(counts.astype(np.int32)),
+                wkb.cast(pa.binary()),
+            ],
+            schema=SCHEMA,
+        )
+
+    def _drawing(self, number: int) -> Drawing:
+        return Drawing(*self._load(number, *(field.name for field in fields(Drawing))))
+
+    def _save(self, number: int, drawing: Drawing, *names: str) -> None:
+        for name in names:
+            np.save(self._folder / f"{number}.{name}.npy", getattr(drawing, name))
+
+    def _load(self, number: int, *names: str) -> list[Any]:
+        return [np.load(self._folder / f"{number}.{name}.npy") for name in names]
+
+
+def _in_several(rows: Hashes) -> tuple[Hashes, Positions]:
+    """Return the rows, of numbers with owners and ranks, whose number is there more than once."""
+    order = np.argsort(rows[:, 0], kind="stable")
+    rows = rows[order]
+    same = np.flatnonzero(rows[1:, 0] == rows[:-1, 0])
+    is_common = np.zeros(len(rows), bool)
+    is_common[same] = is_common[same + 1] = True
+    return rows[is_common, 0], rows[is_common, 1].astype(np.int64)
+
+
+class Common:
+    """The vertices that several countries have.
+
+    Parameters
+    ----------
+    rows : iterable of (ndarray of uint64, ndarray of int64)
+        Numbers of vertices, all that are equal one after the other, and of whom: country and rank in one.
+
+    Attributes
+    ----------
+    ranks : ndarray of uint8
+        Of each vertex: the greatest.
+    owners : ndarray of int64
+        The countries that have them.
+    """
+
+    def __init__(self, rows: Iterable[tuple[Hashes, Positions]]) -> None:
+        read = [(np.empty(0, np.uint64), np.empty(0, np.int64)), *rows]
+        numbers, others = (np.concatenate(of) for of in zip(*read, strict=True))
+        self._numbers, self._place = np.unique(numbers, return_inverse=True)
+        self.owners = others >> OWNER_SHIFT
+        self.ranks = np.zeros(len(self._numbers), np.uint8)
+        np.maximum.at(self.ranks, self._place, (others & ((1 << OWNER_SHIFT) - 1)).astype(np.uint8))
+
+    def places(self, numbers: Hashes) -> Positions:
+        """Return the positions of vertices by their numbers; -1 of those that are not among them."""
+        found = np.full(len(numbers), -1)
+        at = np.flatnonzero(are_among(numbers, self._numbers))
+        found[at] = np.searchsorted(self._numbers, numbers[at])
+        return found
+
+    def raised(self, owner: int, places: Positions, ranks: Ranks) -> set[int]:
+        """Note that a country keeps more of some vertices; return the others that have them."""
+        self.ranks[places] = np.maximum(self.ranks[places], ranks)
+        is_met = np.isin(self._place, places)
+        return set(self.owners[is_met].tolist()) - {owner}
 
 
 def read_countries(levels: Sequence[Relation]) -> dict[str, Country]:
@@ -230,121 +469,258 @@ def read_countries(levels: Sequence[Relation]) -> dict[str, Country]:
     return found
 
 
-def _with_geometry(levels: Sequence[Relation], country: Country, lacking: Lacking | None = None) -> Country:
-    """Return a country with the geometries that are simplified, and the vertices that they lack."""
-    geoms = np.full(len(country.gids), None, object)
-    for level in np.unique(country.levels[country.is_read]):
-        here = np.flatnonzero(country.is_read & (country.levels == level))
-        of_country = f"{'gid_0' if level else 'gid'} = {_text(country.gid)}" if country.gid else "gid_0 is null"
-        others = country.gids[here[~country.is_leaf[here]]]
-        listed = f" or gid in ({', '.join(map(_text, others))})" if len(others) else ""
-        position = dict(zip(country.gids[here], here, strict=True))
-        for batch in levels[level].select("gid", "geom").where(f"{of_country} and (is_leaf{listed})").batches():
-            at = np.array([position.get(gid, -1) for gid in batch["gid"].to_pylist()], np.int64)
-            found = shapely.from_wkb(batch["geom"].to_numpy(zero_copy_only=False))
-            geoms[at[at >= 0]] = found[at >= 0]
-    return replace(country, geoms=with_vertices(geoms, lacking) if lacking else geoms)
-
-
 def _text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def kept_vertices(country: Country, tolerances: Sequence[float]) -> tuple[list[Hashes], list[Hashes]]:
-    """Find the vertices that a country keeps, each by its number.
-
-    Returns
-    -------
-    kept : list of ndarray of uint64
-        For each tolerance, sorted.
-    at_border : list of ndarray of uint64
-        Those among them that another country may have as well.
-    """
-    there = ~shapely.is_missing(country.geoms)
-    leaves = country.geoms[there & country.is_leaf]
-    others = country.geoms[there & ~country.is_leaf]
-    other_levels = country.levels[there & ~country.is_leaf]
-    of_leaves = _numbers_in(leaves) if len(others) else np.empty(0, np.uint64)
-    kept, at_border = [], []
-    for tolerance in tolerances:
-        leaves = shapely.coverage_simplify(leaves, tolerance)
-        rows, hashes = segments(leaves)
-        ends = rows[_that_are_alone(hashes), :4].reshape(-1, 2)
-        own = [np.empty(0, np.uint64)]
-        for level in np.unique(other_levels):
-            others[other_levels == level] = shapely.coverage_simplify(others[other_levels == level], tolerance)
-            own.append(np.setdiff1d(_numbers_in(others[other_levels == level]), of_leaves))
-        kept.append(_sorted(np.concatenate([_numbers_in(leaves), *own])))
-        at_border.append(_sorted(np.concatenate([numbers_of(ends), *own])))
-    return kept, at_border
-
-
-def _that_are_alone(hashes: Hashes) -> Positions:
-    """Return the positions of numbers that are there once."""
-    order = np.argsort(hashes)
-    is_alone = np.ones(len(order), bool)
-    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
-    is_alone[same] = is_alone[same + 1] = False
-    return order[is_alone]
-
-
-def _numbers_in(geoms: Shapes) -> Hashes:
-    return _sorted(numbers_of(shapely.get_coordinates(geoms)))
-
-
-def drawn_with(country: Country, kept: list[Hashes], shared: Sequence[Hashes]) -> tuple[list[Shapes], list[Numbers]]:
-    """Draw all units of a country with the vertices that are kept.
-
-    What the country itself keeps makes a coverage, as GEOS saw to. Vertices that others keep on its borders may make a
-    unit invalid, or overlap another one: then all vertices of such a unit are restored.
+def drawing_of(
+    country: Country, wkb: pa.BinaryArray, tolerances: Numbers, lacking: Lacking | None = None
+) -> tuple[Drawing, Numbers]:
+    """Simplify a country by itself.
 
     Parameters
     ----------
     country : Country
-        With geometries.
-    kept : list of ndarray of uint64
-        For each tolerance, the numbers of the vertices that the country keeps; what is restored is added.
-    shared : sequence of ndarray of uint64
-        For each tolerance, those that all countries keep on their borders.
+    wkb : BinaryArray
+        The MultiPolygon of each unit that is read; null of the others.
+    tolerances : ndarray of float64, shape (t,)
+        In degrees, each larger than the one before.
+    lacking : Lacking, optional
+        Vertices that segments get before.
 
     Returns
     -------
-    drawn : list of ndarray of MultiPolygon, shape (n,)
-        For each tolerance, all units; None where the unit has no geometry.
-    restored : list of ndarray of float64, shape (m, 2)
-        For each tolerance, the vertices that were.
+    drawing : Drawing
+    alone : ndarray of float64, shape (m, 4)
+        Segments that one unit of a coverage has alone.
     """
-    there = np.flatnonzero(~shapely.is_missing(country.geoms))
-    before = country.geoms[there]
-    coverages = country.coverages[there]
-    drawn, restored = [], []
-    for number in range(len(kept)):
-        points = [np.empty((0, 2))]
-        while True:
-            now, has_more = only(before, kept[number], shared[number])
-            is_wrong = ~shapely.is_valid(now)
-            is_wrong[_that_overlap(now, before, coverages, np.flatnonzero(has_more))] = True
-            is_wrong &= shapely.get_num_coordinates(now) < shapely.get_num_coordinates(before)
-            if not is_wrong.any():
-                break
-            points.append(shapely.get_coordinates(before[is_wrong]))
-            kept[number] = _sorted(np.concatenate([kept[number], numbers_of(points[-1])]))
-        restored.append(np.concatenate(points))
-        geoms = np.full(len(country.geoms), None, object)
-        geoms[there] = now
-        drawn.append(_with_unions(country, geoms))
-        before = now
-    return drawn, restored
+    parsed: Any = ga.as_geoarrow(ga.as_wkb(wkb), type=MULTIPOLYGON).storage
+    of_polygons, of_rings = parsed.values, parsed.values.values
+    units, polygons, rings = (np.asarray(of.offsets).astype(np.int64) for of in (parsed, of_polygons, of_rings))
+    points = of_rings.values.values.to_numpy().reshape(-1, 2) + 0.0  # of the two zeros, one is left
+    if lacking is not None:
+        points, rings = with_vertices(points, rings, lacking)
+    ids, first, is_node = kernels.vertices(points, rings, numbers_of(points))
+    xs, ys = np.ascontiguousarray(points[first].T)
+    arcs, offsets, runs = kernels.arcs_of(xs, ys, ids, rings, is_node)
+    stays = (np.abs(xs) == 180) | (np.abs(ys) == 90)
+    ranks = kernels.ranked(xs, ys, arcs, offsets, _least(arcs, offsets), stays, tolerances)
+    of_polygon = np.repeat(np.arange(len(polygons) - 1), np.diff(polygons))
+    of_unit = np.repeat(np.arange(len(units) - 1), np.diff(units))
+    owners = of_unit[of_polygon]
+    is_alone = np.zeros(len(offsets) - 1, bool)
+    coverages = country.coverages[owners[runs[:, 0]]]
+    for coverage in np.unique(coverages):
+        is_alone |= np.bincount(runs[coverages == coverage, 1], minlength=len(is_alone)) == 1
+    is_border, is_new = np.zeros(len(xs), bool), np.zeros(len(xs), bool)
+    is_border[arcs[np.repeat(is_alone, np.diff(offsets))]] = True
+    if lacking is not None:
+        is_new = are_among(numbers_of(points[first]), np.unique(numbers_of(lacking.points)))
+    is_shell = np.zeros(len(rings) - 1, bool)
+    is_shell[polygons[:-1][np.diff(polygons) > 0]] = True
+    is_left = (kernels.twice_areas(xs, ys, ids, rings) > 0) == is_shell  # of where the ring runs
+    directions = np.where(is_left[runs[:, 0]], runs[:, 2], -runs[:, 2])
+    above = _items_above(country, owners[runs[:, 0]], runs[:, 1], directions)
+    parts = [
+        (ids, np.column_stack([rings[:-1], rings[1:]]), is_shell, owners),
+        _outlines(xs, ys, arcs, offsets, *above),
+    ]
+    drawing = _drawing(country, (ranks, xs, ys, is_border, is_node, is_new), parts)
+    drawing = _without_wrong_outlines(drawing, country, len(tolerances))
+    return drawing, _segments(xs, ys, arcs, offsets, is_alone)
 
 
-def _that_overlap(now: Shapes, before: Shapes, coverage: Positions, changed: Positions) -> Positions:
-    """Return those units of a coverage, some of which were changed, that overlap and did not before."""
-    changed_at, other = shapely.STRtree(now).query(now[changed])
-    one = changed[changed_at]
-    is_pair = (one != other) & (coverage[one] == coverage[other])
+def _least(arcs: Ids, offsets: Positions) -> Positions:
+    """Return how many vertices between its ends an arc has to keep, so that rings and what lies between arcs stay."""
+    first, last = arcs[offsets[:-1]].astype(np.int64), arcs[offsets[1:] - 1].astype(np.int64)
+    _ends, number, count = np.unique(
+        np.minimum(first, last) << 32 | np.maximum(first, last), return_inverse=True, return_counts=True
+    )
+    return np.where(first == last, 2, np.where(count[number] > 1, 1, 0))
+
+
+def _items_above(
+    country: Country, units: Positions, arcs: Positions, directions: Positions
+) -> tuple[Positions, Positions, Positions]:
+    """Return the arcs of the units that those below tile: the ones that one of these has alone.
+
+    Parameters
+    ----------
+    country : Country
+    units, arcs, directions : ndarray of int64, shape (n,)
+        Units that are read, their arcs, and 1 or -1, so that the unit lies on the left.
+
+    Returns
+    -------
+    units, arcs, directions : ndarray of int64, shape (m,)
+        As the parameters, by unit and arc.
+    """
+    found = [np.empty((3, 0), np.int64)]
+    items = np.stack([units, arcs, directions])
+    is_made = ~country.is_read & country.has_area
+    for level in np.unique(country.levels)[::-1]:
+        above = country.parents[items[0]]
+        is_below = (above >= 0) & is_made[above] & (country.levels[above] == level)
+        owners, arcs, directions = above[is_below], items[1, is_below], items[2, is_below]
+        order = np.lexsort([arcs, owners])
+        owners, arcs = owners[order], arcs[order]
+        starts = np.flatnonzero((np.diff(owners, prepend=-1) != 0) | (np.diff(arcs, prepend=-1) != 0))
+        sums = np.sign(np.add.reduceat(directions[order], starts)) if len(starts) else starts
+        here = np.stack([owners[starts], arcs[starts], sums])[:, sums != 0]
+        found.append(here)
+        items = np.concatenate([items, here], axis=1)
+    units, arcs, directions = np.concatenate(found, axis=1)
+    return units, arcs, directions
+
+
+def _outlines(
+    xs: Numbers, ys: Numbers, arcs: Ids, offsets: Positions, units: Positions, items: Positions, directions: Positions
+) -> tuple[Ids, Positions, Flags, Positions]:
+    """Put rings together of the arcs of units; each shell is followed by its holes.
+
+    Returns
+    -------
+    ids : ndarray of int32
+    rings : ndarray of int64, shape (r, 2)
+        Where each begins and ends.
+    is_shell : ndarray of bool, shape (r,)
+    of_ring : ndarray of int64, shape (r,)
+        The unit of each.
+    """
+    first, last = arcs[offsets[:-1]], arcs[offsets[1:] - 1]
+    begins = np.where(directions > 0, first[items], last[items]).astype(np.int64)
+    ends = np.where(directions > 0, last[items], first[items]).astype(np.int64)
+    order = np.lexsort([items, begins, units])
+    units, items, directions, begins, ends = (of[order] for of in (units, items, directions, begins, ends))
+    keys, wanted = units << 32 | begins, units << 32 | ends
+    low, high = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, side="right")
+    ids, rings, of_ring = kernels.traced(xs, ys, arcs, offsets, units, items, directions, low, high)
+    areas = kernels.twice_areas(xs, ys, ids, rings)
+    shells = kernels.shells_of(xs, ys, ids, rings, of_ring, areas)
+    here = np.flatnonzero(shells >= 0)
+    here = here[np.lexsort([shells[here] != here, shells[here]])]
+    return ids, np.column_stack([rings[here], rings[here + 1]]), shells[here] == here, of_ring[here]
+
+
+def _drawing(
+    country: Country,
+    vertices: tuple[Ranks, Numbers, Numbers, Flags, Flags, Flags],
+    parts: Sequence[tuple[Ids, Positions, Flags, Positions]],
+) -> Drawing:
+    """Put rings in the order of units; a shell comes before its holes.
+
+    Parameters
+    ----------
+    country : Country
+    vertices
+        The attributes of a drawing that are those of vertices.
+    parts : sequence of (ndarray, ndarray, ndarray, ndarray)
+        As `_outlines` has them.
+    """
+    before = np.cumsum([0, *(len(ids) for ids, *_others in parts)])
+    rings = np.concatenate([part[1] + at for part, at in zip(parts, before, strict=False)])
+    is_shell, owners = (np.concatenate([part[number] for part in parts]) for number in (2, 3))
+    order = np.argsort(owners, kind="stable")
+    polygons = np.flatnonzero(is_shell[order])
+    units = np.searchsorted(owners[order][polygons], np.arange(len(country.gids) + 1))
+    return Drawing(
+        *vertices,
+        ids=np.concatenate([part[0] for part in parts]),
+        starts=rings[order, 0],
+        ends=rings[order, 1],
+        polygons=np.append(polygons, len(order)),
+        units=units,
+        unions=np.empty(0, np.int64),
+    )
+
+
+def _without_wrong_outlines(drawing: Drawing, country: Country, rank: int) -> Drawing:
+    """Let the units that were put together, and are not valid, be drawn as unions: what is below them overlaps.
+
+    They are looked at with few vertices, which is quick: where borders run into one another, none can be left out.
+    """
+    made = np.flatnonzero(country.has_area & ~country.is_read)
+    is_wrong = ~shapely.is_valid(drawing.geoms(rank, made)) | (np.diff(drawing.units)[made] == 0)
+    unions = made[is_wrong]
+    if not len(unions):
+        return drawing
+    counts = np.diff(drawing.units)
+    is_left = np.repeat(~np.isin(np.arange(len(counts)), unions), counts)  # of polygons
+    of_rings = np.repeat(is_left, np.diff(drawing.polygons))
+    sizes = np.diff(drawing.polygons)[is_left]
+    counts[unions] = 0
+    return replace(
+        drawing,
+        starts=drawing.starts[of_rings],
+        ends=drawing.ends[of_rings],
+        polygons=np.concatenate([[0], np.cumsum(sizes)]),
+        units=np.concatenate([[0], np.cumsum(counts)]),
+        unions=unions,
+    )
+
+
+def _union_of(drawing: Drawing, country: Country, rank: int, unit: int) -> shapely.Geometry:
+    """Return the union of the units below one, as a MultiPolygon."""
+    below = np.flatnonzero(country.parents == unit)
+    drawn = drawing.geoms(rank, below[np.diff(drawing.units)[below] > 0])
+    unions = [_union_of(drawing, country, rank, other) for other in below[np.isin(below, drawing.unions)]]
+    union = shapely.union_all([*drawn, *unions])
+    whole: shapely.Geometry = shapely.multipolygons(
+        [part for part in shapely.get_parts(union) if part.geom_type == "Polygon"]
+    )
+    return whole
+
+
+def _segments(xs: Numbers, ys: Numbers, arcs: Ids, offsets: Positions, is_wanted: Flags) -> Numbers:
+    """Return the segments of some arcs, without those at a pole; what lies on the date line is at 180 degrees east."""
+    wanted = np.flatnonzero(is_wanted)
+    at = counted(offsets[wanted], np.diff(offsets)[wanted] - 1)
+    rows = np.empty((len(at), 4))
+    rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3] = xs[arcs[at]], ys[arcs[at]], xs[arcs[at + 1]], ys[arcs[at + 1]]
+    on_date_line = (np.abs(rows[:, 0]) == 180) & (np.abs(rows[:, 2]) == 180)
+    rows[np.ix_(on_date_line, [0, 2])] = 180
+    found: Numbers = rows[(np.abs(rows[:, 1]) != 90) | (np.abs(rows[:, 3]) != 90)]
+    return found
+
+
+def restore(drawing: Drawing, country: Country, is_more: Flags) -> None:
+    """Give the units back their vertices that are invalid or overlap with more vertices than a country itself keeps.
+
+    What the country itself keeps makes neither. With vertices that others keep on its borders, it may.
+
+    Parameters
+    ----------
+    drawing : Drawing
+        Of which ranks are raised.
+    country : Country
+    is_more : ndarray of bool, shape (k,)
+        The vertices that stay at more tolerances than the country itself found, or are new.
+    """
+    boxes: Any = shapely.box(*drawing.boxes().T)
+    for rank in range(1, int(drawing.ranks.max(initial=0)) + 1):
+        changed = is_more
+        while changed.any():
+            units = drawing.having(changed)
+            wrong = units[~shapely.is_valid(drawing.geoms(rank, units))]
+            wrong = np.union1d(wrong, _that_overlap(drawing, country, boxes, rank, units[country.is_read[units]]))
+            changed = drawing.vertices_of(wrong) & (drawing.ranks == rank - 1)
+            drawing.ranks[changed] = rank
+
+
+def _that_overlap(drawing: Drawing, country: Country, boxes: Shapes, rank: int, changed: Positions) -> Positions:
+    """Return those units of a coverage, some of which were changed, that overlap and do not with all vertices."""
+    read = np.flatnonzero(country.is_read & (np.diff(drawing.units) > 0))
+    changed_at, at = shapely.STRtree(boxes[read]).query(boxes[changed])
+    one, other = changed[changed_at], read[at]
+    is_pair = (one != other) & (country.coverages[one] == country.coverages[other])
     one, other = one[is_pair], other[is_pair]
-    for geoms, is_overlap in ((now, True), (before, False)):
-        found = shapely.relate_pattern(geoms[one], geoms[other], "2********") == is_overlap
+    for of_rank, is_overlap in ((rank, True), (0, False)):
+        units = np.union1d(one, other)
+        geoms = drawing.geoms(of_rank, units)
+        is_met = shapely.relate_pattern(
+            geoms[np.searchsorted(units, one)], geoms[np.searchsorted(units, other)], "2********"
+        )
+        found = is_met == is_overlap
         one, other = one[found], other[found]
     return np.union1d(one, other)
 
@@ -356,82 +732,33 @@ def _sorted(numbers: Hashes) -> Hashes:
     return once
 
 
-def _with_unions(country: Country, geoms: Shapes) -> Shapes:
-    """Add the units that those below tile, which are the unions of these."""
-    for level in np.unique(country.levels)[::-1]:
-        below = np.flatnonzero((country.levels > level) & (country.parents >= 0) & ~shapely.is_missing(geoms))
-        below = below[np.argsort(country.parents[below], kind="stable")]
-        above, starts = np.unique(country.parents[below], return_index=True)
-        for parent, children in zip(above, np.split(below, starts[1:]) if len(below) else [], strict=True):
-            if country.levels[parent] != level or geoms[parent] is not None or not country.has_area[parent]:
-                continue
-            geoms[parent] = _union(geoms[children])
-    is_single = shapely.get_type_id(geoms) == shapely.GeometryType.POLYGON
-    geoms[is_single] = shapely.multipolygons(geoms[is_single], indices=np.arange(is_single.sum()))
-    return geoms
+def _that_are_alone(hashes: Hashes) -> Positions:
+    """Return the positions of numbers that are there once."""
+    order = np.argsort(hashes)
+    is_alone = np.ones(len(order), bool)
+    same = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    is_alone[same] = is_alone[same + 1] = False
+    return order[is_alone]
 
 
-def _union(geoms: Shapes) -> shapely.Geometry:
-    """Return the union of polygons: of a coverage the quick way, which does not notice overlaps but by the area."""
-    try:
-        union = shapely.coverage_union_all(geoms)
-    except shapely.errors.GEOSException:
-        return shapely.union_all(geoms)
-    is_whole = np.isclose(shapely.area(union), shapely.area(geoms).sum(), rtol=SAME_AREA_SHARE, atol=0)
-    return union if is_whole and shapely.is_valid(union) else shapely.union_all(geoms)
-
-
-def only(geoms: Shapes, kept: Hashes, shared: Hashes) -> tuple[Shapes, Flags]:
-    """Leave vertices out.
+def coverage_simplified(geoms: Shapes, tolerance: float) -> Shapes:
+    """Simplify one coverage.
 
     Parameters
     ----------
     geoms : ndarray of MultiPolygon, shape (n,)
         In degrees.
-    kept, shared : ndarray of uint64
-        Numbers of the vertices that stay, sorted. Those on the date line and at the poles stay as well, and a ring of
-        which fewer than three would is left as it is.
+    tolerance : float
+        In degrees.
 
     Returns
     -------
-    drawn : ndarray of MultiPolygon, shape (n,)
-    has_more : ndarray of bool, shape (n,)
-        Whether more than the vertices of `kept` stay.
+    ndarray of MultiPolygon, shape (n,)
     """
-    if not len(geoms):
-        return geoms, np.empty(0, bool)
-    kind, points, (rings, *polygons) = shapely.to_ragged_array(geoms)
-    numbers = numbers_of(points)
-    stays = are_among(numbers, kept)
-    is_more = ~stays
-    is_more &= are_among(numbers, shared) | (np.abs(points[:, 0]) == 180) | (np.abs(points[:, 1]) == 90)
-    stays |= is_more
-    has_more = np.zeros(len(geoms), bool)
-    has_more[np.repeat(np.arange(len(geoms)), shapely.get_num_coordinates(geoms))[is_more]] = True
-    starts, last = rings[:-1], rings[1:] - 1
-    stays[last] = False  # the same as the first
-    total = np.concatenate([[0], np.cumsum(stays)])
-    counts = total[rings[1:]] - total[starts]
-    for ring in np.flatnonzero(counts < 3):
-        stays[starts[ring] : last[ring]] = True
-        counts[ring] = last[ring] - starts[ring]
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    staying = np.flatnonzero(stays)
-    at = np.insert(staying, offsets[1:], staying[offsets[:-1]])
-    closed: tuple[npt.NDArray[np.signedinteger], ...] = (offsets + np.arange(len(offsets)), *polygons)
-    drawn = shapely.from_ragged_array(kind, points[at], closed)
-    return drawn, has_more
-
-
-def _batch(country: Country, tolerance: float, geoms: Shapes) -> pa.RecordBatch:
-    there = np.flatnonzero(~shapely.is_missing(geoms))
-    return pa.record_batch(
-        [
-            pa.array(country.gids[there], pa.string()),
-            pa.array(np.full(len(there), tolerance)),
-            pa.array(country.levels[there]),
-            pa.array(shapely.get_num_coordinates(geoms[there]).astype(np.int32)),
-            pa.array(shapely.to_wkb(geoms[there]), pa.binary()),
-        ],
-        schema=SCHEMA,
+    count = len(geoms)
+    every = np.ones(count, bool)
+    whole = Country(
+        "", np.arange(count).astype(object), np.zeros(count, np.int32), np.full(count, -1), every, every, every
     )
+    drawing, _alone = drawing_of(whole, pa.array(shapely.to_wkb(geoms), pa.binary()), np.array([tolerance]))
+    return drawing.geoms(1, np.arange(count))

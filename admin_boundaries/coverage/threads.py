@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 THREADS = 2  # each has a bucket or a piece of a level in memory
@@ -26,15 +27,22 @@ def in_threads(
     than its neighbours, there should be several: the other thread waits when they are used up. An error is raised here,
     once all threads have ended: that of the function, of the items, or of what takes the results.
     """
+    with closing(mapped(function, items, ahead=ahead)) as results:
+        for result in results:
+            take(result)
+
+
+def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 1) -> Generator[Result]:
+    """As `in_threads`, and yield the results."""
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
                 if len(waiting) >= THREADS + ahead:
-                    take(waiting.popleft().result())
+                    yield waiting.popleft().result()
             while waiting:
-                take(waiting.popleft().result())
+                yield waiting.popleft().result()
         finally:
             for future in waiting:
                 future.cancel()

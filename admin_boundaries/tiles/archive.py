@@ -22,7 +22,7 @@ from pmtiles.tile import Compression, TileType, tileid_to_zxy
 from pmtiles.writer import Writer
 
 from admin_boundaries import edition, licences
-from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, kept_vertices
+from admin_boundaries.coverage.simplify import TOLERANCES, coverage_simplified
 from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.export import check_countries
 from admin_boundaries.files import check_place, replacing
@@ -398,18 +398,7 @@ class _Work:
         count = table.num_rows
         geoms = shapely.from_wkb(table.column(1).to_numpy(zero_copy_only=False))
         keys = table.column(0).combine_chunks()
-        zones = Country(
-            gid="",
-            gids=keys.to_numpy(zero_copy_only=False),
-            levels=np.zeros(count, np.int32),
-            parents=np.full(count, -1, np.int64),
-            is_read=np.ones(count, bool),
-            is_leaf=np.ones(count, bool),
-            has_area=np.ones(count, bool),
-            geoms=geoms,
-        )
-        kept, at_border = kept_vertices(zones, [tolerance])
-        ((drawn,), _restored) = drawn_with(zones, kept, at_border)
+        drawn = coverage_simplified(geoms, tolerance)
         numbers = attributes.numbers_of(self.attributes, keys)
         yield Batch(np.full(count, ZONE_LAYER, np.int64), numbers, drawn, zooms)
 

@@ -14,8 +14,7 @@ import shapely
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.arrays import numbers_of
-from admin_boundaries.coverage.simplify import TOLERANCES, Country, drawn_with, only, simplified
+from admin_boundaries.coverage.simplify import TOLERANCES, Country, Drawing, drawing_of, restore, simplified
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
 from tests.conftest import ROOT
@@ -165,6 +164,15 @@ def test_a_border_stays_shared_where_one_country_has_a_corner_and_the_other_no_v
         assert not shapely.get_num_interior_rings(shapely.get_parts(union)).any()
 
 
+def test_a_corner_of_units_on_a_border_stays_on_that_of_the_other_country_too() -> None:
+    left = Polygon([(-1, 0), (0, 0), (0.003, 1), (0, 2), (-1, 2)])
+    lower, upper = Polygon([(0, 0), (1, 0), (1, 1), (0.003, 1)]), Polygon([(0.003, 1), (1, 1), (1, 2), (0, 2)])
+    countries = {"X": (None, left), "Y": (None, shapely.union(lower, upper))}
+    found = simplify(countries, {"Y.1": ("Y", lower), "Y.2": ("Y", upper)}, tolerances=[0.1])
+    assert shapely.coverage_is_valid(np.array([found[gid, 0.1] for gid in ("X", "Y.1", "Y.2")]))
+    assert found["X", 0.1].union(found["Y", 0.1]).area == pytest.approx(4)
+
+
 def test_the_smallest_island_and_the_smallest_hole_keep_a_triangle() -> None:
     tiny = Polygon([(5, 5), (5.00001, 5), (5.00001, 5.00001), (5.000005, 5.00002), (5, 5.00001)])
     pond = Polygon([(0.5, 0.5), (0.50001, 0.5), (0.50001, 0.50001), (0.5, 0.50001)])
@@ -200,12 +208,57 @@ def test_keys_with_quotes_and_units_of_an_unknown_country_are_simplified() -> No
     assert {gid for gid, _ in found} == {"X'; drop", "?"}
 
 
-def test_a_ring_of_which_too_little_is_kept_stays_as_it_is() -> None:
-    square, other = box(0, 0, 1, 1), box(2, 0, 3, 1)
-    kept = np.sort(numbers_of(np.array([(0, 0), (1, 0), (1, 1), (2, 0), (3, 0)], float)))
-    (drawn,), has_more = only(np.array([shapely.union(square, other)]), kept, kept)
-    assert sorted(shapely.get_num_coordinates(drawn.geoms)) == [4, 5]
-    assert not has_more.any()
+def test_units_above_have_the_parts_and_holes_that_those_below_leave_them() -> None:
+    grid = Grid(5, 3)
+    ring = {f"X.1.{column}.{row}": ("X.1", grid.cell(column, row)) for column in range(3) for row in range(3)}
+    middle = ring.pop("X.1.1.1")[1]
+    corners = {f"Y.{(column + row) % 2}.{column}": (column, row) for column in (3, 4) for row in (0, 1)}
+    crossed = {gid: (gid[:3], grid.cell(*place)) for gid, place in corners.items()}
+    leaves: dict[str, tuple[str | None, BaseGeometry | None]] = {**ring, **crossed}
+
+    def union_of(gid: str) -> BaseGeometry:
+        return shapely.union_all([shape for other, (_, shape) in leaves.items() if other.startswith(gid)])
+
+    above: dict[str, tuple[str | None, BaseGeometry | None]] = {
+        "X.1": ("X", union_of("X.1")),
+        "X.2": ("X", middle),
+        **{gid: ("Y", union_of(gid)) for gid in ("Y.0", "Y.1")},
+    }
+    countries = {"X": (None, shapely.union(union_of("X.1"), middle)), "Y": (None, union_of("Y"))}
+    found = simplify(countries, above, leaves)
+    for tolerance in TOLERANCES:
+        assert [len(part.interiors) for part in found["X.1", tolerance].geoms] == [1]
+        assert [len(found[gid, tolerance].geoms) for gid in ("Y.0", "Y.1")] == [2, 2]
+        for gid in ("X", "X.1", "Y", "Y.0", "Y.1"):
+            below = [found[other, tolerance] for other in (*leaves, "X.2") if other.startswith(f"{gid}.")]
+            assert shapely.union_all(below).symmetric_difference(found[gid, tolerance]).area < 1e-12
+
+
+def test_a_unit_whose_parts_overlap_is_drawn_as_their_union() -> None:
+    left, right = box(0, 0, 1.25, 1), box(1, 0.2, 1.75, 1.2)
+    found = simplify({"X": (None, box(0, 0, 2, 1))}, {"X.1": ("X", left), "X.2": ("X", right)}, tolerances=[0.01])
+    assert found["X", 0.01].equals(shapely.union(left, right))
+
+
+def test_a_unit_between_two_borders_with_the_same_ends_stays() -> None:
+    west: Line = [(0, 0), (-0.05, 1), (0, 2)]
+    east: Line = [(0, 0), (0.05, 1), (0, 2)]
+    leaves = {
+        "X.1": ("X", Polygon([*west, (-3, 2), (-3, 0)])),
+        "X.2": ("X", Polygon([*west, (0.05, 1)])),
+        "X.3": ("X", Polygon([*east, (3, 2), (3, 0)])),
+    }
+    found = simplify({"X": (None, box(-3, 0, 3, 2))}, leaves, tolerances=[0.5])
+    assert found["X.2", 0.5].area > 0
+    assert shapely.coverage_is_valid(np.array([found[gid, 0.5] for gid in leaves]))
+
+
+def test_a_bay_stays_open_for_the_island_in_it() -> None:
+    land = Polygon([(0, 0), (0.5, 1), (1, 0), (1, 2), (0, 2)])
+    island = box(0.48, 0.5, 0.52, 0.55)
+    levels = {"X": (None, shapely.union(land, island))}, {"X.1": ("X", land), "X.2": ("X", island)}
+    found = simplify(*levels, tolerances=[1.0])
+    assert found["X.1", 1.0].disjoint(found["X.2", 1.0])
 
 
 def test_vertices_on_the_date_line_stay() -> None:
@@ -222,31 +275,59 @@ def test_the_answer_is_the_same_whichever_way_the_levels_are_ordered() -> None:
     assert all(shapely.equals_identical(forwards[key], found[key]) for key in found)
 
 
-def test_units_that_a_vertex_of_a_neighbour_country_makes_overlap_get_their_vertices_back() -> None:
+def drawing_with(shapes: Sequence[Polygon], kept: Line) -> tuple[Country, Drawing, dict[tuple[float, float], int]]:
+    """Return units of a country drawn with some vertices, and the numbers of all vertices."""
+    geoms = np.array([MultiPolygon([shape]) for shape in shapes])
+    assert shapely.coverage_is_valid(geoms)
+    every = np.ones(len(shapes), bool)
+    country = Country(
+        gid="X",
+        gids=np.array([f"X.{number}" for number in range(len(shapes))], object),
+        levels=np.ones(len(shapes), np.int32),
+        parents=np.full(len(shapes), -1),
+        is_read=every,
+        is_leaf=every,
+        has_area=every,
+    )
+    drawing, _alone = drawing_of(country, pa.array(shapely.to_wkb(geoms), pa.binary()), np.array([0.01]))
+    numbers = {point: at for at, point in enumerate(zip(drawing.xs.tolist(), drawing.ys.tolist(), strict=True))}
+    drawing.ranks[:] = 0
+    drawing.ranks[[numbers[point] for point in kept]] = 1
+    nothing = np.zeros(len(drawing.xs), bool)
+    restore(drawing, country, nothing)
+    assert drawing.ranks.sum() == len(kept)
+    assert shapely.coverage_is_valid(drawing.geoms(1, np.arange(len(shapes))))
+    return country, drawing, numbers
+
+
+def with_more(
+    country: Country, drawing: Drawing, numbers: dict[tuple[float, float], int], more: Line
+) -> set[tuple[float, float]]:
+    """Draw it with more vertices, which would make units overlap; return all that it has then."""
+    is_more = np.zeros(len(drawing.xs), bool)
+    is_more[[numbers[point] for point in more]] = True
+    drawing.ranks[is_more] = 1
+    units = np.arange(len(country.gids))
+    assert not shapely.coverage_is_valid(drawing.geoms(1, units))
+    restore(drawing, country, is_more)
+    drawn = drawing.geoms(1, units)
+    assert shapely.coverage_is_valid(drawn)
+    return {tuple(point) for point in shapely.get_coordinates(drawn).tolist()}
+
+
+def test_a_unit_that_a_vertex_of_a_neighbour_country_makes_invalid_gets_its_vertices_back() -> None:
     spike: Line = [(0, 0), (4, 0), (5, 3), (6, 0), (10, 0)]
     dip: Line = [(10, 4), (7, 4), (6.2, 1), (5.8, 4), (0, 4)]
     upper, lower = Polygon([*spike, *dip]), Polygon([*spike[::-1], (0, -2), (10, -2)])
-    geoms = np.array([MultiPolygon([upper]), MultiPolygon([lower])])
-    assert shapely.coverage_is_valid(geoms)
-    country = Country(
-        gid="X",
-        gids=np.array(["X.1", "X.2"], object),
-        levels=np.array([1, 1], np.int32),
-        parents=np.array([-1, -1]),
-        is_read=np.array([True, True]),
-        is_leaf=np.array([True, True]),
-        has_area=np.array([True, True]),
-        geoms=geoms,
-    )
-    straight = np.array([(0, 0), (5, 3), (10, 0), (10, 4), (0, 4), (0, -2), (10, -2)], float)
-    kept, theirs = np.sort(numbers_of(straight)), np.sort(numbers_of(np.array(dip, float)))
-    (before,), (nothing,) = drawn_with(country, [kept], [kept])
-    assert shapely.coverage_is_valid(before)
-    assert len(nothing) == 0
-    (drawn,), (restored,) = drawn_with(country, [kept], [theirs])
-    assert shapely.coverage_is_valid(drawn)
-    assert {(6.0, 0.0), (6.2, 1.0)} <= {tuple(point) for point in restored.tolist()}
-    assert {(6.0, 0.0), (6.2, 1.0)} <= {tuple(point) for point in shapely.get_coordinates(drawn).tolist()}
+    kept: Line = [(0, 0), (5, 3), (10, 0), (10, 4), (0, 4), (0, -2), (10, -2)]
+    assert {(6.0, 0.0), (6.2, 1.0)} <= with_more(*drawing_with([upper, lower], kept), dip)
+
+
+def test_units_that_a_vertex_of_a_neighbour_country_makes_overlap_get_their_vertices_back() -> None:
+    lower = Polygon([(0, 0), (4, 0), (5, 3), (6, 0), (10, 0), (10, -2), (0, -2)])
+    upper = Polygon([(0, 1), (3.9, 1), (5, 4), (6.1, 1), (10, 1), (10, 6), (0, 6)])
+    kept: Line = [(0, 0), (10, 0), (10, -2), (0, -2), (0, 1), (10, 1), (10, 6), (0, 6)]
+    assert {(4.0, 0.0), (5.0, 4.0)} <= with_more(*drawing_with([upper, lower], kept), [(5, 3)])
 
 
 @cache
