@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from admin_boundaries.duckdb_warehouse import DuckdbWarehouse, attach, no_warehouse
+from admin_boundaries.edition import Edition
 from admin_boundaries.marts import first_line
 from admin_boundaries.service.marts import too_long
 from ingest.errors import TargetUnavailable
@@ -46,7 +47,7 @@ class DuckdbSource:
         opened = self._take()
         try:
             session = _Session(opened)
-            warehouse = DuckdbWarehouse(session, self._lake, self._dataset, self._path)  # type: ignore[arg-type]
+            warehouse = _Served(session, self._lake, self._dataset, self._path)
             with (
                 too_long(self._seconds, lambda _error: watch.is_over),
                 _Watch(session, self._seconds) as watch,
@@ -82,10 +83,9 @@ class DuckdbSource:
 
     def _identity(self) -> Identity:
         try:
-            found = self._path.stat()
+            return _identity(self._path)
         except FileNotFoundError as error:
             raise no_warehouse(self._path, self._lake, self._dataset) from error
-        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _open(self, identity: Identity) -> _Opened:
         """Attach the file to an empty database, which may read nothing else but the copy of the ledger."""
@@ -111,19 +111,43 @@ class _Opened:
     def __init__(self, connection: duckdb.DuckDBPyConnection, use: str, identity: Identity) -> None:
         self.connection, self.use, self.identity = connection, use, identity
         self.readers = 0
+        self.editions: tuple[Identity | None, list[Edition]] | None = None  # by the copy of the ledger
+
+
+class _Served(DuckdbWarehouse):
+    """The marts in a file that stays as it is: of which build they are is read once, and again after each run."""
+
+    def __init__(self, session: _Session, lake: Path, dataset: str, place: Path) -> None:
+        super().__init__(session, lake, dataset, place)  # type: ignore[arg-type]
+        self._opened = session.opened
+
+    def editions(self) -> list[Edition]:
+        try:
+            ledger: Identity | None = _identity(self._runs)
+        except FileNotFoundError:
+            ledger = None
+        kept = self._opened.editions
+        if kept is None or kept[0] != ledger:
+            kept = self._opened.editions = (ledger, super().editions())
+        return kept[1]
+
+
+def _identity(path: Path) -> Identity:
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class _Session:
     """What `DuckdbWarehouse` needs of a connection: all that a question opens looks into the file, and can be ended."""
 
     def __init__(self, opened: _Opened) -> None:
-        self._opened = opened
+        self.opened = opened
         self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._own = self.cursor()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        cursor = self._opened.connection.cursor()
-        cursor.execute(self._opened.use)
+        cursor = self.opened.connection.cursor()
+        cursor.execute(self.opened.use)
         self._cursors.append(cursor)
         return cursor
 

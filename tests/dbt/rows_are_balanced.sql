@@ -1,4 +1,5 @@
--- internal_level_counts, per level: nothing is lost and nothing appears between file, staging, mart and the rows set aside
+-- internal_level_counts, per level: nothing is lost and nothing appears between file, staging, mart and the rows that
+-- are set aside
 select
     admin_level,
     rows_in_file,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyogrio
 import pytest
 import shapely
 
-from benchmarks import generate, locate, locate_peers, locate_points, locate_postgis, next_release, report
+from benchmarks import generate, locate, locate_peers, locate_points, locate_postgis, next_release, report, serve
 from tests.conftest import ROOT
 from tests.integration import servers
 
@@ -131,6 +133,30 @@ def test_goals_are_held_against_what_was_found() -> None:
     assert met["faster than `ogr2ogr` by default"] is False
     assert met["what validation adds, compared with what `-makevalid` adds"] is True
     assert met["memory of a worker"] is True
+
+
+def test_answers_of_a_service_are_counted_and_timed_and_what_fails_is_no_answer() -> None:
+    class Says(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/good" else 404)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name of its base
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Says) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        good, bad = (serve.ask(server.server_port, [path], 2, 0.2) for path in ("/good", "/bad"))
+        server.shutdown()
+    assert good.seconds
+    assert good.failed == 0
+    assert bad.failed
+    assert bad.seconds == []
+    assert serve.Measured([0.001] * 98 + [1.0] * 2, 3, 2.0).cells() == ["50", "1.0", "1,000.0", "3"]
 
 
 @pytest.fixture(scope="module")
