@@ -12,6 +12,8 @@ import pytest
 from ingest import catalog
 from ingest.cli import cli
 from tests.conftest import ROOT
+from tests.fixtures import documented, documents
+from tests.fixtures.documents import all_commands, asked_of_the_service
 
 DECISIONS = ROOT / "docs/decisions"
 FOLDERS = (".", ".github", ".github/ISSUE_TEMPLATE", "benchmarks", "docs", "docs/decisions", "sample")
@@ -141,3 +143,38 @@ def test_every_fault_names_a_test_that_exists() -> None:
         assert named or paths or parameters, fault
         assert set(named) <= known, fault
         assert set(paths) <= files, fault
+
+
+def untouched(line: str) -> bool:
+    """Whether a line only sets what the next ones use."""
+    return bool(re.fullmatch(r"export( [A-Z_]+=(\"[^\"]*\"|\S+))+", line))
+
+
+def test_something_runs_every_command_that_a_document_shows() -> None:
+    shown = {command.line for command in all_commands() if not untouched(command.line)}
+    as_printed = {each.line for each in documented.run_as_printed((*documented.READING, *documented.OF_TIGER))}
+    not_here = [line for lines in documented.NOT_HERE.values() for line in lines]
+    known = [*as_printed, *set(asked_of_the_service()), *documented.ELSEWHERE, *not_here]
+    assert len(shown) > 80
+    assert sorted(shown - set(known)) == [], "name what runs them in tests/fixtures/documented.py"
+    assert sorted(set(known) - shown) == [], "no document shows these any more"
+    assert len(known) == len(set(known))
+
+
+def test_something_runs_the_python_of_every_document() -> None:
+    assert {path.name for path in documents.DOCUMENTS if documents.blocks(path, "python")} == set(documented.PYTHON)
+
+
+@pytest.mark.parametrize("shown", [*documented.ELSEWHERE, *documented.PYTHON])
+def test_what_is_said_to_run_a_command_does(shown: str) -> None:
+    path, text = {**documented.ELSEWHERE, **documented.PYTHON}[shown]
+    assert text in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_what_a_document_sets_before_a_command_is_a_variable_that_is_explained() -> None:
+    known = prose(ROOT / "README.md") + prose(ROOT / "docs/spark.md")
+    lines = [command.line for command in all_commands() if untouched(command.line)]
+    assert len(lines) > 3
+    for line in lines:
+        for name in re.findall(r"(\w+)=", line.partition('="')[0]):
+            assert f"`{name}`" in known, name

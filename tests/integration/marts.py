@@ -92,12 +92,15 @@ def _columns(warehouse: Warehouse, connection: Connection, table: str) -> list[s
     return [name for (name,) in connection.execute(query).fetchall()]
 
 
-def ask(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
-    """Ask a warehouse of either target."""
+def ask(warehouse: Warehouse, *statements: str) -> list[tuple[Any, ...]]:
+    """Ask a warehouse of either target; return what the last statement finds."""
     with _connect(warehouse) as (connection, _):
         if isinstance(connection, duckdb.DuckDBPyConnection):
             load_spatial(connection)
-        found: list[tuple[Any, ...]] = connection.execute(query).fetchall()
+        for statement in statements:
+            if statement.strip():
+                cursor = connection.execute(statement)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
 
 

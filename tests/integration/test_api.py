@@ -27,11 +27,12 @@ import admin_boundaries as ab
 from admin_boundaries.units import Shape
 from ingest import errors, settings
 from tests.conftest import ROOT
-from tests.fixtures.documents import blocks, typed
+from tests.fixtures.documents import blocks, queries, typed
+from tests.integration import marts
 from tests.integration.conftest import ADDED, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
-CONNECT = ROOT / "docs" / "connect.md"
+CONNECT, README = ROOT / "docs" / "connect.md", ROOT / "README.md"
 Worlds = tuple[ab.World, ab.World]
 NEARLY = ("area_km2", "children_area_share", "area_share", "border_km")  # sums of the same numbers in another order
 ORIGIN = ("file_no", "source_file", "source_layer", "source_fid")  # one country is from another file
@@ -241,8 +242,11 @@ def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
 ) -> None:
     postgres, embedded = both
     (tmp_path / ".warehouse").symlink_to(embedded.home)
-    (without_us,) = (text for text in blocks(CONNECT, "python") if "duckdb.connect" in text)
-    subprocess.run([sys.executable, "-c", without_us], cwd=tmp_path, check=True)
+    for document in (CONNECT, README):
+        (without_us,) = (text for text in blocks(document, "python") if "duckdb.connect" in text)
+        subprocess.run([sys.executable, "-c", without_us], cwd=tmp_path, check=True)
+        assert set(typed(document, "D")) <= set(typed(CONNECT, "D"))
+        assert set(typed(document, "warehouse=>")) <= set(typed(CONNECT, "warehouse=>"))
     with duckdb.connect(str(embedded.home / "warehouse.duckdb"), read_only=True) as connection:
         connection.load_extension("spatial")
         in_shell = [connection.execute(text).fetchall() for text in typed(CONNECT, "D") if text != "load spatial;"]
@@ -257,6 +261,19 @@ def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
             files = [tmp_path / f"{each.env['WAREHOUSE_TARGET']}.parquet" for each in both]
             for each, file in zip(both, files, strict=True):
                 assert each.ingest(*(str(file) if word.endswith(".parquet") else word for word in arguments)).stdout
+
+
+@pytest.mark.parametrize("query", [pytest.param(query, id=name) for name, query in queries()])
+def test_a_query_of_the_documents_runs_as_it_is_printed(both: tuple[Warehouse, Warehouse], query: str) -> None:
+    made = {  # by the reader, who has places and figures of his own
+        "sites": "create temp table sites as select 1 as site_id, -66.1 as lon, 18.4 as lat",
+        "figures": "create temp table figures as select 'PRI' as gid, 1 as amount",
+    }
+    before = [make for name, make in made.items() if f"from {name}" in query and f"table {name}" not in query]
+    postgres, embedded = both  # what the document calls a query for one of them is asked of this one
+    asked = (postgres,) if "lateral" in query else (embedded,) if "locate_points('sites')" in query else both
+    found = [marts.ask(warehouse, *before, *query.split(";")) for warehouse in asked]
+    assert len({len(rows) for rows in found}) == 1
 
 
 def test_another_dbt_project_reads_the_marts_as_a_package_and_cannot_build_them(

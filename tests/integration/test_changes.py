@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,6 +19,9 @@ import pytest
 from admin_boundaries import World
 from ingest.errors import UsageError
 from ingest.settings import read_settings
+from tests.conftest import ROOT
+from tests.fixtures import documented
+from tests.fixtures.documents import blocks
 from tests.integration.conftest import NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -117,6 +122,24 @@ def test_python_reads_the_same_changes_on_both_targets(warehouses: dict[str, War
         == ask(warehouses["postgres"], f"select count(*) from ({CHANGES}) as c where change_type <> 'kept'")[0][0]
     )
     assert ground[0] > ground[1] > 3000
+
+
+def test_the_example_of_the_documentation_gives_what_is_shown(warehouses: dict[str, Warehouse], tmp_path: Path) -> None:
+    document = ROOT / "docs" / "changes.md"
+    shares, counties = blocks(document, "text")
+    (tmp_path / "counties.csv").write_text(counties, encoding="utf-8")
+    here = warehouses["postgres"]  # as it was made: another test returns to the release before on the other
+    here = replace(here, folder=tmp_path)
+    commands = documented.run_as_printed(documented.OF_TIGER)
+    assert len(commands) == 3
+    for command in commands:
+        ended = here.ingest(*command.words)
+        said = [line.rstrip() for line in f"{ended.stdout}\n{ended.stderr}".splitlines()]
+        assert [line for line in command.printed.splitlines() if line not in (*said, "…")] == [], command.line
+    (query,) = (query for query in blocks(document, "sql") if "marts_tiger" in query)
+    assert [[str(value) for value in row] for row in ask(here, query)] == [
+        row.split() for row in shares.splitlines()[1:]
+    ]
 
 
 def test_a_release_that_is_not_kept_is_refused(warehouse: Warehouse) -> None:

@@ -35,7 +35,9 @@ import admin_boundaries as ab
 from admin_boundaries import World, rows, units, world
 from scripts import run_tour
 from tests.conftest import ROOT
-from tests.fixtures.documents import blocks
+from tests.fixtures import documented
+from tests.fixtures.documents import ask, asked_of_the_service, blocks
+from tests.ingest.test_cli import run_apart
 from tests.integration.conftest import SAMPLE_COUNTS, NewWarehouse, Warehouse
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -231,10 +233,41 @@ def test_the_examples_of_the_python_interface_say_what_it_answers(sample: World,
 @pytest.mark.usefixtures("sample")
 def test_the_python_examples_of_the_documentation_run() -> None:
     mpl.use("agg")
-    ours = [text for text in blocks(ROOT / "docs" / "connect.md", "python") if "admin_boundaries" in text]
-    assert ours
+    ours = [text for name in ("connect", "locate") for text in blocks(ROOT / "docs" / f"{name}.md", "python")]
+    ours = [text for text in ours if "admin_boundaries" in text]
+    assert len(ours) == 3
     for text in ours:
-        exec(compile(text, "connect.md", "exec"), {})
+        exec(compile(text, text, "exec"), {})
+
+
+@pytest.mark.filterwarnings("ignore::admin_boundaries.MartsStale")
+@pytest.mark.usefixtures("sample")
+def test_the_commands_of_the_documents_that_read_run_and_print_what_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mpl.use("agg")
+    _register_drivers()  # a test of an engine may have removed them from this process
+    (tmp_path / "points.csv").write_text("lon,lat,seen\n-66.1,18.4,2026-03-29T00:30Z\n3.05,36.75,2026-03-29T00:30Z\n")
+    commands = documented.run_as_printed(documented.READING)
+    assert len(commands) > 20
+    for command in commands:
+        (tmp_path / "located.csv").unlink(missing_ok=True)
+        code, out, error = run_apart(*command.words, capsys=capsys, monkeypatch=monkeypatch)
+        assert code == command.printed.startswith("error: "), f"{command.line}: {error}"
+        said = [line.rstrip() for line in f"{out}\n{error}".splitlines()]
+        assert [line for line in command.printed.splitlines() if line not in said] == [], command.line
+    plot, _of_folium = blocks(ROOT / "docs" / "tools.md", "python")
+    exec(compile(f"import geopandas\n{plot}", plot, "exec"), {})
+    assert (tmp_path / "dza.png").stat().st_size > 10_000
+
+
+def test_the_questions_to_the_service_in_its_documentation_are_answered(built: Warehouse) -> None:
+    lines = [line for line in asked_of_the_service() if "&at=" not in line]  # clocks are not built here
+    assert len(lines) == 4
+    with dashboard(built, "serve") as address:
+        for line in lines:
+            assert ask(address, line), line
 
 
 @pytest.mark.filterwarnings("ignore::admin_boundaries.MartsStale")

@@ -43,6 +43,7 @@ from ingest import settings
 from ingest.errors import QueryFailed, QuestionTooLong
 from tests.conftest import ROOT, SHARED_DATA
 from tests.fixtures import served
+from tests.fixtures.documents import ask, asked_of_the_service
 from tests.integration import marts
 from tests.integration.conftest import ADDED, Warehouse
 from tests.integration.test_pages import dashboard
@@ -574,6 +575,8 @@ def test_gdal_reads_a_level_from_the_service_as_it_is_in_the_marts(
     with dashboard(both[0], "serve") as address:
         found = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="admin_level_2")
         near = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="timezones", bbox=(0.5, 6.0, 1.5, 7.0))
+        (with_clocks,) = (line for line in asked_of_the_service() if "&at=" in line)
+        assert ask(address, with_clocks)
     rows = {row["gid"]: row for row in marts.rows(both[0], "admin_level_2")}
     assert sorted(found["gid"]) == sorted(rows)
     for gid, name, shape in zip(found["gid"], found["name"], found.geometry, strict=True):
