@@ -192,6 +192,11 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     env = os.environ if env is None else env
     target = env.get("WAREHOUSE_TARGET") or "embedded"
     home = Path(env.get("WAREHOUSE_HOME") or ".warehouse")
+    if home.parts and home.parts[0].startswith("~"):  # else a folder of that name would be made in the project
+        raise SettingsError(
+            f"WAREHOUSE_HOME={home} begins with ~, which only a shell replaces by the home folder.",
+            "Write the path in full.",
+        )
     home = home if home.is_absolute() else root / home
     path = _profile(root)
     try:

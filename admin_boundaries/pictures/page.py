@@ -36,7 +36,7 @@ SHOWN: Mapping[str, tuple[Sequence[str], str | None]] = {
     **{f"admin_level_{level}": ((f"level_{level}.png",), f"#level={level}") for level in range(6)},
     **dict.fromkeys(("admin_units", "admin_unit_neighbours", "admin_units_simplified"), (FIRST, "")),
     **dict.fromkeys(("admin_unit_timezones", "timezone_overlaps", "timezones"), (("timezones.png",), "#colour=zone")),
-    **dict.fromkeys(("admin_level_counts", "country_level_counts"), (("counts.svg",), None)),
+    **dict.fromkeys(("internal_level_counts", "internal_country_counts"), (("counts.svg",), None)),
     **{"admin_anomalies": ((), "#colour=anomaly"), "admin_unit_changes": ((), "#colour=change")},
 }
 # What is wrong in the page of dbt 1.11, and what is right. A test looks for each of them in the page that dbt has.

@@ -460,10 +460,19 @@ def _fields(path: Path, name: str) -> list[str]:
     return list(pyogrio.read_info(path, layer=name)["fields"])
 
 
+def _stated_or_true(path: Path, codec: str) -> str:
+    """Return the encoding that a shapefile states, or UTF-8 if that is what its attributes are in all the same."""
+    if codec == encodings.FALLBACK or not encodings.is_utf_8(shapefile.texts(path), codec):
+        return codec
+    shown = printable(path.name)
+    log.warning("%s states the encoding %s, but its text is UTF-8, and is read as that.", shown, codec.upper())
+    return encodings.FALLBACK
+
+
 def _encoding(path: Path, driver: str, tags: Mapping[str, str], named: str | None) -> str | None:
     """Return the encoding of a layer's attributes, by Python's name; None in a format that is always UTF-8."""
     if driver == "ESRI Shapefile":
-        return encodings.stated(tags) if named is None else encodings.codec_of(named)
+        return _stated_or_true(path, encodings.stated(tags)) if named is None else encodings.codec_of(named)
     if named is not None:
         raise UsageError(f"--encoding is for shapefiles; the text of {path.name} is UTF-8.", "Leave it out.")
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ingest.errors import UsageError
 
@@ -17,6 +17,9 @@ LATIN_1 = codecs.lookup("latin-1").name
 NUMBERS = {"65001": "utf-8", "936": "gb18030", "88591": LATIN_1, "28591": LATIN_1, "20127": "ascii"}
 NAMES = {"gbk": "gb18030", "gb2312": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "utf-8-sig": "utf-8"}
 NOT_FOR_FILES = ("charmap", "palmos", "raw-unicode-escape")
+OF_SEVERAL_BYTES = {"gb18030", "cp932", "cp949", "cp950", "big5", "big5hkscs", "euc_jp", "johab", "hz"}
+MANY = 20
+CUT_OFF = "unexpected end of data"
 ASCII = bytes(range(32, 127))
 
 
@@ -52,6 +55,36 @@ def check(name: str | None) -> None:
     """
     if name is not None and codec_of(name) is None:
         raise UsageError(f"There is no encoding {name!r}.", "Some that are often right: UTF-8, 1252, 1251, GBK, Big5.")
+
+
+def is_utf_8(values: Iterable[bytes], codec: str) -> bool:
+    """Return whether values are UTF-8, although their file states another encoding.
+
+    Parameters
+    ----------
+    values : iterable of bytes
+        None of them ASCII alone.
+    codec : str
+        What the file states, by Python's name.
+
+    Returns
+    -------
+    bool
+        Whether all are valid UTF-8, and too many to be so by chance: in an encoding of one byte a character, that takes
+        pairs such as ``Ã¥`` wherever there is no ASCII; a short name in one of two may happen to be, twenty are not.
+    """
+    enough = MANY if codec in OF_SEVERAL_BYTES else 1
+    seen: set[bytes] = set()
+    for value in values:
+        try:
+            value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if error.reason == CUT_OFF:  # by a field that is too short for its text; or a name that ends in ``é``
+                continue
+            return False
+        if len(seen) < enough:
+            seen.add(value)
+    return len(seen) == enough
 
 
 def stated(tags: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Find out what the coordinates of a layer are in: degrees, or another reference system.
 
-A layer that states nothing usable is taken as degrees if its features fit on the globe. Headers are hints: only the
+A layer that states nothing usable is taken as degrees if its features fit on the globe. One that states metres is
+refused if they all do: somebody named the system without converting the coordinates. Headers are hints: only the
 features tell.
 """
 
@@ -72,10 +73,14 @@ def system_of(
     Raises
     ------
     SchemaDrift
-        When the coordinates cannot be degrees, and nothing else is known of them.
+        When the coordinates cannot be degrees, and nothing else is known of them; or when they can be nothing else,
+        although a projected system is stated.
     """
     crs = _usable(named) if named else _usable(stated)
     if crs and not _is_degrees(crs):
+        is_known = extent is not None and bool(np.isfinite(extent).all())
+        if _is_in_metres(crs) and not (is_known and not _is_on_globe(np.array([extent])).all()):
+            _refuse_degrees(path, layer, crs, (boxes_of or _boxes)(path, layer))
         wkt: str = crs.to_wkt()
         return wkt
     is_stated = crs is not None
@@ -87,13 +92,30 @@ def system_of(
         return None  # the engines leave out what is off the globe
     if len(boxes) == 0:
         return None
-    (west, south), (east, north) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     says = "is said to be in degrees" if is_stated else "states no reference system"
     raise SchemaDrift(
-        f"{layer} in {path.name} {says}, but its extent does not fit on the globe: x {west:.10g} to {east:.10g}, "
-        f"y {south:.10g} to {north:.10g}.",
+        f"{layer} in {path.name} {says}, but its extent does not fit on the globe: {_extent_of(boxes)}.",
         "Name its reference system with --crs EPSG:….",
     )
+
+
+def _refuse_degrees(path: Path, layer: str, crs: pyproj.CRS, boxes: Boxes) -> None:
+    """Refuse coordinates that were never converted to the system that is stated, as happens where only a label is set.
+
+    In metres or feet, all that fits on the globe of degrees lies within a kilometre of the origin, and no set of
+    administrative units is that small.
+    """
+    if len(boxes) and _is_on_globe(boxes).all():
+        raise SchemaDrift(
+            f"{layer} in {path.name} is said to be in {crs.name}, but its coordinates seem to be degrees: "
+            f"{_extent_of(boxes)}.",
+            "If they are, say so with --crs EPSG:4326.",
+        )
+
+
+def _extent_of(boxes: Boxes) -> str:
+    (west, south), (east, north) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    return f"x {west:.10g} to {east:.10g}, y {south:.10g} to {north:.10g}"
 
 
 def contradicts_itself(connect: Callable[[], sqlite3.Connection], layer: str) -> bool:
@@ -132,6 +154,11 @@ def _usable(text: str | None) -> pyproj.CRS | None:
 
 def _is_on_earth(crs: pyproj.CRS) -> bool:
     return bool(crs.is_geographic or crs.is_projected)
+
+
+def _is_in_metres(crs: pyproj.CRS) -> bool:
+    """Return whether coordinates are in metres or something shorter."""
+    return bool(crs.is_projected and all(axis.unit_conversion_factor <= 1 for axis in crs.axis_info))
 
 
 def _is_degrees(crs: pyproj.CRS) -> bool:

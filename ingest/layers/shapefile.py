@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from ingest.sources.address import printable
 Ints = npt.NDArray[np.int64]
 
 HEADER_BYTES = 100  # of a .shp and a .shx; words of 16 bits count lengths and offsets
-DELETED, END_OF_TABLE = ord("*"), 0x1A
+DELETED, END_OF_TABLE, END_OF_COLUMNS = ord("*"), 0x1A, 0x0D
+TEXT_ROWS = 1 << 14  # that are looked at at once
 HINT = "Its files are damaged, or not of one shapefile; get all of them again."
 
 
@@ -96,6 +98,12 @@ def examine(path: Path) -> Shapefile:
     return Shapefile(sizes, index, rows)
 
 
+def texts(path: Path) -> Iterator[bytes]:
+    """Yield the values of a shapefile's attributes that are not ASCII."""
+    if table := part(path, ".dbf"):
+        yield from Rows.read(table).texts()
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of a .dbf.
@@ -134,6 +142,32 @@ class Rows:
             is_row = (marks == ord(" ")) | (marks == DELETED)
             held = stated + (int(np.argmin(is_row)) if not is_row.all() else len(is_row))
         return cls(path, begin, width, stated, held)
+
+    def texts(self) -> Iterator[bytes]:
+        """Yield the values in columns of text that are not ASCII."""
+        columns = list(self._columns_of_text())
+        for first in range(0, self.held, TEXT_ROWS):
+            count = min(TEXT_ROWS, self.held - first)
+            rows = np.fromfile(self.path, np.uint8, count * self.width, offset=self.begin + first * self.width)
+            rows = rows.reshape(count, self.width)
+            is_odd = rows >= 0x80
+            for at, length in columns:
+                odd = rows[is_odd[:, at : at + length].any(axis=1), at : at + length]
+                yield from (value.tobytes().rstrip(b" \0") for value in odd)
+
+    def _columns_of_text(self) -> Iterator[tuple[int, int]]:
+        """Yield where in a row each column of text begins, and its length."""
+        with self.path.open("rb") as file:
+            head = file.read(self.begin)[32:]
+        at = 1  # behind the mark of a deleted row
+        for field in range(0, len(head) // 32 * 32, 32):
+            if head[field] == END_OF_COLUMNS:
+                return
+            is_text = head[field + 11] == ord("C")
+            length = head[field + 16] + (256 * head[field + 17] if is_text else 0)  # where others count decimals
+            if is_text:
+                yield at, length
+            at += length
 
     def deleted(self, first: int, end: int) -> npt.NDArray[np.bool_]:
         """Return which rows of a range are marked as deleted."""

@@ -105,6 +105,9 @@ def plan_slices(settings: Settings, ledger: Ledger, run: Run, files: list[File])
         if run.request.only_countries and not planned:
             names = ", ".join(run.request.only_countries)
             raise LayerMissing(f"No row is of the country {names}.", "Does the publisher count it to another one?")
+        if not planned:  # what readers see is not replaced by nothing
+            names = ", ".join(run.request.public_sources)
+            raise LayerMissing(f"{names} has no rows: there is nothing to load.", "Is the file what it should be?")
         sink.prepare(sinks.Staging.of(run), dataset.tables)
     return planned
 

@@ -280,6 +280,21 @@ def test_a_layer_that_is_said_to_be_in_degrees_and_nowhere_is_gets_refused(tmp_p
     assert "32633" in str(system_of(write(tmp_path, METRES), "EPSG:32633"))
 
 
+@pytest.mark.parametrize("named", [None, "EPSG:32633"])
+def test_degrees_that_are_said_to_be_metres_are_refused(tmp_path: Path, named: str | None) -> None:
+    path = write(tmp_path, (14, 46, 15, 47))
+    if named is None:
+        state(path, 3857, 3857, pyproj.CRS(3857).to_wkt("WKT1_GDAL"))
+    with pytest.raises(SchemaDrift, match=r"is said to be in WGS 84 .*seem to be degrees: x 14 to 15, y 46") as fault:
+        system_of(path, named)
+    assert "--crs EPSG:4326" in fault.value.hint
+    assert system_of(path, "EPSG:4326") is None
+
+
+def test_a_small_country_in_kilometres_is_believed(tmp_path: Path) -> None:
+    assert "33" in str(system_of(write(tmp_path, (14, 46, 15, 47)), "+proj=utm +zone=33 +units=km +datum=WGS84"))
+
+
 def test_a_reference_system_without_a_name_is_one(tmp_path: Path) -> None:
     assert "20" in str(system_of(write(tmp_path, (18, 8, 19, 9), "+proj=aeqd +lat_0=10 +lon_0=20 +datum=WGS84")))
 

@@ -199,6 +199,24 @@ def test_a_shapefile_is_read_in_the_encoding_that_it_or_a_person_states(tmp_path
 
 
 @both_engines
+def test_text_that_is_utf_8_though_the_file_states_another_encoding_is_read_as_that(
+    tmp_path: Path, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert names_of(engine, named(tmp_path / "a", "Vestvåg".encode(), "1252")) == ["Vestvåg"]
+    assert "states the encoding CP1252, but its text is UTF-8" in caplog.text
+    assert names_of(engine, named(tmp_path / "b", "Vestvåg".encode(), "1252"), "1252") == ["VestvÃ¥g"]
+
+
+def test_only_text_that_cannot_be_anything_else_is_taken_for_utf_8() -> None:
+    assert encodings.is_utf_8(["Ålesund".encode(), "Skåne".encode()[:3]], "cp1252")
+    assert not encodings.is_utf_8(["Ålesund".encode(), "Skåne".encode("cp1252")], "cp1252")
+    assert not encodings.is_utf_8(["Ceará".encode("cp1252"), "Pará".encode("cp1252")], "cp1252")
+    assert not encodings.is_utf_8([], "cp1252")
+    assert not encodings.is_utf_8(["膳".encode("gb18030")] * 99, "gb18030")
+    assert encodings.is_utf_8([f"東京{number}".encode() for number in range(20)], "cp932")
+
+
+@both_engines
 @pytest.mark.parametrize("cpg", ["UTF-8", "SJIS", "KLINGON", None])
 def test_a_value_in_another_encoding_is_refused_with_its_row_and_column(
     tmp_path: Path, engine: str, cpg: str | None

@@ -281,7 +281,7 @@ def test_a_few_countries_beside_each_other_fill_the_map(settings: Settings) -> N
 def test_the_chart_begins_with_the_country_of_most_units(settings: Settings) -> None:
     path = built.write(settings.home, countries=charts.MOST_COUNTRIES + 2)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("update marts.country_level_counts set unit_count = 4000 where country_gid = 'CAA'")
+        connection.execute("update marts.internal_country_counts set unit_count = 4000 where country_gid = 'CAA'")
     with open_warehouse(settings) as warehouse:
         _, countries = charts.counts(warehouse).axes
     names = [label.get_text() for label in countries.get_yticklabels()]

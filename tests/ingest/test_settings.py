@@ -54,6 +54,11 @@ def test_a_relative_home_is_relative_to_the_project_and_an_absolute_one_is_not(t
     assert settings.read_settings({"WAREHOUSE_HOME": str(tmp_path), "INGEST_SECRET": "s"}).home == tmp_path
 
 
+def test_a_home_that_no_shell_has_expanded_is_refused() -> None:
+    with pytest.raises(SettingsError, match="WAREHOUSE_HOME=~/data begins with ~"):
+        settings.read_settings({"WAREHOUSE_HOME": "~/data", "INGEST_SECRET": "s"})
+
+
 def test_the_connection_is_the_one_that_dbt_uses() -> None:
     env = {
         **PG,

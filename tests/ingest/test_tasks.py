@@ -92,12 +92,18 @@ def test_time_zones_arrive_beside_the_boundaries(pipeline: Pipeline, tmp_path: P
     assert pipeline.rows("timezones", "timezones") == 3
 
 
-def test_a_layer_without_features_is_published_empty(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_layer_without_features_is_published_empty_but_not_a_source_without_any(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
     made = boundaries.levels({"AAA": 1})
-    made[0], made[1] = made[0].head(0), made[1].head(0)
+    made[1] = made[1].head(0)
     run_id = pipeline.run(boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", made))
     assert pipeline.state(run_id) == ("published", None)
-    assert pipeline.rows("gadm_adm_1") == 0
+    assert (pipeline.rows("gadm_adm_0"), pipeline.rows("gadm_adm_1")) == (1, 0)
+    made[0] = made[0].head(0)
+    state, error = pipeline.state(pipeline.run(boundaries.write_levels_gpkg(tmp_path / "none.gpkg", made)))
+    assert (state, "none.gpkg has no rows: there is nothing to load" in str(error)) == ("failed", True)
+    assert pipeline.rows("gadm_adm_0") == 1
 
 
 def test_only_the_levels_that_are_asked_for_are_loaded(pipeline: Pipeline, tmp_path: Path) -> None:
