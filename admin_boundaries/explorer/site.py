@@ -77,13 +77,14 @@ def write(
             warn_of_licences=warn_of_licences,
         )
         known = known_marts(warehouse)
-        for name in ("units", "names"):
+        for name in ("units", "names", "codes"):
             shutil.rmtree(folder / name, ignore_errors=True)
             (folder / name).mkdir()
         units = list(_write_units(warehouse, known, folder / "units", progress))
         names, fold = _write_names(warehouse, known, folder / "names")
+        codes = _write_codes(warehouse, known, folder / "codes")
         copy_pages(folder)
-        described = config(warehouse, known) | {"units": units, "names": names, "fold": fold}
+        described = config(warehouse, known) | {"units": units, "names": names, "fold": fold, "codes": codes}
         with replacing(folder / "config.json") as draft:
             draft.write_text(_text(described), encoding="utf-8")
         with replacing(folder / "lists.json") as draft:
@@ -209,6 +210,22 @@ def _write_names(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) 
         (texts,) = warehouse.rows(f"select {calls}", [f"a{letter}a" for letter in some])
         fold |= {letter: text[1:-1] for letter, text in zip(some, texts, strict=True)}
     return [part[0][0] for part in parts], {letter: text for letter, text in fold.items() if text != letter}
+
+
+def _write_codes(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) -> list[str]:
+    """Write the codes of units, as `find` knows them beside keys; return the first of each file."""
+    rows: list[tuple[Any, ...]] = []
+    if "admin_unit_codes" in known:
+        rows += warehouse.rows(f"select code, gid from {relation(known['admin_unit_codes'])}")  # noqa: S608
+    for name, mart in known.items():
+        if name.startswith("admin_level_") and "cc_code" in mart.columns:
+            national = warehouse.rows(f"select cc_code, gid from {relation(mart)} where cc_code is not null")  # noqa: S608
+            rows += [row for row in national if any(letter.isdigit() for letter in row[0])]
+    rows = sorted(set(rows))
+    parts = [rows[first : first + NAMES_IN_FILE] for first in range(0, len(rows), NAMES_IN_FILE)]
+    for number, part in enumerate(parts):
+        (folder / f"{number}.json").write_text(_text([list(row) for row in part]), encoding="utf-8")
+    return [part[0][0] for part in parts]
 
 
 def _text(content: object) -> str:

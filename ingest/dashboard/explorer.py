@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route
 
-from admin_boundaries import licences
+from admin_boundaries import find, licences
 from admin_boundaries.explorer import details, site
 from admin_boundaries.tiles import archive
 from admin_boundaries.warehouse import Warehouse, known_marts, open_warehouse
+from ingest import catalog
 from ingest import settings as settings_of
 from ingest.errors import IngestError
 from ingest.settings import Settings
@@ -31,7 +34,7 @@ POLICY = (
 
 
 class Explorer:
-    """The map of a dataset.
+    """The map of a dataset, and below it those of all others of the warehouse.
 
     Parameters
     ----------
@@ -49,17 +52,30 @@ class Explorer:
         self._drawing: threading.Thread | None = None
         self._share, self._fault = 0.0, ""
 
-    def routes(self) -> list[Route]:
-        """Return what the page consists of and asks for."""
+    def routes(self) -> list[BaseRoute]:
+        """Return what the page consists of and asks for; below the name of each dataset, what that of its map does."""
+        maps = {name: Explorer(self._of(name), self._of_datasets) for name in catalog.hierarchies()}
+        maps[self._settings.boundaries] = self  # tiles are drawn by one
+        return [
+            *self._own_routes(""),
+            *(Mount(f"/{name}", routes=explorer._own_routes("../")) for name, explorer in maps.items()),
+        ]
+
+    def _of(self, dataset: str) -> Settings:
+        return replace(self._settings, boundaries=dataset)
+
+    def _own_routes(self, up: str) -> list[BaseRoute]:
+        """Return the routes of this dataset; ``up`` leads from its page to the one that the others are below."""
         pages = {path.name: path for path in site.pages()}
         return [
             Route("/", _file(pages["index.html"])),
             *(Route(f"/{name}", _file(path)) for name, path in pages.items()),
             Route("/tiles/{build:str}.pmtiles", self._tiles),
-            Route("/config.json", self._answer(self._config)),
+            Route("/config.json", self._answer(partial(self._config, up))),
             Route("/lists.json", self._answer(self._lists)),
             Route("/unit", self._answer(self._unit)),
             Route("/find", self._answer(self._find)),
+            Route("/meant", self._answer(self._meant)),
             Route("/locate", self._answer(self._locate)),
         ]
 
@@ -128,7 +144,7 @@ class Explorer:
 
         return respond
 
-    def _config(self, warehouse: Warehouse, _parameters: dict[str, str]) -> object:
+    def _config(self, up: str, warehouse: Warehouse, _parameters: dict[str, str]) -> object:
         """Return what the page needs to know; while the tiles are drawn, only the share that is done."""
         build = site.build_of(warehouse.editions())
         known = known_marts(warehouse)
@@ -142,7 +158,25 @@ class Explorer:
             self._drawing.start()
         if self._drawing:
             return {"drawn": self._share}
-        return site.config(warehouse, known) | {"served": True, "tiles": f"tiles/{build}.pmtiles"}
+        return site.config(warehouse, known) | {
+            "served": True,
+            "tiles": f"tiles/{build}.pmtiles",
+            "up": up,
+            "dataset": warehouse.dataset,
+            "datasets": self._mapped(warehouse),
+        }
+
+    def _mapped(self, warehouse: Warehouse) -> list[str]:
+        """Return the datasets that there is a map of."""
+        found = {warehouse.dataset}
+        for name in {*warehouse.published()} & {*catalog.hierarchies()} - found:
+            try:
+                with open_warehouse(self._of(name)) as other:
+                    archive.check(other, known_marts(other))
+            except IngestError:  # it has no marts yet, or nothing to draw tiles from
+                continue
+            found.add(name)
+        return sorted(found)
 
     def _draw(self) -> None:
         try:
@@ -177,6 +211,9 @@ class Explorer:
             }
             for each in found
         ]
+
+    def _meant(self, warehouse: Warehouse, parameters: dict[str, str]) -> object:
+        return find.meant(warehouse, _short(parameters["name"], MAX_NAME))
 
     def _locate(self, warehouse: Warehouse, parameters: dict[str, str]) -> object:
         from admin_boundaries.locate import COLUMNS

@@ -51,7 +51,7 @@ def page(name: str, *, settings: Settings, **values: Any) -> str:
     **values
         Variables of the template. ``sections`` are HTML; everything else is escaped.
     """
-    where = settings.postgres.place if settings.postgres else str(settings.home)
+    where = settings.postgres.place if settings.postgres else str(settings.home).removeprefix(f"{PROJECT_ROOT}/")
     return _templates.get_template(name).render(target=settings.target, where=where, version=__version__, **values)
 
 

@@ -11,7 +11,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -613,3 +613,9 @@ def test_pages_that_are_open_at_the_same_time_read_the_marts_once(
     monkeypatch.setattr(views, "MARTS_SECONDS", 0.0)
     marts.read(gadm)
     assert len(opened) == 2
+
+
+def test_a_page_says_where_the_warehouse_is_as_seen_from_the_project(settings: Settings) -> None:
+    within = replace(settings, home=PROJECT_ROOT / ".warehouse")
+    assert '<span class="path">.warehouse</span>' in views.page("fault.html", text="", settings=within)
+    assert f'<span class="path">{settings.home}</span>' in views.page("fault.html", text="", settings=settings)

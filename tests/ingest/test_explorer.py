@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 from starlette.requests import Request
+from starlette.routing import Route
 
 from admin_boundaries.explorer import details, site
 from admin_boundaries.warehouse import known_marts, open_warehouse
@@ -139,6 +141,35 @@ def test_each_unit_and_name_is_in_the_file_that_the_first_keys_tell(
     }
 
 
+def test_codes_are_in_files_of_their_own_as_find_knows_them(
+    warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "NAMES_IN_FILE", 2)
+    with duckdb.connect(str(warehouse.warehouse)) as connection:
+        connection.execute(
+            "create table marts.admin_unit_codes as select * from (values ('AAA.2_1', 'hasc', 'A.B'), "
+            "('AAA', 'iso', 'AA'), ('AAA', 'other', 'AA')) as rows (gid, scheme, code)"
+        )
+        connection.execute("update marts.admin_level_0 set cc_code = case gid when 'ISL' then '07' else 'West' end")
+    write(warehouse, tmp_path / "map")
+    config = json.loads((tmp_path / "map" / "config.json").read_text())
+    files = [json.loads((tmp_path / "map" / "codes" / f"{n}.json").read_text()) for n in range(len(config["codes"]))]
+    assert files == [[["07", "ISL"], ["A.B", "AAA.2_1"]], [["AA", "AAA"]]]
+    assert config["codes"] == ["07", "AA"]
+
+
+def test_the_map_offers_the_datasets_that_have_something_to_draw(warehouse: Settings) -> None:
+    built.publish(warehouse.home, dict.fromkeys(("gadm", "tiger", "cod", "overture", "timezones"), ("run-a", "1")))
+    for name, mart in (("tiger", "admin_units_simplified"), ("cod", "admin_units")):
+        with duckdb.connect(str(replace(warehouse, boundaries=name).warehouse)) as connection:
+            connection.execute(f"create schema marts_{name}")
+            connection.execute(f"create table marts_{name}.{mart} (gid text)")
+    explorer = Explorer(warehouse, catalog.rights_of_datasets())
+    with open_warehouse(warehouse) as marts:
+        assert explorer._mapped(marts) == ["gadm", "tiger"]
+    assert {"/gadm", "/tiger", "/config.json"} <= {getattr(route, "path", "") for route in explorer.routes()}
+
+
 def test_a_folder_that_is_not_empty_stays_as_it_is_unless_told_otherwise(warehouse: Settings, tmp_path: Path) -> None:
     (tmp_path / "map").mkdir()
     (tmp_path / "map" / "mine.txt").write_text("mine")
@@ -154,7 +185,7 @@ def test_tiles_are_drawn_when_the_map_is_first_opened_after_a_build(warehouse: S
     folder = warehouse.home / "map"
     folder.mkdir()
     (folder / "older.pmtiles").write_text("of a build before")
-    (asked,) = (route.endpoint for route in explorer.routes() if route.path == "/config.json")
+    (asked,) = (each.endpoint for each in explorer.routes() if isinstance(each, Route) and each.path == "/config.json")
     request = Request({"type": "http", "query_string": b"", "headers": []})
     answers = [json.loads(bytes(asyncio.run(asked(request)).body))]
     while "drawn" in answers[-1] and len(answers) < 500:

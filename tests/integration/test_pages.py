@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -25,7 +26,7 @@ import matplotlib as mpl
 import pyogrio
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 from pyogrio._ogr import _register_drivers
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -340,6 +341,7 @@ def test_the_page_of_a_mart_has_its_map_and_whole_descriptions(docs: str, browse
         assert words.evaluate("each => each.scrollWidth <= each.clientWidth && each.clientHeight > 30")
         assert words.bounding_box()["x"] + words.bounding_box()["width"] <= WIDTHS[width][0]  # type: ignore[index]
         assert "for everyone's use" in page.inner_text(".detail-body")
+        assert str(page.get_attribute("a:text-is('On the map')", "href")).endswith("/map/#level=1")
 
 
 def test_the_lineage_of_the_docs_has_lines_that_can_be_seen(docs: str, browser: Browser) -> None:
@@ -487,6 +489,25 @@ def test_the_dashboard_leads_to_the_map_of_the_same_server_and_back(built: Wareh
         page.wait_for_selector("h2 >> text=What readers see")
 
 
+def test_the_map_of_another_dataset_is_chosen_and_shows_the_same_place(built: Warehouse, browser: Browser) -> None:
+    def with_another(route: Route) -> None:
+        found = route.fetch().json()
+        route.fulfill(json=found | {"dataset": "tiger", "datasets": ["gadm", "tiger"]})
+
+    with dashboard(built, "map") as address, opened(browser, address, "phone") as page:
+        page.route("**/map/config.json", with_another)
+        page.goto(f"{address}/map/#at=5/36.5/3&unit=DZA&colour=zone")
+        begun(page)
+        assert page.input_value("#dataset") == "tiger"
+        assert serious_faults(page) == []
+        page.select_option("#dataset", "gadm")
+        page.wait_for_url(re.compile(r"/map/gadm/#at=5\.00/36\.5000/3\.0000&colour=zone$"))
+        begun(page)
+        assert page.is_hidden("#dataset")
+        page.click("text=Runs")
+        page.wait_for_selector("h2 >> text=What readers see")
+
+
 def test_a_place_is_found_by_name_from_the_keyboard_and_has_an_address(explorer: str, browser: Browser) -> None:
     with opened(browser, explorer, "desk") as page:
         begun(page)
@@ -505,6 +526,9 @@ def test_a_place_is_found_by_name_from_the_keyboard_and_has_an_address(explorer:
         assert shown(page).startswith("United States\nFlorida\nOrange")
         page.fill("#name", "nowhere at all")
         page.wait_for_selector("text=No place has a name that begins with")
+        page.fill("#name", "orenge")
+        page.click("#results button:text-is('Orange')")
+        page.wait_for_selector("#results >> text=United States > Florida > Orange")
 
 
 def test_what_the_map_is_not_asked_is_refused(explorer: str, browser: Browser) -> None:
@@ -542,6 +566,9 @@ def test_the_map_as_files_says_the_same_without_a_server_of_ours(
     )
     thread = threading.Thread(target=files.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
+    names = [json.loads((folder / "map" / "names" / f"{n}.json").read_text()) for n in range(2, 12)]
+    across = next(name[0][0] for before, name in pairwise(names) if before[-1][0] == name[0][0])  # begins in one file
+    asked = ["usa.5_1", "USA.5_1", "us-fl", "US.AK", "DZ-01", "US", across, "none"]
     said = []
     for address in (f"http://127.0.0.1:{listener.getsockname()[1]}/map/index.html", f"{explorer}/"):
         with opened(browser, address, "desk") as page:
@@ -550,10 +577,14 @@ def test_the_map_as_files_says_the_same_without_a_server_of_ours(
             page.wait_for_selector("#results button")
             found = page.locator("#results button").all_inner_texts()
             page.click("#results button:has-text('Florida')")
-            said.append((found, re.sub(r"\d\d:\d\d", "", shown(page))))
+            answers = page.evaluate("(texts) => Promise.all(texts.map((text) => find(text)))", asked)
+            units = [[(each["gid"], each["level"], each["name"], each["path"]) for each in some] for some in answers]
+            said.append((found, re.sub(r"\d\d:\d\d", "", shown(page)), units))
     files.should_exit = True
     thread.join(10)
     assert said[0] == said[1]
+    by_text = dict(zip(asked, said[0][2], strict=True))
+    assert by_text["USA.5_1"] == by_text["usa.5_1"] == [("USA.5_1", 1, "California", "United States > California")]
 
 
 def test_a_web_server_without_ranges_is_told(built: Warehouse, browser: Browser, docs: str) -> None:

@@ -17,6 +17,7 @@ const CHANGES = {
   new: ["#4caf7a", "#2f7a4f"], split: ["#e69138", "#9a5c1c"], merged: ["#8e7cc3", "#5d4f91"], complex: ["#c27ba0", "#85476a"],
   reshaped: ["#f1c232", "#8d7118"], moved: ["#6fa8dc", "#376a99"], renamed: ["#a2c4c9", "#4c7379"], "re-keyed": ["#b7b7b7", "#6a6a6a"],
 };
+const FOUND = 20;  // of what is typed
 const colours = () => (dark.matches ? DARK : LIGHT);
 let config, archive, map, levels, lists, state = { level: "auto", colour: "parent", gid: null }, place = null, asked = 0;
 
@@ -39,41 +40,65 @@ async function configuration() {
 
 // ---- what is known: from the server, or from files
 
+// The last file whose first text comes before another; one that begins with that very text may go on in the next ones.
 const before = (list, wanted) => {
   let low = 0, high = list.length;
-  while (low < high) { const middle = (low + high) >> 1; if (list[middle] <= wanted) low = middle + 1; else high = middle; }
-  return low - 1;
+  while (low < high) { const middle = (low + high) >> 1; if (list[middle] < wanted) low = middle + 1; else high = middle; }
+  return Math.max(low - 1, 0);
 };
 
 async function details(gid) {
   if (config.served) return json(`unit?gid=${encodeURIComponent(gid)}`);
-  const number = before(config.units, gid);
-  return number < 0 ? null : (await json(`units/${number}.json`)).find((each) => each.gid === gid) ?? null;
+  const first = before(config.units, gid), number = config.units[first + 1] === gid ? first + 1 : first;
+  return (await json(`units/${number}.json`))?.find((each) => each.gid === gid) ?? null;
 }
 
 const folded = (text) => [...text.toLowerCase()].map((letter) => config.fold[letter] ?? letter).join("").replace(/\s+/g, " ").trim();
 
+// The units whose key a text is, then those that have it as a code.
+async function coded(text) {
+  const typed = [...new Set([text.trim(), text.trim().toUpperCase()])], found = new Map();
+  const add = async (gid, place) => {
+    const unit = found.has(gid) ? null : await details(gid);
+    if (unit) found.set(gid, { ...unit, path: (unit.chain ?? []).map((each) => each[1]).join(" > "), place });
+  };
+  for (const each of typed) await add(each, 0);
+  for (const each of typed)
+    for (let number = before(config.codes, each); number < config.codes.length && config.codes[number] <= each; number++)
+      for (const [code, gid] of await json(`codes/${number}.json`)) if (code === each) await add(gid, 1);
+  const rank = (each) => [each.place, each.level, each.path, each.gid];
+  return [...found.values()].sort((one, other) => inOrder(rank(one), rank(other)));
+}
+
+function inOrder(one, other) {
+  const at = one.findIndex((value, place) => value !== other[place]);
+  return at < 0 ? 0 : one[at] < other[at] ? -1 : 1;
+}
+
 async function find(text) {
   if (config.served) return json(`find?name=${encodeURIComponent(text)}`);
+  const codes = await coded(text), known = new Set(codes.map((each) => each.gid));
+  return [...codes, ...(await named(text)).filter((each) => !known.has(each.gid))].slice(0, FOUND);
+}
+
+async function named(text) {
   const wanted = folded(text), kinds = { name: 0, variant: 1, local: 2 }, best = new Map();
   if (!wanted) return [];
-  for (let number = Math.max(before(config.names, wanted), 0); number < config.names.length && best.size < 400; number++) {
+  for (let number = before(config.names, wanted); number < config.names.length && best.size < 400; number++) {
     if (number && config.names[number] > wanted && !config.names[number].startsWith(wanted)) break;
     for (const [name_folded, kind, name, gid, level, type, path] of await json(`names/${number}.json`)) {
       if (!name_folded.startsWith(wanted)) continue;
-      const rank = [name_folded === wanted ? 0 : 1, kinds[kind], level, path];
-      if (!best.has(gid) || rank < best.get(gid).rank) best.set(gid, { rank, gid, level, name, type, path });
+      const rank = [name_folded === wanted ? 0 : 1, kinds[kind], level, path, gid];
+      if (!best.has(gid) || inOrder(rank, best.get(gid).rank) < 0) best.set(gid, { rank, gid, level, name, type, path });
     }
   }
-  return [...best.values()].sort((one, other) => {
-    for (let at = 0; at < 4; at++) if (one.rank[at] !== other.rank[at]) return one.rank[at] < other.rank[at] ? -1 : 1;
-    return 0;
-  }).slice(0, 20);
+  return [...best.values()].sort((one, other) => inOrder(one.rank, other.rank));
 }
 
 // ---- the map
 
-const offsetColour = (minutes) => `hsl(${(minutes / 4 + 720) % 360}, ${dark.matches ? "32%, 32%" : "55%, 80%"})`;
+// Around the circle of hues once, from UTC−12 to UTC+14, as in the picture of the time zones.
+const offsetColour = (minutes) => `hsl(${Math.round(((minutes / 60 + 12) / 27) * 360)}, ${dark.matches ? "32%, 32%" : "55%, 80%"})`;
 
 function zoneColour() {
   const pairs = config.zones.flatMap(([tzid, minutes]) => [tzid, offsetColour(minutes ?? 0)]);
@@ -413,11 +438,11 @@ async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
   remember();
 }
 
-async function click(event) {
+async function click(event, { isFocused = false } = {}) {
   $("tip").hidden = true;
   const unit = under(event.point), { lng, lat } = event.lngLat.wrap();
-  if (unit) await choose(unit.gid);
-  else sea(zoneUnder(event.point));
+  if (unit) await choose(unit.gid, { isFocused });
+  else sea(zoneUnder(event.point), isFocused);
   if (!config.served) return;
   const mine = asked;
   const there = await json(`locate?lon=${lng.toFixed(6)}&lat=${lat.toFixed(6)}`).catch(() => null);
@@ -427,7 +452,7 @@ async function click(event) {
   $("place").append(...section("The point that was clicked", line));
 }
 
-function sea(tzid) {
+function sea(tzid, isFocused) {
   asked++;
   place = null;
   state.gid = null;
@@ -437,6 +462,7 @@ function sea(tzid) {
   $("place").replaceChildren(...parts);
   $("place").hidden = false;
   $("hint").hidden = true;
+  if (isFocused) $("place").querySelector("h2").focus({ preventScroll: true });
   tick();
   remember();
 }
@@ -478,8 +504,25 @@ async function search() {
   if (mine !== asked) return;
   present(found);
   $("hint").hidden = found.length > 0;
-  if (!found.length) $("hint").textContent = `No place has a name that begins with “${text}”. Try only the first letters.`;
+  if (!found.length) {
+    $("hint").textContent = `No place has a name that begins with “${text}”, or it as a code. Try only the first letters.`;
+    await suggest(text, mine);
+    if (mine !== asked) return;
+  }
   say(found.length ? `${found.length} ${found.length === 1 ? "place" : "places"} found.` : $("hint").textContent);
+}
+
+// Names that are almost what was typed, as `find` knows them.
+async function suggest(text, mine) {
+  const meant = config.served ? await json(`meant?name=${encodeURIComponent(text)}`).catch(() => []) : [];
+  if (mine !== asked || !meant.length) return;
+  $("hint").textContent = `No place is called “${text}”. Did you mean one of these?`;
+  $("results").replaceChildren(...meant.map((name) => {
+    const item = element("li"), made = element("button", name, { type: "button" });
+    made.addEventListener("click", () => { $("name").value = name; search(); });
+    item.append(made);
+    return item;
+  }));
 }
 
 // ---- the address of the page
@@ -511,11 +554,25 @@ async function recall() {
   if (gid) await choose(gid, { isMoved: !hasPlace, isFocused: false });
 }
 
+// What the server has beside this map: its runs, and the maps of other datasets.
+function offer() {
+  $("runs").hidden = false;
+  $("runs").href = `${config.up}../`;
+  $("datasets").hidden = config.datasets.length < 2;
+  for (const name of config.datasets) $("dataset").append(element("option", name, { value: name }));
+  $("dataset").value = config.dataset;
+  $("dataset").addEventListener("change", () => {
+    const parts = new URLSearchParams(location.hash.slice(1));
+    parts.delete("unit");  // others have other keys
+    location.assign(`${config.up}${$("dataset").value}/#${parts.toString().replaceAll("%2F", "/")}`);
+  });
+}
+
 async function begin() {
   const said = $("hint").textContent;
   config = await configuration();
   $("hint").textContent = said;
-  if (config.served) $("runs").hidden = false;
+  if (config.served) offer();
   archive = await new Archive(config.tiles).open();
   const layers = archive.metadata.vector_layers;
   config.first_zooms = Object.fromEntries(layers.map((layer) => [layer.id, layer.minzoom]));
@@ -551,10 +608,9 @@ async function begin() {
   map.on("moveend", () => { remember(); forget(); });
   map.on("mousemove", hover);
   map.on("mouseout", () => hover(null));
-  map.on("click", click);
+  map.on("click", (event) => click(event));
   map.getCanvas().addEventListener("keydown", (event) => {
-    const middle = map.project(map.getCenter()), unit = event.key === "Enter" && under(middle);
-    if (unit) choose(unit.gid, { isFocused: true });
+    if (event.key === "Enter") click({ point: map.project(map.getCenter()), lngLat: map.getCenter() }, { isFocused: true });
   });
   $("colour").addEventListener("change", () => { state.colour = $("colour").value; draw(); });
   $("name").addEventListener("input", typed);
