@@ -12,6 +12,7 @@ import duckdb
 from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name, by_code, joined
+from admin_boundaries.locate import ANSWER
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
@@ -27,6 +28,7 @@ LITTLE = "500MB"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.CALL)
 VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
 LOCKED = "Could not set lock"
+MISSING = (duckdb.CatalogException, duckdb.BinderException)  # a mart, or a column of one of an older version
 # As microseconds, since DuckDB's driver needs another package to fetch a time with a zone.
 AS_TIME = "epoch_us({})"
 PUBLISHED = (
@@ -98,7 +100,7 @@ class DuckdbWarehouse:
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
-        query = f"select * from {self.marts}.locate(?, ?)"  # noqa: S608  it contains no value
+        query = f"select {ANSWER} from {self.marts}.locate(?, ?)"  # noqa: S608  it contains no value
         row: Row | None = self._connection.execute(query, [lon, lat]).fetchone()
         assert row is not None  # noqa: S101  the function returns a row for every point
         return row
@@ -111,7 +113,7 @@ class DuckdbWarehouse:
         points = pyarrow.table({"point_number": np.arange(len(lons)), "lon": lons, "lat": lats})
         self._connection.register("points_to_locate", points)
         points_found = f"{self.marts}.locate_points('points_to_locate')"
-        query = f"select * exclude (point_number) from {points_found}"  # noqa: S608  it contains no value
+        query = f"select {ANSWER} from {points_found}"  # noqa: S608  it contains no value
         return self._connection.execute(query).fetchall()
 
     def find(self, name: str, limit: int) -> list[Name]:
@@ -179,7 +181,7 @@ class DuckdbWarehouse:
         with _unreadable(self._place, self.dataset):
             try:
                 yield
-            except duckdb.CatalogException as error:
+            except MISSING as error:
                 raise MartsMissing(
                     f"{self._place} lacks some of the marts: {first_line(error)}.",
                     how_to_build(self.dataset, self.published()),

@@ -12,6 +12,7 @@ import psycopg
 
 from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name, by_code, joined
+from admin_boundaries.locate import ANSWER
 from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
@@ -28,7 +29,10 @@ SESSIONS = 4  # many points are split over this many, since each session has a p
 SESSION_POINTS = 2000  # fewer are not worth another session
 COPIED = ("select", "with", "values", "table", "(select")  # what starts a statement that COPY takes
 SAID = re.compile(r"ERROR:\s*(.*?)(?=\n\nQuery was:|\. SQLSTATE:|\Z)", re.DOTALL)
-MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName)
+MISSING = (
+    *(psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName),
+    psycopg.errors.UndefinedColumn,  # the marts are of an older version
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class PostgresWarehouse:
 
     def locate(self, lon: float, lat: float) -> Row:
         """Look up one point."""
-        query = f"select * from {self.marts}.locate(%s, %s)"  # noqa: S608  it contains no value
+        query = f"select {ANSWER} from {self.marts}.locate(%s, %s)"  # noqa: S608  it contains no value
         row: Row = self._connection.execute(query, (lon, lat)).fetchone()
         return row
 
@@ -140,14 +144,15 @@ class PostgresWarehouse:
         """Look up many points, split over the sessions."""
         from concurrent.futures import ThreadPoolExecutor
 
-        query = f"select * from {self.marts}.locate_points(%s::float8[], %s::float8[])"  # noqa: S608
+        query = f"select {ANSWER} from {self.marts}.locate_points(%s::float8[], %s::float8[])"  # noqa: S608
         while len(self._sessions) < min(self._bounds.sessions, len(lons) // SESSION_POINTS):
             self._sessions.append(self._connect())
         size = max(1, -(-len(lons) // len(self._sessions)))
         parts = [slice(first, first + size) for first in range(0, len(lons), size)]
 
         def ask(session: Any, part: slice) -> list[Row]:
-            return [row[1:] for row in session.execute(query, (lons[part].tolist(), lats[part].tolist()))]
+            rows: list[Row] = session.execute(query, (lons[part].tolist(), lats[part].tolist())).fetchall()
+            return rows
 
         with ThreadPoolExecutor(len(self._sessions)) as pool:
             return [row for rows in pool.map(ask, self._sessions, parts) for row in rows]

@@ -223,6 +223,23 @@ def known_marts(warehouse: Warehouse) -> dict[str, Mart]:
     return {name: Mart(name, tuple(found), warehouse.marts) for name, found in columns.items()}
 
 
+def needed(warehouse: Warehouse, name: str) -> Mart:
+    """Return a mart that an answer is made from.
+
+    Raises
+    ------
+    MartsMissing
+        When it is not there: an earlier version built the marts, or only a part of them has been built.
+    """
+    known = known_marts(warehouse)
+    if name not in known:
+        raise MartsMissing(
+            f"The marts lack {name}: an earlier version built them, or not all of them have been built.",
+            how_to_build(warehouse.dataset, warehouse.published()),
+        )
+    return known[name]
+
+
 def how_to_make(warehouse: Warehouse) -> str:
     """Return what to do about a mart that a build makes in Python, and that is missing."""
     if warehouse.kind_of_marts == "VIEW":

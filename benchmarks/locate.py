@@ -40,7 +40,7 @@ from benchmarks.locate_zones import agreement
 from benchmarks.measure import Cost, machine, run
 from ingest.settings import PROJECT_ROOT
 
-MARTS = ("admin_leaf_parts", "timezone_parts", "admin_units", "admin_unit_ancestors", "published_runs")
+MARTS = ("internal_leaf_parts", "internal_timezone_parts", "admin_units", "admin_unit_ancestors", "published_runs")
 BUILD = ["dbt", "build", "--resource-type", "seed", "--resource-type", "model", "--select"]
 INSTALLED = ("tzfpy==2.1.1", "reverse_geocoder==1.5.1")
 VERSIONS = ("duckdb", "apache-sedona", "geopandas", "shapely", "timezonefinder", "numba")
@@ -104,9 +104,9 @@ copy of the parts with GiST indexes, and no functions of ours. timezonefinder, t
 their own, and use one core, except for the last.
 """
 ALL_PARTS = """(
-    select vertex_count from marts.admin_leaf_parts
+    select vertex_count from marts.internal_leaf_parts
     union all
-    select vertex_count from marts.timezone_parts
+    select vertex_count from marts.internal_timezone_parts
 ) as parts"""
 # The join also tells of coarser units, where children leave something of them.
 DIFFER = """
@@ -228,7 +228,7 @@ def make_points(bench: Bench) -> None:
         points = np.column_stack([single["lon"].to_numpy(), single["lat"].to_numpy()]).tolist()
         for count in (SINGLES, FEW_SINGLES):
             (bench.folder / f"single-{count}.json").write_text(json.dumps(points[:count]), encoding="utf-8")
-        for name, mart, key in (("units", "admin_leaf_parts", "gid"), ("zones", "timezone_parts", "tzid")):
+        for name, mart, key in (("units", "internal_leaf_parts", "gid"), ("zones", "internal_timezone_parts", "tzid")):
             path = bench.folder / f"{name}.parquet"
             if not path.exists():
                 connection.execute(f"copy (select {key}, geom from marts.{mart}) to '{path}' (format parquet)")
@@ -444,7 +444,7 @@ def _single(title: str, answers: str, found: dict[str, Any]) -> str:
 def _size(warehouse: Path) -> dict[str, int]:
     queries = {
         "units": "select count(*) from marts.admin_units",
-        "zones": "select count(distinct tzid) from marts.timezone_parts",
+        "zones": "select count(distinct tzid) from marts.internal_timezone_parts",
         "parts": f"select count(*) from {ALL_PARTS}",
         "vertices": f"select sum(vertex_count) from {ALL_PARTS}",
     }

@@ -39,7 +39,7 @@ JOIN = """
 """
 IN_DUCKDB = JOIN.format(
     **{"point": "st_point(lon, lat)::geometry('EPSG:4326')", "points": "read_parquet('{points}')"},
-    **{"units": "marts.admin_leaf_parts", "zones": "marts.timezone_parts"},
+    **{"units": "marts.internal_leaf_parts", "zones": "marts.internal_timezone_parts"},
 )
 IN_SEDONADB = JOIN.format(point="st_setsrid(st_point(lon, lat), 4326)", points="given", units="units", zones="zones")
 IN_POSTGIS = JOIN.format(

@@ -24,8 +24,8 @@ BATCH = 1 << 20
 PARTS = 20_000  # at once
 ROUNDS = 100  # of drawing; a part that takes more is a sliver
 SEED = 19
-AREAS = "select gid, st_area(geom) as area from marts.admin_leaf_parts"
-SHAPES = "select st_aswkb(geom) as shape from marts.admin_leaf_parts"
+AREAS = "select gid, st_area(geom) as area from marts.internal_leaf_parts"
+SHAPES = "select st_aswkb(geom) as shape from marts.internal_leaf_parts"
 
 
 def sphere(count: int, seed: int) -> Pair:

@@ -19,7 +19,7 @@ from benchmarks.locate_peers import POSTGIS, many, one
 from benchmarks.locate_points import connected
 from tests.integration import servers
 
-TABLES = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
+TABLES = {"units": ("internal_leaf_parts", "gid"), "zones": ("internal_timezone_parts", "tzid")}
 
 
 def load(connection: psycopg.Connection, warehouse: Path) -> None:

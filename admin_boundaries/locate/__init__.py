@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
+    *("name_0", "name_1", "name_2", "name_3", "name_4", "name_5"),
     *("path", "gids", "tzid", "tzids"),
 )
+ANSWER = ", ".join(COLUMNS)  # to select from the functions
 Row = tuple[Any, ...]
 
 

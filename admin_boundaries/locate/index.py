@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,17 +22,19 @@ from pyarrow import feather
 
 from admin_boundaries import edition
 from admin_boundaries.files import wait_for_disk
-from admin_boundaries.warehouse import Warehouse, known_marts, of_one_build
+from admin_boundaries.locate import COLUMNS
+from admin_boundaries.warehouse import Warehouse, needed, of_one_build
 from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
 from ingest.settings import Settings, build_command, private_folder
 
 if TYPE_CHECKING:  # numba takes a second to import, and most files have few points
     from admin_boundaries.locate.kernels import Numbers
+    from admin_boundaries.marts import Mart
 
 HELD = "held"
-SHAPE = 1  # of the files; a version that writes others counts on
+SHAPE = 2  # of the files; a version that writes others counts on
 LEVELS = range(6)
-LAYERS = {"units": ("admin_leaf_parts", "gid"), "zones": ("timezone_parts", "tzid")}
+LAYERS = {"units": ("internal_leaf_parts", "gid"), "zones": ("internal_timezone_parts", "tzid")}
 UNITS = """
     select
         units.gid,
@@ -41,10 +43,16 @@ UNITS = """
         units.path
     from {marts}.admin_units as units
     inner join {marts}.admin_unit_ancestors as ancestors on units.gid = ancestors.gid
-    where units.gid in (select gid from {marts}.admin_leaf_parts)
+    left join {marts}.admin_units as named on ancestors.ancestor_gid = named.gid
+    where units.gid in (select gid from {marts}.internal_leaf_parts)
     group by units.gid, units.admin_level, units.path
 """
-ZONES = "select distinct tzid from {marts}.timezone_parts"
+ZONES = "select distinct tzid from {marts}.internal_timezone_parts"
+
+
+def folder_of(settings: Settings, builds: Sequence[str]) -> Path:
+    """Return the folder of the index of marts of these builds, of which there is one as a rule; it may not be there."""
+    return settings.home / "points" / settings.target / settings.marts / "-".join([str(SHAPE), *builds])
 
 
 class Index:
@@ -63,9 +71,8 @@ class Index:
 
     def __init__(self, settings: Settings, warehouse: Warehouse, begin: Callable[[], None] = lambda: None) -> None:
         builds = sorted({each.build_id for each in warehouse.editions() if each.build_id})
-        name = "-".join([str(SHAPE), *builds])
         self._is_known = bool(builds)
-        self._folder = settings.home / "points" / settings.target / settings.marts / name
+        self._folder = folder_of(settings, builds)
         self._warehouse, self._begin, self._dataset = warehouse, begin, settings.boundaries
 
     @property
@@ -156,9 +163,10 @@ def _remove(folder: Path) -> None:
 def _make(folder: Path, warehouse: Warehouse) -> None:
     from admin_boundaries.locate.layer import make_layer
 
+    marts = {layer: needed(warehouse, mart) for layer, (mart, _) in LAYERS.items()}
     tables = {"units": _units(warehouse), "zones": _zones(warehouse)}
     warehouse.keep_little()
-    for layer, (mart, key) in LAYERS.items():
+    for layer, (_, key) in LAYERS.items():
         (folder / layer).mkdir(parents=True)
         table = tables.pop(layer)
         keys = table[key].combine_chunks()
@@ -167,17 +175,21 @@ def _make(folder: Path, warehouse: Warehouse) -> None:
         encoded = [column.dictionary_encode() if pa.types.is_string(column.type) else column for column in table]
         names = pa.table(encoded, table.column_names)
         feather.write_feather(names, str(folder / layer / "names.arrow"), compression="uncompressed")
-        make_layer(folder / layer, keys, above, _parts(warehouse, mart, key))
+        make_layer(folder / layer, keys, above, _parts(warehouse, marts[layer], key))
 
 
 def _units(warehouse: Warehouse) -> pa.Table:
     """Return the units that have parts, in the order in which an answer lists them."""
-    chain = ", ".join(f"max(ancestor_gid) filter (where ancestor_level = {level}) as gid_{level}" for level in LEVELS)
+    chain = ", ".join(
+        f"max({value}) filter (where ancestor_level = {level}) as {name}_{level}"
+        for value, name in (("ancestor_gid", "gid"), ("named.name", "name"))
+        for level in LEVELS
+    )
     rows = warehouse.rows(UNITS.format(chain=chain, marts=warehouse.marts))
     rows.sort(key=lambda row: str(row[0]).encode())
     fields = [
         pa.field(name, pa.int32() if name == "admin_level" else pa.string())
-        for name in ("gid", "admin_level", *(f"gid_{level}" for level in LEVELS), "path")
+        for name in COLUMNS[COLUMNS.index("gid") : COLUMNS.index("gids")]
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(fields)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
@@ -196,5 +208,5 @@ def _numbers(keys: pa.ChunkedArray, known: pa.Array) -> Numbers:
     return numbers
 
 
-def _parts(warehouse: Warehouse, mart: str, key: str) -> Iterator[pa.RecordBatch]:
-    yield from warehouse.reader(known_marts(warehouse)[mart], [key, f"{warehouse.as_wkb}(geom)"])
+def _parts(warehouse: Warehouse, mart: Mart, key: str) -> Iterator[pa.RecordBatch]:
+    yield from warehouse.reader(mart, [key, f"{warehouse.as_wkb}(geom)"])

@@ -320,6 +320,9 @@ class Sets:
         self._several = [tuple(units[start:end].tolist()) for start, end in pairwise(starts.tolist())]
         self._numbers = {units: len(ancestors) + 1 + place for place, units in enumerate(self._several)}
 
+    def __len__(self) -> int:
+        return len(self._several)
+
     def number(self, units: Iterable[int]) -> int:
         """Return the number of the set of units at a point; one of which a finer unit is there does not count."""
         found = {int(unit) for unit in units}

@@ -66,8 +66,14 @@ class Locator:
         self._sets = {
             name: Sets(layer.ancestors, layer.set_starts, layer.set_units) for name, layer in self._layers.items()
         }
+        self._known = sum(len(sets) for sets in self._sets.values())
         self._names = {name: Names(tables[name], self._sets[name]) for name in LAYERS}
         self.row = lru_cache(KEPT)(self._row)
+
+    @property
+    def learned(self) -> int:
+        """How many sets of units have been found for the first time, each of which is kept: some 250 bytes."""
+        return sum(len(sets) for sets in self._sets.values()) - self._known
 
     def find(self, lons: npt.ArrayLike, lats: npt.ArrayLike) -> Found:
         """Look points up.

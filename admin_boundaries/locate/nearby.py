@@ -14,7 +14,7 @@ from admin_boundaries.locate.index import LAYERS, LEVELS
 from admin_boundaries.locate.kernels import Numbers, degrees_away
 from admin_boundaries.locate.layer import Layer, make_layer
 from admin_boundaries.locate.nearest import nearest
-from admin_boundaries.warehouse import Warehouse, known_marts
+from admin_boundaries.warehouse import Warehouse, needed
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def nearest_unit(warehouse: Warehouse, lon: float, lat: float, metres: float) ->
         sides = [lon + turn for turn in (-360, 0, 360)]  # of the date line
         where += f" and ({' or '.join(['(min_lon <= ? and max_lon >= ?)'] * len(sides))})"
         box += [side + way for side in sides for way in (across, -across)]
-    mart = known_marts(warehouse)[LAYERS["units"][0]]
+    mart = needed(warehouse, LAYERS["units"][0])
     parts = warehouse.reader(mart, ["gid", f"{warehouse.as_wkb}(geom)"], where, box).read_all()
     if not parts.num_rows:
         return None

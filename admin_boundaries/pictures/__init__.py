@@ -20,7 +20,8 @@ from ingest.settings import Settings
 
 __all__ = ["draw", "finish", "save"]
 
-NEEDED = (*(f"admin_level_{level}" for level in range(6)), "timezones", "admin_level_counts", "country_level_counts")
+COUNTS = ("internal_level_counts", "internal_country_counts")
+NEEDED = (*(f"admin_level_{level}" for level in range(6)), "timezones", *COUNTS)
 COLOURS = 128  # of a map; more would look the same
 
 

@@ -24,11 +24,11 @@ def counts(warehouse: Warehouse) -> Figure:
     """
     levels = warehouse.rows(
         "select admin_level, rows_in_mart, rows_set_aside "  # noqa: S608  it contains no value
-        f"from {warehouse.marts}.admin_level_counts order by admin_level"
+        f"from {warehouse.marts}.internal_level_counts order by admin_level"
     )
     countries = warehouse.rows(
         "select country_gid, coalesce(max(country_name), country_gid), sum(unit_count) as units "  # noqa: S608
-        f"from {warehouse.marts}.country_level_counts group by country_gid order by units desc, country_gid"
+        f"from {warehouse.marts}.internal_country_counts group by country_gid order by units desc, country_gid"
     )[:MOST_COUNTRIES]
     bars = max(len(levels), len(countries), 4)
     figure = style.canvas(WIDTH, bars * BAR + SPACE)
@@ -44,7 +44,7 @@ def counts(warehouse: Warehouse) -> Figure:
     right = figure.add_axes((0.60, bottom, 0.33, tall))
     by_level = []
     for level in range(6):
-        counts = f"{warehouse.marts}.country_level_counts"
+        counts = f"{warehouse.marts}.internal_country_counts"
         query = f"select country_gid, unit_count from {counts} where admin_level = ?"  # noqa: S608
         found = dict(warehouse.rows(query, [level]))
         by_level.append([int(found.get(gid) or 0) for gid, *_ in countries])

@@ -34,6 +34,7 @@ TOP, FOOT, SIDE, GAP = 1.2, 0.32, 0.25, 0.3
 MOST_PANELS = 3  # countries that get a panel each
 TOGETHER_SHARE = 0.9  # if more than this share of a country's units lie together, the frame leaves out the others
 SPECK = 0.0005  # share of the area of the largest country; what is smaller does not widen the frame
+CLOSE, EDGE = 0.08, 0.01  # shares of the longer side: what lies as near as this is shown, and how much is empty
 FEW = 8  # more countries than this are shown on a map of the world
 TOLERANCE_PIXELS = 0.35
 METRES_PER_DEGREE = 111_320.0
@@ -135,7 +136,7 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
     else:
         where = "1 country" if countries == 1 else f"{countries} countries"
         shown = f"{len(units):,} units in {where}"
-        shown += "; coloured by the unit of the level above" if number > 1 else ""
+        shown += "; coloured by the unit of the level above, grey where there are none" if number > 1 else ""
     return _picture(f"Level {number}", shown, panels, _attribution(warehouse, mart))
 
 
@@ -270,17 +271,30 @@ def _read(warehouse: Warehouse, mart: Mart, panels: Sequence[Panel], colour: str
         reach, is_member = [], []
         for gid, key, shape in _shapes(warehouse, mart, panel, colour, country):
             panel.shapes.setdefault(key, []).append(path_of(shape))
-            reach.append(shapely.bounds(shape))
+            reach.append(shapely.bounds(_without_specks(shape)))
             is_member.append(gid in panel.members)
         if any(is_member):
             panel.box = _frame(np.array(reach), np.array(is_member))
 
 
+def _without_specks(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return a shape without the parts that cannot be seen beside the others, and would widen the frame."""
+    parts = shapely.get_parts(shape)
+    area = shapely.area(parts)
+    return shapely.multipolygons(parts[area > SPECK * area.sum()]) if area.any() else shape
+
+
 def _frame(reach: Floats, is_member: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
-    """Return the box around the members and the shapes close to them."""
-    close = _around(reach[is_member], 0.08)
-    is_near = shapely.intersects(shapely.box(*reach.T), shapely.box(*close))
-    return _around(reach[is_member | is_near], 0.01)
+    """Return the box around the members and the shapes close to them, which cuts off no small shape."""
+    shapes = shapely.box(*reach.T)
+    is_shown = is_member | shapely.intersects(shapes, shapely.box(*_around(reach[is_member], CLOSE)))
+    while True:
+        box = _around(reach[is_shown], EDGE)
+        is_cut = ~is_shown & shapely.intersects(shapes, shapely.box(*box))
+        is_cut &= shapely.within(shapes, shapely.box(*_around(reach[is_shown], CLOSE)))
+        if not is_cut.any():
+            return box
+        is_shown |= is_cut
 
 
 def _around(reach: Floats, margin: float) -> tuple[float, float, float, float]:
@@ -374,14 +388,16 @@ def _draw(axes: Axes, panel: Panel, colours: Mapping[Any, str] | None) -> None:
     if panel.land:
         land = Path.make_compound_path(*panel.land)
         axes.add_patch(PathPatch(land, facecolor=style.LAND, edgecolor=style.LINE, linewidth=0.35, joinstyle="round"))
+    outline = Path.make_compound_path(*panel.borders) if panel.borders else None
+    if outline:  # units of the level above, which may have none below
+        axes.add_patch(PathPatch(outline, facecolor=style.LAND, edgecolor="none"))
     count = sum(map(len, panel.shapes.values()))
     width = 0.1 if count > 1500 else 0.22 if count > 250 else 0.35
     for number, key in enumerate(sorted(panel.shapes, key=str)):
         colour = colours[key] if colours else style.PALETTE[number % len(style.PALETTE)]
         whole = Path.make_compound_path(*panel.shapes[key])
         axes.add_patch(PathPatch(whole, facecolor=colour, edgecolor="white", linewidth=width, joinstyle="round"))
-    if panel.borders:
-        outline = Path.make_compound_path(*panel.borders)
+    if outline:
         width = 0.45 if len(panel.borders) < 200 else 0.2
         axes.add_patch(PathPatch(outline, facecolor="none", edgecolor=style.INK, linewidth=width, joinstyle="round"))
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ingest.errors import UsageError
 
@@ -25,13 +26,18 @@ TITLES = {
     "timezones.png": "Map of the time zones",
     "entities.svg": "The marts with their primary and foreign keys",
 }
+TABLES_OF = "entities.svg"
 MANIFEST = re.compile(r"\{manifest:(?=\{)")
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
-# The marts whose pages begin with a picture.
-SHOWN = {
-    **{f"admin_level_{level}": f"level_{level}.png" for level in range(6)},
-    **{"timezones": "timezones.png", "admin_level_counts": "counts.svg"},
+ON_THE_MAP = "[On the map](http://127.0.0.1:5556/map/{place}), which `python -m ingest map` serves."
+# The marts whose pages begin with a picture, the first that there is, and with a link to what the map shows of them.
+SHOWN: Mapping[str, tuple[Sequence[str], str | None]] = {
+    **{f"admin_level_{level}": ((f"level_{level}.png",), f"#level={level}") for level in range(6)},
+    **dict.fromkeys(("admin_units", "admin_unit_neighbours", "admin_units_simplified"), (FIRST, "")),
+    **dict.fromkeys(("admin_unit_timezones", "timezone_overlaps", "timezones"), (("timezones.png",), "#colour=zone")),
+    **dict.fromkeys(("internal_level_counts", "internal_country_counts"), (("counts.svg",), None)),
+    **{"admin_anomalies": ((), "#colour=anomaly"), "admin_unit_changes": ((), "#colour=change")},
 }
 # What is wrong in the page of dbt 1.11, and what is right. A test looks for each of them in the page that dbt has.
 FAULTS = (
@@ -133,8 +139,8 @@ def finish(page: Path, pictures: Sequence[Path], loaded: str) -> None:
     Parameters
     ----------
     page : Path
-        ``target/static_index.html``, as ``dbt docs generate --static`` writes it. An ``index.html`` beside it, which
-        ``dbt docs serve`` opens, becomes the same.
+        ``target/static_index.html``, as ``dbt docs generate --static`` writes it. A ``manifest.json`` beside it gets
+        the same pictures: ``dbt docs serve`` copies a page of dbt's own, which reads its texts from there.
     pictures : sequence of Path
         Files of pictures, of the names in `TITLES`.
     loaded : str
@@ -152,35 +158,49 @@ def finish(page: Path, pictures: Sequence[Path], loaded: str) -> None:
     if CONTENT not in text:
         raise UsageError(f"{page} has no place for pictures.", "Run `dbt docs generate --static` to write it again.")
     shown = {path.name: f"![{TITLES[path.name]}]({_data_uri(path)})" for path in pictures}
-    tables = shown.pop("entities.svg", "")
-    first = next((name for name in FIRST if name in shown), "")
-    rest = [shown[name] for name in TITLES if name in shown and name != first]
-    for place, markdown in (
-        *((LOADED, loaded), (MAP, shown.get(first, "")), (TABLES, tables)),
-        (CONTENT, "\n\n".join(rest)),
-    ):
-        text = text.replace(place, json.dumps(markdown)[1:-1])  # the page holds its texts as JSON
+    text = _filled(text, shown, loaded)
     for wrong, right in FAULTS:
         text = text.replace(wrong, right)
-    text = _with_maps(text.replace("</head>", STYLE, 1), shown)
-    served = page.with_name("index.html")
-    for each in {page, served} if served.exists() else {page}:
-        draft = each.with_suffix(".draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(each)
-
-
-def _with_maps(text: str, shown: Mapping[str, str]) -> str:
-    """Return a page in which the descriptions of marts begin with their pictures; in the database, they do not."""
+    text = text.replace("</head>", STYLE, 1)
     place = MANIFEST.search(text)
-    if place is None:
-        return text
-    manifest, end = json.JSONDecoder().raw_decode(text, place.end())
+    if place:
+        manifest, end = json.JSONDecoder().raw_decode(text, place.end())
+        text = text[: place.end()] + _with_maps(manifest, shown) + text[end:]
+    _write(page, text)
+    beside = page.with_name("manifest.json")
+    if beside.exists():
+        manifest = json.loads(_filled(beside.read_text(encoding="utf-8"), shown, loaded))
+        _write(beside, _with_maps(manifest, shown))
+
+
+def _filled(text: str, shown: Mapping[str, str], loaded: str) -> str:
+    """Return a text that holds the overview as JSON, with the pictures in their places."""
+    first = next((name for name in FIRST if name in shown), "")
+    rest = [shown[name] for name in TITLES if name in shown and name not in (first, TABLES_OF)]
+    for place, markdown in (
+        *((LOADED, loaded), (MAP, shown.get(first, "")), (TABLES, shown.get(TABLES_OF, ""))),
+        (CONTENT, "\n\n".join(rest)),
+    ):
+        text = text.replace(place, json.dumps(markdown)[1:-1])
+    return text
+
+
+def _with_maps(manifest: dict[str, Any], shown: Mapping[str, str]) -> str:
+    """Return a manifest in which marts begin with their pictures and links; in the database, they do not."""
     for node in manifest["nodes"].values():
-        picture = shown.get(SHOWN.get(node["name"], "")) if node["resource_type"] == "model" else None
-        if picture:
-            node["description"] = f"{picture}\n\n{node['description']}"
-    return text[: place.end()] + json.dumps(manifest) + text[end:]
+        if node.get("resource_type") != "model" or node["name"] not in SHOWN:
+            continue
+        names, place = SHOWN[node["name"]]
+        picture = next((shown[name] for name in names if name in shown), None)
+        link = None if place is None else ON_THE_MAP.format(place=place)
+        node["description"] = "\n\n".join(filter(None, (picture, link, node.get("description"))))
+    return json.dumps(manifest)
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def _data_uri(path: Path) -> str:

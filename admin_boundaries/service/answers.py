@@ -57,7 +57,7 @@ def about(asked: Asked) -> dict[str, Any]:
 def locate(
     asked: Asked, lon: float, lat: float, *, at: datetime | None = None, metres: float | None = None
 ) -> dict[str, Any]:
-    """Return the units and time zones at a point.
+    """Return the units and time zones at a point: from the index where it has been made, else from the marts.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def locate(
         `admin_boundaries.locate.COLUMNS`; ``where`` in words if the point is in no unit; ``clock`` and ``nearest`` if
         they were asked for.
     """
-    answer = dict(zip(COLUMNS, asked.warehouse.locate(lon, lat), strict=True))
+    answer = dict(zip(COLUMNS, (asked.locator or asked.warehouse).locate(lon, lat), strict=True))
     if answer["status"] == "no unit":
         answer["where"] = edition.no_unit(asked.warehouse.editions(), asked.warehouse.dataset)
     if at is not None:
@@ -104,7 +104,10 @@ def locate_points(asked: Asked, points: Sequence[tuple[float, float]]) -> list[d
     if not points:
         return []
     lons, lats = np.array(points, np.float64).T
-    rows = asked.warehouse.locate_points(np.ascontiguousarray(lons), np.ascontiguousarray(lats))
+    if locator := asked.locator:
+        rows = locator.rows(locator.find(lons, lats))
+    else:
+        rows = asked.warehouse.locate_points(np.ascontiguousarray(lons), np.ascontiguousarray(lats))
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 

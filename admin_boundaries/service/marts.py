@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from admin_boundaries import edition, licences
 from admin_boundaries.edition import Edition
+from admin_boundaries.locate.index import folder_of
 from admin_boundaries.marts import Mart
 from admin_boundaries.warehouse import Warehouse, known_marts
 from ingest.errors import IngestError, MartsReplaced, QuestionTooLong, ServiceBusy, UsageError
 from ingest.settings import Settings
 
+if TYPE_CHECKING:  # numba takes a second to import
+    from admin_boundaries.locate.locator import Locator
+
 TRIES = 3
+MOST_LEARNED = 1 << 18  # sets of units that the index may keep, some 65 MB; then it is opened anew
 UNKNOWN_BUILD = "unknown"
 T = TypeVar("T")
 
@@ -104,6 +110,7 @@ class Asked:
     warehouse: Warehouse
     build: Build
     _of_datasets: licences.OfDatasets
+    _index: Path
     _kept: dict[str, Any] = field(repr=False)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
@@ -111,6 +118,17 @@ class Asked:
         if name not in self._kept:
             self._kept[name] = make()
         kept: T = self._kept[name]
+        return kept
+
+    @property
+    def locator(self) -> Locator | None:
+        """The index of this build, which answers like the marts and sooner; None where it has not been made."""
+        kept: Locator | None = self._kept.get("locator")
+        if self.build.is_known and (kept is None or kept.learned > MOST_LEARNED) and self._index.is_dir():
+            from admin_boundaries.locate.locator import Locator
+
+            with suppress(MartsReplaced):  # the next build's has just taken its place
+                kept = self._kept["locator"] = Locator(self._index)
         return kept
 
     @property
@@ -175,7 +193,7 @@ class Marts:
 
     def __init__(self, settings: Settings, of_datasets: licences.OfDatasets, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._source = _source(settings, self._limits)
+        self._settings, self._source = settings, _source(settings, self._limits)
         self._of_datasets = of_datasets
         self._slots = threading.BoundedSemaphore(self._limits.at_once)
         self._kept: tuple[str, dict[str, Any]] = ("", {})
@@ -200,8 +218,9 @@ class Marts:
             for _ in range(TRIES):
                 with self._source.opened() as warehouse:
                     build = Build.of(warehouse.editions())
+                    index = folder_of(self._settings, [build.id])
                     try:
-                        answer = question(Asked(warehouse, build, self._of_datasets, self._memory(build)))
+                        answer = question(Asked(warehouse, build, self._of_datasets, index, self._memory(build)))
                     except IngestError:
                         if self._is_still(build, warehouse):
                             raise

@@ -17,7 +17,7 @@ from admin_boundaries.locate.coordinates import InColumns, InGeometry, coordinat
 from admin_boundaries.spark.refusals import IndexUnseen, of_spark
 from admin_boundaries.spark.shipping import is_remote, placed, shipped
 from admin_boundaries.spark.worker import Place, answer, are_usable
-from ingest.errors import FormatUnknown, IngestError, SchemaDrift, UsageError
+from ingest.errors import ExportFailed, FormatUnknown, IngestError, SchemaDrift, UsageError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,7 +125,7 @@ def locate_paths(
     TargetUnavailable
         When a worker's Python lacks something, or has it in another version.
     ExportFailed
-        When the job fails. No ``_SUCCESS`` is written then.
+        When the job fails, or another one wrote to the folder at the same time. There is no ``_SUCCESS`` then.
     """
     if target.lower().endswith((".csv", ".csv.gz")):
         raise UsageError(f"{target} is not a folder of Parquet, which is what Spark writes.", "Give another --output.")
@@ -179,7 +179,23 @@ def _written(answers: DataFrame, target: str, *, overwrite: bool) -> Located:
     except IngestError:
         _remove_empty(answers.sparkSession, target)
         raise
-    return Located(int(seen.get["rows"]), int(seen.get["bad"]))
+    rows = int(seen.get["rows"])
+    with of_spark():
+        _refuse_if_others_wrote(answers, target, rows)
+    return Located(rows, int(seen.get["bad"]))
+
+
+def _refuse_if_others_wrote(answers: DataFrame, target: str, rows: int) -> None:
+    """Count what is in the folder: jobs that write to one at the same time clear away what the others have done."""
+    spark = answers.sparkSession
+    found = spark.read.schema(answers.schema).parquet(target).count()
+    if found == rows:
+        return
+    _remove_success(spark, target)
+    raise ExportFailed(
+        f"{target} holds {found} rows instead of {rows}: something else wrote to it at the same time.",
+        "Give each job an --output of its own, and run this one again with --overwrite.",
+    )
 
 
 def _read(spark: SparkSession, source: str) -> DataFrame:
@@ -280,8 +296,20 @@ def _remove_empty(spark: SparkSession, path: str) -> None:
     """Remove a folder in which a failed job left nothing; a session by Spark Connect cannot."""
     if is_remote(spark):
         return
-    context: Any = spark.sparkContext
-    folder = context._jvm.org.apache.hadoop.fs.Path(path)
-    files = folder.getFileSystem(context._jsc.hadoopConfiguration())
+    folder, files = _folder(spark, path)
     if files.exists(folder) and not list(files.listStatus(folder)):
         files.delete(folder, False)
+
+
+def _remove_success(spark: SparkSession, path: str) -> None:
+    """Remove what says that a folder is complete; a session by Spark Connect cannot."""
+    if not is_remote(spark):
+        folder, files = _folder(spark, path)
+        files.delete(folder.suffix("/_SUCCESS"), False)
+
+
+def _folder(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return a path of Hadoop's, and its file system."""
+    context: Any = spark.sparkContext
+    folder = context._jvm.org.apache.hadoop.fs.Path(path)
+    return folder, folder.getFileSystem(context._jsc.hadoopConfiguration())

@@ -41,7 +41,9 @@ LAYERS = {
     LABELS: "Names of units, each at a point in its largest part, where there is room for it",
 }
 ZONE_LAYER, LABEL_LAYER = 6, 7
-FIRST_ZOOMS = (0, 2, 4, 6, 7, 8, 0, 0)  # of each layer
+# Of each layer. A zoom earlier, a tile of Java would have some 15,000 villages, whose keys and names take much of
+# MAX_BYTES, and no coarser grid makes them less.
+FIRST_ZOOMS = (0, 2, 4, 7, 8, 9, 0, 0)
 MAX_ZOOM = 10
 TOLERANCE_OF = {zoom: TOLERANCES[2] if zoom < 4 else TOLERANCES[1] if zoom < 7 else TOLERANCES[0] for zoom in range(11)}
 FINE, COARSE = 4096, 2048  # lines of the grid along a tile, of the last zoom and of the others

@@ -5,7 +5,6 @@ select
     unit_count,
     type_local,
     type_english
-from marts.country_level_counts
+from marts.country_coverage
 where unit_count > 0
-    and admin_level > 0
 order by country_name, admin_level

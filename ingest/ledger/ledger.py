@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from ingest import __version__
-from ingest.errors import BaseUnusable, RunInProgress, RunNotFound, TargetUnavailable
+from ingest.errors import BaseUnusable, IngestError, RunInProgress, RunNotFound, TargetUnavailable
 from ingest.ledger import migrations
 from ingest.ledger.database import Database
 from ingest.ledger.records import (
@@ -62,6 +62,24 @@ MAX_ATTEMPTS = 5  # if this many workers die on a slice, the slice is probably w
 def worker_name() -> str:
     """Return the name of this process: ``host:process id``."""
     return f"{socket.gethostname()}:{os.getpid()}"
+
+
+@contextmanager
+def _meanwhile(renew: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Renew something every few seconds, in a thread, while the block runs; `renew` is given what is set at its end."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(RENEWAL_SECONDS):
+            renew(ended)
+
+    renewal = threading.Thread(target=repeat, daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        renewal.join()
 
 
 def _run_of(row: RowMapping) -> Run:
@@ -542,8 +560,9 @@ class Ledger(Database):
     on_failed: Callable[[], None] = staticmethod(lambda: None)
     """Called while this process works on a run that has failed meanwhile. A worker exits, whatever it is busy with."""
 
-    @contextmanager
-    def renewing(self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None) -> Iterator[None]:
+    def renewing(
+        self, run_id: str, *, file_no: int | None = None, slice_no: int | None = None
+    ) -> AbstractContextManager[None]:
         """Keep renewing the lease of this process on a run, or on one of its files or slices, while the block runs.
 
         Once the run has failed, for instance because somebody abandoned it, `on_failed` is called.
@@ -554,32 +573,24 @@ class Ledger(Database):
             table, condition = files, sa.and_(files.c.run_id == run_id, files.c.file_no == file_no)
         else:
             table, condition = runs, runs.c.run_id == run_id
-        ended = threading.Event()
 
-        def renew() -> None:
-            while not ended.wait(RENEWAL_SECONDS):
-                query = table.update().where(condition, table.c.worker == worker_name())
-                failed = sa.select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.state == RunState.FAILED)
-                try:
-                    with self.transaction() as connection:
-                        connection.execute(query.values(lease_until=self.clock(WORK_LEASE)))
-                        has_failed = connection.execute(failed).first() is not None
-                except TargetUnavailable as error:
-                    log.warning("A lease of run %s could not be renewed: %s", run_id, error)
-                except Exception:
-                    log.exception("A lease of run %s could not be renewed; the next attempt may succeed.", run_id)
-                else:
-                    if has_failed and not ended.is_set():
-                        log.warning("Run %s has failed: %s drops what it was doing for it.", run_id, worker_name())
-                        self.on_failed()
+        def renew(ended: threading.Event) -> None:
+            query = table.update().where(condition, table.c.worker == worker_name())
+            failed = sa.select(runs.c.run_id).where(runs.c.run_id == run_id, runs.c.state == RunState.FAILED)
+            try:
+                with self.transaction() as connection:
+                    connection.execute(query.values(lease_until=self.clock(WORK_LEASE)))
+                    has_failed = connection.execute(failed).first() is not None
+            except TargetUnavailable as error:
+                log.warning("A lease of run %s could not be renewed: %s", run_id, error)
+            except Exception:
+                log.exception("A lease of run %s could not be renewed; the next attempt may succeed.", run_id)
+            else:
+                if has_failed and not ended.is_set():
+                    log.warning("Run %s has failed: %s drops what it was doing for it.", run_id, worker_name())
+                    self.on_failed()
 
-        renewal = threading.Thread(target=renew, daemon=True)
-        renewal.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            renewal.join()
+        return _meanwhile(renew)
 
     def requeue_expired(self, run_id: str) -> int:
         """Requeue the files and slices of a run whose lease has expired, and return their number.
@@ -791,6 +802,17 @@ class Ledger(Database):
         renewed = builds.update().where(builds.c.build_no == build.build_no, builds.c.state == BuildState.RUNNING)
         with self.transaction() as connection:
             return connection.execute(renewed.values(lease_until=self.clock(WORK_LEASE))).rowcount == 1
+
+    def renewing_build(self, build: Build) -> AbstractContextManager[None]:
+        """Keep renewing the lease of a build while the block runs."""
+
+        def renew(_ended: threading.Event) -> None:
+            try:
+                self.renew_build(build)
+            except IngestError as error:
+                log.warning("The lease of a build could not be renewed: %s", error)
+
+        return _meanwhile(renew)
 
     def end_build(self, build: Build, state: BuildState, error: str | None = None) -> Build | None:
         """Record how a build ended, and return it so; None if it had been taken for dead meanwhile."""

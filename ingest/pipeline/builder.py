@@ -12,10 +12,9 @@ import logging
 import re
 import signal
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -214,7 +213,7 @@ def build_now(settings: Settings, ledger: Ledger) -> None:
         build.build(settings)
         return
     try:
-        with _renewing(ledger, claimed):
+        with ledger.renewing_build(claimed):
             build.build(settings)
     except BuildFailed as error:
         report(settings, ledger, ledger.end_build(claimed, BuildState.FAILED, error.message))
@@ -223,26 +222,6 @@ def build_now(settings: Settings, ledger: Ledger) -> None:
         ledger.withdraw_build(claimed)
         raise
     report(settings, ledger, ledger.end_build(claimed, BuildState.BUILT))
-
-
-@contextmanager
-def _renewing(ledger: Ledger, claimed: Build) -> Iterator[None]:
-    ended = threading.Event()
-
-    def renew() -> None:
-        while not ended.wait(RENEWAL_SECONDS):
-            try:
-                ledger.renew_build(claimed)
-            except IngestError as error:
-                log.warning("The lease of a build could not be renewed: %s", error)
-
-    renewal = threading.Thread(target=renew, daemon=True)
-    renewal.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        renewal.join()
 
 
 def _named(published: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@
   made there may be lost with it. Functions cannot be copied; the log names them.
 -#}
 {% macro carry_over(views=false) %}
-    {% set ours = optional_marts() %}
+    {% set ours = optional_marts() + former_marts() %}
     {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
         {% do ours.append(with_dataset('marts') ~ '.' ~ name) %}
     {% endfor %}

@@ -76,10 +76,22 @@ left join (
                 {% do exceptions.raise_compiler_error("The marts do not say which run they are of, so that a part of "
                     ~ "them cannot be built to match " ~ left[0] ~ ". Build all of them once: " ~ build_command()) %}
             {% endif %}
+            {% do refuse_to_mix_with_former_marts() %}
             {% do staying.append(dataset) %}
         {% endif %}
     {% endfor %}
     {{ return(staying) }}
+{% endmacro %}
+
+{#- Refuses to build a part of marts that an earlier version built: what had another name then would stay as it is. -#}
+{% macro refuse_to_mix_with_former_marts() %}
+    {% for name in former_marts() %}
+        {% if adapter.get_relation(target.database, name.split('.')[0], name.split('.')[1]) is not none %}
+            {% do exceptions.raise_compiler_error("An older version built the marts, with " ~ name ~ ", which has "
+                ~ "another name now, so that a part of them cannot be built. Build all of them once: "
+                ~ build_command()) %}
+        {% endif %}
+    {% endfor %}
 {% endmacro %}
 
 {#- The ids of all models and snapshots that are made from a dataset, in one step or several. -#}

@@ -33,7 +33,7 @@ commit;
 
 {#- The names of what the project makes in its schemas, as a list: all else there is somebody else's. -#}
 {% macro our_marts() %}
-    {% set names = optional_marts() %}
+    {% set names = optional_marts() + former_marts() %}
     {% for name in ['marts_meta', 'fold_name', 'locate', 'locate_points'] %}
         {% do names.append(with_dataset('marts') ~ '.' ~ name) %}
     {% endfor %}

@@ -16,7 +16,7 @@
 {% set marts = with_dataset('marts') %}
 {% set functions = beside(marts_meta()).schema %}
 {% set views = with_dataset('marts') ~ '_edition_' ~ invocation_id.replace('-', '')[:8] %}
-{% set tables = ['admin_leaf_parts', 'timezone_parts', 'admin_units', 'admin_unit_ancestors'] %}
+{% set tables = ['internal_leaf_parts', 'internal_timezone_parts', 'admin_units', 'admin_unit_ancestors'] %}
 do $create$
 declare
     owner constant text := (select nspowner::regrole from pg_namespace where nspname = '{{ functions }}');

@@ -34,7 +34,7 @@ probes as materialized (
 
 ),
 
-{{ found_at_points('unit', 'gid', leaf_parts or schema ~ '.admin_leaf_parts') }},
+{{ found_at_points('unit', 'gid', leaf_parts or schema ~ '.internal_leaf_parts') }},
 
 -- where a unit is cut that its children do not cover, the finer unit is the answer
 coarser_units as (
@@ -76,7 +76,7 @@ unit_lists as (
 
 ),
 
-{{ found_at_points('zone', 'tzid', zone_parts or schema ~ '.timezone_parts') }},
+{{ found_at_points('zone', 'tzid', zone_parts or schema ~ '.internal_timezone_parts') }},
 
 zone_lists as (
 
@@ -99,13 +99,17 @@ zone_lists as (
 chains as (
 
     select
-        gid,
+        ancestors.gid,
         {%- for level in admin_levels() %}
-        max(ancestor_gid) filter (where ancestor_level = {{ level }}) as gid_{{ level }}{{ ',' if not loop.last }}
+        max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}) as gid_{{ level }},
+        max(named.name) filter (where ancestors.ancestor_level = {{ level }}) as name_{{ level }}
+        {{- ',' if not loop.last }}
         {%- endfor %}
-    from {{ schema }}.admin_unit_ancestors
-    where gid in (select unit_lists.gids[1] from unit_lists)
-    group by gid
+    from {{ schema }}.admin_unit_ancestors as ancestors
+    left join {{ schema }}.admin_units as named
+        on ancestors.ancestor_gid = named.gid
+    where ancestors.gid in (select unit_lists.gids[1] from unit_lists)
+    group by ancestors.gid
 
 ),
 
@@ -123,6 +127,9 @@ answers as (
         units.admin_level,
         {%- for level in admin_levels() %}
         chains.gid_{{ level }},
+        {%- endfor %}
+        {%- for level in admin_levels() %}
+        chains.name_{{ level }},
         {%- endfor %}
         units.path,
         unit_lists.gids,

@@ -16,7 +16,7 @@ points as (
 
 ),
 
-{{ locate_answers(parts_at_a_point('admin_leaf_parts'), parts_at_a_point('timezone_parts'), marts) }}
+{{ locate_answers(parts_at_a_point('internal_leaf_parts'), parts_at_a_point('internal_timezone_parts'), marts) }}
 
 select * exclude (point_number)
 from answers;

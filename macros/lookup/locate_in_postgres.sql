@@ -18,6 +18,9 @@
         {%- for level in admin_levels() %}
         gid_{{ level }} text,
         {%- endfor %}
+        {%- for level in admin_levels() %}
+        name_{{ level }} text,
+        {%- endfor %}
         path text,
         gids text[],
         tzid text,
@@ -49,12 +52,12 @@
 
             select array_agg(distinct parts.gid)
             into more_gids
-            from {{ edition }}.admin_leaf_parts as parts
+            from {{ edition }}.internal_leaf_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             select array_agg(distinct parts.tzid)
             into more_tzids
-            from {{ edition }}.timezone_parts as parts
+            from {{ edition }}.internal_timezone_parts as parts
             where st_dwithin(parts.geom, point, {{ border_degrees() }});
 
             locate.gids := locate.gids || more_gids;
@@ -99,15 +102,17 @@
 
             select
                 {%- for level in admin_levels() %}
-                max(ancestors.ancestor_gid) filter (
-                    where ancestors.ancestor_level = {{ level }}
-                ){{ ',' if not loop.last }}
+                max(ancestors.ancestor_gid) filter (where ancestors.ancestor_level = {{ level }}),
+                max(named.name) filter (where ancestors.ancestor_level = {{ level }}){{ ',' if not loop.last }}
                 {%- endfor %}
             into
                 {%- for level in admin_levels() %}
-                locate.gid_{{ level }}{{ ',' if not loop.last }}
+                locate.gid_{{ level }},
+                locate.name_{{ level }}{{ ',' if not loop.last }}
                 {%- endfor %}
             from {{ edition }}.admin_unit_ancestors as ancestors
+            left join {{ edition }}.admin_units as named
+                on ancestors.ancestor_gid = named.gid
             where ancestors.gid = locate.gid;
         end if;
         return next;

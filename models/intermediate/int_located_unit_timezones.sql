@@ -15,7 +15,7 @@ units as (
 -- materialized, so that the join below goes through the zones' parts one by one: see `meets_box_of`
 zone_parts as materialized (
 
-    select * from {{ ref('timezone_parts') }}
+    select * from {{ ref('internal_timezone_parts') }}
 
 ),
 
@@ -28,7 +28,7 @@ part_zones as materialized (
         unit_parts.piece_number,
         zone_parts.tzid
     from zone_parts
-    inner join {{ ref('admin_leaf_parts') }} as unit_parts
+    inner join {{ ref('internal_leaf_parts') }} as unit_parts
         on {{ meets_box_of('unit_parts', 'zone_parts') }}
 
 ),
@@ -48,7 +48,7 @@ unit_zones as materialized (
         units.gid,
         min(zone_parts.tzid) as tzid
     from units
-    inner join {{ ref('timezone_parts') }} as zone_parts
+    inner join {{ ref('internal_timezone_parts') }} as zone_parts
         on st_intersects(zone_parts.geom, {{ point_4326('units.point_lon', 'units.point_lat') }})
     where units.vertex_count is null
         and units.point_lon is not null
@@ -89,7 +89,7 @@ crossed_parts as materialized (
         {{ sphere_factor('unit_parts.min_lat', 'unit_parts.max_lat') }} as weight,
         zones.zone_count,
         zones.tzid
-    from {{ ref('admin_leaf_parts') }} as unit_parts
+    from {{ ref('internal_leaf_parts') }} as unit_parts
     inner join crossed
         on unit_parts.gid = crossed.gid
     left join part_zone_counts as zones
@@ -115,7 +115,7 @@ areas_by_part as (
         zone_parts.tzid,
         crossed_parts.weight * st_area(st_intersection(crossed_parts.geom, zone_parts.geom)) as area
     from crossed_parts
-    inner join {{ ref('timezone_parts') }} as zone_parts
+    inner join {{ ref('internal_timezone_parts') }} as zone_parts
         on st_intersects(zone_parts.geom, crossed_parts.geom)
     where crossed_parts.zone_count > 1
 
@@ -150,7 +150,7 @@ crossed_points as (
     from units
     inner join crossed
         on units.gid = crossed.gid
-    inner join {{ ref('timezone_parts') }} as zone_parts
+    inner join {{ ref('internal_timezone_parts') }} as zone_parts
         on st_intersects(zone_parts.geom, {{ point_4326('units.point_lon', 'units.point_lat') }})
 
 ),

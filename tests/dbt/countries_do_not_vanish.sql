@@ -1,5 +1,5 @@
--- country_level_counts, per level: every country has its row, and the counts of all countries add up to all units that
--- lie in a country
+-- internal_country_counts, per level: every country has its row, and the counts of all countries add up to all
+-- units that lie in a country
 with
 
 by_country as (
@@ -8,7 +8,7 @@ by_country as (
         admin_level,
         count(*) as country_count,
         sum(unit_count) as unit_count
-    from {{ ref('country_level_counts') }}
+    from {{ ref('internal_country_counts') }}
     group by admin_level
 
 ),

@@ -16,7 +16,7 @@ wide as (
     select
         admin_level,
         rows_in_mart as unit_count
-    from {{ ref('admin_level_counts') }}
+    from {{ ref('internal_level_counts') }}
     where rows_in_mart > 0
 
 )

@@ -5,9 +5,9 @@
 {%- endfor %}
 -- depends_on: {{ ref('admin_units') }}
 -- depends_on: {{ ref('admin_unit_ancestors') }}
--- depends_on: {{ ref('country_level_counts') }}
--- depends_on: {{ ref('admin_leaf_parts') }}
--- depends_on: {{ ref('timezone_parts') }}
+-- depends_on: {{ ref('internal_country_counts') }}
+-- depends_on: {{ ref('internal_leaf_parts') }}
+-- depends_on: {{ ref('internal_timezone_parts') }}
 -- depends_on: {{ ref('admin_unit_timezones') }}
 -- depends_on: {{ ref('admin_unit_names') }}
 -- depends_on: {{ ref('admin_unit_codes') }}

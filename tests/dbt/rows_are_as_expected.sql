@@ -1,4 +1,4 @@
--- admin_level_counts, per level: the publisher's whole file holds what its release is known to hold. A missing level
+-- internal_level_counts, per level: the publisher's whole file holds what its release is known to hold. A missing level
 -- fails, and so does an extra one. A warning only, since the publisher may rebuild a release. Where less than the whole
 -- file was loaded, there is nothing to compare.
 {{ config(severity='warn') }}
@@ -11,7 +11,7 @@ counts as (
         release,
         admin_level,
         rows_in_file
-    from {{ ref('admin_level_counts') }}
+    from {{ ref('internal_level_counts') }}
     where scope = 'world'
         and release in (
             select release

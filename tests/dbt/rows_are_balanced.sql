@@ -1,4 +1,4 @@
--- admin_level_counts, per level: nothing is lost and nothing appears between file, staging, mart and the rows set aside
+-- internal_level_counts, per level: nothing is lost and nothing appears between file, staging, mart and the rows set aside
 select
     admin_level,
     rows_in_file,
@@ -9,6 +9,6 @@ select
     rows_staged,
     rows_in_mart,
     rows_set_aside
-from {{ ref('admin_level_counts') }}
+from {{ ref('internal_level_counts') }}
 where not is_balanced
     or rows_loaded <> rows_in_file

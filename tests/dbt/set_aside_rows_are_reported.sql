@@ -16,7 +16,7 @@ select
     counts.admin_level,
     counts.rows_set_aside,
     reported.row_count as rows_reported
-from {{ ref('admin_level_counts') }} as counts
+from {{ ref('internal_level_counts') }} as counts
 left join reported
     on counts.admin_level = reported.admin_level
 where counts.rows_set_aside <> coalesce(reported.row_count, 0)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -396,6 +397,29 @@ def wait_for(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.02)
     raise AssertionError("it did not happen")
+
+
+def test_the_lease_of_a_build_in_the_foreground_is_renewed_until_its_end_whatever_fails_meanwhile(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEWAL_SECONDS", 0.01)
+    claimed = place.ledger.claim_build("gadm", "gadm=run", lambda _earlier: True)
+    assert claimed is not None
+    asked: list[Build] = []
+    thrice = threading.Event()
+
+    def renew(build: Build) -> bool:
+        asked.append(build)
+        if len(asked) == 3:
+            thrice.set()
+        raise TargetUnavailable("The server restarts.")
+
+    monkeypatch.setattr(place.ledger, "renew_build", renew)
+    with place.ledger.renewing_build(claimed):
+        assert thrice.wait(20)
+    seen = len(asked)
+    time.sleep(0.05)
+    assert asked == [claimed] * seen
 
 
 def test_a_consumer_that_builds_has_a_process_for_it_which_ends_with_it(settings: Settings, ledger: Ledger) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ast
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,9 +51,47 @@ def test_a_cron_line_has_five_fields_and_a_lock() -> None:
     assert re.match(r"0 3 \* \* \* cd \S+ && flock --nonblock ", line)
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_the_examples_for_orchestrators_parse_and_name_what_is_there(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    ast.parse(text)
-    assert f"docs/examples/{path.name}" in text
-    assert '"profiles"' in text
+@pytest.fixture(scope="module")
+def orchestrators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The interpreter of an environment with Dagster and Airflow, whose 190 packages come from the registry."""
+    folder = tmp_path_factory.mktemp("orchestrators")
+    uv = (sys.executable, "-m", "uv", "--quiet")
+    subprocess.run([*uv, "venv", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
+    install = ("pip", "install", "--python", str(python), "--require-hashes", "--only-binary", ":all:")
+    subprocess.run([*uv, *install, "-r", str(ROOT / "requirements-examples.lock")], check=True)
+    yield python
+    shutil.rmtree(folder)
+
+
+LOADED = {
+    "dagster_boundaries": """
+defs = example["defs"]
+graph = defs.resolve_asset_graph()
+above = {key.to_user_string(): [each.to_user_string() for each in graph.get(key).parent_keys]
+         for key in graph.get_all_asset_keys()}
+told = [above, [[each.name, each.cron_schedule] for each in defs.schedules], defs.resources["dbt"].project_dir]
+""",
+    "airflow_boundaries": """
+(dag,) = (value.dag for name, value in example.items() if name == "build")
+told = [{task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks}, [[dag.dag_id, dag.schedule]],
+        str(example["build"].project_dir)]
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOADED)
+def test_an_orchestrator_loads_its_example_as_a_chain_of_three(name: str, orchestrators: Path, tmp_path: Path) -> None:
+    path = EXAMPLES / f"{name}.py"
+    program = f"import json, runpy\nexample = runpy.run_path({str(path)!r})\n{LOADED[name]}\nprint(json.dumps(told))"
+    env = {each: value for each, value in os.environ.items() if each != "PYTHONPATH"}
+    env |= {"AIRFLOW_HOME": str(tmp_path), "DAGSTER_DISABLE_TELEMETRY": "yes"}
+    done = subprocess.run([str(orchestrators), "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    above, schedules, project = json.loads(done.stdout.splitlines()[-1])
+    load, build, prune = ("raw_boundaries", "marts", "room") if "dagster" in name else ("refresh", "build", "prune")
+    assert above == {load: [], build: [load], prune: [build]}
+    assert schedules == [["nightly" if "dagster" in name else "admin_boundaries", "0 3 * * *"]]
+    assert project == str(ROOT)
+    assert f"docs/examples/{path.name}" in path.read_text(encoding="utf-8")

@@ -29,6 +29,7 @@ from admin_boundaries.locate.index import Index
 from admin_boundaries.locate.kernels import PER_DEGREE, SIDE
 from admin_boundaries.locate.layer import Layer, Sets, make_layer
 from admin_boundaries.locate.locator import Locator
+from admin_boundaries.locate.nearby import nearest_unit
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.locate.search import look_up
 from ingest.errors import MartsMissing, MartsReplaced, TargetUnavailable
@@ -215,19 +216,20 @@ def test_a_layer_without_parts_has_nothing_anywhere(tmp_path: Path) -> None:
 
 MARTS = """
 create schema marts;
-create table marts.admin_units (gid text, admin_level integer, path text);
+create table marts.admin_units (gid text, admin_level integer, path text, name text);
 create table marts.admin_unit_ancestors (gid text, ancestor_gid text, ancestor_level integer);
-create table marts.admin_leaf_parts (gid text, geom geometry);
-create table marts.timezone_parts (tzid text, geom geometry);
+create table marts.internal_leaf_parts (gid text, geom geometry);
+create table marts.internal_timezone_parts (tzid text, geom geometry);
 create table marts.marts_meta as select 'gadm' as dataset, 'one' as build_id, now() as built_at, null::text as run_id,
     null::text as release, null::text as variant, null::text as scope, null::timestamptz as published_at;
-insert into marts.admin_units values ('B', 0, 'Bee'), ('B.1_1', 1, 'Bee > One'), ('B.2_1', 1, 'Bee > Two');
+insert into marts.admin_units values
+    ('B', 0, 'Bee', 'Bee'), ('B.1_1', 1, 'Bee > One', 'One'), ('B.2_1', 1, 'Bee > Two', 'Two');
 insert into marts.admin_unit_ancestors values
     ('B', 'B', 0), ('B.1_1', 'B', 0), ('B.1_1', 'B.1_1', 1), ('B.2_1', 'B', 0), ('B.2_1', 'B.2_1', 1);
-insert into marts.admin_leaf_parts values
+insert into marts.internal_leaf_parts values
     ('B.1_1', st_geomfromtext('MULTIPOLYGON (((0 0, 5 0, 5 9, 0 9, 0 0)))')),
     ('B.2_1', st_geomfromtext('MULTIPOLYGON (((5 0, 9 0, 9 9, 5 9, 5 0)))'));
-insert into marts.timezone_parts values
+insert into marts.internal_timezone_parts values
     ('Etc/GMT', st_geomfromtext('MULTIPOLYGON (((-20 -20, 20 -20, 20 20, -20 20, -20 -20)))')),
     ('Zulu/Two', st_geomfromtext('MULTIPOLYGON (((0 0, 9 0, 9 4, 0 4, 0 0)))')),
     ('Zulu/One', st_geomfromtext('MULTIPOLYGON (((0 0, 9 0, 9 9, 0 9, 0 0)))'));
@@ -256,12 +258,25 @@ ANSWERS = [
         "B",
         "B.1_1",
         *[None] * 4,
+        *("Bee", "One", *[None] * 4),
         "Bee > One",
         ["B.1_1"],
         "Zulu/One",
         ["Zulu/One", "Zulu/Two", "Etc/GMT"],
     ),
-    ("one unit", "B.2_1", 1, "B", "B.2_1", *[None] * 4, "Bee > Two", ["B.2_1"], "Zulu/One", ["Zulu/One", "Etc/GMT"]),
+    (
+        "one unit",
+        "B.2_1",
+        1,
+        "B",
+        "B.2_1",
+        *[None] * 4,
+        *("Bee", "Two", *[None] * 4),
+        "Bee > Two",
+        ["B.2_1"],
+        "Zulu/One",
+        ["Zulu/One", "Etc/GMT"],
+    ),
     (
         "several units",
         "B.1_1",
@@ -269,14 +284,15 @@ ANSWERS = [
         "B",
         "B.1_1",
         *[None] * 4,
+        *("Bee", "One", *[None] * 4),
         "Bee > One",
         ["B.1_1", "B.2_1"],
         "Zulu/One",
         ["Zulu/One", "Zulu/Two", "Etc/GMT"],
     ),
-    ("no unit", *[None] * 10, "Etc/GMT", ["Etc/GMT"]),
-    ("no unit", *[None] * 12),
-    ("bad coordinates", *[None] * 12),
+    ("no unit", *[None] * 16, "Etc/GMT", ["Etc/GMT"]),
+    ("no unit", *[None] * 18),
+    ("bad coordinates", *[None] * 18),
 ]
 
 
@@ -388,6 +404,17 @@ def test_an_index_that_cannot_be_written_says_where_and_what_to_do(warehouse: Du
     with pytest.raises(TargetUnavailable, match=r"cannot be written to .*: Not a directory") as caught:
         index_of(warehouse, tmp_path).folder()
     assert "WAREHOUSE_HOME" in caught.value.hint
+
+
+def test_marts_of_a_version_that_called_the_parts_otherwise_are_to_be_built_again(
+    warehouse: DuckdbWarehouse, tmp_path: Path
+) -> None:
+    warehouse.rows("alter table marts.internal_leaf_parts rename to admin_leaf_parts")
+    for ask in (lambda: Locator(index_of(warehouse, tmp_path)), lambda: nearest_unit(warehouse, 9.1, 2, 50_000)):
+        with pytest.raises(MartsMissing, match="The marts lack internal_leaf_parts: an earlier version") as no:
+            ask()
+        assert "dbt build" in no.value.hint
+    assert not index_of(warehouse, tmp_path).is_there
 
 
 def test_marts_that_do_not_say_of_which_build_they_are_have_no_index(

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
+import shapely
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -116,20 +118,27 @@ def test_what_is_mended_in_the_page_of_dbt_is_in_it(wrong: str) -> None:
     assert wrong in (importlib.resources.files("dbt.task.docs") / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_mart_begins_with_its_map_and_the_page_that_dbt_serves_is_the_same(drawn: list[Path], tmp_path: Path) -> None:
-    html, served = tmp_path / "static_index.html", tmp_path / "index.html"
-    served.write_text("dbt's own")
+def test_a_mart_begins_with_its_map_also_in_the_page_that_dbt_serves(drawn: list[Path], tmp_path: Path) -> None:
+    html, beside = tmp_path / "static_index.html", tmp_path / "manifest.json"
     nodes = {
         f"model.a.{name}": {"name": name, "resource_type": "model", "description": "Rows."}
-        for name in ("admin_level_1", "admin_units")
+        for name in ("admin_level_1", "admin_level_3", "admin_units", "published_runs")
     }
-    html.write_text(f"<head></head>{page.CONTENT}<script>n={{manifest:{json.dumps({'nodes': nodes})},x:1}}")
-    pictures.finish(html, drawn, "")
-    assert served.read_text() == html.read_text()
-    found = json.JSONDecoder().raw_decode(html.read_text().partition("manifest:")[2])[0]["nodes"]
-    assert found["model.a.admin_level_1"]["description"].startswith("![Map of the units of level 1](data:image/png")
-    assert found["model.a.admin_level_1"]["description"].endswith("\n\nRows.")
-    assert found["model.a.admin_units"]["description"] == "Rows."
+    manifest = json.dumps({"nodes": nodes, "docs": {"overview": f"{page.LOADED} {page.MAP} {page.CONTENT}"}})
+    html.write_text(f"<head></head><script>n={{manifest:{manifest},x:1}}")
+    beside.write_text(manifest)
+    pictures.finish(html, drawn, "release 4.1")
+    found = json.loads(beside.read_text())
+    assert json.JSONDecoder().raw_decode(html.read_text().partition("manifest:")[2])[0] == found
+    said = {name.removeprefix("model.a."): each["description"] for name, each in found["nodes"].items()}
+    picture, link, text = said["admin_level_1"].split("\n\n")
+    assert picture.startswith("![Map of the units of level 1](data:image/png")
+    assert "(http://127.0.0.1:5556/map/#level=1)" in link
+    assert text == "Rows."
+    assert said["admin_units"].startswith(picture)
+    assert said["admin_level_3"].startswith("[On the map]"), "there is no picture of it"
+    assert said["published_runs"] == "Rows."
+    assert found["docs"]["overview"].startswith("release 4.1 ![Map of the units of level 1](data:image/png")
     assert html.read_text().endswith(",x:1}")
 
 
@@ -163,6 +172,20 @@ def test_the_overview_has_the_places_of_what_is_loaded_and_of_pictures() -> None
     overview = (ROOT / "models" / "docs" / "overview.md").read_text()
     for place in (page.LOADED, page.MAP, page.TABLES, page.CONTENT):
         assert f"\n\n{place}\n" in overview
+
+
+def test_a_frame_cuts_off_no_small_shape_beside_what_it_shows() -> None:
+    near, beside, large = [10.5, 4, 12, 5], [12.05, 4, 12.5, 5], [12.4, -50, 60, 50]
+    reach = np.array([[0, 0, 10, 10], near, beside, large], float)
+    box = maps._frame(reach, np.array([True, False, False, False]))
+    assert box == pytest.approx((-0.125, -0.125, 12.625, 10.125))
+
+
+def test_a_frame_is_not_widened_by_specks() -> None:
+    speck, island = shapely.box(90, 0, 90.1, 0.1), shapely.box(20, 0, 22, 2)
+    shape = shapely.union_all([shapely.box(0, 0, 10, 10), island, speck])
+    assert shapely.bounds(maps._without_specks(shape)).tolist() == [0, 0, 22, 10]
+    assert shapely.equals(maps._without_specks(speck), speck)
 
 
 def test_without_a_manifest_it_says_what_writes_one(settings: Settings, tmp_path: Path) -> None:
@@ -258,7 +281,7 @@ def test_a_few_countries_beside_each_other_fill_the_map(settings: Settings) -> N
 def test_the_chart_begins_with_the_country_of_most_units(settings: Settings) -> None:
     path = built.write(settings.home, countries=charts.MOST_COUNTRIES + 2)
     with duckdb.connect(str(path)) as connection:
-        connection.execute("update marts.country_level_counts set unit_count = 4000 where country_gid = 'CAA'")
+        connection.execute("update marts.internal_country_counts set unit_count = 4000 where country_gid = 'CAA'")
     with open_warehouse(settings) as warehouse:
         _, countries = charts.counts(warehouse).axes
     names = [label.get_text() for label in countries.get_yticklabels()]

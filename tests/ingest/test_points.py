@@ -55,6 +55,7 @@ class Known:
             None,
             None,
             None,
+            *("A", "B", None, None, None, None),
             "A > B",
             ["AAA.1_1"],
             "Etc/GMT",

@@ -20,8 +20,13 @@ from pmtiles.tile import Compression, TileType, zxy_to_tileid
 from pmtiles.writer import Writer
 from starlette.testclient import TestClient
 
-from admin_boundaries.service import features
+from admin_boundaries.duckdb_spatial import load_spatial
+from admin_boundaries.locate import COLUMNS
+from admin_boundaries.locate.index import Index
+from admin_boundaries.service import answers, features
+from admin_boundaries.service import marts as service_marts
 from admin_boundaries.service.marts import Asked
+from admin_boundaries.warehouse import open_warehouse
 from ingest import catalog
 from ingest.dashboard import explorer
 from ingest.errors import QueryFailed, QuestionTooLong, UsageError
@@ -31,6 +36,7 @@ from ingest.service.problems import MAX_BODY_BYTES
 from ingest.settings import Settings, read_settings
 from tests.fixtures import marts as built
 from tests.fixtures import served
+from tests.ingest.test_locate import MARTS
 
 LEVEL = "/collections/admin_level_1/items"
 
@@ -455,3 +461,46 @@ def test_the_document_is_of_openapi_and_names_every_path(client: TestClient) -> 
 @pytest.mark.slow
 def test_whatever_its_document_allows_is_answered_as_it_says(client: TestClient) -> None:
     assert served.ask_whatever_is_allowed(client, examples=3) > 40
+
+
+def test_a_point_is_located_by_the_index_of_the_build_as_soon_as_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = read_settings({"WAREHOUSE_HOME": str(tmp_path)})
+
+    def change(*statements: str) -> None:
+        with duckdb.connect(str(current.warehouse)) as connection:
+            load_spatial(connection)
+            for statement in statements:
+                connection.execute(statement)
+
+    nothing = ", ".join(f"null as {name}" for name in COLUMNS[1:])  # say functions, otherwise than the index
+    change(
+        MARTS,
+        f"create macro marts.locate(lon, lat) as table select 'no unit' as status, {nothing}",
+        f"create macro marts.locate_points(points) as table select 'no unit' as status, {nothing} "
+        "from query_table(points)",
+    )
+    opened = served.marts_of(current)
+
+    def located() -> list[object]:
+        one = opened.ask(lambda asked: answers.locate(asked, 2, 2))
+        several = opened.ask(lambda asked: answers.locate_points(asked, [(2, 2), (7, 8)]))
+        assert several[0] == {name: one[name] for name in COLUMNS}
+        opened.close()
+        return [one["gid"], one["name_1"], several[1]["gid"]]
+
+    assert located() == [None] * 3
+    with open_warehouse(current) as warehouse:
+        Index(current, warehouse).folder()
+    assert located() == ["B.1_1", "One", "B.2_1"]
+    change("update marts.marts_meta set build_id = 'two'")
+    assert located() == [None] * 3
+    with open_warehouse(current) as warehouse:
+        Index(current, warehouse).folder()
+    kept = [opened.ask(lambda asked: asked.locator) for _ in range(2)]
+    assert kept[0] is kept[1]
+    assert opened.ask(lambda asked: answers.locate(asked, 5, 3))["gids"] == ["B.1_1", "B.2_1"]
+    monkeypatch.setattr(service_marts, "MOST_LEARNED", -1)  # what it has found does not stay for ever
+    assert opened.ask(lambda asked: asked.locator) is not kept[0]
+    opened.close()

@@ -116,10 +116,13 @@ def test_neighbours_part_and_overlap_nowhere(home: Path, tmp_path: Path) -> None
             inside = shapely.intersection(shapes, TILE)
             whole = country[at].geometry[country[at]["gid"] == "AAA"].union_all()
             assert shapely.area(inside).sum() == pytest.approx(shapely.intersection(whole, TILE).area, abs=1e-6)
-            for one, other in combinations(inside, 2):
-                assert one.intersection(other).area == 0, (zoom, at)
-                border, own = (set(map(tuple, shapely.get_coordinates(each))) for each in (one, other))
-                on_both = shapely.intersects(shapely.points(list(border)), other.boundary)
+            vertices = [set(map(tuple, shapely.get_coordinates(each))) for each in inside]
+            borders = shapely.boundary(inside)
+            shapely.prepare(borders)
+            for first, second in combinations(range(len(inside)), 2):
+                assert inside[first].intersection(inside[second]).area == 0, (zoom, at)
+                border, own = vertices[first], vertices[second]
+                on_both = shapely.intersects(borders[second], shapely.points(list(border)))
                 within = {each for each, is_on in zip(border, on_both, strict=True) if is_on and is_within(each)}
                 assert within <= own, (zoom, at)
                 checked += len(within)

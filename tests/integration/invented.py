@@ -44,16 +44,18 @@ create table {STAGED.format(level)} (
         for level in range(6)
     )
 }
-create table marts.admin_units (gid text primary key, parent_gid text, country_gid text, admin_level int, path text);
+create table marts.admin_units (
+    gid text primary key, parent_gid text, country_gid text, admin_level int, path text, name text
+);
 create table marts.admin_unit_ancestors (
     gid text, ancestor_gid text, admin_level int, ancestor_level int, distance int
 );
 create table marts.timezones (tzid text primary key);
-create table marts.admin_leaf_parts (
+create table marts.internal_leaf_parts (
     gid text, polygon_number int, piece_number bigint, vertex_count bigint,
     min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
 );
-create table marts.timezone_parts (
+create table marts.internal_timezone_parts (
     tzid text, polygon_number int, piece_number bigint, vertex_count bigint,
     min_lon {{0}}, min_lat {{0}}, max_lon {{0}}, max_lat {{0}}, geom {{1}}
 );
@@ -173,7 +175,7 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
         chain = (*unit.ancestors, unit.gid)
         level, is_leaf = levels[unit.gid], unit.gid not in parents
         parent = unit.ancestors[-1] if unit.ancestors else None
-        yield _insert("marts.admin_units", unit.gid, parent, chain[0], level, " > ".join(chain))
+        yield _insert("marts.admin_units", unit.gid, parent, chain[0], level, " > ".join(chain), unit.gid.lower())
         for position, ancestor in enumerate(chain):
             above = levels.get(ancestor, position)
             yield _insert("marts.admin_unit_ancestors", unit.gid, ancestor, level, above, level - above)
@@ -183,10 +185,10 @@ def _inserts(units: Sequence[Unit], zones: Mapping[str, Sequence[Polygon]], geom
             vertex_count = 1 if unit.polygons else None
             facts = (unit.area_km2, vertex_count, *(unit.point or (None, None)), *(None for _ in range(5)))
             yield _insert(STAGED.format(level), 0, "f", "l", number, level, *facts)
-            yield from _parts("marts.admin_leaf_parts", unit.gid, unit.polygons, geometry)
+            yield from _parts("marts.internal_leaf_parts", unit.gid, unit.polygons, geometry)
     for tzid, polygons in zones.items():
         yield _insert("marts.timezones", tzid)
-        yield from _parts("marts.timezone_parts", tzid, polygons, geometry)
+        yield from _parts("marts.internal_timezone_parts", tzid, polygons, geometry)
 
 
 def _parts(table: str, key: str, polygons: Sequence[Polygon], geometry: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ DIGITISING = 0.2  # degrees: more than a step of the lattice of any country
 # Two countries of sixteen units each, with sea between them, and two zones.
 SQUARES = """
 create schema marts;
-create table marts.admin_leaf_parts as
+create table marts.internal_leaf_parts as
 select
     case when x < 4 then 'AAA' else 'BBB' end || '.' || (x + 10 * y) as gid,
     5 as vertex_count,
@@ -36,15 +36,15 @@ from (
     select x, y, st_makeenvelope(5 + 2 * x, 45 + y, 5.2 + 2.2 * x, 46 + y) as geom
     from range(8) as xs (x), range(4) as ys (y)
 );
-create table marts.timezone_parts as
+create table marts.internal_timezone_parts as
 select tzid, 5 as vertex_count, geom::geometry('EPSG:4326') as geom
 from (values
     ('Europe/Berlin', st_makeenvelope(0, 40, 12.9, 60)), ('Europe/Vienna', st_makeenvelope(12.9, 40, 30, 60))
 ) as zones (tzid, geom);
 create table marts.admin_units as
-select gid, 1 as admin_level, gid as path from marts.admin_leaf_parts
+select gid, 1 as admin_level, gid as path, gid as name from marts.internal_leaf_parts
 union all
-select distinct gid[:3], 0, gid[:3] from marts.admin_leaf_parts;
+select distinct gid[:3], 0, gid[:3], gid[:3] from marts.internal_leaf_parts;
 create table marts.admin_unit_ancestors as
 select gid, gid[:3] as ancestor_gid, 0 as ancestor_level from marts.admin_units
 union all

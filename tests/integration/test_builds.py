@@ -374,16 +374,20 @@ def test_what_others_made_beside_the_marts_is_kept(place: Place) -> None:
         connection.execute("create table marts.my_points (n int primary key)")
         connection.execute("insert into marts.my_points values (1), (2)")
         connection.execute(optional)
+        connection.execute(f"create table marts.admin_leaf_parts (gid text{key})")  # as an earlier version called it
         if place.is_embedded:
             connection.execute("create schema mine")
             connection.execute("create view mine.places as select gid from marts.admin_units")
             connection.execute("create index mine_by_n on marts.my_points (n)")
             connection.execute("create macro marts.my_macro(n) as n + 1")
+    refused = place.dbt("build", *WITHOUT_DERIVED, "--select", "admin_units", expect=2)  # that would keep what is old
+    assert "An older version built the marts, with marts.admin_leaf_parts, which has another name now" in refused
     printed = place.dbt("build", "--exclude-resource-type", "test", "unit_test")  # the file of a part is a copy
     assert place.ask("select count(*) from marts.my_points") == [(2,)]
     # no mart of ours stays that this build did not make
     cells = "select count(*) from information_schema.tables where table_name = 'admin_unit_cells'"
     assert place.ask(cells) == [(0,)]
+    assert place.ask(cells.replace("unit_cells", "leaf_parts")) == [(0,)]
     if place.is_embedded:
         assert place.ask("select count(*) from mine.places") == place.ask("select count(*) from marts.admin_units")
         assert "Function marts.my_macro" in printed

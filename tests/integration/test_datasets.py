@@ -168,7 +168,7 @@ def test_a_nation_that_no_file_has_is_the_union_of_its_states(place: Place) -> N
         "group by nation.gid, nation.child_count, nation.area_km2, nation.west_lon, nation.east_lon"
     )
     assert place.ask("tiger", query) == [("USA", 4, True, True)]
-    counts = "select rows_in_file, rows_derived, rows_in_mart, is_balanced from {marts}.admin_level_counts"
+    counts = "select rows_in_file, rows_derived, rows_in_mart, is_balanced from {marts}.internal_level_counts"
     assert place.ask("tiger", f"{counts} where admin_level = 0") == [(0, 1, 1, True)]
     assert place.ask("tiger", "select count(*) from {marts}.admin_units where country_gid is null") == [(0,)]
 
@@ -210,7 +210,7 @@ def test_what_the_levels_cannot_show_is_reported(place: Place) -> None:
         ("territorial_area", "norvia", 0),
     ]
     counts = (
-        "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.admin_level_counts"
+        "select rows_in_file, rows_merged, rows_moved, rows_in_mart, rows_set_aside from {marts}.internal_level_counts"
     )
     assert place.ask("overture", f"{counts} where admin_level = 4") == [(8, 3, -2, 3, 0)]
     assert place.ask("overture", f"{counts} where not is_balanced") == []

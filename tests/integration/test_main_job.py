@@ -103,7 +103,7 @@ def test_the_build_ends_without_an_error(job: Job) -> None:
 
 
 def test_every_unit_of_the_file_is_in_the_marts_or_set_aside(job: Job, world: World) -> None:
-    set_aside = job.warehouse.one("select coalesce(sum(rows_set_aside), 0) from marts.admin_level_counts")
+    set_aside = job.warehouse.one("select coalesce(sum(rows_set_aside), 0) from marts.internal_level_counts")
     assert job.warehouse.one("select count(*) from marts.admin_units") == sum(world.counts) - set_aside
     per_level = [job.warehouse.one(f"select count(*) from marts.admin_level_{level}") for level in range(6)]
     assert sum(per_level) == sum(world.counts) - set_aside

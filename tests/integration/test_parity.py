@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -492,6 +493,31 @@ def test_the_service_answers_for_many_points_as_the_marts_do(
     expected = [dict(zip(COLUMNS, asked[0].locate(*point), strict=True)) for point in points[:3]]
     for client in services:
         assert client.post("/locate", json={"points": points}).json()["answers"] == expected * 2000
+
+
+def test_the_service_answers_from_the_index_what_the_database_answers(
+    both: tuple[Warehouse, Warehouse], geometry: dict[str, list[tuple[str, bool, Any]]]
+) -> None:
+    corner = shapely.get_coordinates(geometry["admin_level_1"][0][2])[0].tolist()
+    points = [corner, [1.2, 6.2], [-66.1, 18.4], [180.0, -16.5], [1.2, 5.9], [0.0, -90.0]]
+    asks = [{"lon": lon, "lat": lat, "at": "2026-03-29T00:30", "nearest": "100km"} for lon, lat in points]
+    for warehouse in both:
+        current = settings.read_settings(warehouse.env)
+        shutil.rmtree(current.home / "points", ignore_errors=True)
+        opened = served.marts_of(current)
+        client = served.client(current, opened)
+        told = []
+        for is_indexed in (False, True):
+            if is_indexed:
+                with open_warehouse(current) as marts_of_target:
+                    Index(current, marts_of_target).folder()
+            assert opened.ask(lambda each: each.locator is not None) is is_indexed
+            several = client.post("/locate", json={"points": points}).json()["answers"]
+            told.append([several, *(client.get("/locate", params=ask).json()["answer"] for ask in asks)])
+        opened.close()
+        assert told[0] == told[1]
+        assert told[0][0][0]["gids"]
+        assert told[0][1]["name_0"]
 
 
 def test_whatever_its_document_allows_is_answered_on_postgis_as_it_says(

@@ -123,7 +123,7 @@ def test_no_role_has_more_rights_than_a_role_has(divided: Divided) -> None:
 
 
 def test_the_loader_loads_and_the_transformer_builds_every_mart(divided: Divided, world: World) -> None:
-    assert divided.reader.one("select sum(rows_staged) from marts.admin_level_counts") == sum(world.counts)
+    assert divided.reader.one("select sum(rows_staged) from marts.internal_level_counts") == sum(world.counts)
     assert divided.reader.one("select count(*) from marts.timezones") == world.zone_count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,18 +22,27 @@ import shapely
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.locate.index import Index
 from admin_boundaries.points import locate_file
+from admin_boundaries.spark import locate
 from admin_boundaries.spark.locate import locate_paths, located
 from admin_boundaries.spark.session import spark_session
 from admin_boundaries.warehouse import open_warehouse
 from benchmarks.spark_cluster import Cluster, cluster
-from ingest.errors import FormatUnknown, IngestError, SchemaDrift, SourceDamaged, SourceUnavailable, UsageError
+from ingest.errors import (
+    ExportFailed,
+    FormatUnknown,
+    IngestError,
+    SchemaDrift,
+    SourceDamaged,
+    SourceUnavailable,
+    UsageError,
+)
 from ingest.settings import Spark, read_settings
 from tests.conftest import ROOT
 from tests.ingest.test_locate import MARTS, around, blobs
 from tests.integration.conftest import Warehouse
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 pytestmark = pytest.mark.slow
 FILES = 12
@@ -55,12 +65,12 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
         connection.execute(MARTS)
         for number, shape in enumerate(shapes):
             gid, part = f"C.{number}_1", [f"C.{number}_1", shape.wkt]
-            connection.execute("insert into marts.admin_units values (?, 1, ?)", [gid, f"Cee > {gid}"])
+            connection.execute("insert into marts.admin_units values (?, 1, ?, ?)", [gid, f"Cee > {gid}", gid])
             connection.execute("insert into marts.admin_unit_ancestors values (?, 'C', 0), (?, ?, 1)", [gid] * 3)
-            connection.execute("insert into marts.admin_leaf_parts values (?, st_geomfromtext(?))", part)
+            connection.execute("insert into marts.internal_leaf_parts values (?, st_geomfromtext(?))", part)
         for number, shape in enumerate(zones):
             part = [f"Zulu/{number:02}", shape.wkt]
-            connection.execute("insert into marts.timezone_parts values (?, st_geomfromtext(?))", part)
+            connection.execute("insert into marts.internal_timezone_parts values (?, st_geomfromtext(?))", part)
     env = {**os.environ, "WAREHOUSE_TARGET": "embedded", "WAREHOUSE_HOME": str(home), "PYTHONPATH": str(ROOT)}
     return Warehouse(env=env, home=home)
 
@@ -71,7 +81,7 @@ def points(warehouse: Warehouse) -> Path:
     random = np.random.default_rng(20)
     with duckdb.connect(str(warehouse.home / "warehouse.duckdb"), read_only=True) as connection:
         load_spatial(connection)
-        parts = connection.execute("select st_aswkb(geom) from marts.admin_leaf_parts").fetchall()
+        parts = connection.execute("select st_aswkb(geom) from marts.internal_leaf_parts").fetchall()
     shapes: Any = [shapely.from_wkb(bytes(wkb)) for (wkb,) in parts]
     asked = np.concatenate([around(shapes, random, 6_000), ODD])
     random.shuffle(asked)
@@ -183,6 +193,27 @@ def test_ones_own_job_and_csv_files_get_the_same_answers(
     read = rows_of(tmp_path / "out").to_pandas().astype({"id": int}).sort_values("id", ignore_index=True)
     answers = expected.schema.names[4:]
     assert read[answers].equals(expected.to_pandas()[answers])
+
+
+def test_rows_that_another_job_cleared_away_are_missed(
+    spark: SparkSession, index: Path, points: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+
+    def beside_another_job(frame: DataFrame, *given: Any) -> DataFrame:
+        def clear_away(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for done in target.rglob("task_*"):
+                shutil.rmtree(done)
+            yield from batches
+
+        answers = answered(frame, *given).repartition(2)
+        return answers.mapInArrow(clear_away, answers.schema)
+
+    answered = locate._answered
+    monkeypatch.setattr(locate, "_answered", beside_another_job)
+    with pytest.raises(ExportFailed, match=r"out holds \d+ rows instead of \d+: something else wrote to it"):
+        locate_paths(spark, index, str(points), str(target))
+    assert not (target / "_SUCCESS").exists()
 
 
 def test_a_geometry_of_points_is_read_and_what_is_in_other_files_must_be_one(

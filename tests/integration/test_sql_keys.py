@@ -61,7 +61,7 @@ def test_foreign_keys_lead_to_parents_countries_units_and_zones(built: Warehouse
     assert foreign_keys(built) >= {
         *(f"admin_level_{level}_{column}_fkey" for level in range(1, 6) for column in ("parent_gid", "gid_0")),
         *("admin_units_parent_gid_fkey", "admin_units_country_gid_fkey", "admin_unit_ancestors_ancestor_gid_fkey"),
-        *("admin_leaf_parts_gid_fkey", "timezone_parts_tzid_fkey", "admin_unit_timezones_tzid_fkey"),
+        *("internal_leaf_parts_gid_fkey", "internal_timezone_parts_tzid_fkey", "admin_unit_timezones_tzid_fkey"),
     }
 
 
@@ -74,8 +74,8 @@ def test_the_next_run_adds_a_foreign_key_that_is_missing(warehouse: Warehouse) -
 
 def test_a_mart_can_be_built_before_the_mart_that_its_key_leads_to(warehouse: Warehouse) -> None:
     change(warehouse, "drop table marts.admin_units cascade")
-    warehouse.dbt("run", "--select", "admin_leaf_parts")
-    assert "admin_leaf_parts_gid_fkey" not in foreign_keys(warehouse)
+    warehouse.dbt("run", "--select", "internal_leaf_parts")
+    assert "internal_leaf_parts_gid_fkey" not in foreign_keys(warehouse)
 
 
 @pytest.mark.parametrize(

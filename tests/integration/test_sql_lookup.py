@@ -20,6 +20,7 @@ from tests.integration.invented import Target, Unit
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 FIELDS = (
     *("status", "gid", "admin_level", "gid_0", "gid_1", "gid_2", "gid_3", "gid_4", "gid_5"),
+    *("name_0", "name_1", "name_2", "name_3", "name_4", "name_5"),
     *("path", "gids", "tzid", "tzids"),
 )
 Answer = dict[str, Any]
@@ -98,6 +99,7 @@ def test_the_chain_of_units_from_country_to_leaf_is_given(both: Both) -> None:
         **dict.fromkeys(FIELDS),
         **{"status": "one unit", "gid": "DEU.1.1.1", "admin_level": 3, "gids": ["DEU.1.1.1"]},
         **{"gid_0": "DEU", "gid_1": "DEU.1", "gid_2": "DEU.1.1", "gid_3": "DEU.1.1.1"},
+        **{"name_0": "deu", "name_1": "deu.1", "name_2": "deu.1.1", "name_3": "deu.1.1.1"},
         **{"path": "DEU > DEU.1 > DEU.1.1 > DEU.1.1.1", "tzid": "Europe/Berlin", "tzids": ["Europe/Berlin"]},
     }
 
@@ -107,6 +109,7 @@ def test_the_finest_unit_that_holds_the_point_is_given(both: Both) -> None:
     assert (in_locality["status"], in_locality["gids"], in_locality["admin_level"]) == ("one unit", ["CAN.1.1"], 4)
     assert (in_locality["gid_0"], in_locality["gid_1"], in_locality["gid_4"]) == ("CAN", "CAN.1", "CAN.1.1")
     assert (in_locality["gid_2"], in_locality["gid_3"]) == (None, None)
+    assert (in_locality["name_1"], in_locality["name_2"], in_locality["name_4"]) == ("can.1", None, "can.1.1")
     assert (between["status"], between["gids"]) == ("several units", ["CAN.1.1", "CAN.1.2"])
     assert (in_county["status"], in_county["gids"], in_county["admin_level"]) == ("one unit", ["CAN.1"], 1)
     assert in_county["gid_4"] is None

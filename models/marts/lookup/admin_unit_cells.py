@@ -4,4 +4,4 @@
 def model(dbt, session):
     from admin_boundaries.cells import unit_cells
 
-    return unit_cells(dbt.ref("admin_leaf_parts"))
+    return unit_cells(dbt.ref("internal_leaf_parts"))

@@ -3,7 +3,7 @@ with
 
 levels as (
 
-    select * from {{ ref('country_level_counts') }}
+    select * from {{ ref('internal_country_counts') }}
 
 ),
 
@@ -71,6 +71,8 @@ select
     levels.admin_level,
     levels.country_name,
     country_codes.code as country_code,
+    levels.type_local,
+    levels.type_english,
     levels.unit_count,
     case when country_codes.code is not null then coalesce(iso_counts.subdivision_count, 0) end
         as iso_subdivision_count,

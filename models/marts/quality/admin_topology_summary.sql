@@ -20,7 +20,7 @@ units as (
 
 levels as (
 
-    select * from {{ ref('country_level_counts') }}
+    select * from {{ ref('internal_country_counts') }}
 
 ),
 
