@@ -64,7 +64,7 @@ def check_format(path: Path) -> str:
     if suffix in (".geojson", ".json") and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         if not parts.is_geojson(path):
             raise FormatUnknown(f"{shown} is JSON, but not GeoJSON.", "Give the GeoJSON itself.")
-        return "GeoJSON"
+        return "GeoJSONSeq" if geojsonseq.is_in_lines(path) else "GeoJSON"
     if suffix in parts.SEQUENCE_SUFFIXES and geojsonseq.is_features(path):
         is_single = len(geojsonseq.sizes(path)) == 1 and not geojsonseq.is_separated(head)
         return "GeoJSON" if is_single else "GeoJSONSeq"  # as GDAL takes it, whatever its name

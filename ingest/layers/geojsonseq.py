@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import numpy.typing as npt
 
 from ingest.sources import parts
 
+FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*+([^\n]++)\n\s*+\S")
+LONGEST_LINE = 64 << 20  # bytes that are parsed to see what they are
 SEPARATOR = b"\x1e"  # before each record, by RFC 8142; without any, each line is a record
 
 
@@ -32,6 +36,20 @@ def is_features(path: Path) -> bool:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
         begins = text[:512].lstrip(b"\xef\xbb\xbf \t\r\n" + SEPARATOR).startswith(b"{")
         return begins and parts.FEATURE_COLLECTION.search(text) is not None
+
+
+def is_in_lines(path: Path) -> bool:
+    """Return whether the first line of a file is a whole feature, and another line follows."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        is_collection = b'"FeatureCollection"' in text[:512]  # which may be one line of gigabytes
+        line = None if is_collection else FIRST_LINE.match(text)
+        if line is None or line.end() > LONGEST_LINE:
+            return False
+        try:
+            first = json.loads(line[1])
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(first, dict) and first.get("type") == "Feature"
 
 
 def _sizes(text: mmap.mmap, separator: bytes) -> Iterator[int]:

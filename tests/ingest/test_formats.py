@@ -354,6 +354,17 @@ def test_a_feature_in_each_line_gives_the_same_rows_as_a_collection(
     assert rows[0].equals(rows[1])
 
 
+@pytest.mark.parametrize("suffix", ["json", "geojson"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_a_feature_in_each_line_is_known_by_its_lines_and_not_by_a_name(tmp_path: Path, suffix: str, end: str) -> None:
+    path = tmp_path / f"gadm41_AAA_0.{suffix}"
+    path.write_bytes(end.join([json.dumps(FEATURE)] * 3).encode())
+    layer = layers_of(path)[0]
+    assert (layer.driver, len(discover.features(layer)[0])) == ("GeoJSONSeq", 3)
+    path.write_text(json.dumps(FEATURE) + "\n")
+    assert layers_of(path)[0].driver == "GeoJSON"
+
+
 @pytest.mark.parametrize(
     "line",
     [
