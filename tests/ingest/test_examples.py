@@ -48,7 +48,25 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 def test_a_cron_line_has_five_fields_and_a_lock() -> None:
     (line,) = [line for line in (EXAMPLES / "crontab").read_text(encoding="utf-8").splitlines() if line[0].isdigit()]
-    assert re.match(r"0 3 \* \* \* cd \S+ && flock --nonblock ", line)
+    assert re.match(r"0 3 \* \* \* cd .+ && flock --nonblock ", line)
+
+
+def test_what_the_file_of_settings_says_reaches_the_commands_of_cron(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("PGHOST=db.example.org\n", encoding="utf-8")
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$PGHOST" "$@"\n', encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    text = (EXAMPLES / "crontab").read_text(encoding="utf-8").replace("/opt/admin-boundaries/.venv/bin", str(tmp_path))
+    for shown in ("/opt/admin-boundaries", "/tmp/boundaries.lock", "/etc/admin-boundaries.env"):
+        is_folder, is_lock = shown.startswith("/opt"), shown.endswith(".lock")
+        text = text.replace(shown, str(tmp_path if is_folder else tmp_path / ("lock" if is_lock else "settings.env")))
+    *settings, line = [each for each in text.splitlines() if not each.startswith("#")]
+    env = dict(each.split("=", 1) for each in settings)
+    command = line.split(" ", 5)[5]
+    done = subprocess.run([env["SHELL"], "-c", command], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "db.example.org -m ingest refresh --build",
+        "db.example.org -m ingest prune",
+    ]
 
 
 @pytest.fixture(scope="module")
