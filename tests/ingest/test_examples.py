@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from ingest.cli import cli
+from ingest.settings import read_settings
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -67,6 +70,20 @@ def test_what_the_file_of_settings_says_reaches_the_commands_of_cron(tmp_path: P
         "db.example.org -m ingest refresh --build",
         "db.example.org -m ingest prune",
     ]
+
+
+@pytest.mark.parametrize("target", ["", "postgres"])
+def test_airflow_builds_where_a_refresh_has_loaded(
+    target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    modules = ("airflow.providers.standard.operators.bash", "airflow.sdk", "cosmos", "cosmos.operators.local")
+    for name in modules:  # are in another environment
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.setenv("WAREHOUSE_TARGET", target)
+    monkeypatch.setenv("WAREHOUSE_HOME", str(tmp_path))
+    runpy.run_path(str(EXAMPLES / "airflow_boundaries.py"))
+    told = sys.modules["cosmos"].ProfileConfig.call_args.kwargs  # type: ignore[attr-defined]
+    assert told["target_name"] == read_settings().target
 
 
 @pytest.fixture(scope="module")
