@@ -70,7 +70,7 @@ test-integration: servers install-dev spark ## run the tests on PostGIS, Redis a
 chaos: servers install-dev ## random faults during loads and builds, as root: nothing is lost, and readers see whole editions (ROUNDS=5 for fewer than thirty rounds)
 	$(BIN)/python -m tests.chaos --rounds $(or $(ROUNDS),30)
 
-mutants: servers install-dev spark ## put small faults into the code, one at a time; the tests must notice 95 of 100 (half an hour)
+mutants: servers install-dev spark ## put small faults into the code, one at a time; the tests must notice 95 of 100 (hours; --only TEXT of tests.mutants for a part)
 	$(BIN)/python -m tests.mutants
 
 benchmark: servers install-dev ## measure the ingest and its peers on one file: SCALE=0.1, or SCALE=1 for the size of the world (under an hour)

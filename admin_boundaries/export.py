@@ -216,7 +216,8 @@ def check_countries(warehouse: Warehouse, countries: Sequence[str]) -> None:
 
 def _described(written: Format, selections: Sequence[Selection], output: Path) -> str:
     files = [path for path in output.rglob("*") if path.is_file()] if output.is_dir() else [output]
-    size = f"{sum(path.stat().st_size for path in files) / 1e6:,.1f} MB"
+    taken = sum(path.stat().st_size for path in files)
+    size = f"{taken / 1e6:,.1f} MB" if taken >= 1e5 else f"{taken / 1e3:,.1f} kB"
     is_plain = written is FORMATS["parquet"] and not any(each.shape for each in selections)
     title = "Parquet" if is_plain else written.title
     return f"{title}, {len(files):,} files, {size}" if output.is_dir() else f"{title}, {size}"

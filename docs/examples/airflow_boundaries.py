@@ -18,7 +18,7 @@ from cosmos.operators.local import DbtBuildLocalOperator
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = ProfileConfig(
     profile_name="admin_boundaries",
-    target_name=os.environ.get("WAREHOUSE_TARGET", "postgres"),
+    target_name=os.environ.get("WAREHOUSE_TARGET") or "embedded",
     profiles_yml_filepath=ROOT / "profiles" / "profiles.yml",
 )
 

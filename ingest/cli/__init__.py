@@ -59,7 +59,8 @@ def main() -> None:
             raise
         full = DiskFull(
             f"{fault.filename or 'A file'} cannot be written: {fault.strerror or fault}.",
-            "Free some space, or set WAREHOUSE_HOME to another disk; then start the command again.",
+            "Free some space where it writes, or name a file of another disk (WAREHOUSE_HOME, --output, TMPDIR); then "
+            "start the command again.",
         )
         console.error(full)
         sys.exit(full.exit_code)

@@ -195,7 +195,7 @@ def _gauge(
 def families(state: State) -> Iterator[GaugeMetricFamily]:
     """Yield the metrics of a state. All are gauges: the ledger forgets old runs, so that its counts may fall."""
     up = [([part], not fault) for part, fault in state.faults.items()]
-    yield _gauge("up", "Whether the database, the queue answers.", ["part"], up)
+    yield _gauge("up", "Whether this part, the database or the queue, answers.", ["part"], up)
     waiting = [((), state.waiting)]
     yield _gauge("queue_messages", "Messages in the queue, those that are to be retried included.", [], waiting)
     if state.tally is None:

@@ -39,6 +39,7 @@ LONGEST_SECONDS = difference.SECONDS + ATTEMPTS * (SECONDS + 2)  # that an alert
 LOOK_SECONDS = 2.0
 MEMORY = timedelta(days=1)  # runs that ended earlier are no longer announced
 TEXT_CHARACTERS = 500
+HINT = "Check ALERT_WEBHOOK, and its server."
 RUN_FAILED, RELEASE_LOADED, NEWER_RELEASE = "run_failed", "release_loaded", "newer_release"
 BUILD_FAILED, BUILD_RECOVERED = "build_failed", "build_recovered"
 
@@ -141,12 +142,12 @@ def _post(webhook: str, body: bytes) -> None:
         try:
             curl.perform()
         except pycurl.error as error:  # its text may name the host
-            raise _Temporary(f"The webhook does not answer (curl error {error.args[0]}).") from None
+            raise _Temporary(f"The webhook does not answer (curl error {error.args[0]}).", HINT) from None
         status = int(curl.getinfo(pycurl.RESPONSE_CODE))
     if status in (408, 425, 429) or status >= 500:
-        raise _Temporary(f"The webhook answered {status}.")
+        raise _Temporary(f"The webhook answered {status}.", HINT)
     if not 200 <= status < 300:
-        raise AlertNotSent(f"The webhook answered {status}.", "Check ALERT_WEBHOOK.")
+        raise AlertNotSent(f"The webhook answered {status}.", HINT)
 
 
 def _try_to_send(settings: Settings, message: dict[str, Any]) -> None:

@@ -263,9 +263,14 @@ def start(
         each.consumer == consumer
         for each in retries.patiently(lambda: ledger.live_consumers(name), deadline - time.monotonic())
     ):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.terminate()
+        if process.poll() is not None:
             raise TargetUnavailable("The consumer did not start.", f"See {log_file}.")
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise TargetUnavailable(
+                f"The consumer has not started within {START_SECONDS:.0f} s.",
+                f"The host may be busy; then `python -m ingest resume {run_ids[0]}` goes on. Otherwise see {log_file}.",
+            )
         time.sleep(0.05)
     return process, log_file
 

@@ -80,10 +80,11 @@ def _ledger(settings: Settings, *, is_repaired: bool) -> Iterator[Check]:
         found = publication.damage(ledger, sink, name)
         lost = any(not each.is_derived for each in found)
         done = [text for text in told if text.startswith(f"{name}: ")] if not found else []
+        whole = "whole" if ledger.published_run(name) else "nothing"
         yield Check(
             f"published {name}",
             not found,
-            " ".join(each.text for each in found) or " ".join(done) or "whole",
+            " ".join(each.text for each in found) or " ".join(done) or whole,
             f"Load it again: python -m ingest {name}, with the options of its run" if lost else REPAIR,
         )
         for run, tables in publication.damaged_earlier(ledger, sink, name):

@@ -60,7 +60,13 @@ def handlers() -> dict[Any, Callable[[Request, Any], Any]]:
 
 
 async def _of_question(_request: Request, error: RequestValidationError) -> Response:
-    errors = [{"where": ".".join(map(str, each["loc"])), "what": str(each["msg"])} for each in error.errors()[:20]]
+    errors = [
+        {
+            "where": ".".join(map(str, each["loc"])),
+            "what": "There is no such parameter" if each["type"] == "extra_forbidden" else str(each["msg"]),
+        }
+        for each in error.errors()[:20]
+    ]
     return problem(
         400,
         "; ".join(f"{each['where']}: {each['what']}" for each in errors),

@@ -160,7 +160,7 @@ def test_a_disk_that_fills_up_anywhere_ends_with_1_and_says_which_file(
         return
     code, printed = ingest("doctor")  # type: ignore[operator]
     assert code == 1
-    assert f"/home/of/it cannot be written: {os.strerror(number)}. Free some space" in " ".join(printed.split())
+    assert f"/home/of/it cannot be written: {os.strerror(number)}. Free some space where" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("state", [RunState.PUBLISHED, RunState.FAILED, RunState.UNCHANGED, RunState.SUPERSEDED])

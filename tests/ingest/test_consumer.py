@@ -234,3 +234,26 @@ def wait_for(condition: Callable[[], bool], log: Path) -> None:
         assert "Traceback" not in log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"), [("import time; time.sleep(60)", "resume r.* goes on"), ("raise SystemExit(1)", "^See ")]
+)
+def test_a_consumer_that_is_slow_to_start_is_told_from_one_that_has_ended(
+    settings: Settings, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, program: str, said: str
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def begin(*_arguments: object, **_options: object) -> subprocess.Popen[bytes]:
+        started.append(popen([sys.executable, "-c", program]))
+        if "exit" in program.lower():
+            started[0].wait()
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    monkeypatch.setattr(consumer, "START_SECONDS", 0.0)
+    with pytest.raises(TargetUnavailable) as fault:
+        consumer.start(settings, ledger, 1, ["run"])
+    assert re.search(said, fault.value.hint)
+    assert started[0].wait(10) != 0  # it is not left behind

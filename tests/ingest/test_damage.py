@@ -98,6 +98,8 @@ def restored(settings: Settings) -> tuple[set[str], list[str]]:
 
 def test_a_warehouse_in_which_nothing_is_damaged_is_whole(settings: Settings, run_id: str) -> None:
     assert faults(settings) == []
+    said = examined(settings)
+    assert (said["published gadm"].detail, said["published timezones"].detail) == ("whole", "nothing")
     assert restored(settings) == (set(), [])
     assert Edition(settings.home / "warehouse.duckdb").lake.damage_of_run("gadm", run_id) == ""
 

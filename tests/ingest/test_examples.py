@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from ingest.cli import cli
+from ingest.settings import read_settings
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -48,7 +51,39 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 
 def test_a_cron_line_has_five_fields_and_a_lock() -> None:
     (line,) = [line for line in (EXAMPLES / "crontab").read_text(encoding="utf-8").splitlines() if line[0].isdigit()]
-    assert re.match(r"0 3 \* \* \* cd \S+ && flock --nonblock ", line)
+    assert re.match(r"0 3 \* \* \* cd .+ && flock --nonblock ", line)
+
+
+def test_what_the_file_of_settings_says_reaches_the_commands_of_cron(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("PGHOST=db.example.org\n", encoding="utf-8")
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$PGHOST" "$@"\n', encoding="utf-8")
+    (tmp_path / "python").chmod(0o755)
+    text = (EXAMPLES / "crontab").read_text(encoding="utf-8").replace("/opt/admin-boundaries/.venv/bin", str(tmp_path))
+    for shown in ("/opt/admin-boundaries", "/tmp/boundaries.lock", "/etc/admin-boundaries.env"):
+        is_folder, is_lock = shown.startswith("/opt"), shown.endswith(".lock")
+        text = text.replace(shown, str(tmp_path if is_folder else tmp_path / ("lock" if is_lock else "settings.env")))
+    *settings, line = [each for each in text.splitlines() if not each.startswith("#")]
+    env = dict(each.split("=", 1) for each in settings)
+    command = line.split(" ", 5)[5]
+    done = subprocess.run([env["SHELL"], "-c", command], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "db.example.org -m ingest refresh --build",
+        "db.example.org -m ingest prune",
+    ]
+
+
+@pytest.mark.parametrize("target", ["", "postgres"])
+def test_airflow_builds_where_a_refresh_has_loaded(
+    target: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    modules = ("airflow.providers.standard.operators.bash", "airflow.sdk", "cosmos", "cosmos.operators.local")
+    for name in modules:  # are in another environment
+        monkeypatch.setitem(sys.modules, name, MagicMock())
+    monkeypatch.setenv("WAREHOUSE_TARGET", target)
+    monkeypatch.setenv("WAREHOUSE_HOME", str(tmp_path))
+    runpy.run_path(str(EXAMPLES / "airflow_boundaries.py"))
+    told = sys.modules["cosmos"].ProfileConfig.call_args.kwargs  # type: ignore[attr-defined]
+    assert told["target_name"] == read_settings().target
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,7 @@ def test_a_file_says_under_which_licence_it_is_and_whom_to_name(
     assert [text for text in ("Open licence of BAA", "Maps of BAA", "Office of BAA") if text not in found] == []
     assert "of AAA" not in found
     assert not [line for line in said if line.startswith("warning")]
+    assert " 0.0 " not in said[-1]
 
 
 def test_a_file_that_mixes_licences_says_which_and_of_how_many_units(warehouse: Settings, tmp_path: Path) -> None:

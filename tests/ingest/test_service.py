@@ -145,7 +145,7 @@ def test_without_marts_the_answer_says_how_to_build_them(settings: Settings) -> 
         (f"{LEVEL}?bbox=1,2,3", "query.bbox"),
         (f"{LEVEL}?bbox=1,9,3,4", "no box on Earth"),
         (f"{LEVEL}?limit=0", "query.limit"),
-        (f"{LEVEL}?colour=red", "query.colour"),
+        (f"{LEVEL}?colour=red", "query.colour: There is no such parameter"),
         (f"{LEVEL}?hasc_code=x", "cannot be chosen by 'hasc_code'"),
         (f"{LEVEL}?datetime=yesterday", "query.datetime"),
         ("/collections/timezones/items?geometry=simplified", "no simplified shapes"),
