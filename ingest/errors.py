@@ -60,10 +60,20 @@ class ServerLimit(IngestError):
 
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A file or folder belongs to another user, is on a disk that takes no writes, fails or is gone, or is something else.
+NOT_AS_EXPECTED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+)
 
 
 class DiskFull(IngestError):
     """The disk that rows are written to is full."""
+
+
+class FileUnusable(IngestError):
+    """A file or folder of the warehouse, or of the user's, can be neither read nor written."""
 
 
 class PermissionMissing(IngestError):
