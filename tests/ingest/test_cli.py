@@ -149,7 +149,7 @@ def test_a_failure_ends_with_1_and_says_what_to_do(ingest: object, arguments: li
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        *((number, "cannot be written: {}. Free some space") for number in (errno.ENOSPC, errno.EDQUOT)),
+        *((number, "cannot be written: {}. Free some space") for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
         *((number, "cannot be used: {}. Does it belong to another user") for number in (errno.EACCES, errno.ENOTDIR)),
         *((number, "cannot be used: {}. Does it belong to another user") for number in (errno.EROFS, errno.EEXIST)),
         (errno.ECONNRESET, None),
