@@ -59,11 +59,21 @@ class ServerLimit(IngestError):
     """A limit that somebody has set for the database ended a statement or a session, and would do so again."""
 
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last: no file of this size, as on FAT32
+# A file or folder belongs to another user, is on a disk that takes no writes, fails or is gone, or is something else.
+NOT_AS_EXPECTED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN),
+)
 
 
 class DiskFull(IngestError):
     """The disk that rows are written to is full."""
+
+
+class FileUnusable(IngestError):
+    """A file or folder of the warehouse, or of the user's, can be neither read nor written."""
 
 
 class PermissionMissing(IngestError):

@@ -9,7 +9,7 @@ import click
 
 from ingest import __version__, console
 from ingest.cli import loading, reading, serving
-from ingest.errors import DISK_FULL, DiskFull, IngestError
+from ingest.errors import DISK_FULL, NOT_AS_EXPECTED, DiskFull, FileUnusable, IngestError
 
 INSTALLED = "admin-boundaries"  # the command that a wheel installs
 
@@ -55,15 +55,11 @@ def main() -> None:
         console.error(fault)
         sys.exit(fault.exit_code)
     except OSError as fault:
-        if fault.errno not in DISK_FULL:
+        told = _of_the_system(fault)
+        if told is None:
             raise
-        full = DiskFull(
-            f"{fault.filename or 'A file'} cannot be written: {fault.strerror or fault}.",
-            "Free some space where it writes, or name a file of another disk (WAREHOUSE_HOME, --output, TMPDIR); then "
-            "start the command again.",
-        )
-        console.error(full)
-        sys.exit(full.exit_code)
+        console.error(told)
+        sys.exit(told.exit_code)
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.Abort:
@@ -72,3 +68,21 @@ def main() -> None:
     except click.ClickException as fault:
         fault.show()
         sys.exit(fault.exit_code)
+
+
+def _of_the_system(fault: OSError) -> IngestError | None:
+    """Return what an error of the operating system means; None if it is not about a file."""
+    file, reason = fault.filename2 or fault.filename or "A file", str(fault.strerror or fault).rstrip(".")
+    if fault.errno in DISK_FULL:
+        return DiskFull(
+            f"{file} cannot be written: {reason}.",
+            "Free some space where it writes, or name a file of another disk (WAREHOUSE_HOME, --output, TMPDIR); then "
+            "start the command again.",
+        )
+    if fault.errno in NOT_AS_EXPECTED:
+        return FileUnusable(
+            f"{file} cannot be used: {reason}.",
+            "Does it belong to another user, is its disk read-only or not there, or is something else in its place? "
+            "`python -m ingest doctor` looks at the warehouse; WAREHOUSE_HOME sets another one.",
+        )
+    return None

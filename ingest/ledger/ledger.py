@@ -145,7 +145,8 @@ class Ledger(Database):
         LedgerTooNew
             When a newer version of the package has changed the ledger.
         LedgerDamaged
-            When the file of the embedded target is damaged, or is empty or gone although there is published data.
+            When the file of the embedded target is damaged, of another program, or is empty or gone although there is
+            published data.
         """
         if not self.is_postgres:
             self.check_is_there()
@@ -177,11 +178,19 @@ class Ledger(Database):
         Raises
         ------
         LedgerDamaged
-            When the file of the embedded target is empty or gone, although runs are published.
+            When the file of the embedded target is empty or gone, although runs are published, or is the database of
+            another program.
         """
-        file = Path(self.place)
-        if self.is_postgres or (file.exists() and (file.is_dir() or file.stat().st_size > 0)):
+        if self.is_postgres:
             return
+        file = Path(self.place)
+        if file.exists() and (file.is_dir() or file.stat().st_size > 0):
+            with self.transaction() as connection:
+                tables = sa.inspect(connection).get_table_names()
+            if runs.name in tables:
+                return
+            if tables:
+                raise self.damaged(f"it is the database of another program, with the table {tables[0]}")
         links = [link for link in (file.parent / "raw").glob("*/current") if link.is_symlink()]
         shown = [f"{link.parent.name} {link.readlink().name}" for link in links if link.readlink().name != "empty"]
         if shown and not Path(f"{file}-wal").exists():

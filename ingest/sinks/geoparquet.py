@@ -18,7 +18,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ class GeoParquetSink:
         if self.shown_runs(dataset, tables) <= {empty.run_id}:
             self.prepare(empty, tables)  # also again: an older version may have made it, with other columns
             self._point(empty)
-        with Ledger(self._settings).transaction() as connection:
-            self._export(connection)
+        with Ledger(self._settings).transaction() as connection, self._exporting(connection):
+            pass
 
     def prepare(self, staging: Staging, tables: Sequence[Table]) -> None:
         """Create the folders of a run, each with an empty file that has the columns; see `ingest.sinks.Sink`."""
@@ -221,8 +221,8 @@ class GeoParquetSink:
 
     def publish(self, connection: sa.Connection, staging: Staging, tables: Sequence[Table]) -> None:
         """Replace the link, within the ledger's transaction; see `ingest.sinks.Sink`."""
-        self._export(connection)
-        self._point(staging)
+        with self._exporting(connection):
+            self._point(staging)
 
     def drop(self, staging: Staging, tables: Sequence[Table]) -> None:
         """Remove the files of a run, unless a build is reading them; see `ingest.sinks.Sink`.
@@ -295,14 +295,17 @@ class GeoParquetSink:
             draft.symlink_to(Path("runs") / staging.run_id, target_is_directory=True)
         seal.sync(link.parent)
 
-    def _export(self, connection: sa.Connection) -> None:
-        """Write the copy of the ledger that dbt reads."""
+    @contextmanager
+    def _exporting(self, connection: sa.Connection) -> Iterator[None]:
+        """Write the copy of the ledger that dbt reads. It takes its place at the end, unless the block fails."""
         folder = self._settings.lake / "ledger"
         private_folder(folder)
-        for name, types, rows in Ledger.public_tables(connection):
-            shape = pa.schema([(column, _arrow(kind)) for column, kind in types.items()])
-            with _replacing(folder / f"{name}.parquet") as draft:
+        with ExitStack() as written:
+            for name, types, rows in Ledger.public_tables(connection):
+                shape = pa.schema([(column, _arrow(kind)) for column, kind in types.items()])
+                draft = written.enter_context(_replacing(folder / f"{name}.parquet"))
                 pq.write_table(pa.Table.from_pylist(rows, schema=shape), draft)
+            yield
 
 
 def _arrow(kind: sa.types.TypeEngine[Any]) -> pa.DataType:

@@ -146,21 +146,32 @@ def test_a_failure_ends_with_1_and_says_what_to_do(ingest: object, arguments: li
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(("number", "is_told"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EACCES, False)])
-def test_a_disk_that_fills_up_anywhere_ends_with_1_and_says_which_file(
-    ingest: object, monkeypatch: pytest.MonkeyPatch, number: int, is_told: bool
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        *(
+            (number, "cannot be written: {}. Free some space where")
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        ),
+        *((number, "cannot be used: {}. Does it belong to another user") for number in (errno.EACCES, errno.ENOTDIR)),
+        *((number, "cannot be used: {}. Does it belong to another user") for number in (errno.EROFS, errno.EEXIST)),
+        (errno.ECONNRESET, None),
+    ],
+)
+def test_a_full_disk_or_a_file_that_cannot_be_used_anywhere_ends_with_1_and_says_which_file(
+    ingest: object, monkeypatch: pytest.MonkeyPatch, number: int, told: str | None
 ) -> None:
-    def full(*_arguments: object, **_options: object) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
         raise OSError(number, os.strerror(number), "/home/of/it")
 
-    monkeypatch.setattr(settings, "read_settings", full)
-    if not is_told:
-        with pytest.raises(OSError, match="denied"):
+    monkeypatch.setattr(settings, "read_settings", fail)
+    if told is None:
+        with pytest.raises(OSError, match="reset"):
             ingest("doctor")  # type: ignore[operator]
         return
     code, printed = ingest("doctor")  # type: ignore[operator]
     assert code == 1
-    assert f"/home/of/it cannot be written: {os.strerror(number)}. Free some space where" in " ".join(printed.split())
+    assert f"/home/of/it {told.format(os.strerror(number))}" in " ".join(printed.split())
 
 
 @pytest.mark.parametrize("state", [RunState.PUBLISHED, RunState.FAILED, RunState.UNCHANGED, RunState.SUPERSEDED])

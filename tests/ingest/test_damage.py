@@ -259,7 +259,19 @@ OF_SQLITE: dict[str, Callable[[Path], object]] = {
     "another file": lambda file: file.write_bytes(b"X" * 9000),
     "folder": replace_with_folder,
 }
-OF_LEDGER = {**OF_SQLITE, "empty": lambda file: os.truncate(file, 0), "gone": Path.unlink}
+OF_LEDGER = {
+    **OF_SQLITE,
+    "empty": lambda file: os.truncate(file, 0),
+    "gone": Path.unlink,
+    "of another program": lambda file: replace_with_database(file, "create table cookies (name text)"),
+    "without tables": lambda file: replace_with_database(file, "pragma user_version = 1"),
+}
+
+
+def replace_with_database(file: Path, statement: str) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(statement)
 
 
 @pytest.mark.parametrize("do", OF_LEDGER.values(), ids=OF_LEDGER)

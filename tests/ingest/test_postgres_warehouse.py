@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 
 import numpy as np
@@ -20,16 +21,23 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[int] = []
         self.sessions = 0
+        self.answers = threading.local()
 
     def connect(self) -> Server:
         """Open another session."""
         self.sessions += 1
         return self
 
-    def execute(self, _query: str, points: tuple[list[float], list[float]]) -> list[Row]:
+    def execute(self, _query: str, points: tuple[list[float], list[float]]) -> Server:
         """Answer for some points."""
         self.asked.append(len(points[0]))
-        return [(number, lon, lat) for number, (lon, lat) in enumerate(zip(*points, strict=True))]
+        self.answers.rows = list(zip(*points, strict=True))
+        return self
+
+    def fetchall(self) -> list[Row]:
+        """Return the answers."""
+        rows: list[Row] = self.answers.rows
+        return rows
 
 
 @pytest.mark.parametrize("count", [0, 1, 1999, 2001, 4001, 6001, 7999, 8003, 20_001])

@@ -190,6 +190,7 @@ def test_a_sink_that_fails_leaves_the_ledger_as_it_was(
 ) -> None:
     before = _publish(ledger, sink, loaded)
     run_id = loaded()
+    sink.ensure_published("gadm", catalog.get("gadm").tables)
 
     def refuse(*_args: object) -> None:
         raise TargetUnavailable("The disk is gone.")
@@ -199,6 +200,7 @@ def test_a_sink_that_fails_leaves_the_ledger_as_it_was(
         with pytest.raises(TargetUnavailable):
             publication.publish(ledger, sink, run_id)
     assert (ledger.run(before).state, ledger.run(run_id).state) == ("published", "publishing")
+    assert sink.fault_of_ledger() == ""
     assert published(settings) == before
     publication.publish(ledger, sink, run_id)
     assert published(settings) == run_id

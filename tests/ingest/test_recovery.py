@@ -216,7 +216,7 @@ def test_a_run_whose_files_keep_a_worker_planning_for_ever_fails_and_the_worker_
     monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
     monkeypatch.setattr(Ledger, "on_failed", staticmethod(dropped.set))
     monkeypatch.setattr(steps, "_chosen", lambda *_: [dropped.wait(10)])
-    monkeypatch.setattr(steps, "_planned", lambda *_: [])
+    monkeypatch.setattr(steps, "_planned", lambda *_: ["a slice"])
     monkeypatch.setattr(sinks.get(settings).__class__, "prepare", lambda *_: None)
     steps.plan_slices(replace(settings, planning_seconds=0.05), ledger, ledger.run(run_id), [])
     assert dropped.is_set()
