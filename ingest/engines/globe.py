@@ -69,6 +69,9 @@ class Projection:
             if is_outside.any():
                 moved = points[is_outside] * (1 - inward)
                 found[is_outside] = np.column_stack(self.to_degrees.transform(moved[:, 0], moved[:, 1]))
+        beyond = np.abs(found[:, 1]) - 90  # where PROJ has nothing to compute, it lets through any latitude
+        is_rounded = (beyond > 0) & (beyond <= SNAP)
+        found[is_rounded, 1] = np.copysign(90, found[is_rounded, 1])
         return found
 
     def holds_pole(self, polygon: shapely.Polygon) -> bool:
@@ -94,7 +97,7 @@ def in_degrees(parts: list[Rings]) -> tuple[list[Rings], bool]:
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
     for name, low, high, limit in (("longitude", west, east, MAX_LON), ("latitude", south, north, 90 + SNAP)):
         if max(-low, high) > limit:
-            raise Unplaceable(f"off the globe: {name} {low if -low > high else high:.10g}")
+            raise Unplaceable(_off_the_globe(name, low, high))
     is_rounded = east <= 180 + SNAP and west >= -180 - SNAP
     leaps = False
     found = []
@@ -114,6 +117,10 @@ def in_degrees(parts: list[Rings]) -> tuple[list[Rings], bool]:
     return found, leaps
 
 
+def _off_the_globe(name: str, low: float, high: float) -> str:
+    return f"off the globe: {name} {low if -low > high else high:.10g}"
+
+
 def naive(parts: list[Rings], projection: Projection) -> list[Rings] | None:
     """Transform each vertex; None if that is not enough, since the polygons may lie across the date line or a pole.
 
@@ -124,6 +131,8 @@ def naive(parts: list[Rings], projection: Projection) -> list[Rings] | None:
     if not np.isfinite(points).all():
         raise Unplaceable("outside of its projection")
     (west, south), (east, north) = points.min(axis=0), points.max(axis=0)
+    if max(-south, north) > 90:
+        raise Unplaceable(_off_the_globe("latitude", south, north))
     lon, lat = 180 - ROUNDING, 90 - ROUNDING
     is_plain = west >= -lon and east <= lon and south >= -lat and north <= lat and east - west <= 180
     is_plain &= all(np.abs(np.diff(ring[:, 0])).max(initial=0) <= FAR for rings in found for ring in rings)

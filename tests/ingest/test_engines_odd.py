@@ -234,6 +234,9 @@ def test_layers_of_curves_and_surfaces_are_layers_of_polygons(tmp_path: Path, ki
     assert rows["invalid_reason"].to_pylist() == ["triangulated surface", "curved edges"]
 
 
+POLAR = [odd.polygon([(0, 80), (9, 80), (9, 90 + 1e-9), (0, 80)])]
+
+
 def test_the_facts_of_a_repaired_geometry_say_what_the_repair_changed() -> None:
     half, closed, plain, lost = both(
         [ODD[kind][0] for kind in ("crosses itself", "ring not closed", "plain", "beyond the pole")]
@@ -266,6 +269,14 @@ def test_odd_geometries_of_a_projected_layer_are_repaired_as_well() -> None:
         "unreadable geometry",
         "null geometry",
     ]
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:4269"])
+@pytest.mark.parametrize("south", [80, 90.5])
+def test_a_latitude_beyond_the_pole_is_off_the_globe_in_whatever_degrees(crs: str | None, south: float) -> None:
+    beyond, rounded = both([odd.polygon([(0, south), (9, south), (9, 91), (0, south)]), *POLAR], crs=crs)
+    assert (beyond["geom"], beyond["invalid_reason"]) == (None, "off the globe: latitude 91")
+    assert shapely.from_wkb(rounded["geom"]).bounds == (0, 80, 9, 90)
 
 
 @pytest.mark.parametrize("engine", engines.ENGINES)
