@@ -197,9 +197,7 @@ def _write_names(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) 
         f"from {relation(known['admin_unit_names'])} where folded_name <> ''"
     )
     rows = sorted(rows, key=lambda row: (row[0], row[3], row[1], row[2]))
-    parts = [rows[first : first + NAMES_IN_FILE] for first in range(0, len(rows), NAMES_IN_FILE)]
-    for number, part in enumerate(parts):
-        (folder / f"{number}.json").write_text(_text([list(row) for row in part]), encoding="utf-8")
+    firsts = _write_parts(rows, folder)
     letters = sorted(
         {letter for row in rows for letter in row[2].lower() if letter not in " abcdefghijklmnopqrstuvwxyz"}
     )
@@ -209,7 +207,7 @@ def _write_names(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) 
         calls = ", ".join([f"{warehouse.marts}.fold_name(?)"] * len(some))
         (texts,) = warehouse.rows(f"select {calls}", [f"a{letter}a" for letter in some])
         fold |= {letter: text[1:-1] for letter, text in zip(some, texts, strict=True)}
-    return [part[0][0] for part in parts], {letter: text for letter, text in fold.items() if text != letter}
+    return firsts, {letter: text for letter, text in fold.items() if text != letter}
 
 
 def _write_codes(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) -> list[str]:
@@ -221,7 +219,11 @@ def _write_codes(warehouse: Warehouse, known: Mapping[str, Mart], folder: Path) 
         if name.startswith("admin_level_") and "cc_code" in mart.columns:
             national = warehouse.rows(f"select cc_code, gid from {relation(mart)} where cc_code is not null")  # noqa: S608
             rows += [row for row in national if any(letter.isdigit() for letter in row[0])]
-    rows = sorted(set(rows))
+    return _write_parts(sorted(set(rows)), folder)
+
+
+def _write_parts(rows: Sequence[tuple[Any, ...]], folder: Path) -> list[str]:
+    """Write rows in their order, some in each file; return what the first of each begins with."""
     parts = [rows[first : first + NAMES_IN_FILE] for first in range(0, len(rows), NAMES_IN_FILE)]
     for number, part in enumerate(parts):
         (folder / f"{number}.json").write_text(_text([list(row) for row in part]), encoding="utf-8")
