@@ -868,14 +868,18 @@ class Ledger(Database):
         """
         with self.transaction() as connection:
             limit: datetime = connection.execute(sa.select(self.clock(-age))).scalar_one()
-            base, latest = runs.alias(), sa.select(sa.func.max(runs.c.run_id)).group_by(runs.c.dataset)
+            base, later = runs.alias(), runs.alias()
             is_added_to = sa.exists().where(base.c.base_run_id == runs.c.run_id)
+            has_later = sa.exists().where(
+                later.c.dataset == runs.c.dataset,
+                later.c.requested_at > runs.c.requested_at,
+            )
             ended = sa.select(runs.c.run_id).where(
                 runs.c.state.in_([state for state in RunState if state.has_ended and state != RunState.PUBLISHED]),
                 sa.func.coalesce(runs.c.finished_at, runs.c.requested_at) < limit,
                 ~runs.c.is_kept,
                 ~is_added_to,
-                runs.c.run_id.not_in(latest),
+                has_later,
             )
             candidates: Iterator[str] = iter(connection.execute(ended).scalars())
             gone = [run_id for run_id in candidates if run_id not in stored]

@@ -65,6 +65,18 @@ def test_records_of_what_ended_long_ago_go_and_of_what_is_stored_or_in_progress_
     assert told[-1] == f"{gone:,} records in the ledger of what ended more than 90 days ago"
 
 
+def test_the_latest_run_stays_that_was_asked_for_last_of_those_of_one_second(
+    days: Days, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_random = iter(("ffff", "0000"))
+    monkeypatch.setattr("ingest.ledger.ledger.secrets.token_hex", lambda _bytes: next(at_random))
+    earlier, latest = (days.refresh(RunState.FAILED) for _ in range(2))
+    age(ledger, 100 * DAY)
+    days.prune()
+    assert [run.run_id for run in ledger.recent_runs()] == [latest]
+    assert earlier.endswith("ffff")
+
+
 def test_a_run_that_another_was_added_to_stays_in_the_ledger(days: Days, ledger: Ledger) -> None:
     base = days.refresh()
     added = ledger.create_run(days.request_of(is_added=True), None, base=ledger.run(base))
