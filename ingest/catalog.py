@@ -183,6 +183,11 @@ class Release:
     country_lookup: Lookup | None = None
     listing: Listing | None = None
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether its file is in the repository: part of a publisher's release, and never the whole."""
+        return self.url is not None and "://" not in self.url
+
     def level_of(self, layer: str) -> int | bool | None:
         """Return the level in a layer's name; None if the dataset has no levels, False if no pattern matches."""
         for each in self.layers:

@@ -119,7 +119,7 @@ def requests(
                 release=release.name,
                 engine=engine,
                 sources=tuple(first for first, *_ in found),
-                scope="custom" if sources[name] or release.name == "sample" else "countries" if mine else "world",
+                scope="custom" if sources[name] or release.is_bundled else "countries" if mine else "world",
                 variant=f"{variant}, {'with' if oceans else 'without'} oceans" if dataset.variants else None,
                 levels=levels if dataset.is_hierarchy else None,
                 mirrors=mirrors.of(found),

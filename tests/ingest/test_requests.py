@@ -55,10 +55,18 @@ def test_a_source_of_ones_own_is_never_the_whole_release() -> None:
     assert (request.scope, request.sources, request.release) == ("custom", ("/a.gpkg", "http://host/b.zip"), "4.1")
 
 
-def test_the_sample_is_never_the_whole_release() -> None:
-    (request,) = requests(releases={"gadm": ["sample"]})
-    assert (request.scope, request.release) == ("custom", "sample")
-    assert request.sources[0].endswith("/sample/boundaries-levels.zip")
+@pytest.mark.parametrize(
+    ("dataset", "release", "file"),
+    [
+        ("gadm", "sample", "boundaries-levels.zip"),
+        ("tiger", "sample", "tl_sample_us.zip"),
+        ("tiger", "sample-2023", "tl_sample_us_2023.zip"),
+    ],
+)
+def test_a_sample_is_never_the_whole_release(dataset: str, release: str, file: str) -> None:
+    (request,) = requests(dataset, releases={dataset: [release]})
+    assert (request.scope, request.release) == ("custom", release)
+    assert request.sources[0].endswith(f"/sample/{file}")
 
 
 def test_a_checksum_of_the_catalog_goes_with_its_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
