@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ingest.errors import DiskFull, IngestError, ServerLimit, TargetUnavailable
 
 READ_ONLY = "25006"
+QUOTED = r"^'?: (ERROR|FATAL): +"  # what ADBC leaves of its own words, on the line behind the statement that it quotes
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def error_of(place: str, sqlstate: str | None, message: str) -> IngestError | No
     for limit in KNOWN:
         said = [line for line in lines if limit.words and re.search(limit.words, line)]
         if (sqlstate == limit.sqlstate and (said or not limit.words)) or (not sqlstate and said):
-            line = (said or lines)[0].strip()
+            line = re.sub(QUOTED, "", (said or lines)[0]).strip()
             text = f"{place} {limit.what}: {line.rstrip('.')}." if limit.what else f"{place}: {line}"
             return limit.kind(text, limit.fix)
     return None

@@ -108,16 +108,18 @@ def connect(
 def connect_adbc(where: Postgres, *, to_write: bool) -> Any:
     """Open a session of ADBC, for Arrow in and out; see `connect`.
 
-    The driver reads the catalogue before anything else can be said to the server, and knows no type whose name is
-    quoted without need. So this one setting, which hardly anybody changes, is sent ahead if it has to be.
+    The driver reads the catalogue before anything else can be said to the server: it knows no type whose name is
+    quoted without need, and a strict limit ends it there. So these settings, which hardly anybody changes, are sent
+    ahead if they have to be.
     """
     import adbc_driver_postgresql.dbapi as adbc  # takes a quarter of a second, so only those import it who use it
 
     conninfo = where.conninfo()
+    wanted = {"quote_all_identifiers": "off", **({"statement_timeout": "0"} if to_write else {})}
     with connect(where, to_write=to_write) as probe:
-        quoting = probe.execute("select reset_val from pg_settings where name = 'quote_all_identifiers'").fetchone()
-    if quoting != ("off",):
-        options = " ".join([*_given_options(), "-c quote_all_identifiers=off"])
+        found = probe.execute("select name, reset_val from pg_settings where name = any(%s)", [list(wanted)]).fetchall()
+    if dict(found) != wanted:
+        options = " ".join([*_given_options(), *(f"-c {name}={value}" for name, value in wanted.items())])
         conninfo = psycopg.conninfo.make_conninfo(conninfo, options=options)
     connection = adbc.connect(conninfo)
     try:

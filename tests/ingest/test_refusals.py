@@ -53,6 +53,15 @@ def test_a_limit_that_is_reached_is_named_with_what_to_set(
     assert (retries.policy(found) is not retries.NEVER) is (kind is TargetUnavailable)
 
 
+def test_what_the_driver_says_around_the_words_of_the_server_is_left_out() -> None:
+    words = "canceling statement due to statement timeout"
+    found = refusals.error_of(
+        "l@h:1/d", "57014", f"CANCELLED: [libpq] Failed to execute query '\nSELECT\n': ERROR:  {words}\n"
+    )
+    assert found is not None
+    assert found.message == f"l@h:1/d limits the time of a statement: {words}."
+
+
 def test_of_several_hosts_the_one_with_a_limit_is_quoted() -> None:
     found = refusals.error_of("l", None, f"connection refused\n{MANY}sorry, too many clients already\n")
     assert found is not None

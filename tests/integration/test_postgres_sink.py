@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -438,6 +438,21 @@ def test_a_role_without_connections_left_is_told_which_limit_and_what_to_set(tar
             with pytest.raises(TargetUnavailable, match="takes no more connections of this role") as caught:
                 ask()
             assert "alter role NAME connection limit" in caught.value.hint
+
+
+def test_a_strict_limit_ends_no_load_before_it_can_say_that_it_takes_none(target: Target) -> None:
+    columns = ", ".join(f"c{number} int" for number in range(1000))
+    with psycopg.connect(target.warehouse.dsn or "", autocommit=True) as admin:
+        admin.execute("create schema wide")
+        for number in range(40):  # the driver reads all of them before anything can be said
+            admin.execute(f"create table wide.t{number} ({columns})")  # type: ignore[arg-type]
+        try:
+            with as_limited(target.warehouse, "set statement_timeout = 5") as found:
+                assert found.postgres is not None
+                with closing(sessions.connect_adbc(found.postgres, to_write=True)) as connection:
+                    assert connection.adbc_get_info()["vendor_name"] == "PostgreSQL"
+        finally:
+            admin.execute("drop schema wide cascade")
 
 
 def open_until_closed(found: settings.Settings) -> None:
