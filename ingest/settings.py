@@ -14,12 +14,13 @@ from typing import Any
 import jinja2
 import yaml
 
-from ingest.errors import SettingsError, did_you_mean
+from ingest.errors import FileUnusable, SettingsError, did_you_mean
 
 PACKAGES = Path(__file__).resolve().parent.parent
 # A wheel holds no dbt project. The folder where the command is typed then takes its place: it may be a clone.
 PROJECT_ROOT = PACKAGES if (PACKAGES / "dbt_project.yml").is_file() else Path.cwd()
 PROFILE = "admin_boundaries"
+MOUNT = "Mount the disk that it is on, or let the link lead to the folder."
 PLANNING_SECONDS = 600.0
 STALE_SECONDS = 86_400.0
 LOG_FORMATS = ("text", "json")
@@ -371,11 +372,25 @@ def _whole(env: Mapping[str, str], name: str, default: int) -> int:
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder, and those that it is in, for its owner only, whatever the umask; return it."""
+    """Make a folder, and those that it is in, for its owner only, whatever the umask; return it.
+
+    Raises
+    ------
+    FileUnusable
+        When one of them is a link that leads nowhere, as to a disk that is not mounted.
+    """
     for each in reversed((folder, *folder.parents)):
         if not each.exists():
+            if where := lost_link(each):
+                raise FileUnusable(f"{where}.", MOUNT)
             each.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def lost_link(path: Path) -> str:
+    """Say of a link that leads nowhere where it should lead; empty for anything else."""
+    is_lost = path.is_symlink() and not path.exists()
+    return f"{path} is a link to {path.readlink()}, which is not there" if is_lost else ""
 
 
 def dbt_manifest() -> Path:

@@ -15,16 +15,17 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ingest import catalog, sinks
-from ingest.errors import IngestError, TargetUnavailable
+from ingest.errors import FileUnusable, IngestError, TargetUnavailable
 from ingest.ledger import Ledger
 from ingest.pipeline import publication
-from ingest.settings import Settings
+from ingest.settings import MOUNT, Settings, lost_link
 from ingest.setup.doctor import Check
 from ingest.sources import copies, seal
 
 DRAFT = re.compile(r"(?:\..+|secret|draft-[0-9a-f]{32}|[0-9a-f]{16}-\d+(?:\.old)?)\.(\d+)")
 DROPPED = ".dropped-"
 OLD_SECONDS = 600.0  # containers that share a folder do not see each other's processes
+USABLE = "Make its folder writable, and its disk, then run the command again."
 REPAIR = "Run `python -m ingest doctor --repair`."
 
 
@@ -49,13 +50,21 @@ def examine(settings: Settings, *, is_repaired: bool = False) -> Iterator[Check]
         yield _queue(settings.home / "queue.sqlite", is_repaired=is_repaired)
     yield _copies(settings.home, is_repaired=is_repaired)
     yield _drafts(settings, is_repaired=is_repaired)
+    if settings.postgres is None and (lost := lost_link(settings.lake)):
+        yield Check("folder of the published tables", False, lost, MOUNT)
+        return  # nothing is damaged that is only out of reach
     try:
         yield from _ledger(settings, is_repaired=is_repaired)
     except TargetUnavailable as fault:
         if settings.postgres is None:  # whether a server answers is another check
             yield Check("ledger", False, fault.message, fault.hint)
+    except FileUnusable as fault:
+        yield Check("published tables", False, fault.message, fault.hint)
     except IngestError as fault:
         yield Check("ledger", False, fault.message, fault.hint)
+    except OSError as fault:
+        file, reason = fault.filename or settings.lake, fault.strerror or fault
+        yield Check("published tables", False, f"{file} cannot be used: {reason}", USABLE)
 
 
 def _ledger(settings: Settings, *, is_repaired: bool) -> Iterator[Check]:

@@ -15,7 +15,7 @@ import redis
 
 from ingest import refusals, sessions
 from ingest.errors import IngestError
-from ingest.settings import Postgres, Settings, has_given_secret
+from ingest.settings import MOUNT, Postgres, Settings, has_given_secret, lost_link
 from ingest.setup import keeper, limits
 
 GIB = 1 << 30
@@ -101,10 +101,10 @@ def examine(
 
 def _home(home: Path) -> Iterator[Check]:
     nearest = next(path for path in (home, *home.parents) if path.exists())
-    writable = nearest.is_dir() and os.access(nearest, os.W_OK)
-    yield Check(
-        "WAREHOUSE_HOME is writable", writable, str(home), "Set WAREHOUSE_HOME to a folder that you may write to."
-    )
+    lost = next(filter(None, map(lost_link, (home, *home.parents))), "")
+    writable = nearest.is_dir() and os.access(nearest, os.W_OK) and not lost
+    other = "Set WAREHOUSE_HOME to a folder that you may write to."
+    yield Check("WAREHOUSE_HOME is writable", writable, lost or str(home), MOUNT if lost else other)
     free = shutil.disk_usage(nearest).free
     yield Check(
         "disk space for the whole world",

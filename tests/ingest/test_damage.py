@@ -17,7 +17,7 @@ from filelock import FileLock
 from admin_boundaries.duckdb_edition import Edition
 from admin_boundaries.warehouse import open_warehouse
 from ingest import catalog
-from ingest.errors import LedgerDamaged, QueueDamaged, TargetUnavailable
+from ingest.errors import FileUnusable, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, Request, RunState
 from ingest.ledger.records import RAW_SHAPE
 from ingest.pipeline import consumer, damage, prune, publication, queue, runs
@@ -362,6 +362,41 @@ def test_a_repair_says_what_it_did_and_fails_while_something_is_left_for_a_perso
     assert run_command("doctor", capsys=capsys, monkeypatch=monkeypatch)[0] == 0
     os.truncate(file_of(settings, run_id), 0)
     assert run_command("doctor", "--repair", capsys=capsys, monkeypatch=monkeypatch)[0] == 1
+
+
+def test_tables_on_a_disk_that_is_not_mounted_are_out_of_reach_and_not_to_be_loaded_again(
+    settings: Settings, run_id: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_HOME", str(settings.home))
+    monkeypatch.setenv("COLUMNS", "300")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    settings.lake.rename(disk / "raw")
+    settings.lake.symlink_to(disk / "raw")
+    assert run_command("doctor", capsys=capsys, monkeypatch=monkeypatch)[0] == 0
+    disk.rename(tmp_path / "away")
+    for repair in ((), ("--repair",)):
+        code, printed = run_command("doctor", *repair, capsys=capsys, monkeypatch=monkeypatch)
+        assert code == 1
+        assert f"{settings.lake} is a link to {disk / 'raw'}, which is not there" in printed
+        assert "DuckDB with its spatial extension" in printed
+        assert "Load it again" not in printed
+    with pytest.raises(FileUnusable, match="which is not there"):
+        GeoParquetSink(settings).ensure_published("gadm", GADM.tables)
+    assert settings.lake.is_symlink()
+
+
+def test_a_repair_goes_on_where_a_folder_takes_no_writes(
+    settings: Settings, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings.lake / "gadm" / "current").unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(settings.lake))
+
+    monkeypatch.setattr(publication, "restore", refuse)
+    last = list(damage.examine(settings, is_repaired=True))[-1]
+    assert (last.is_good, last.detail) == (False, f"{settings.lake} cannot be used: Permission denied")
 
 
 def test_the_doctor_creates_nothing_where_nothing_was_loaded(settings: Settings) -> None:

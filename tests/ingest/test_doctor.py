@@ -13,8 +13,8 @@ import pytest
 import redis
 
 from admin_boundaries import duckdb_spatial
-from ingest.errors import IngestError, MartsMissing
-from ingest.settings import Postgres, Settings
+from ingest.errors import FileUnusable, IngestError, MartsMissing
+from ingest.settings import Postgres, Settings, private_folder
 from ingest.setup import doctor
 from tests.integration.servers import free_port
 
@@ -69,6 +69,18 @@ def test_a_home_that_cannot_be_written_is_a_fault(settings: Settings, tmp_path: 
     file.touch()
     checks = examined(replace(settings, home=file / "home"))
     assert not checks["WAREHOUSE_HOME is writable"].is_good
+
+
+def test_a_home_on_a_disk_that_is_not_mounted_is_a_fault(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("/nowhere/data")
+    for home in (tmp_path / "data", tmp_path / "data" / "home"):
+        check = examined(replace(settings, home=home))["WAREHOUSE_HOME is writable"]
+        assert (check.is_good, check.detail) == (
+            False,
+            f"{tmp_path}/data is a link to /nowhere/data, which is not there",
+        )
+        with pytest.raises(FileUnusable, match="/data is a link to"):
+            private_folder(home)
 
 
 @pytest.mark.parametrize(
