@@ -34,6 +34,7 @@ from admin_boundaries.locate.coordinates import (
     coordinates_in,
     no_coordinates,
     refuse_clashes,
+    require_same,
 )
 from admin_boundaries.locate.parquet import TextWriter
 from admin_boundaries.tables import csv_refusals
@@ -352,9 +353,11 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
         # strictly: a field whose quotation never ends would swallow the rows behind it
         reader, writer = csv.reader(file, strict=True), csv.writer(out, lineterminator="\n")
         header = next(reader, [])
-        columns = coordinate_columns(header, source)
-        if columns is None:
+        candidates = coordinate_columns(header, source)
+        if candidates is None:
             raise no_coordinates(header, source)
+        columns = [each[0] for each in candidates]
+        rivals = [each[1:] for each in candidates]
         refuse_clashes(header, lookup.fields, source)
         time = lookup.time_column(header, source)
         writer.writerow([*header, *(field.name for field in lookup.fields)])
@@ -363,6 +366,9 @@ def _locate_csv(lookup: _Lookup, source: Path, draft: Path, advance: Report) -> 
         lookup.prepare(rows=len(first) * size / max(1, read.tell()))
         for rows in chain([first], batches):
             lons, lats = (all_degrees([row[index] for row in rows]) for index in columns)
+            for index, values, others in zip(columns, (lons, lats), rivals, strict=True):
+                for other in others:
+                    require_same(header[index], values, header[other], all_degrees([row[other] for row in rows]))
             lookup.note(lons, lats, partial(_cells, rows, columns))
             answers = lookup.answers(lons, lats)
             added = [_texts(column) for column in answers.arrays()]

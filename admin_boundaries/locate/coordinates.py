@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,30 +19,55 @@ from ingest.errors import SchemaDrift, SourceDamaged
 LON_NAMES = ("lon", "longitude", "lng", "long")
 LAT_NAMES = ("lat", "latitude")
 MINUS = {0x2212: "-"}  # as typographers write it
+ROUNDED = 1e-4  # degrees: four decimals, 11 m
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def _column(names: Sequence[str], known: Sequence[str], source: object) -> int | None:
-    """Return the first of the known names; the exact spelling wins over one in other letter case."""
+def _columns(names: Sequence[str], known: Sequence[str], source: object) -> list[int]:
+    """Return the columns with one of the known names, in their order; the exact spelling before other letter case."""
     plain = [name.strip().strip("\ufeff\u200b") for name in names]
+    found = []
     for wanted in known:
         same = [index for index, name in enumerate(plain) if name.lower() == wanted]
         exact = [index for index in same if plain[index] == wanted]
         if len(exact or same) > 1:
-            found = ", ".join(repr(names[index]) for index in exact or same)
-            raise SchemaDrift(f"{source} has several columns for {wanted}: {found}.", "Rename all but one.")
-        if same:
-            return (exact or same)[0]
-    return None
+            several = ", ".join(repr(names[index]) for index in exact or same)
+            raise SchemaDrift(f"{source} has several columns for {wanted}: {several}.", "Rename all but one.")
+        found += [*exact, *(index for index in same if index not in exact)]
+    return found
 
 
-def coordinate_columns(names: Sequence[str], source: object) -> tuple[int, int] | None:
-    """Return which columns hold longitude and latitude. An ``x`` goes with a ``y`` and with nothing else."""
+def coordinate_columns(names: Sequence[str], source: object) -> tuple[list[int], list[int]] | None:
+    """Return which columns hold longitude and latitude. An ``x`` goes with a ``y`` and with nothing else.
+
+    The first of each is the one to read. Others must say the same: see `require_same`.
+    """
     for lons, lats in ((LON_NAMES, LAT_NAMES), (("x",), ("y",))):
-        lon, lat = _column(names, lons, source), _column(names, lats, source)
-        if lon is not None and lat is not None:
+        lon, lat = _columns(names, lons, source), _columns(names, lats, source)
+        if lon and lat:
             return lon, lat
     return None
+
+
+def require_same(name: str, values: Floats, other_name: str, others: Floats) -> None:
+    """Refuse two columns for one thing, unless the other one says the same, rounded or not, wherever it says anything.
+
+    Raises
+    ------
+    SchemaDrift
+    """
+    differ = ~(np.abs(values - others) <= ROUNDED) & ~np.isnan(others)
+    if differ.any():
+        row = int(np.argmax(differ))
+        raise SchemaDrift(
+            f"Which column is meant, {name!r} or {other_name!r}? The first says {_text(values[row])} where the other "
+            f"says {_text(others[row])}.",
+            "Rename or leave out the other one.",
+        )
+
+
+def _text(value: float) -> str:
+    return "nothing" if np.isnan(value) else f"{value:.10g}"
 
 
 def refuse_clashes(names: Sequence[str], fields: Sequence[pa.Field], source: object) -> None:
@@ -85,15 +110,20 @@ class InColumns:
     ----------
     lon, lat : str
         Their names.
+    rivals : tuple of (str, str)
+        Other columns that could be meant, each with the name of the one that is read; where they are there, they must
+        say the same.
     """
 
     lon: str
     lat: str
+    rivals: tuple[tuple[str, str], ...] = ()
 
     def of(self, batch: pa.RecordBatch) -> Coordinates:
         """Return longitudes and latitudes; NULL and what is not a number are NaN."""
         columns = [batch.column(name) for name in (self.lon, self.lat)]
         lons, lats = map(_numbers, columns)
+        _compare(batch, self.rivals, {self.lon: lons, self.lat: lats})
         return lons, lats, lambda row: tuple(column[row].as_py() for column in columns)
 
 
@@ -107,10 +137,13 @@ class InGeometry:
         Its name.
     is_wkb : bool
         Whether it has WKB; else structs of ``x`` and ``y``.
+    rivals : tuple of (str, str)
+        Columns for longitude (``x``) and latitude (``y``), which must say the same where they are there.
     """
 
     name: str
     is_wkb: bool
+    rivals: tuple[tuple[str, str], ...] = ()
 
     def of(self, batch: pa.RecordBatch) -> Coordinates:
         """Return longitudes and latitudes; NaN where there is no point."""
@@ -121,6 +154,7 @@ class InGeometry:
             lons, lats = shapely.get_x(points), shapely.get_y(points)
         else:
             lons, lats = (_numbers(column.flatten()[column.type.get_field_index(axis)]) for axis in "xy")
+        _compare(batch, self.rivals, {"x": lons, "y": lats}, self.name)
         # of an empty point, blank is what a person sees
         return lons, lats, lambda row: tuple(None if np.isnan(at[row]) else at[row] for at in (lons, lats))
 
@@ -143,14 +177,16 @@ def coordinates_in(schema: pa.Schema, source: object) -> InColumns | InGeometry:
         When its metadata cannot be read.
     """
     columns = coordinate_columns(schema.names, source)
+    lons, lats = [[schema.names[index] for index in each] for each in columns or ([], [])]
     if columns is None and b"geo" not in (schema.metadata or {}) and (marked := geometry_columns(schema)):
         return InGeometry(schema.names[marked[0]], is_wkb=True)
     geometry = _geometry_column(schema, source, is_needed=columns is None)
     if geometry is not None:
-        return geometry
-    assert columns is not None  # noqa: S101  else a geometry is needed
-    lon, lat = (schema.names[index] for index in columns)
-    return numeric(schema, InColumns(lon, lat), source)
+        named = [(each, axis) for names, axis in ((lons, "x"), (lats, "y")) for each in names]
+        rivals = named if lons and lons[0].strip().lower() in LON_NAMES else []  # x and y may be metres
+        return replace(geometry, rivals=tuple(rivals))
+    rivals = [(each, names[0]) for names in (lons, lats) for each in names[1:]]
+    return numeric(schema, InColumns(lons[0], lats[0], tuple(rivals)), source)
 
 
 def numeric(schema: pa.Schema, columns: InColumns, source: object) -> InColumns:
@@ -166,6 +202,14 @@ def numeric(schema: pa.Schema, columns: InColumns, source: object) -> InColumns:
         if not _can_be_a_number(kind):
             raise SchemaDrift(f"{source}: {name} is of type {kind}.", DEGREES)
     return columns
+
+
+def _compare(
+    batch: pa.RecordBatch, rivals: Sequence[tuple[str, str]], read: Mapping[str, Floats], geometry: str = ""
+) -> None:
+    for name, same_as in rivals:
+        if name in batch.schema.names and _can_be_a_number(batch.schema.field(name).type):
+            require_same(geometry or same_as, read[same_as], name, _numbers(batch.column(name)))
 
 
 def _storage(column: pa.Array) -> pa.Array:

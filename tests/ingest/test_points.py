@@ -150,6 +150,15 @@ def test_no_rows_give_no_rows(tmp_path: Path) -> None:
         ("in.csv", b'lon,lat,a\n1,2,"b\n3,4,c\n', "out.csv", "is not a CSV file: unexpected end of data"),
         ("in.csv", b"lon,lat,lon\n1,2,3\n", "out.csv", "has several columns for lon: 'lon', 'lon'"),
         ("in.csv", b"LON,Lon,lat\n1,2,3\n", "out.csv", "has several columns for lon: 'LON', 'Lon'"),
+        (
+            "in.csv",
+            b"lon,lat,longitude\n1,2,1\n1,2,3\n",
+            "out.csv",
+            "meant, 'lon' or 'longitude'.* The first says 1 where .* 3",
+        ),
+        ("in.csv", b"latitude,lng,Lat\n2,1,\n", "out.csv", "meant, 'Lat' or 'latitude'.* first says nothing where"),
+        ("in.csv", b"LON,lat,lon\n1,2,3\n", "out.csv", "meant, 'lon' or 'LON'"),
+        ("in.csv", b"x,X,y\n1,2,3\n", "out.csv", "meant, 'x' or 'X'"),
         ("in.csv", b"lon,lat,a,a\n1,2,3,4\n", "out.csv", "has several columns called a"),
         ("in.csv", b"lon,y\n1,2\n", "out.csv", "has no columns lon and lat; it has: lon, y"),
         ("in.csv", b"1.5,2\n3,4\n", "out.csv", "Its first line seems to be a point"),
@@ -171,6 +180,36 @@ def test_what_cannot_be_used_is_said_and_nothing_is_written(
         located(tmp_path / name, tmp_path / out)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_second_column_for_a_coordinate_may_say_the_same_and_nothing_else(tmp_path: Path) -> None:
+    text = "lon,lat,Longitude,x,y\n1.23456,2,1.2346,500000,4e6\n,2,,500000,4e6\n"
+    (tmp_path / "in.csv").write_text(text)
+    located(tmp_path / "in.csv", tmp_path / "out.csv")
+    table = {"lon": [1.23456, None], "lat": [2.0, 2.0], "LON": [1.2346, None], "x": [5e5, 5e5], "y": [4e6, 4e6]}
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    pq.write_table(pa.table({**table, "longitude": [1.2, None]}), tmp_path / "differ.parquet")
+    with pytest.raises(SchemaDrift, match="meant, 'lon' or 'longitude'"):
+        located(tmp_path / "differ.parquet", tmp_path / "none.parquet")
+    for name in ("out.csv", "out.parquet"):
+        assert statuses(tmp_path / name) == ["one unit", "bad coordinates"]
+    assert not (tmp_path / "none.parquet").exists()
+
+
+@pytest.mark.parametrize("encoding", ["WKB", "geoarrow"])
+def test_a_geometry_and_columns_of_degrees_must_say_the_same(tmp_path: Path, encoding: Any) -> None:
+    frame = gpd.GeoDataFrame(
+        {"lon": [1.0], "lat": [2.0], "x": [5e5], "y": [4e6]}, geometry=[shapely.Point(1, 2)], crs=4326
+    )
+    frame.to_parquet(tmp_path / "in.parquet", geometry_encoding=encoding)
+    located(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    frame.assign(lat=[2.5]).to_parquet(tmp_path / "differ.parquet", geometry_encoding=encoding)
+    with pytest.raises(SchemaDrift, match=r"meant, 'geometry' or 'lat'\? The first says 2 where the other says 2.5"):
+        located(tmp_path / "differ.parquet", tmp_path / "none.parquet")
+    frame[["x", "y", "geometry"]].to_parquet(tmp_path / "metres.parquet", geometry_encoding=encoding)
+    located(tmp_path / "metres.parquet", tmp_path / "metres-out.parquet")
+    assert statuses(tmp_path / "metres-out.parquet") == ["one unit"]
 
 
 def test_other_geometry_and_other_systems_are_refused(tmp_path: Path) -> None:
