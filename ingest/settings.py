@@ -20,7 +20,9 @@ PACKAGES = Path(__file__).resolve().parent.parent
 # A wheel holds no dbt project. The folder where the command is typed then takes its place: it may be a clone.
 PROJECT_ROOT = PACKAGES if (PACKAGES / "dbt_project.yml").is_file() else Path.cwd()
 PROFILE = "admin_boundaries"
+EMBEDDED = "embedded"
 MOUNT = "Mount the disk that it is on, or let the link lead to the folder."
+NOT_IN_A_HOME = "#?;{}"  # see profiles.yml
 PLANNING_SECONDS = 600.0
 STALE_SECONDS = 86_400.0
 LOG_FORMATS = ("text", "json")
@@ -191,7 +193,7 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
         When the profile is missing or malformed, the target is not one of its outputs, or a variable is invalid.
     """
     env = os.environ if env is None else env
-    target = env.get("WAREHOUSE_TARGET") or "embedded"
+    target = env.get("WAREHOUSE_TARGET") or EMBEDDED
     home = Path(env.get("WAREHOUSE_HOME") or ".warehouse")
     if home.parts and home.parts[0].startswith("~"):  # else a folder of that name would be made in the project
         raise SettingsError(
@@ -201,7 +203,10 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
     home = home if home.is_absolute() else root / home
     path = _profile(root)
     try:
-        output = _profile_output(path, target, {**env, "PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]})
+        # what the profile refuses on behalf of dbt, others can use
+        usable = {"PGSERVICE": "", "PGPORT": env.get("PGPORT", "").split(",")[0]}
+        usable |= {"WAREHOUSE_HOME": ""} if target == EMBEDDED else {}
+        output = _profile_output(path, target, {**env, **usable})
         postgres = _postgres(output, env) if output.get("type") == "postgis" else None
     except (jinja2.TemplateError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise SettingsError(
@@ -245,6 +250,21 @@ def settings_of_reader(target: str = "", dataset: str = "", home: str | Path | N
     """
     given = {"WAREHOUSE_TARGET": target, "BOUNDARIES": dataset, "WAREHOUSE_HOME": home and str(Path(home).absolute())}
     return read_settings({"INGEST_SECRET": "of a reader", **os.environ, **{k: v for k, v in given.items() if v}})
+
+
+def require_home_for_dbt(settings: Settings) -> None:
+    """Refuse to load where dbt could not build: its adapter takes the path of the warehouse for an address.
+
+    Raises
+    ------
+    SettingsError
+    """
+    home = settings.home.relative_to(PROJECT_ROOT) if settings.home.is_relative_to(PROJECT_ROOT) else settings.home
+    if settings.target == EMBEDDED and (odd := [mark for mark in NOT_IN_A_HOME if mark in str(home)]):
+        raise SettingsError(
+            f"WAREHOUSE_HOME={home} contains {' '.join(odd)}: dbt could not build a warehouse there.",
+            "Set it to a folder without such marks.",
+        )
 
 
 def require_project(root: Path = PROJECT_ROOT) -> None:

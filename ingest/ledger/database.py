@@ -56,8 +56,9 @@ class Database:
             self._engine = _postgres_engine(settings.postgres)
         else:
             private_folder(settings.home)
+            place = sa.URL.create("sqlite", database=self.place)  # as text, a `%20` or a `?` would be taken for more
             self._engine = sa.create_engine(
-                f"sqlite:///{self.place}", poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
+                place, poolclass=sa.NullPool, connect_args={"timeout": 30}, hide_parameters=True
             ).execution_options(schema_translate_map={RAW: None})
 
             @sa.event.listens_for(self._engine, "connect")

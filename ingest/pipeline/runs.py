@@ -16,7 +16,7 @@ from ingest.layers import encodings
 from ingest.ledger import Ledger, Request, Run, RunState
 from ingest.pipeline import adding, alerts, consumer, publication, refresh, retries, signed_addresses
 from ingest.pipeline.tasks import submit
-from ingest.settings import Settings, read_settings
+from ingest.settings import Settings, read_settings, require_home_for_dbt
 from ingest.setup import rights
 from ingest.sources import lookup, mirrors, network
 from ingest.sources.address import Source, absolute
@@ -47,11 +47,12 @@ class Reporter(Protocol):
 def open_target(*, to_publish: bool = False) -> tuple[Settings, Ledger]:
     """Return the settings and the ledger of the target. The ledger is created or upgraded if necessary.
 
-    With ``to_publish``, a user whose tables dbt could not read is refused before anything is created.
+    With ``to_publish``, a user whose tables dbt could not read is refused before anything is created, as is a folder.
     """
     settings = read_settings()
     if to_publish:
         rights.check_load(settings.postgres)
+        require_home_for_dbt(settings)
     ledger = Ledger(settings)
     ledger.open()
     return settings, ledger

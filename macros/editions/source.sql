@@ -15,8 +15,8 @@
 {% endmacro %}
 
 {#-
-  A source whose files are in a relative WAREHOUSE_HOME, from wherever dbt is called: like `ingest`, relative to the
-  project.
+  A source whose files are in WAREHOUSE_HOME: from wherever dbt is called, a relative one is relative to the project, like
+  for `ingest`, and no part of its name is a pattern or the end of a text.
 -#}
 {% macro in_project(relation) %}
     {{ return(adapter.dispatch('in_project')(relation)) }}
@@ -27,11 +27,14 @@
 {% endmacro %}
 
 {% macro duckdb__in_project(relation) %}
-    {% if not relation.external or relation.external.startswith("read_parquet('/") %}
+    {% set home = env_var('WAREHOUSE_HOME', '') or '.warehouse' %}
+    {% if not relation.external %}
         {{ return(relation) }}
     {% endif %}
-    {% set folder = (invocation_args_dict.get('project_dir') or '.') | string | replace("'", "''") %}
-    {{ return(relation.replace(external=relation.external.replace("('", "('" ~ folder ~ '/', 1))) }}
+    {% set folder = '' if home.startswith('/') else (invocation_args_dict.get('project_dir') or '.') ~ '/' %}
+    {% set place = (folder ~ home).replace('[', '[[]').replace('*', '[*]').replace('?', '[?]').replace("'", "''") %}
+    {% set external = relation.external.replace("('" ~ home ~ '/', "('" ~ place ~ '/', 1) %}
+    {{ return(relation.replace(external=external)) }}
 {% endmacro %}
 
 {#- The table of a run behind the stable name of a source. -#}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -57,6 +58,17 @@ def test_a_relative_home_is_relative_to_the_project_and_an_absolute_one_is_not(t
 def test_a_home_that_no_shell_has_expanded_is_refused() -> None:
     with pytest.raises(SettingsError, match="WAREHOUSE_HOME=~/data begins with ~"):
         settings.read_settings({"WAREHOUSE_HOME": "~/data", "INGEST_SECRET": "s"})
+
+
+@pytest.mark.parametrize("mark", ["#", "?", ";", "{", "}"])
+def test_where_dbt_could_not_build_nothing_is_loaded_and_what_is_there_can_be_read(mark: str, tmp_path: Path) -> None:
+    env = {"WAREHOUSE_HOME": str(tmp_path / f"C{mark} maps"), "INGEST_SECRET": "s"}
+    with pytest.raises(SettingsError, match=f"contains {re.escape(mark)}: dbt could not build"):
+        settings.require_home_for_dbt(settings.read_settings(env))
+    with pytest.raises(SettingsError, match="WAREHOUSE_HOME without any of # "):
+        settings._profile_output(settings.PROJECT_ROOT / "profiles" / "profiles.yml", "embedded", env)
+    settings.require_home_for_dbt(settings.read_settings({**env, **PG}))
+    settings.require_home_for_dbt(settings.read_settings({**env, "WAREHOUSE_HOME": str(tmp_path / "it's [1] * %25 ä")}))
 
 
 def test_the_connection_is_the_one_that_dbt_uses() -> None:

@@ -542,3 +542,12 @@ def test_a_second_build_beside_one_at_work_is_refused(place: Place) -> None:
             printed = place.dbt("build", "--vars", "{publish_patience: 2}", expect=2)
     assert "Another dbt build is at work in this database" in printed
     assert place.editions() == {"A"}
+
+
+def test_no_part_of_the_name_of_a_home_is_a_pattern_or_the_end_of_a_text(new_warehouse: NewWarehouse) -> None:
+    warehouse = new_warehouse()
+    warehouse.home /= "it's [1] * of 100%25 ä"
+    warehouse.env |= {"WAREHOUSE_TARGET": "embedded", "WAREHOUSE_HOME": str(warehouse.home)}
+    warehouse.ingest("timezones", "--release", "sample")
+    warehouse.dbt("run", "--select", "stg_timezones__timezones")
+    assert (warehouse.home / "warehouse.duckdb").is_file()
