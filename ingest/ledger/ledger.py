@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -221,34 +221,52 @@ class Ledger(Database):
         RunInProgress
             When another run of the dataset has not ended.
         """
-        row = {**_new_run(request, identity), "base_run_id": base and base.run_id}
-        run_id: str = row["run_id"]
-        fixed = {"run_id": run_id, "state": FileState.QUEUED}
+
+        def write(connection: sa.Connection, row: Mapping[str, Any]) -> None:
+            connection.execute(runs.insert().values(state=RunState.QUEUED, base_run_id=base and base.run_id, **row))
+            fixed = {"run_id": row["run_id"], "state": FileState.QUEUED}
+            sources = enumerate(request.public_sources, start=request.first_file_no)
+            connection.execute(
+                files.insert(), [{**fixed, "file_no": number, "source": each} for number, each in sources]
+            )
+            on_created(row["run_id"])
+
         try:
-            with self.transaction() as connection:
-                connection.execute(runs.insert().values(state=RunState.QUEUED, **row))
-                connection.execute(
-                    files.insert(),
-                    [
-                        {**fixed, "file_no": number, "source": source}
-                        for number, source in enumerate(request.public_sources, start=request.first_file_no)
-                    ],
-                )
-                on_created(run_id)
+            return self._record(request, identity, write)
         except IntegrityError as error:
             active = self.active_run(request.dataset)
+            if active is None:
+                what = f"Another run of {request.dataset} has ended just now."
+                raise RunInProgress(what, "Give the command again.") from error
             raise RunInProgress(
                 f"Run {active} of {request.dataset} has not ended.",
                 f"See `python -m ingest status {active}`. If its workers died, run `python -m ingest resume {active}`.",
             ) from error
-        return run_id
 
     def note_unchanged(self, request: Request, identity: str) -> None:
         """Record a run that did nothing, because its source is the one already published."""
-        row = _new_run(request, identity)
-        times = {"started_at": row["requested_at"], "finished_at": row["requested_at"]}
-        with self.transaction() as connection:
+
+        def write(connection: sa.Connection, row: Mapping[str, Any]) -> None:
+            times = {"started_at": row["requested_at"], "finished_at": row["requested_at"]}
             connection.execute(runs.insert().values(state=RunState.UNCHANGED, **row, **times))
+
+        self._record(request, identity, write)
+
+    def _record(
+        self, request: Request, identity: str | None, write: Callable[[sa.Connection, Mapping[str, Any]], None]
+    ) -> str:
+        """Write a new run and return its id: another one, where a run of the same second has drawn the same."""
+        while True:
+            row = _new_run(request, identity)
+            run_id: str = row["run_id"]
+            try:
+                with self.transaction() as connection:
+                    write(connection, row)
+            except IntegrityError:
+                if not self._runs(runs.select().where(runs.c.run_id == run_id)):
+                    raise
+            else:
+                return run_id
 
     def run(self, run_id: str) -> Run:
         """Return a run.

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -40,6 +41,28 @@ def test_a_second_run_of_a_dataset_is_refused_with_the_id_of_the_first(ledger: L
     with pytest.raises(RunInProgress, match=f"Run {first} of gadm has not ended.*resume {first}"):
         ledger.create_run(request_of(), None)
     assert len(ledger.recent_runs()) == 1
+
+
+def test_runs_of_one_second_that_draw_the_same_id_draw_again(
+    ledger: Ledger, request_of: MakeRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Frozen(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime(2026, 1, 1, tzinfo=tz)
+
+    drawn = iter(("aaaa", "aaaa", "bbbb", "bbbb", "cccc", "aaaa", "dddd"))
+    monkeypatch.setattr(runs, "datetime", Frozen)
+    monkeypatch.setattr(runs.secrets, "token_hex", lambda _bytes: next(drawn))
+    handed: list[str] = []
+    ledger.create_run(request_of("gadm"), None, handed.append)
+    ledger.create_run(request_of("timezones"), None, handed.append)
+    ledger.note_unchanged(request_of("tiger"), "identity")
+    with pytest.raises(RunInProgress, match="_aaaa of gadm has not ended"):
+        ledger.create_run(request_of("gadm"), None, handed.append)
+    assert [run_id[-4:] for run_id in handed] == ["aaaa", "bbbb"]
+    assert sorted(run.run_id[-4:] for run in ledger.recent_runs()) == ["aaaa", "bbbb", "cccc"]
+    assert len(ledger.files(handed[1])) == 1
 
 
 def test_another_dataset_runs_beside_it(ledger: Ledger, request_of: MakeRequest) -> None:
