@@ -15,11 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, ProgrammingError
 
 from ingest import refusals, sessions
-from ingest.errors import IngestError, LedgerDamaged, PermissionMissing, TargetUnavailable
+from ingest.errors import DiskFull, IngestError, LedgerDamaged, PermissionMissing, TargetUnavailable
 from ingest.ledger.tables import RAW, UtcTime
 from ingest.settings import Postgres, Settings, private_folder
 
 INSUFFICIENT_PRIVILEGE = "42501"
+# A limit on the size of files (ulimit -f) is an error of input and output to SQLite, as is a disk that fails.
+UNWRITABLE_CODES = (
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC),
+    *(sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMSIZE),
+)
 DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
@@ -75,6 +80,8 @@ class Database:
             When the database does not answer.
         LedgerDamaged
             When the file of the embedded target is damaged.
+        DiskFull
+            When nothing more can be written to it.
         PermissionMissing
             When the database user lacks a permission that the block needs.
         """
@@ -94,6 +101,12 @@ class Database:
         is_folder = not self.is_postgres and Path(self.place).is_dir()
         if is_folder or is_damage(driver):
             return self.damaged("it is a folder" if is_folder else reason)
+        if getattr(driver, "sqlite_errorcode", None) in UNWRITABLE_CODES:
+            return DiskFull(
+                f"The ledger at {self.place} cannot be written: {reason}.",
+                "Free some space on its disk, or lift the limit on the size of files (ulimit -f); then "
+                "`python -m ingest resume` goes on with what has not ended.",
+            )
         if isinstance(error, ProgrammingError) and state == INSUFFICIENT_PRIVILEGE:
             return PermissionMissing(
                 f"{self.place}: {reason}.",

@@ -268,6 +268,11 @@ class Ledger(Database):
             else:
                 return run_id
 
+    def try_to_write(self, run_id: str) -> None:
+        """Write what is there already about a run, for the error where that is not possible."""
+        with self.transaction() as connection:
+            connection.execute(runs.update().where(runs.c.run_id == run_id).values(state=runs.c.state))
+
     def run(self, run_id: str) -> Run:
         """Return a run.
 

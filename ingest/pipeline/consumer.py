@@ -27,7 +27,7 @@ from huey.consumer import Consumer as HueyConsumer
 from huey.exceptions import HueyException
 from redis.exceptions import RedisError
 
-from ingest.errors import IngestError, LedgerDamaged, QueueDamaged, TargetUnavailable
+from ingest.errors import DiskFull, IngestError, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, worker_name
 from ingest.pipeline import alerts, refresh, retries, tasks
 from ingest.pipeline.builder import Builder, Event
@@ -43,6 +43,7 @@ PATIENCE_SECONDS = 20.0  # of those, for a server that is away just then
 STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL
 LOST_SECONDS = 300.0  # a command's own consumer ends when its ledger has not answered for so long
+FULL_SECONDS = 10.0  # … and when nothing can be written to it for so long
 DIED = {
     "Heart": "The process that sends the heartbeats died; it is started again.",
     "Builder": "The process that builds the marts died; it is started again.",
@@ -204,6 +205,11 @@ def _beat(
         except (LedgerDamaged, QueueDamaged) as error:
             log.error("The consumer ends. %s", error)
             stop = signal.SIGTERM
+        except DiskFull as error:
+            log.warning("A heartbeat could not be sent: %s", error)
+            if until_ended and time.monotonic() - last_beat > FULL_SECONDS:
+                log.error("The consumer ends: nothing can be noted.")
+                stop = signal.SIGTERM
         except (IngestError, RedisError, HueyException) as error:
             log.warning("A heartbeat could not be sent: %s", error)
         except Exception:

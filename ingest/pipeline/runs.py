@@ -452,6 +452,7 @@ def _see_through(
     for run_id in run_ids:
         run = ledger.run(run_id)
         if run.state.is_active:
+            ledger.try_to_write(run_id)  # else nothing could be noted, and that is why
             raise RunFailed(
                 f"Run {run_id} of {run.dataset} is {run.state}, and no worker is processing it.",
                 f"`python -m ingest resume {run_id}` finishes it.",

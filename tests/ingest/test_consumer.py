@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ingest.errors import LedgerDamaged, QueueDamaged, TargetUnavailable
+from ingest.errors import DiskFull, LedgerDamaged, QueueDamaged, TargetUnavailable
 from ingest.ledger import Ledger, Request, worker_name
 from ingest.ledger import ledger as runs
 from ingest.pipeline import consumer, tasks
@@ -82,13 +83,25 @@ def test_a_consumer_survives_whatever_keeps_it_from_sending_a_heartbeat(
     assert told == []
 
 
-def test_a_consumer_of_a_command_ends_when_its_ledger_stays_away(
-    settings: Settings, ledger: Ledger, told: list[int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        (TargetUnavailable("There is no server."), consumer.LOST_SECONDS),
+        (DiskFull("It cannot be written."), consumer.FULL_SECONDS),
+    ],
+)
+def test_a_consumer_of_a_command_ends_when_its_ledger_stays_away_or_full(
+    error: Exception,
+    seconds: float,
+    settings: Settings,
+    ledger: Ledger,
+    told: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def away(*_arguments: object, **_options: object) -> None:
-        raise TargetUnavailable("There is no server.")
+        raise error
 
-    clock = iter((0.0, consumer.LOST_SECONDS + 1, 0.0, consumer.LOST_SECONDS + 1))
+    clock = itertools.count(0.0, seconds + 1)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(ledger, "heartbeat", away)
     beat(settings, ledger, "any")

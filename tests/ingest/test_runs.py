@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import socket
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from ingest.errors import RunInProgress, RunNotFound, TargetUnavailable
+from ingest.errors import DiskFull, RunInProgress, RunNotFound, TargetUnavailable
 from ingest.ledger import Ledger, Request, RunState, records, tables
 from ingest.ledger import ledger as runs
 from ingest.settings import Settings
@@ -63,6 +64,21 @@ def test_runs_of_one_second_that_draw_the_same_id_draw_again(
     assert [run_id[-4:] for run_id in handed] == ["aaaa", "bbbb"]
     assert sorted(run.run_id[-4:] for run in ledger.recent_runs()) == ["aaaa", "bbbb", "cccc"]
     assert len(ledger.files(handed[1])) == 1
+
+
+def test_a_ledger_to_which_nothing_can_be_written_is_told_at_once_with_what_to_free(
+    ledger: Ledger, request_of: MakeRequest
+) -> None:
+    run_id = ledger.create_run(request_of(), None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(DiskFull, match=r"cannot be written: .*ulimit -f.*resume"):
+            ledger.try_to_write(run_id)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    ledger.try_to_write(run_id)
+    assert ledger.run(run_id).state == RunState.QUEUED
 
 
 def test_another_dataset_runs_beside_it(ledger: Ledger, request_of: MakeRequest) -> None:
