@@ -20,7 +20,8 @@ from ingest.settings import private_folder, with_dataset
 
 # A group of rows is written when it is full: one of 122,880 units, DuckDB's own size, holds gigabytes until then.
 # There is no journal: a build that is killed begins anew, and rows need not be written twice.
-OPTIONS = "row_group_size 16384, recovery_mode no_wal_writes"
+OPTIONS = "type duckdb, row_group_size 16384, recovery_mode no_wal_writes"
+READ_ONLY = "type duckdb, read_only"  # without the type, DuckDB looks for an extension to read a file of SQLite
 PUBLISHED = "published"
 
 
@@ -82,7 +83,7 @@ class Edition:
         """Attach the published file of another dataset read-only, if it has been built."""
         file = self.warehouse.with_name(f"{with_dataset('warehouse', dataset)}.duckdb")
         if file != self.warehouse and file.exists():
-            connection.execute(f"attach if not exists {_text(file)} as {file.stem} (read_only)")
+            connection.execute(f"attach if not exists {_text(file)} as {file.stem} ({READ_ONLY})")
 
     def _lock(self) -> None:
         """Let no other build begin as long as this process lives."""
@@ -101,7 +102,7 @@ class Edition:
 
     def _attach_published(self, connection: duckdb.DuckDBPyConnection, alias: str) -> None:
         try:
-            connection.execute(f"attach {_text(self.warehouse)} as {alias} (read_only)")
+            connection.execute(f"attach {_text(self.warehouse)} as {alias} ({READ_ONLY})")
         except duckdb.IOException as error:
             if "lock" not in str(error):
                 reason = str(error).splitlines()[0].rstrip(".!")

@@ -63,11 +63,11 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
     """Attach a warehouse file to an empty database, read-only, and return its name there, for ``use``.
 
     DuckDB would give a process that opens it by its path what it has open under that path, although a build has put
-    another file there.
+    another file there. It would also look for an extension, in the network, to read the file of another program.
     """
     load_spatial(connection)
     place, name = str(path).replace("'", "''"), quoted(path.stem)
-    connection.execute(f"attach '{place}' as {name} (read_only)")
+    connection.execute(f"attach '{place}' as {name} (type duckdb, read_only)")
     return name
 
 

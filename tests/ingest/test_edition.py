@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC
 from pathlib import Path
 
 import duckdb
 import pytest
+from dbt_common.exceptions import DbtRuntimeError
 
 from admin_boundaries import edition
+from admin_boundaries.duckdb_edition import Edition as Building
 from admin_boundaries.edition import Edition, Run
 from admin_boundaries.warehouse import known_marts, open_warehouse
 from ingest import catalog
@@ -170,6 +173,17 @@ def test_a_file_of_another_kind_is_not_said_to_be_held(settings: Settings, marts
     with pytest.raises(TargetUnavailable) as caught:
         editions(settings)
     assert caught.value.hint.startswith("Check that it is a DuckDB file")
+
+
+def test_a_file_of_sqlite_is_not_read_by_an_extension_from_the_network(settings: Settings, marts: Path) -> None:
+    (marts / "warehouse.duckdb").unlink()
+    with closing(sqlite3.connect(marts / "warehouse.duckdb")) as geopackage, geopackage:
+        geopackage.execute("create table gpkg_contents (table_name text)")
+    with pytest.raises(TargetUnavailable, match="not a valid DuckDB database file") as caught:
+        editions(settings)
+    assert caught.value.hint.startswith("Check that it is a DuckDB file")
+    with duckdb.connect() as connection, pytest.raises(DbtRuntimeError, match=r"not a valid DuckDB .* Move it"):
+        Building(marts / "warehouse.duckdb").attach(connection)
 
 
 NOTHING_LOADED = Edition("gadm", "build", built.BUILT_AT, None, None)
