@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 2.0
 ORPHAN_SECONDS = 0.5
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # on a busy host; one that has ended is noticed at once
 PATIENCE_SECONDS = 20.0  # of those, for a server that is away just then
 STOP_SECONDS = 30.0
 KILL_SECONDS = 10.0  # between SIGTERM and SIGKILL

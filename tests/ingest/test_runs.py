@@ -54,7 +54,7 @@ def test_runs_of_one_second_that_draw_the_same_id_draw_again(
 
     drawn = iter(("aaaa", "aaaa", "bbbb", "bbbb", "cccc", "aaaa", "dddd"))
     monkeypatch.setattr(runs, "datetime", Frozen)
-    monkeypatch.setattr(runs.secrets, "token_hex", lambda _bytes: next(drawn))
+    monkeypatch.setattr("ingest.ledger.ledger.secrets.token_hex", lambda _bytes: next(drawn))
     handed: list[str] = []
     ledger.create_run(request_of("gadm"), None, handed.append)
     ledger.create_run(request_of("timezones"), None, handed.append)
