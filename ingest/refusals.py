@@ -41,6 +41,9 @@ class Limit:
     kind: type[IngestError] = TargetUnavailable
 
 
+STANDBY = (
+    "It is a standby. Connect to the primary, for example with all hosts in PGHOST and PGTARGETSESSIONATTRS=read-write."
+)
 KNOWN = (
     Limit(
         "53300",
@@ -65,9 +68,9 @@ KNOWN = (
         READ_ONLY,
         "during recovery",
         "is read-only",
-        "It is a standby. Connect to the primary, for example with all hosts in PGHOST and "
-        "PGTARGETSESSIONATTRS=read-write.",
+        STANDBY,
     ),
+    Limit("0A000", "unlogged relations during recovery", "is read-only", STANDBY),
     Limit(
         READ_ONLY,
         "",

@@ -34,6 +34,7 @@ MANY = 'connection to server at "h", port 1 failed: FATAL:  '
             TargetUnavailable,
             "idle_in_transaction",
         ),
+        ("0A000", "cannot access temporary or unlogged relations during recovery", TargetUnavailable, "standby"),
         ("57P05", "terminating connection due to idle-session timeout", TargetUnavailable, "idle_session_timeout"),
         ("25P04", "terminating connection due to transaction timeout", ServerLimit, "transaction_timeout"),
         ("57014", "canceling statement due to statement timeout", ServerLimit, "statement_timeout"),
