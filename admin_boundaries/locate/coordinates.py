@@ -113,17 +113,24 @@ class InColumns:
     rivals : tuple of (str, str)
         Other columns that could be meant, each with the name of the one that is read; where they are there, they must
         say the same.
+    geometry : str, optional
+        A column of WKB that could be meant; the points in it must say the same.
     """
 
     lon: str
     lat: str
     rivals: tuple[tuple[str, str], ...] = ()
+    geometry: str | None = None
 
     def of(self, batch: pa.RecordBatch) -> Coordinates:
         """Return longitudes and latitudes; NULL and what is not a number are NaN."""
         columns = [batch.column(name) for name in (self.lon, self.lat)]
         lons, lats = map(_numbers, columns)
         _compare(batch, self.rivals, {self.lon: lons, self.lat: lats})
+        if self.geometry is not None and self.geometry in batch.schema.names:
+            xs, ys = _points(batch, self.geometry)
+            require_same(self.lon, lons, self.geometry, xs)
+            require_same(self.lat, lats, self.geometry, ys)
         return lons, lats, lambda row: tuple(column[row].as_py() for column in columns)
 
 
@@ -147,12 +154,10 @@ class InGeometry:
 
     def of(self, batch: pa.RecordBatch) -> Coordinates:
         """Return longitudes and latitudes; NaN where there is no point."""
-        column = _storage(batch.column(self.name))
         if self.is_wkb:
-            points = shapely.from_wkb(column.to_numpy(zero_copy_only=False), on_invalid="ignore")
-            points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
-            lons, lats = shapely.get_x(points), shapely.get_y(points)
+            lons, lats = _points(batch, self.name)
         else:
+            column = _storage(batch.column(self.name))
             lons, lats = (_numbers(column.flatten()[column.type.get_field_index(axis)]) for axis in "xy")
         _compare(batch, self.rivals, {"x": lons, "y": lats}, self.name)
         # of an empty point, blank is what a person sees
@@ -178,15 +183,16 @@ def coordinates_in(schema: pa.Schema, source: object) -> InColumns | InGeometry:
     """
     columns = coordinate_columns(schema.names, source)
     lons, lats = [[schema.names[index] for index in each] for each in columns or ([], [])]
-    if columns is None and b"geo" not in (schema.metadata or {}) and (marked := geometry_columns(schema)):
-        return InGeometry(schema.names[marked[0]], is_wkb=True)
+    marked = [] if b"geo" in (schema.metadata or {}) else [schema.names[at] for at in geometry_columns(schema)]
+    if columns is None and marked:
+        return InGeometry(marked[0], is_wkb=True)
     geometry = _geometry_column(schema, source, is_needed=columns is None)
     if geometry is not None:
         named = [(each, axis) for names, axis in ((lons, "x"), (lats, "y")) for each in names]
         rivals = named if lons and lons[0].strip().lower() in LON_NAMES else []  # x and y may be metres
         return replace(geometry, rivals=tuple(rivals))
     rivals = [(each, names[0]) for names in (lons, lats) for each in names[1:]]
-    return numeric(schema, InColumns(lons[0], lats[0], tuple(rivals)), source)
+    return numeric(schema, InColumns(lons[0], lats[0], tuple(rivals), *marked[:1]), source)
 
 
 def numeric(schema: pa.Schema, columns: InColumns, source: object) -> InColumns:
@@ -210,6 +216,13 @@ def _compare(
     for name, same_as in rivals:
         if name in batch.schema.names and _can_be_a_number(batch.schema.field(name).type):
             require_same(geometry or same_as, read[same_as], name, _numbers(batch.column(name)))
+
+
+def _points(batch: pa.RecordBatch, name: str) -> tuple[Floats, Floats]:
+    """Return the coordinates of a column of WKB; NaN where there is no point."""
+    points = shapely.from_wkb(_storage(batch.column(name)).to_numpy(zero_copy_only=False), on_invalid="ignore")
+    points[shapely.is_empty(points)] = None  # GEOS raises when asked for a coordinate of an empty point
+    return shapely.get_x(points), shapely.get_y(points)
 
 
 def _storage(column: pa.Array) -> pa.Array:

@@ -197,6 +197,18 @@ def test_a_second_column_for_a_coordinate_may_say_the_same_and_nothing_else(tmp_
     assert not (tmp_path / "none.parquet").exists()
 
 
+def test_columns_beside_points_of_a_table_say_the_same_or_one_of_them_is_to_go() -> None:
+    marts: Any = Known()
+    columns = {"lon": [1.5, 2.5], "lat": [2.0, 3.0]}
+    same = gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(*columns.values()), crs=4326)
+    assert points.locate_table(marts, NO_INDEX, points.table_of(same)).num_rows == 2
+    areas = same.set_geometry(shapely.buffer(same.geometry.array, 1e-3), crs=4326)  # of which these are not the corners
+    assert points.locate_table(marts, NO_INDEX, points.table_of(areas)).num_rows == 2
+    other = same.set_geometry(gpd.points_from_xy([1.5, 2.5], [2.0, 3.1]), crs=4326)
+    with pytest.raises(SchemaDrift, match=r"meant, 'lat' or 'geometry'.* says 3 where .* 3\.1"):
+        points.locate_table(marts, NO_INDEX, points.table_of(other))
+
+
 @pytest.mark.parametrize("encoding", ["WKB", "geoarrow"])
 def test_a_geometry_and_columns_of_degrees_must_say_the_same(tmp_path: Path, encoding: Any) -> None:
     frame = gpd.GeoDataFrame(
