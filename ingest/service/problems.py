@@ -122,20 +122,14 @@ class Bounded:
 
 
 class HeadAsGet:
-    """Answer ``HEAD`` as ``GET`` would be, without the body; FastAPI's routes know only the methods that they name."""
+    """Answer ``HEAD`` as ``GET``: FastAPI's routes know only the methods that they name. The server drops the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  as ASGI has it
-        if scope["type"] != "http" or scope["method"] != "HEAD":
-            await self._app(scope, receive, send)
-            return
-
-        async def sending(message: Message) -> None:
-            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
-
-        await self._app({**scope, "method": "GET"}, receive, sending)
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 class AtMost:
