@@ -89,12 +89,13 @@ format: install-dev ## format the Python code
 
 check: lint test ## run what CI runs: lint and all tests
 
-lock: ## update requirements.lock and those of Spark, of assistants, of development and of the examples
+lock: ## update requirements.lock and those of Spark, of assistants, of development, of the examples and of the image's tools
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra spark --output-file requirements-spark.lock pyproject.toml requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra mcp --output-file requirements-mcp.lock pyproject.toml requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --extra dev --output-file requirements-dev.lock pyproject.toml requirements.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file requirements-examples.lock docs/examples/requirements.txt
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) --output-file docker/requirements-build.lock docker/requirements-build.txt
 
 # --universal: one lock for every supported Python; a lock made for 3.11.7 alone lacks packages that 3.11.2 needs
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url

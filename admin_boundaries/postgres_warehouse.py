@@ -219,6 +219,22 @@ class PostgresWarehouse:
                     f"{self._where.place} lacks some of the marts: {first_line(error)}.",
                     how_to_build(self.dataset, self.published()),
                 ) from error
+            except psycopg.errors.InsufficientPrivilege as error:
+                if self._is_built():  # before that, only the transformer and the reader may look into the schema
+                    raise
+                raise MartsMissing(
+                    f"{self._where.place} has no marts of {self.dataset} yet.",
+                    how_to_build(self.dataset, self.published()),
+                ) from error
+
+    def _is_built(self) -> bool:
+        """Whether the marts are there, for a user who may perhaps not read them."""
+        found = self.rows(
+            "select from pg_catalog.pg_class inner join pg_catalog.pg_namespace on pg_namespace.oid = relnamespace "
+            "where nspname = ? and relname = 'marts_meta'",
+            [self.marts],
+        )
+        return bool(found)
 
     def query(self, statement: str) -> pa.RecordBatchReader:
         """Stream the rows of one statement of somebody else's; numbers of type `numeric` come as text."""

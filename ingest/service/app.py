@@ -25,7 +25,7 @@ from ingest import __version__
 from ingest.dashboard.server import HEADERS, OnlyHosts, WithHeaders
 from ingest.errors import SettingsError, UsageError
 from ingest.service import questions as q
-from ingest.service.problems import MAX_BODY_BYTES, MEDIA, AtMost, Bounded, handlers
+from ingest.service.problems import MAX_BODY_BYTES, MEDIA, AtMost, Bounded, HeadAsGet, handlers
 
 PAGES = Path(__file__).with_name("pages")
 LIBRARY = ("swagger-ui-bundle.js", "swagger-ui.css")
@@ -99,7 +99,8 @@ class Service:
         origins : sequence of str
             Other sites whose pages may read answers; ``*`` for all.
         """
-        shared = Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=["GET"], expose_headers=["*"])
+        methods = ["GET", "HEAD"]
+        shared = Middleware(CORSMiddleware, allow_origins=list(origins), allow_methods=methods, expose_headers=["*"])
         app = _App(
             title="Administrative boundaries",
             version=__version__,
@@ -112,6 +113,7 @@ class Service:
             exception_handlers=handlers(),
             middleware=[
                 Middleware(WithHeaders, headers={**TOLD, "Content-Security-Policy": POLICY}),
+                Middleware(HeadAsGet),
                 Middleware(OnlyHosts, names=hosts),
                 *([shared] if origins else []),
                 Middleware(AtMost, questions=AT_ONCE),

@@ -1,4 +1,4 @@
-"""What a client is told when something goes wrong, as RFC 9457 has it; and what a request may take."""
+"""What a client is told when something goes wrong, as RFC 9457 has it; what a request may take, and `HEAD`."""
 
 from __future__ import annotations
 
@@ -119,6 +119,17 @@ class Bounded:
 
     def _too_large(self) -> Response:
         return problem(413, f"The body is larger than {self._most:,} bytes.", "Send fewer points at a time.")
+
+
+class HeadAsGet:
+    """Answer ``HEAD`` as ``GET``: FastAPI's routes know only the methods that they name. The server drops the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102  as ASGI has it
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if is_head else scope, receive, send)
 
 
 class AtMost:

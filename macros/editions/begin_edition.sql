@@ -151,7 +151,9 @@ begin
         execute format('create schema %I authorization %s', entry.next, entry.owner);
     end loop;
 exception when insufficient_privilege then
-    raise exception '% may not do what a build does in this database: %. Run as a superuser: python -m ingest init',
+    raise exception
+        '% may not do what a build does in this database: %. With roles, set PGUSER to the transformer. '
+        'Otherwise run as a superuser: python -m ingest init',
         current_user, sqlerrm;
 end
 $open$;

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 
 from ingest.cli import loading, serving
 from ingest.settings import ALLOCATOR
+from scripts import check_wheels
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
@@ -126,9 +129,14 @@ def test_the_example_holds_no_secret() -> None:
 
 def test_images_have_a_version() -> None:
     for service in SERVICES.values():
-        _, _, tag = service["image"].partition(":")
-        assert tag not in ("", "latest"), service["image"]
-    assert not re.findall(r"^FROM [^:\s]+(?::latest)?(?:\s|$)", DOCKERFILE, re.MULTILINE)
+        image = re.sub(r"^\$\{\w+:-(.*)\}$", r"\1", service["image"])
+        _, _, tag = image.partition(":")
+        assert tag not in ("", "latest"), image
+    stages = re.findall(r"^FROM (\S+)(?: AS (\S+))?", DOCKERFILE, re.MULTILINE)
+    own = {name for _, name in stages}
+    for image, _ in stages:
+        systems = {image.replace("${TARGETARCH}", system) for system in ("amd64", "arm64")}
+        assert systems <= own or re.search(r":(?!latest$)\S+$", image), image
 
 
 def test_our_containers_run_as_an_ordinary_user_on_a_read_only_disk() -> None:
@@ -150,7 +158,8 @@ def test_the_build_uses_files_that_exist_and_may_enter_the_image() -> None:
         found = [path.relative_to(ROOT).as_posix() for path in ROOT.glob(source)]
         assert found, f"COPY {source} finds nothing"
         for path in found:
-            named = any((ROOT / path) in ROOT.glob(rule) for rule in ALLOWED)
+            whole = [ROOT / path, *(ROOT / path).parents]
+            named = any(each in whole for rule in ALLOWED for each in ROOT.glob(rule))
             assert named, f".dockerignore keeps {path} out"
 
 
@@ -169,8 +178,35 @@ def test_nothing_enters_the_image_unless_it_is_named() -> None:
 
 
 def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
-    (install,) = [line for line in DOCKERFILE.splitlines() if "pip install" in line]
-    assert {"--require-hashes", "--requirement"} <= set(shlex.split(install))
+    installs = [part for line in DOCKERFILE.splitlines() for part in line.split("&&") if "pip install" in part]
+    assert len(installs) == 3
+    for install in installs:
+        is_of_wheels_made_here = {"--no-index", "--no-deps"} <= set(shlex.split(install))
+        assert is_of_wheels_made_here or {"--require-hashes", "--requirement"} <= set(shlex.split(install)), install
+
+
+def test_what_has_no_wheel_on_arm_is_built_there_from_the_locked_sources(tmp_path: Path) -> None:
+    built = check_wheels.built_on_arm()
+    assert built == ["fiona", "pgpq"]
+    told = re.search(r"^\| Linux, ARM \| ([^|]+) \|", check_wheels.DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert told
+    assert told[1].split(", ") == built
+    pip = tmp_path / "bin" / "python"
+    pip.parent.mkdir()
+    pip.write_text('#!/bin/sh\necho "$@"\n', encoding="utf-8")
+    pip.chmod(0o755)
+    lock, folder = ROOT / "requirements.lock", tmp_path / "wheels"
+    command = ["sh", str(ROOT / "docker" / "build_wheels.sh"), str(lock), str(folder)]
+    asked = {"PATH": f"{pip.parent}:/usr/bin:/bin"}
+    assert subprocess.check_output(command, env=asked) == b""
+    assert (folder / "rest.lock").read_bytes() == lock.read_bytes()
+    said = subprocess.check_output([*command, *built], env=asked, text=True)
+    assert {"wheel", "--no-deps", "--no-build-isolation", "--require-hashes", ":all:"} <= set(said.split())
+    texts = {name: (folder / f"{name}.lock").read_text(encoding="utf-8") for name in ("built", "rest")}
+    assert re.findall(r"^(\w+)==", texts["built"], re.MULTILINE) == built
+    assert "--hash=sha256:" in texts["built"]
+    assert not re.search(r"^(?:fiona|pgpq)==", texts["rest"], re.MULTILINE)
+    assert sorted("".join(texts.values()).splitlines()) == sorted(lock.read_text(encoding="utf-8").splitlines())
 
 
 def test_the_image_keeps_memory_as_a_worker_that_a_command_starts_does() -> None:

@@ -137,6 +137,18 @@ def test_a_mart_that_is_missing_is_asked_for_by_what_is_left_to_do(settings: Set
     assert caught.value.hint == "Run `dbt build`. Already loaded: gadm."
 
 
+@pytest.mark.parametrize(
+    "older", ["create or replace macro marts.locate(lon, lat) as table select 'no unit' as status", "drop macro table"]
+)
+def test_a_function_of_older_marts_is_replaced_by_a_build(settings: Settings, marts: Path, older: str) -> None:
+    built.add_lookups(marts)
+    with duckdb.connect(str(marts / "warehouse.duckdb")) as connection:
+        connection.execute(older if "create" in older else f"{older} marts.locate")
+    with pytest.raises(MartsMissing, match="lacks some of the marts") as caught, open_warehouse(settings) as warehouse:
+        warehouse.locate(1.0, 2.0)
+    assert caught.value.hint == "Run `dbt build`. Already loaded: gadm."
+
+
 def test_a_view_beside_the_marts_is_not_one_of_them(settings: Settings, marts: Path) -> None:
     with duckdb.connect(str(marts / "warehouse.duckdb")) as connection:
         connection.execute("create view marts.published_runs as select 'gadm' as dataset")

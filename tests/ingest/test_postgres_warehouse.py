@@ -6,10 +6,12 @@ import threading
 from contextlib import ExitStack
 
 import numpy as np
+import psycopg
 import pytest
 
 from admin_boundaries.locate import Row
 from admin_boundaries.postgres_warehouse import PostgresWarehouse
+from ingest.errors import MartsMissing
 from ingest.settings import Postgres
 
 WHERE = Postgres("h", 5432, "u", "", "d")
@@ -69,3 +71,20 @@ def test_points_are_shared_out_evenly_over_as_many_sessions_as_they_are_worth(co
     PostgresWarehouse(server.connect, WHERE, ExitStack(), "gadm").locate_points(lons, lons)
     assert (server.sessions, len(server.asked)) == (sessions, sessions)
     assert max(server.asked) - min(server.asked) < sessions
+
+
+@pytest.mark.parametrize("error", [psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn])
+def test_a_function_of_older_marts_is_replaced_by_a_build(error: type[psycopg.Error]) -> None:
+    class Older:
+        def execute(self, query: str, _parameters: object = ()) -> Older:
+            if "locate" in query:
+                raise error("function marts.locate(numeric, numeric) does not exist")
+            return self
+
+        def fetchall(self) -> list[Row]:
+            return []
+
+    warehouse = PostgresWarehouse(Older, WHERE, ExitStack(), "gadm")
+    with pytest.raises(MartsMissing, match="lacks some of the marts") as caught, warehouse.expected_failures():
+        warehouse.locate(1.0, 2.0)
+    assert "dbt build" in caught.value.hint

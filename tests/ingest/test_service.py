@@ -172,6 +172,17 @@ def test_what_is_not_there_is_not_found(client: TestClient, path: str) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/alive", "/licence", "/locate?lon=1&lat=2", "/units/AAA", LEVEL, "/api", "/units/ZZZ"]
+)
+def test_head_is_answered_as_get_is_but_for_the_body(client: TestClient, path: str) -> None:
+    told, asked = client.get(path), client.head(path)
+    assert (asked.status_code, asked.content) == (told.status_code, b"")
+    assert asked.headers == told.headers
+    known = {"If-None-Match": told.headers.get("ETag", "")}
+    assert client.head(path, headers=known).status_code == client.get(path, headers=known).status_code
+
+
 def test_nothing_can_be_changed(client: TestClient) -> None:
     for method in ("PUT", "DELETE", "PATCH", "POST"):
         assert client.request(method, LEVEL).status_code == 405

@@ -238,10 +238,13 @@ def test_a_world_is_opened_by_the_environment_or_by_arguments_and_closed(
 
 
 def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
-    both: tuple[Warehouse, Warehouse], tmp_path: Path
+    both: tuple[Warehouse, Warehouse], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgres, embedded = both
     (tmp_path / ".warehouse").symlink_to(embedded.home)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has put an extension of DuckDB yet
+    (puts,) = {line for document in (CONNECT, README) for line in typed(document, "$") if line.startswith("python -c")}
+    subprocess.run([sys.executable, *shlex.split(puts)[1:]], check=True)
     for document in (CONNECT, README):
         (without_us,) = (text for text in blocks(document, "python") if "duckdb.connect" in text)
         subprocess.run([sys.executable, "-c", without_us], cwd=tmp_path, check=True)
