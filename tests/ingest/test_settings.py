@@ -59,6 +59,12 @@ def test_a_home_that_no_shell_has_expanded_is_refused() -> None:
         settings.read_settings({"WAREHOUSE_HOME": "~/data", "INGEST_SECRET": "s"})
 
 
+def test_a_home_on_an_object_store_is_refused() -> None:
+    with pytest.raises(SettingsError, match="WAREHOUSE_HOME=s3a://bucket/home is an address") as caught:
+        settings.read_settings({"WAREHOUSE_HOME": "s3a://bucket/home", "INGEST_SECRET": "s"})
+    assert "SPARK_WAREHOUSE" in caught.value.hint
+
+
 def test_the_connection_is_the_one_that_dbt_uses() -> None:
     env = {
         **PG,
