@@ -116,8 +116,7 @@ class Build:
 
     def known_in(self, schema: str) -> dict[str, str]:
         """Return the names in a schema that were there when the session began, each with what it is: table or view."""
-        names = {name.partition(".")[2]: kind for name, kind in self._known.items() if name.startswith(f"{schema}.")}
-        return {name: kind for name, kind in names.items() if name}
+        return {name.partition(".")[2]: kind for name, kind in self._known.items() if name.startswith(f"{schema}.")}
 
     def run(self, sql: str) -> DataFrame:
         """Run a statement, in Spark's words; a table that it has written is seen by the next one."""
