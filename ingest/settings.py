@@ -200,6 +200,11 @@ def read_settings(env: Mapping[str, str] | None = None, root: Path = PROJECT_ROO
             f"WAREHOUSE_HOME={home} begins with ~, which only a shell replaces by the home folder.",
             "Write the path in full.",
         )
+    if "://" in env.get("WAREHOUSE_HOME", ""):
+        raise SettingsError(
+            f"WAREHOUSE_HOME={env['WAREHOUSE_HOME']} is an address, and what is loaded needs a file system.",
+            "Name a folder. Marts on Spark may be on an object store, by SPARK_WAREHOUSE: see docs/spark.md.",
+        )
     home = home if home.is_absolute() else root / home
     path = _profile(root)
     try:

@@ -18,7 +18,7 @@ from typing import Any
 from admin_boundaries.spark.storage import Storage
 from ingest.errors import IngestError
 
-LAYOUT = 1
+LAYOUT = 2
 STAMP = "%Y%m%dT%H%M%S"
 ABANDONED = timedelta(days=1)  # what an unpublished build wrote is cleared when it is older: it may be at work
 
@@ -50,7 +50,7 @@ class Edition:
     tables : mapping of str to Table
         By ``schema.name``.
     views : mapping of str to str
-        SQL by ``schema.name``, each after those that it reads.
+        SQL by ``schema.name``, each after those that it reads, which it has by the names of `view_name`.
     raw : list of list of str
         The raw tables that the views read: dataset, table and run of each.
     replaced : list of str
@@ -67,6 +67,11 @@ class Edition:
     def as_json(self) -> bytes:
         """Return the content of the pointer."""
         return json.dumps({"layout": LAYOUT, **asdict(self)}, indent=1, ensure_ascii=False).encode()
+
+
+def view_name(name: str) -> str:
+    """Return what ``schema.name`` is called in a session: temporary views, which nobody else sees, have no schema."""
+    return name.replace(".", "__")
 
 
 def pointer(marts: str) -> str:
@@ -101,7 +106,10 @@ def read_edition(files: Storage, marts: str) -> Edition | None:
     try:
         found: dict[str, Any] = json.loads(content)
         if found.pop("layout") != LAYOUT:
-            raise IngestError(f"{place} was written by another version of this project.", "Use that version.")
+            raise IngestError(
+                f"{place} was written by another version of this project.",
+                "Use that version; or delete the file, and build again: dbt build",
+            )
         tables = {name: Table(**table) for name, table in found.pop("tables").items()}
         return Edition(tables=tables, **found)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

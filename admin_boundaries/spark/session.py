@@ -57,7 +57,7 @@ def spark_session(where: Spark, name: str = "admin-boundaries") -> Iterator[Spar
         raise TargetUnavailable(
             "Spark is not installed.", f"Run `make spark`, or `pip install 'admin-boundaries[spark]'`: {DOCS}"
         ) from error
-    _require_answer(where.remote or where.master)
+    require_answer(where.remote or where.master)
     with of_spark(where.remote or where.master):
         session = _remote(where) if where.remote else _of_this_process(where, name)
     try:
@@ -95,7 +95,7 @@ def _of_this_process(where: Spark, name: str) -> SparkSession:
     return session
 
 
-def _require_answer(address: str) -> None:
+def require_answer(address: str) -> None:
     """Refuse a server that does not listen: Spark itself would try for a minute, and Spark Connect for ten."""
     if urlsplit(address).scheme not in PORTS:
         return

@@ -1,4 +1,4 @@
-"""Files on a disk, or on whatever file system or object store Spark knows."""
+"""Files on a disk, or on whatever file system or object store Spark knows; by Spark Connect, on a disk or on S3."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import re
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from ingest.errors import TargetUnavailable
 
 OBJECT_STORES = ("s3a", "s3", "gs", "abfs", "abfss", "wasb", "wasbs", "oss", "cosn", "obs")
+S3 = ("s3a:", "s3:")
 
 
 class Storage(Protocol):
@@ -51,14 +53,16 @@ def storage(root: str, spark: Any) -> Storage:
     Raises
     ------
     TargetUnavailable
-        When the session is one of Spark Connect, through which nothing but a local path can be reached.
+        When the session is one of Spark Connect, which has no interface to files, and the address is none of S3.
     """
     if is_local(root):
         return LocalStorage(Path(re.sub(r"^file:/+", "/", root)))
     if is_remote(spark):
+        if root.startswith(S3):
+            return ArrowStorage(root.rstrip("/"))
         raise TargetUnavailable(
             f"{root} cannot be reached through Spark Connect, which reads and writes tables only.",
-            "Run without SPARK_REMOTE, with SPARK_MASTER, or keep the marts in a folder that all machines share.",
+            "Run with SPARK_MASTER instead; or keep the marts on S3, or in a folder that all machines share.",
         )
     return HadoopStorage(root.rstrip("/"), spark)
 
@@ -109,6 +113,69 @@ class LocalStorage:
         """See `Storage`."""
         folder = self._root / path
         return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+
+
+class ArrowStorage:
+    """See `Storage`: on S3 by this process itself, which finds its keys where AWS' own programs do.
+
+    Parameters
+    ----------
+    root : str
+        The address.
+    files : pyarrow.fs.FileSystem, optional
+        What has its files instead, at paths that begin with ``root``.
+    """
+
+    def __init__(self, root: str, files: Any = None) -> None:
+        from pyarrow.fs import FileSystem
+
+        self._root, self._files, self._base = root, files, root
+        if files is None:
+            try:
+                self._files, self._base = FileSystem.from_uri(re.sub("^s3a:", "s3:", root))
+            except OSError as error:
+                raise _unreachable(root, error) from error
+
+    def at(self, path: str) -> str:
+        """See `Storage`."""
+        return f"{self._root}/{path}"
+
+    def read(self, path: str) -> bytes | None:
+        """See `Storage`."""
+        try:
+            with self._files.open_input_stream(self._place(path)) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unreachable(self.at(path), error) from error
+
+    def put(self, path: str, content: bytes) -> None:
+        """See `Storage`: an object is there once all of it has been sent."""
+        with self._files.open_output_stream(self._place(path)) as stream:
+            stream.write(content)
+
+    def delete(self, path: str) -> None:
+        """See `Storage`."""
+        with suppress(FileNotFoundError):
+            self._files.delete_dir(self._place(path))
+
+    def folders(self, path: str) -> list[str]:
+        """See `Storage`."""
+        from pyarrow.fs import FileSelector, FileType
+
+        entries = self._files.get_file_info(FileSelector(self._place(path), allow_not_found=True))
+        return sorted(entry.base_name for entry in entries if entry.type == FileType.Directory)
+
+    def _place(self, path: str) -> str:
+        return f"{self._base}/{path}"
+
+
+def _unreachable(address: str, error: OSError) -> TargetUnavailable:
+    return TargetUnavailable(
+        f"{address} cannot be read: {str(error).strip().removesuffix('.')}.",
+        "Is AWS_REGION set, or AWS_ENDPOINT_URL for another store than AWS? This machine needs keys as well as Spark.",
+    )
 
 
 class HadoopStorage:

@@ -1,29 +1,43 @@
 {#-
-  Tables on Spark: dbt-spark's `create table`, at the address that this build writes to, and with geometry as
-  GeoParquet. The catalog lives as long as the session, so that descriptions in it would have no reader.
+  Tables on Spark are folders of files, at an address that this build alone writes to, with geometry as GeoParquet. In
+  the session they are temporary views, as all else: those are its own, also on a server that is shared with others.
 -#}
-{% macro spark__location_clause() %}
-    location '{{ adapter.place_of(model.schema, model.alias, spark_format()) }}'
+{% macro spark__create_table_as(temporary, relation, compiled_code, language='sql') %}
+    {% if temporary %}
+        {{ return(create_temporary_view(relation, compiled_code)) }}
+    {% endif %}
+    {% set format = 'geoparquet' if 'geom' in model.columns else 'parquet' %}
+    {% if config.get('contract').enforced %}
+        {{ get_assert_columns_equivalent(compiled_code) }}
+        {% set compiled_code = get_select_subquery(compiled_code) %}
+    {% endif %}
+    {{ write_table(relation, format, compiled_code) }}
 {% endmacro %}
 
-{% macro spark__file_format_clause() %}
-    using {{ spark_format() }}
+{#- A statement after which the adapter makes a view of what it wrote. -#}
+{% macro write_table(relation, format, sql) %}
+    insert overwrite directory '{{ adapter.place_of(relation.schema, relation.identifier, format) }}' using {{ format }}
+    {{ sql }}
 {% endmacro %}
 
-{% macro spark_format() -%}
-    {{ return('geoparquet' if 'geom' in model.columns else 'parquet') }}
-{%- endmacro %}
-
-{% macro spark__comment_clause() %}
+{% macro spark__drop_relation(relation) %}
+    {% call statement('drop_relation', auto_begin=false) %}
+        drop view if exists {{ relation }}
+    {% endcall %}
 {% endmacro %}
 
+{#- There are no schemas: what is called one is the beginning of a name. -#}
+{% macro spark__create_schema(relation) %}
+{% endmacro %}
+
+{#- Descriptions in the session would have no reader. -#}
 {% macro spark__persist_docs(relation, model, for_relation, for_columns) %}
 {% endmacro %}
 
 {#- Views are made again in each session, by the text that is noted here. -#}
 {% macro spark__create_view_as(relation, sql) %}
     {% do adapter.note_view(relation.schema, relation.identifier, sql) %}
-    create or replace view {{ relation }} as
+    create or replace temporary view {{ relation }} as
     {{ sql }}
 {% endmacro %}
 
@@ -44,15 +58,16 @@
     {% if counts %}
         {% set found = run_query('select ' ~ counts | join(', ') ~ ' from ' ~ relation) %}
         {% for name in needed | unique if found.rows[0][name] > 0 %}
-            {% do exceptions.raise_compiler_error(relation ~ '.' ~ name ~ ' is NULL in ' ~ found.rows[0][name]
-                ~ ' rows, which its contract forbids.') %}
+            {% do exceptions.raise_compiler_error(relation.identifier ~ '.' ~ name ~ ' is NULL in '
+                ~ found.rows[0][name] ~ ' rows, which its contract forbids.') %}
         {% endfor %}
     {% endif %}
     {% if key %}
         {% set keys = key | join(', ') %}
         {% if run_query('select ' ~ keys ~ ' from ' ~ relation ~ ' group by ' ~ keys ~ ' having count(*) > 1 limit 1')
             .rows %}
-            {% do exceptions.raise_compiler_error('Some rows of ' ~ relation ~ ' have one key: ' ~ keys ~ '.') %}
+            {% do exceptions.raise_compiler_error('Some rows of ' ~ relation.identifier ~ ' have one key: ' ~ keys
+                ~ '.') %}
         {% endif %}
     {% endif %}
 {% endmacro %}

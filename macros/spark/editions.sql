@@ -1,5 +1,5 @@
 {#-
-  Editions on Spark, see `admin_boundaries/spark/edition.py`. The catalog is the session's own: there, a build replaces
+  Editions on Spark, see `admin_boundaries/spark/edition.py`. The session has views of its own: there, a build replaces
   the tables of the published edition one by one, and readers see nothing of it before the pointer is put in its place.
 -#}
 {% macro spark__begin_edition() %}
@@ -7,8 +7,8 @@
         {{ return('') }}
     {% endif %}
     {% if is_retry() %}
-        {% do exceptions.raise_compiler_error('`dbt retry` cannot go on with a build on Spark, where the tables of a '
-            ~ 'failed one are in no catalog. Build again: ' ~ build_command()) %}
+        {% do exceptions.raise_compiler_error('`dbt retry` cannot go on with a build on Spark, where nobody knows the '
+            ~ 'tables of a failed one. Build again: ' ~ build_command()) %}
     {% endif %}
     {% if var('concordance', []) or var('unit_cells') %}
         {% do exceptions.raise_compiler_error('The marts that `concordance` and `unit_cells` ask for are made in '
@@ -18,20 +18,8 @@
     {% do require_since(false) %}
     {% do say_what_stays() %}
     {% set meta = marts_meta() %}
-    {% set draft = meta.incorporate(path={'identifier': 'marts_meta_draft'}) %}
-    {% call statement('schema') %}
-        create schema if not exists {{ meta.schema }}
-    {% endcall %}
-    {% call statement('draft') %}
-        create table {{ draft }} using parquet
-        location '{{ adapter.place_of(meta.schema, meta.identifier, 'parquet') }}' as
-        {{ marts_meta_select() }}
-    {% endcall %}
-    {% call statement('drop') %}
-        drop table if exists {{ meta }}
-    {% endcall %}
-    {% call statement('rename') %}
-        alter table {{ draft }} rename to {{ meta }}
+    {% call statement('pin_runs') %}
+        {{ write_table(meta, 'parquet', marts_meta_select()) }}
     {% endcall %}
     {% do hold_runs() %}
 {% endmacro %}
@@ -62,7 +50,7 @@
         ~ 'not run. Build without `since`, or on another target.') %}
 {% endmacro %}
 
-{#- The table of a run, which is added to the catalog where it is read. -#}
+{#- The table of a run, which is added to the session where it is read. -#}
 {% macro spark__of_run(relation, run_id) %}
     {% for node in graph.sources.values() if node.schema == relation.schema and node.name == relation.identifier %}
         {% do adapter.add_raw_table(node.source_name, node.name, run_id) %}
@@ -71,17 +59,18 @@
 {% endmacro %}
 
 {% macro spark__put_before_readers() %}
-    {% set kept = [marts_meta().include(database=false) | string] %}
+    {% set kept = [marts_meta().schema ~ '.' ~ marts_meta().identifier] %}
     {% for node in graph.nodes.values() if node.resource_type in ['model', 'seed'] %}
         {% do kept.append(node.schema ~ '.' ~ node.alias) %}
     {% endfor %}
     {% set failure = adapter.publish_edition(kept) %}
     {% if failure %}
-        select raise_error({{ dbt.string_literal(dbt.escape_single_quotes(failure)) }})
+        {#- Spark would not run a query that nobody asks for its rows -#}
+        {% do exceptions.raise_compiler_error(failure) %}
     {% endif %}
 {% endmacro %}
 
-{#- What a failed build wrote is in no catalog once it ends; a later one clears it away. -#}
+{#- What a failed build wrote is known to nobody once it ends; a later one clears it away. -#}
 {% macro spark__keep_failed_build(failed, all) %}
     {% do log('The marts stay as they were, since ' ~ failed ~ ' of ' ~ all ~ ' steps failed or were skipped.',
         info=true) %}

@@ -71,6 +71,12 @@ def test_where_dbt_could_not_build_nothing_is_loaded_and_what_is_there_can_be_re
     settings.require_home_for_dbt(settings.read_settings({**env, "WAREHOUSE_HOME": str(tmp_path / "it's [1] * %25 ä")}))
 
 
+def test_a_home_on_an_object_store_is_refused() -> None:
+    with pytest.raises(SettingsError, match="WAREHOUSE_HOME=s3a://bucket/home is an address") as caught:
+        settings.read_settings({"WAREHOUSE_HOME": "s3a://bucket/home", "INGEST_SECRET": "s"})
+    assert "SPARK_WAREHOUSE" in caught.value.hint
+
+
 def test_the_connection_is_the_one_that_dbt_uses() -> None:
     env = {
         **PG,

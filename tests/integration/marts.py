@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
@@ -63,7 +64,8 @@ def _connect(warehouse: Warehouse) -> Iterator[tuple[Connection, str]]:
         with psycopg.connect(warehouse.dsn) as postgres:
             yield postgres, "ST_AsBinary"
     elif warehouse.env["WAREHOUSE_TARGET"] == "spark":
-        root, marts = warehouse.home / "spark", _of_dataset(warehouse, "marts")
+        root = Path(warehouse.env.get("SPARK_WAREHOUSE", warehouse.home / "spark"))
+        marts = _of_dataset(warehouse, "marts")
         edition = read_edition(LocalStorage(root), marts)
         assert edition is not None
         with duckdb.connect() as on_spark:

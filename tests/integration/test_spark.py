@@ -6,16 +6,23 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+import pyspark
 import pytest
 
+from admin_boundaries.spark import open_marts
+from benchmarks.spark_cluster import free_port
 from tests.conftest import ROOT
 from tests.integration import marts
 from tests.integration.conftest import SAMPLE_COUNTS, Warehouse, copy_project
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +52,24 @@ for line in sys.stdin:
         print("build", open_marts(spark, sys.argv[1]), flush=True)
     else:
         print("rows", spark.sql(line).collect(), flush=True)
+"""
+
+SERVER = "org.apache.spark.sql.connect.service.SparkConnectServer"
+SERVER_SECONDS = 120
+PART = ("--select", "+timezones", "+internal_timezone_parts", "--exclude", "test_type:data")
+# dbt, before which somebody else publishes as soon as it has begun
+OVERTAKEN = """
+from dbt.adapters.sedona.build import Build
+from dbt.cli.main import cli
+
+begin = Build.begin
+
+def begin_and_be_overtaken(self, *arguments):
+    begin(self, *arguments)
+    self._files.put("marts.json", self._files.read("marts.json").replace(b'"build_id": "', b'"build_id": "other-'))
+
+Build.begin = begin_and_be_overtaken
+cli()
 """
 
 
@@ -114,6 +139,62 @@ def spark(embedded: Warehouse) -> Warehouse:
     return warehouse
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of Spark Connect, as docs/spark.md starts it."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    (folder / "spark-defaults.conf").write_text(LITTLE)
+    options = {
+        "spark.jars": ",".join(str(path) for path in sorted(JARS.glob("*.jar"))),
+        "spark.sql.extensions": "org.apache.sedona.sql.SedonaSqlExtensions",
+        "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+        "spark.kryo.registrator": "org.apache.sedona.core.serde.SedonaKryoRegistrator",
+        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+    }
+    settings = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
+    java = ("--driver-java-options", "-Djts.overlay=ng -XX:TieredStopAtLevel=1")
+    submit = [f"{pyspark.__path__[0]}/bin/spark-submit", "--class", SERVER, "--master", "local[2]", *java, *settings]
+    env = {**os.environ, "PYSPARK_PYTHON": sys.executable, "SPARK_CONF_DIR": str(folder)}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([*submit, "spark-internal"], env=env, cwd=folder, stdout=log, stderr=log)
+    try:
+        began = time.monotonic()
+        while "Spark Connect server started" not in (said := (folder / "log").read_text()):
+            assert process.poll() is None, said
+            assert time.monotonic() - began < SERVER_SECONDS, said
+            time.sleep(0.2)
+        yield f"sc://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def remote(embedded: Warehouse, server: str) -> Warehouse:
+    """Time zones and their parts, built there, by a process that finds no Java."""
+    names = {"SPARK_REMOTE": server, "SPARK_WAREHOUSE": str(embedded.home / "remote"), "JAVA_HOME": "/none"}
+    env = {**embedded.env, **names, "WAREHOUSE_TARGET": "spark", "DBT_TARGET_PATH": str(embedded.home / "target")}
+    warehouse = Warehouse(env, embedded.home)
+    warehouse.dbt("build", *PART)
+    return warehouse
+
+
+@pytest.fixture
+def session(server: str) -> Iterator[SparkSession]:
+    """Somebody else's session on the server."""
+    from pyspark.sql import SparkSession
+
+    opened = SparkSession.builder.remote(server).create()
+    try:
+        yield opened
+    finally:
+        opened.stop()
+
+
 @pytest.fixture
 def reader(spark: Warehouse) -> Iterator[Reader]:
     opened = Reader(spark)
@@ -129,7 +210,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def pointer(warehouse: Warehouse) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((warehouse.home / "spark" / "marts.json").read_text())
+    root = Path(warehouse.env.get("SPARK_WAREHOUSE", warehouse.home / "spark"))
+    found: dict[str, Any] = json.loads((root / "marts.json").read_text())
     return found
 
 
@@ -205,3 +287,37 @@ def test_files_and_sql_of_ones_own_are_answered_from_the_marts_in_a_folder(spark
 @pytest.mark.parametrize("command", [("tiles", "-o", "none.pmtiles"), ("changes", "gadm")])
 def test_what_needs_marts_that_spark_does_not_make_says_so(spark: Warehouse, command: tuple[str, ...]) -> None:
     assert "Spark does not make it" in spark.ingest(*command, expect=1).stderr
+
+
+@pytest.mark.parametrize("table", ["timezones", "internal_timezone_parts"])
+def test_a_mart_built_through_spark_connect_is_that_of_duckdb(
+    embedded: Warehouse, remote: Warehouse, table: str
+) -> None:
+    marts.assert_same(embedded, remote, table)
+
+
+def test_a_server_of_spark_connect_shows_nothing_of_a_build_to_others(remote: Warehouse, session: SparkSession) -> None:
+    """They have what a build publishes, once they have opened it."""
+    assert [row[0] for row in session.sql("show databases").collect()] == ["default"]
+    assert session.sql("show tables").collect() == []
+    assert open_marts(session, remote.env["SPARK_WAREHOUSE"]) == pointer(remote)["build_id"]
+    assert session.sql("select count(*) from timezones where geom is not null").collect()[0][0] == 36
+
+
+def test_a_part_is_built_through_spark_connect_beside_what_is_published(remote: Warehouse) -> None:
+    before = pointer(remote)["tables"]
+    remote.dbt("build", "--select", "internal_timezone_parts", "--exclude", "test_type:unit")
+    after = pointer(remote)["tables"]
+    changed = {name for name, table in after.items() if table != before[name]}
+    assert changed == {"marts.internal_timezone_parts", "marts.marts_meta"}
+
+
+def test_a_build_that_another_one_has_overtaken_is_left_out_and_fails(remote: Warehouse) -> None:
+    done = remote.run(sys.executable, "-c", OVERTAKEN, "build", "--select", "timezone_offsets", expect=2)
+    assert "Another dbt build has published its marts meanwhile" in done.stdout
+    assert pointer(remote)["build_id"].startswith("other-")
+
+
+def test_a_server_of_spark_connect_that_does_not_answer_is_named_at_once(remote: Warehouse) -> None:
+    refused = Warehouse({**remote.env, "SPARK_REMOTE": "sc://127.0.0.1:1"}, remote.home)
+    assert "No Spark answers at sc://127.0.0.1:1" in refused.dbt("build", *PART, expect=2).stdout

@@ -15,9 +15,12 @@ from typing import Any
 
 from dbt.adapters.base.meta import available
 from dbt.adapters.base.plugin import AdapterPlugin
+from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.connection import Connection, ConnectionState
+from dbt.adapters.contracts.relation import RelationType
 from dbt.adapters.spark.connections import SparkConnectionManager, SparkCredentials
 from dbt.adapters.spark.impl import SparkAdapter
+from dbt.adapters.spark.relation import SparkRelation
 from dbt.adapters.spark.session import Cursor, SessionConnectionWrapper
 from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
@@ -25,6 +28,7 @@ from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 
 from admin_boundaries.spark.dialect import in_spark, type_in_spark
+from admin_boundaries.spark.edition import view_name
 from dbt.adapters.sedona.build import Build, open_session
 
 STACK = re.compile(r"\n\s*at |\n*JVM stacktrace|;? SQLSTATE|\n== SQL")
@@ -41,7 +45,7 @@ class SedonaCredentials(SparkCredentials):
     warehouse : str
         Folder of the marts, or an address such as ``s3a://bucket/folder``.
     remote : str
-        Address of a server of Spark Connect, through which nothing is built: it is refused.
+        Address of a server of Spark Connect, instead of a session in this process.
     """
 
     lake: str = ""
@@ -76,7 +80,7 @@ class _Cursor(Cursor):
         self._build = build
 
     def execute(self, sql: str, *parameters: Any) -> None:
-        self._df = self._build.spark.sql(in_spark(sql))
+        self._df = self._build.run(in_spark(sql))
 
 
 class _Handle(SessionConnectionWrapper):
@@ -89,6 +93,15 @@ class _Handle(SessionConnectionWrapper):
     def cursor(self) -> _Handle:
         self._cursor = _Cursor(self._build)
         return self
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SedonaRelation(SparkRelation):
+    """A table or view by the name that it has in the session."""
+
+    def render(self) -> str:
+        """Return the name, which for dbt-spark is ``schema.name``."""
+        return view_name(super().render())
 
 
 class SedonaConnectionManager(SparkConnectionManager):
@@ -119,6 +132,20 @@ class SedonaAdapter(SparkAdapter):
     """dbt-spark, and editions."""
 
     ConnectionManager = SedonaConnectionManager
+    Relation = SedonaRelation
+
+    def list_relations_without_caching(self, schema_relation: BaseRelation) -> list[BaseRelation]:
+        """Return what is in a schema: it is no schema of Spark's."""
+        schema = schema_relation.schema or ""
+        found = self._build.known_in(schema)
+        return [
+            self.Relation.create(schema=schema, identifier=name, type=RelationType(kind))
+            for name, kind in found.items()
+        ]
+
+    def list_schemas(self, database: str) -> list[str]:
+        """Return the schemas: Spark has none of these."""
+        return []
 
     @property
     def _build(self) -> Build:

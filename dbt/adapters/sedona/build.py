@@ -1,11 +1,14 @@
 """The session of a dbt command on Spark, and the edition that a build makes in it.
 
-The catalog of tables is in the memory of the session, so that it is the build's own: there, the tables of the published
-edition have their names until the build has made others. Readers know nothing of it; they have the pointer.
+Tables are known to the session as temporary views, which are its own, also on a server that it shares with others: the
+tables of the published edition have their names until the build has made others. Readers know nothing of it; they have
+the pointer.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import sys
 import threading
 from datetime import UTC, datetime
@@ -15,14 +18,16 @@ from typing import Any
 from dbt.flags import get_flags
 from dbt_common.exceptions import DbtRuntimeError
 from py4j.protocol import Py4JError
-from pyspark.sql import SparkSession
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, SparkSession
 
 from admin_boundaries.dbt_command import is_whole
 from admin_boundaries.lake import Lake
 from admin_boundaries.spark import functions
-from admin_boundaries.spark.edition import Edition, Table, publish, read_edition, version
+from admin_boundaries.spark.edition import Edition, Table, publish, read_edition, version, view_name
+from admin_boundaries.spark.session import require_answer
 from admin_boundaries.spark.storage import storage
-from ingest.errors import IngestError
+from ingest.errors import IngestError, TargetUnavailable
 from ingest.settings import read_settings
 
 _opening = threading.Lock()
@@ -46,7 +51,7 @@ def open_session(credentials: Any, project: Path) -> Build:
 
 
 class Build:
-    """A session, with the tables of the published edition in its catalog.
+    """A session, with views of the tables of the published edition.
 
     Parameters
     ----------
@@ -76,46 +81,59 @@ class Build:
         self._tables: dict[str, Table] = {}
         self._views: dict[str, str] = {}
         self._raw: dict[str, list[str]] = {}
+        self._unseen: dict[str, Table] = {}
+        self._known: dict[str, str] = {}
         self._adding = threading.Lock()
         functions.register(self.spark)
-        self._fill_catalog()
+        self._add_what_is_there()
 
-    def _fill_catalog(self) -> None:
-        """Add the copy of the ledger to the catalog, and the published edition, unless all of it is made anew."""
-        self.spark.sql("create schema if not exists raw")
+    def _add_what_is_there(self) -> None:
+        """Add the copy of the ledger to the session, and the published edition, unless all of it is made anew."""
         for file in sorted((self._lake / "ledger").glob("*.parquet")):
-            rows = f"select * from parquet.`{file.as_uri()}`"  # noqa: S608  it contains no value
-            self.spark.sql(f"create or replace view raw.{file.stem} as {rows}")
+            self._add(f"raw.{file.stem}", "parquet", file.as_uri())
         if self._published is None or is_whole(get_flags()):  # type: ignore[no-untyped-call]
             return
         for name, table in self._published.tables.items():
-            self.spark.sql(f"create schema if not exists {name.split('.')[0]}")
-            self._add_table(name, table)
+            self._add(name, table.format, self._files.at(table.path))
         gone = []
         for dataset, source, run_id in self._published.raw:
             if self._has(dataset, run_id):
                 self.add_raw_table(dataset, source, run_id)
             else:
-                gone.append(f"raw.{source}__{run_id}")
+                gone.append(view_name(f"raw.{source}__{run_id}"))
         for name, sql in self._published.views.items():
             if not any(source in sql for source in gone):
-                self.spark.sql(f"create schema if not exists {name.split('.')[0]}")
-                self.spark.sql(f"create or replace view {name} as {sql}")
+                self.spark.sql(f"create or replace temporary view {view_name(name)} as {sql}")
+                self._known[name] = "view"
 
     def _has(self, dataset: str, run_id: str) -> bool:
         """Whether the files of a run are there: retention keeps two."""
         return (self._lake / dataset / "runs" / run_id).is_dir()
 
-    def _add_table(self, name: str, table: Table) -> None:
-        place = self._files.at(table.path)
-        self.spark.sql(f"create table {name} using {table.format} location '{place}'")
+    def _add(self, name: str, file_format: str, place: str) -> None:
+        self.spark.read.format(file_format).load(place).createOrReplaceTempView(view_name(name))
+        self._known[name] = "table"
+
+    def known_in(self, schema: str) -> dict[str, str]:
+        """Return the names in a schema that were there when the session began, each with what it is: table or view."""
+        return {name.partition(".")[2]: kind for name, kind in self._known.items() if name.startswith(f"{schema}.")}
+
+    def run(self, sql: str) -> DataFrame:
+        """Run a statement, in Spark's words; a table that it has written is seen by the next one."""
+        found = self.spark.sql(sql)
+        for name, table in list(self._unseen.items()):
+            place = self._files.at(table.path)
+            if f"'{place}'" in sql:
+                self._add(name, table.format, place)
+                del self._unseen[name]
+        return found
 
     def add_raw_table(self, dataset: str, table: str, run_id: str) -> str:
-        """Return the name of a raw table of a run, which is added to the catalog at its first use."""
+        """Return the name of a raw table of a run, which is added to the session at its first use."""
         name, place = f"raw.{table}__{run_id}", self._lake / dataset / "runs" / run_id / table
         with self._adding:
             if name not in self._raw:
-                self.spark.sql(f"create table {name} using geoparquet location '{place.as_uri()}'")
+                self._add(name, "geoparquet", place.as_uri())
                 self._raw[name] = [dataset, table, run_id]
         return name
 
@@ -138,7 +156,7 @@ class Build:
     def place_of(self, name: str, file_format: str) -> str:
         """Return the address at which this build writes a table, which is in the edition from now on."""
         path = f"{name.replace('.', '/')}/{version(self._build_id, self._built_at)}"
-        self._tables[name] = Table(file_format, path)
+        self._tables[name] = self._unseen[name] = Table(file_format, path)
         return self._files.at(path)
 
     def note_view(self, name: str, sql: str) -> None:
@@ -151,7 +169,8 @@ class Build:
         texts = self.spark.createDataFrame(rows, ", ".join(f"`{column}` string" for column in types))
         columns = [f"cast(`{column}` as {kind}) as `{column}`" for column, kind in types.items()]
         texts.selectExpr(*columns).coalesce(1).write.parquet(place)
-        self._add_table(name, self._tables[name])
+        self._add(name, "parquet", place)
+        del self._unseen[name]
 
     def hold_run(self, dataset: str, run_id: str) -> str:
         """Keep retention away from the files of a run as long as this process lives; return what is wrong with them."""
@@ -197,10 +216,7 @@ class Build:
 def _session(credentials: Any, project: Path) -> SparkSession:
     """Return the session of this process."""
     if credentials.remote:
-        raise DbtRuntimeError(
-            f"SPARK_REMOTE={credentials.remote}: dbt does not build through Spark Connect, since all sessions of a "
-            "server share its catalog, and a build there would meet others. Set SPARK_MASTER instead."
-        )
+        return _remote(credentials)
     options = dict(credentials.server_side_parameters)
     jars = [_jars(jar, project) for jar in options.get("spark.jars", "").split(",") if jar]
     options["spark.jars"] = ",".join(jars)
@@ -212,6 +228,28 @@ def _session(credentials: Any, project: Path) -> SparkSession:
     for name, value in options.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
+
+
+def _remote(credentials: Any) -> SparkSession:
+    """Return a session of Spark Connect, with those of the settings that are a session's own."""
+    try:
+        require_answer(credentials.remote)
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # dbt says what went wrong
+        session: SparkSession = SparkSession.builder.remote(credentials.remote).create()
+        atexit.register(session.stop)  # else the server keeps it for an hour
+        for name, value in credentials.server_side_parameters.items():
+            if session.conf.isModifiable(name):
+                session.conf.set(name, value)
+        try:
+            session.sql("select st_point(0, 0)").schema  # noqa: B018  asks the server
+        except AnalysisException as error:
+            raise TargetUnavailable(
+                f"The server of Spark Connect at {credentials.remote} knows no Sedona.",
+                "Start it with Sedona's jars and extensions, as docs/spark.md says.",
+            ) from error
+    except IngestError as error:
+        raise DbtRuntimeError(f"{error} {error.hint}") from error
+    return session
 
 
 def _jars(pattern: str, project: Path) -> str:
