@@ -741,24 +741,25 @@ def _that_are_alone(hashes: Hashes) -> Positions:
     return order[is_alone]
 
 
-def coverage_simplified(geoms: Shapes, tolerance: float) -> Shapes:
+def coverage_simplified(geoms: Shapes, tolerances: Sequence[float]) -> list[Shapes]:
     """Simplify one coverage.
 
     Parameters
     ----------
     geoms : ndarray of MultiPolygon, shape (n,)
         In degrees.
-    tolerance : float
-        In degrees.
+    tolerances : sequence of float
+        In degrees, each larger than the one before.
 
     Returns
     -------
-    ndarray of MultiPolygon, shape (n,)
+    list of ndarray of MultiPolygon, shape (n,)
+        For each tolerance.
     """
     count = len(geoms)
     every = np.ones(count, bool)
     whole = Country(
         "", np.arange(count).astype(object), np.zeros(count, np.int32), np.full(count, -1), every, every, every
     )
-    drawing, _alone = drawing_of(whole, pa.array(shapely.to_wkb(geoms), pa.binary()), np.array([tolerance]))
-    return drawing.geoms(1, np.arange(count))
+    drawing, _alone = drawing_of(whole, pa.array(shapely.to_wkb(geoms), pa.binary()), np.array(tolerances))
+    return [drawing.geoms(rank, np.arange(count)) for rank in range(1, len(tolerances) + 1)]

@@ -370,9 +370,11 @@ class _Work:
             self._parameters,
         )
         done = 0
-        for tolerance in TOLERANCES:
+        zones, drawn = self._zones()
+        for tolerance, shapes in zip(TOLERANCES, drawn, strict=True):
             zooms = [zoom for zoom, used in TOLERANCE_OF.items() if used == tolerance]
-            yield from self._zones(tolerance, zooms)
+            if len(zones):
+                yield Batch(np.full(len(zones), ZONE_LAYER, np.int64), zones, shapes, zooms)
             reader = self._warehouse.reader(
                 simplified,
                 ["gid", "admin_level", f"{self._warehouse.as_wkb}({GEOMETRY})"],
@@ -384,8 +386,8 @@ class _Work:
                 yield self._batch(batch.column(0), batch.column(1).to_numpy().astype(np.int64), batch.column(2), zooms)
                 self._progress(0.8 * done / max(total, 1))
 
-    def _zones(self, tolerance: float, zooms: Sequence[int]) -> Iterator[Batch]:
-        """Yield the time zones, simplified as one coverage."""
+    def _zones(self) -> tuple[Integers, list[npt.NDArray[np.object_]]]:
+        """Return the numbers of the time zones, and for each tolerance their shapes, simplified as one coverage."""
         reader = self._warehouse.reader(
             self._known[TIMEZONES],
             ["tzid", f"{self._warehouse.as_wkb}({GEOMETRY})"],
@@ -393,14 +395,9 @@ class _Work:
             self._parameters,
         )
         table = reader.read_all().sort_by("tzid")
-        if not table.num_rows:
-            return
-        count = table.num_rows
+        numbers = attributes.numbers_of(self.attributes, table.column(0).combine_chunks())
         geoms = shapely.from_wkb(table.column(1).to_numpy(zero_copy_only=False))
-        keys = table.column(0).combine_chunks()
-        drawn = coverage_simplified(geoms, tolerance)
-        numbers = attributes.numbers_of(self.attributes, keys)
-        yield Batch(np.full(count, ZONE_LAYER, np.int64), numbers, drawn, zooms)
+        return numbers, coverage_simplified(geoms, TOLERANCES) if len(numbers) else [geoms] * len(TOLERANCES)
 
     def _batch(self, keys: pa.Array, levels: Integers, wkb: pa.Array, zooms: Sequence[int]) -> Batch:
         numbers = attributes.numbers_of(self.attributes, keys.cast(pa.string()))

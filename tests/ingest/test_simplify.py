@@ -14,7 +14,15 @@ import shapely
 from shapely import MultiPolygon, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.simplify import TOLERANCES, Country, Drawing, drawing_of, restore, simplified
+from admin_boundaries.coverage.simplify import (
+    TOLERANCES,
+    Country,
+    Drawing,
+    coverage_simplified,
+    drawing_of,
+    restore,
+    simplified,
+)
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
 from tests.conftest import ROOT
@@ -370,3 +378,16 @@ def test_the_counties_of_the_sample_leave_no_gap_and_do_not_overlap(tolerance: f
 def test_no_unit_of_the_sample_is_lost() -> None:
     there = {gid for level in sample() for gid, (_, shape) in level.items() if shape is not None}
     assert set(simplified_sample()) == {(gid, tolerance) for gid in there for tolerance in TOLERANCES}
+
+
+def test_a_coverage_of_its_own_has_fewer_vertices_at_each_tolerance_and_stays_one() -> None:
+    steps = np.linspace(0, 2, 801)
+    border = list(zip(0.15 * np.sin(9 * steps) + 0.004 * np.sin(200 * steps), steps, strict=True))
+    zones = np.array([MultiPolygon([Polygon([*border, (side, 2), (side, 0)])]) for side in (-3.0, 3.0)])
+    drawn = coverage_simplified(zones, TOLERANCES)
+    counts = [int(shapely.get_num_coordinates(shapes).sum()) for shapes in drawn]
+    assert counts == sorted({*counts}, reverse=True)
+    assert counts[0] < shapely.get_num_coordinates(zones).sum()
+    for west, east in drawn:
+        assert west.union(east).equals(box(-3, 0, 3, 2))
+        assert west.intersection(east).area == 0

@@ -448,6 +448,19 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         assert serious_faults(page) == []
 
 
+def test_a_clicked_point_is_copied_by_a_click_as_locate_takes_it(
+    built: Warehouse, explorer: str, browser: Browser
+) -> None:
+    with opened(browser, f"{explorer}/#at=7/38/-95", "desk") as page:
+        begun(page)
+        page.click("#map canvas")
+        page.click("#place code")
+        point = page.evaluate("getSelection().toString().trim()")
+        (gid,) = re.findall(r"unit=([^&]+)", page.url)
+    assert [round(float(degrees), 1) for degrees in point.split()] == [-95, 38]
+    assert f"\n{gid} " in built.ingest("locate", *point.split()).stdout
+
+
 def names_in(page: Page, layer: str) -> set[str]:
     """Return what is written on the map."""
     return set(page.evaluate(f"map.queryRenderedFeatures({{layers: ['{layer}']}}).map((each) => each.properties.name)"))

@@ -97,8 +97,11 @@ async function named(text) {
 
 // ---- the map
 
-// Around the circle of hues once, from UTC−12 to UTC+14, as in the picture of the time zones.
-const offsetColour = (minutes) => `hsl(${Math.round(((minutes / 60 + 12) / 27) * 360)}, ${dark.matches ? "32%, 32%" : "55%, 80%"})`;
+// Around the circle of hues once, from UTC−12 to UTC+14, as in the picture of the time zones; every other hour is darker.
+function offsetColour(minutes) {
+  const isOdd = Math.abs(Math.floor(minutes / 60)) % 2, [vivid, light] = dark.matches ? [34, isOdd ? 24 : 36] : [52, isOdd ? 70 : 84];
+  return `hsl(${Math.round(((minutes / 60 + 12) / 27) * 360)}, ${vivid}%, ${light}%)`;
+}
 
 function zoneColour() {
   const pairs = config.zones.flatMap(([tzid, minutes]) => [tzid, offsetColour(minutes ?? 0)]);
@@ -204,7 +207,7 @@ const BECAME = {
 const FAULTS = { info: "noted", warning: "to look at", error: "serious" };
 const MEANS = {
   parent: () => (shownLevel() ? "Units of one unit above have one colour." : "Each country has a colour."),
-  zone: () => "Standard time; the line is where a zone ends.",
+  zone: () => "Standard time of what is in view; the line is where a zone ends.",
   anomaly: () => "What was wrong with the source at worst. Choose one for a list.",
   change: () => "What became of units since the release before. Choose one for a list.",
 };
@@ -227,9 +230,9 @@ function legend() {
   if (state.colour === "change")
     rows = [...Object.keys(CHANGES).filter((kind) => known[kind]).map((kind) => [CHANGES[kind][dark.matches ? 1 : 0], ...counted(kind, kind)]), [now.none, "nothing"]];
   if (state.colour === "zone") {
-    const offsets = [...new Set(config.zones.map((zone) => zone[1]).filter((minutes) => minutes !== null))].sort((a, b) => a - b);
-    const every = Math.ceil(offsets.length / 12);
-    rows = offsets.filter((_, at) => at % every === 0).map((minutes) => [offsetColour(minutes), utc(minutes)]);
+    const seen = map.queryRenderedFeatures({ layers: ["timezones-fill"] }).map((zone) => zone.properties.offset ?? null);
+    const offsets = [...new Set(seen)].filter((minutes) => minutes !== null).sort((one, other) => one - other);
+    rows = offsets.filter((minutes) => offsets.length <= 16 || minutes % 60 === 0).map((minutes) => [offsetColour(minutes), utc(minutes)]);
   }
   $("means").textContent = MEANS[state.colour]();
   const focused = document.activeElement?.dataset?.kind;
@@ -249,7 +252,7 @@ function legend() {
 function listed(kind) {
   asked++;
   const { count, units } = lists[state.colour][kind];
-  present(units.map((each) => ({ ...each, type: `level ${each.level}` })));
+  present(units);
   $("hint").hidden = count <= units.length;
   $("hint").textContent = `The first ${units.length} of ${count.toLocaleString()}:`;
   $("results").querySelector("button")?.focus();
@@ -366,7 +369,7 @@ function show(unit) {
   }
   if (chain.children.length) parts.push(chain);
   parts.push(element("h2", unit.name ?? unit.gid, { tabindex: "-1" }));
-  parts.push(element("p", [unit.type, `level ${unit.level}`].filter(Boolean).join(", "), { class: "quiet" }));
+  parts.push(element("p", unit.type ? `${unit.type}, level ${unit.level}` : `Level ${unit.level}`, { class: "quiet" }));
   if (unit.zones) parts.push(...section("Local time", ...zones(unit.zones)));
   if (unit.neighbours) {
     const list = element("ul", null, { class: "beside" });
@@ -436,20 +439,24 @@ async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
   if (isFocused) $("place").querySelector("h2").focus({ preventScroll: true });
   say(`${unit.name ?? unit.gid} is open.`);
   remember();
+  return true;
 }
 
 async function click(event, { isFocused = false } = {}) {
   $("tip").hidden = true;
   const unit = under(event.point), { lng, lat } = event.lngLat.wrap();
-  if (unit) await choose(unit.gid, { isFocused });
-  else sea(zoneUnder(event.point), isFocused);
-  if (!config.served) return;
-  const mine = asked;
-  const there = await json(`locate?lon=${lng.toFixed(6)}&lat=${lat.toFixed(6)}`).catch(() => null);
-  if (!there || mine !== asked) return;
-  const line = element("p", `${lat.toFixed(4)}°, ${lng.toFixed(4)}°: `, { class: "quiet" });
-  line.append(there.gid ? button(there.path, there.gid) : there.status);
-  $("place").append(...section("The point that was clicked", line));
+  if (!unit) sea(zoneUnder(event.point), isFocused);
+  else if (!(await choose(unit.gid, { isFocused }))) return;
+  const mine = asked, point = [lng, lat].map((degrees) => degrees.toFixed(5));  // longitude first, as `locate` takes it
+  const there = config.served ? await json(`locate?lon=${point[0]}&lat=${point[1]}`).catch(() => null) : null;
+  if (mine !== asked) return;
+  const where = element("p", "Longitude and latitude: ", { class: "quiet" });
+  where.append(element("code", point.join(" ")));
+  $("place").append(...section("The point that was clicked", where));
+  if (!there || (!unit && !there.gid)) return;
+  const line = element("p", there.gid ? null : there.status);
+  if (there.gid) line.append(button(there.path, there.gid));
+  $("place").append(line);
 }
 
 function sea(tzid, isFocused) {
@@ -483,7 +490,7 @@ function present(found) {
   $("place").hidden = true;
   $("results").replaceChildren(...found.map((each) => {
     const item = element("li"), made = button("", each.gid, "");
-    made.append(element("b", each.name ?? each.gid), element("span", [each.type, each.path].filter(Boolean).join(" · "), { class: "quiet" }));
+    made.append(element("b", each.name ?? each.gid), element("span", `${each.type ?? `Level ${each.level}`} · ${each.path}`, { class: "quiet" }));
     item.append(made);
     return item;
   }));
@@ -529,6 +536,7 @@ async function suggest(text, mine) {
 
 function remember() {
   const centre = map.getCenter(), parts = new URLSearchParams();
+  // latitude first, as in the addresses of other maps on the web
   parts.set("at", [map.getZoom().toFixed(2), centre.lat.toFixed(4), centre.wrap().lng.toFixed(4)].join("/"));
   if (state.gid) parts.set("unit", state.gid);
   if (state.level !== "auto") parts.set("level", state.level);
@@ -606,6 +614,7 @@ async function begin() {
   await new Promise((done) => map.once("load", done));
   map.on("zoomend", draw);
   map.on("moveend", () => { remember(); forget(); });
+  map.on("idle", () => { if (state.colour === "zone") legend(); });  // it has the zones in view
   map.on("mousemove", hover);
   map.on("mouseout", () => hover(null));
   map.on("click", (event) => click(event));
