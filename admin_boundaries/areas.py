@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, counted
+from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Shapes, counted
 from admin_boundaries.coverage.threads import in_threads
 
 BATCH_BYTES = 1 << 23  # of geometries that are in memory together
@@ -28,6 +28,9 @@ BYTES_OF_POINT = 16
 BLOCK = 1 << 15  # points that are measured together: as many as a processor keeps at hand
 E2 = 0.0066943799901413165  # of WGS 84: its eccentricity, squared
 SEMI_MAJOR_AXIS_KM = 6378.137
+MUCH = 1 << 26  # bytes of geometries, from which it pays to have loops of our own compiled, which takes half a minute
+
+Batch = tuple[Positions, pa.Array]  # which units geometries are of, and their WKB
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,16 @@ class _Polygons:
         """Return the points, where each ring begins among them, and where each polygon does among the rings."""
         rings, polygons = (np.append(0, np.cumsum(sizes)) for sizes in (self.ring_sizes, self.counts))
         return self.points, rings, polygons
+
+    def move_onto_cylinder(self) -> None:
+        """Put the sine of the authalic latitude in the place of each latitude."""
+        self.points[:, 1] = _sines(self.points[:, 1])
+
+    def where(self, kept: Flags) -> Self:
+        """Return some of them."""
+        rings = np.repeat(kept, self.counts)
+        points = np.repeat(rings, self.ring_sizes)
+        return type(self)(self.points[points], self.ring_sizes[rings], self.counts[kept])
 
     def shapes(self) -> Shapes:
         """Return the polygons."""
@@ -132,7 +145,7 @@ class Areas:
     ) -> None:
         self._file.close()
 
-    def fill(self, batches: Iterable[tuple[Positions, pa.Array]]) -> None:
+    def fill(self, batches: Iterable[Batch]) -> None:
         """Take geometries in, and make all of them readable.
 
         Parameters
@@ -141,7 +154,11 @@ class Areas:
             Which units they are of, and their WKB in degrees. What is null or empty is left out.
         """
         found = [_measured((np.empty(0, np.int64), pa.array([], pa.binary())))]
-        in_threads(_measured, _parts(batches), lambda batch: found.append(self._write(batch)))
+
+        def note(measured: list[_Measured]) -> None:
+            found.extend(self._write(each) for each in measured)
+
+        in_threads(_measured_by_amount, _with_amount(_parts(batches)), note)
         self._file.flush()
         self.units = np.concatenate([batch.units[batch.of_unit] for batch in found])
         self.polygon_boxes = np.concatenate([batch.polygon_boxes for batch in found])
@@ -201,14 +218,77 @@ class Areas:
         return found
 
 
-def _parts(batches: Iterable[tuple[Positions, pa.Array]]) -> Iterator[tuple[Positions, pa.Array]]:
+def _parts(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Split batches into such as can be in memory together."""
     for at, geometries in batches:
         for part in parts_of(pc.fill_null(pc.binary_length(geometries), 0).to_numpy()):
             yield at[part], geometries.slice(part[0], len(part))
 
 
-def _measured(batch: tuple[Positions, pa.Array]) -> _Measured:
+def _with_amount(parts: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Yield with each part whether there are so many that it pays to have loops of our own compiled."""
+    size = 0
+    for at, geometries in parts:
+        size += geometries.nbytes
+        yield (at, geometries), size > MUCH
+
+
+def _measured_by_amount(item: tuple[Batch, bool]) -> list[_Measured]:
+    batch, is_much = item
+    return _measured_by_loops(batch) if is_much else [_measured(batch)]
+
+
+def _measured_by_loops(batch: Batch) -> list[_Measured]:
+    """Return what `_measured` does, in loops of our own; areas that are not valid for certain there, GEOS measures."""
+    from admin_boundaries import areas_kernels as kernels
+
+    at, geometries = batch
+    data, starts = _bytes_of(geometries)
+    count, ring_count, point_count = kernels.counted_in(data, starts)
+    if count < 0:
+        return [_measured(batch)]
+    polygons = _Polygons(np.empty((point_count, 2)), np.empty(ring_count, np.int64), np.empty(count, np.int64))
+    of_row = np.empty(count, np.int64)
+    kernels.read_into(
+        data, starts, of_row, polygons.counts, polygons.ring_sizes, polygons.points.reshape(-1).view(np.uint8)
+    )
+    polygons.move_onto_cylinder()
+    rows, firsts = np.unique(of_row, return_index=True)
+    is_valid = kernels.are_valid(*polygons.ragged(), np.append(firsts, count))
+    found = []
+    if not is_valid.all():
+        left = rows[~is_valid]
+        found.append(_measured((at[left], geometries.take(pa.array(left)))))
+        is_kept = np.repeat(is_valid, np.diff(np.append(firsts, count)))
+        rows, of_row, polygons = rows[is_valid], of_row[is_kept], polygons.where(is_kept)
+    return [*found, _measured_valid(at[rows], np.searchsorted(rows, of_row), polygons)]
+
+
+def _measured_valid(at: Positions, of_unit: Positions, polygons: _Polygons) -> _Measured:
+    """Return what is known of valid areas, by their polygons, of which each unit has at least one."""
+    from admin_boundaries import areas_kernels as kernels
+
+    count = len(of_unit)
+    boxes, sizes, borders = np.empty((count, 4)), np.empty(count), np.empty((count, 2))
+    kernels.measure(*polygons.ragged(), boxes, sizes, borders)
+    borders[:, 0] *= KM
+    firsts = np.searchsorted(of_unit, np.arange(len(at)))
+    around = np.zeros((0, 4))
+    if len(at):
+        around = np.hstack((np.minimum.reduceat(boxes[:, :2], firsts), np.maximum.reduceat(boxes[:, 2:], firsts)))
+    return _Measured(at, around, np.bincount(of_unit, sizes, len(at)), of_unit, polygons, boxes, sizes, borders)
+
+
+def _bytes_of(geometries: pa.Array) -> tuple[Numbers, Positions]:
+    """Return the bytes of values one after the other, and where each begins, with the end at the end."""
+    filled = pc.fill_null(geometries, b"")
+    _, ends, data = filled.buffers()
+    width = np.int64 if filled.type == pa.large_binary() else np.int32
+    starts = np.frombuffer(ends, width)[filled.offset : filled.offset + len(filled) + 1]
+    return np.frombuffer(data or b"", np.uint8), starts.astype(np.int64)
+
+
+def _measured(batch: Batch) -> _Measured:
     at, geometries = batch
     shapes = shapely.from_wkb(geometries.to_numpy(zero_copy_only=False))
     there = ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))
@@ -230,7 +310,7 @@ def _on_cylinder(shapes: Shapes) -> tuple[Shapes, _Polygons, Positions]:
     """Return areas with the sine of their latitude, valid ones; and their polygons, and of which each is."""
     parts, of_shape = shapely.get_parts(shapes, return_index=True)
     polygons = _Polygons.of(parts)
-    polygons.points[:, 1] = _sines(polygons.points[:, 1])
+    polygons.move_onto_cylinder()
     shapes = _joined(polygons.shapes(), of_shape, len(shapes))
     crossed = ~shapely.is_valid(shapes)
     if crossed.any():

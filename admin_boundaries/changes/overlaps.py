@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from admin_boundaries.areas import KM2, Areas
 from admin_boundaries.changes.overlay import common_ground, may_be_wide, rest_widths
-from admin_boundaries.changes.releases import LEVELS, Release, compared, texts_of
+from admin_boundaries.changes.releases import LEVELS, NONE, Release, compared, numbered, texts_of
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, counted, widest
 from admin_boundaries.python_models import Relation
 
@@ -137,21 +137,15 @@ def same_units(before: Release, now: Release) -> tuple[Positions, Positions]:
     (ndarray of int, ndarray of int)
         The pairs; each unit is in one at most.
     """
+    hashes = numbered(before.hashes, now.hashes)
     sides = [
-        pd.DataFrame(
-            {
-                "unit": at,
-                "hash": release.hashes[at],
-                "above": release.level_above[at],
-                "to": release.level_to[at],
-                "gid": release.gids[at],
-            }
-        )
-        for release in (before, now)
-        for at in [np.flatnonzero(release.is_located & (release.hashes != None))]  # noqa: E711 elementwise
+        pd.DataFrame({"unit": at, "hash": numbers[at], "above": release.level_above[at], "to": release.level_to[at]})
+        for release, numbers in zip((before, now), hashes, strict=True)
+        for at in [np.flatnonzero(release.is_located & (numbers != NONE))]
     ]
     place = ["hash", "above", "to"]
-    by_key = sides[0].merge(sides[1], on=[*place, "gid"])
+    by_key = sides[0].assign(other=now.positions(before.gids[sides[0]["unit"]]))
+    by_key = by_key.merge(sides[1], left_on=[*place, "other"], right_on=[*place, "unit"])
     left = [side[~side["unit"].isin(by_key[f"unit_{name}"])] for side, name in zip(sides, "xy", strict=True)]
     # of several with one geometry, the first is the first
     one, two = (side.assign(copy=side.groupby(place).cumcount()) for side in left)

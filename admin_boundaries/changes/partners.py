@@ -9,7 +9,7 @@ from admin_boundaries.changes.judgement import MOST, Judge, Moves, others_of, us
 from admin_boundaries.changes.links import Links, links_on
 from admin_boundaries.changes.names import folded
 from admin_boundaries.changes.overlaps import Overlaps
-from admin_boundaries.changes.releases import LEVELS, NONE, Release
+from admin_boundaries.changes.releases import LEVELS, NONE, Release, numbered
 from admin_boundaries.coverage.arrays import Flags, Numbers, Positions, Texts, at_or_zero, linked
 
 NEARLY = 0.9  # of each other: the same unit, whatever it is called
@@ -51,6 +51,7 @@ class Partners:
 
     def __init__(self, before: Release, now: Release, overlaps: Overlaps) -> None:
         self._releases = before, now
+        self._keys, self._hashes = numbered(before.gids, now.gids), numbered(before.hashes, now.hashes)
         self.of_before, self.of_now = np.full(len(before), NONE), np.full(len(now), NONE)
         self.kinds = _texts(len(before)), _texts(len(now))
         self.moved_km, self.known_to_km = np.full(len(now), np.nan), np.full(len(now), np.nan)
@@ -84,11 +85,14 @@ class Partners:
         np.add.at(self.counterparts[0], ground["unit"], 1)
         np.add.at(self.counterparts[1], ground["other"], 1)
         at_level = [np.flatnonzero(release.levels == level) for release in self._releases]
-        self._join(self._alike("hashes", *at_level))
+        self._join(self._alike(self._hashes, *at_level))
         unit, other = pairs["unit"].to_numpy(), pairs["other"].to_numpy()
         has_key = before.gids[unit] == now.gids[other]
-        has_name = _same_names(before.names[unit], now.names[other])
         least = pairs[["share", "share_of_other"]].min(axis=1).to_numpy()
+        # of the others, of which there are many, no name is asked for
+        named = np.flatnonzero(has_key | ((least > MOST) & (least < NEARLY)))
+        has_name = np.zeros(len(pairs), bool)
+        has_name[named] = _same_names(before.names[unit[named]], now.names[other[named]])
         is_alone = (self.counterparts[0][unit] == 1) & (self.counterparts[1][other] == 1)
         is_likely = (least > MOST) & (has_key | has_name | is_alone | (least >= NEARLY))
         self._join(_best(pairs[is_likely], has_key[is_likely], least[is_likely]))
@@ -99,9 +103,14 @@ class Partners:
 
     def _join(self, pairs: tuple[Positions, Positions]) -> None:
         """Make pairs partners, of which neither has any; of a unit in several, the first counts."""
-        for unit, other in zip(*pairs, strict=True):
-            if self.of_before[unit] == NONE and self.of_now[other] == NONE:
-                self.of_before[unit], self.of_now[other] = other, unit
+        unit, other = pairs
+        is_open = (self.of_before[unit] == NONE) & (self.of_now[other] == NONE)
+        unit, other = unit[is_open], other[is_open]
+        is_only = (np.bincount(unit)[unit] == 1) & (np.bincount(other)[other] == 1)
+        self.of_before[unit[is_only]], self.of_now[other[is_only]] = other[is_only], unit[is_only]
+        for one, two in zip(unit[~is_only], other[~is_only], strict=True):
+            if self.of_before[one] == NONE and self.of_now[two] == NONE:
+                self.of_before[one], self.of_now[two] = two, one
 
     def _open(self, of: int, units: Positions) -> Positions:
         """Return those units of a release that have no partner."""
@@ -109,21 +118,22 @@ class Partners:
         found: Positions = units[partners[units] == NONE]
         return found
 
-    def _alike(self, what: str, units: Positions, others: Positions) -> tuple[Positions, Positions]:
-        """Return the pairs of units without a partner that have something in common, those with one key first."""
-        before, now = self._releases
+    def _alike(
+        self, numbers: tuple[Positions, Positions], units: Positions, others: Positions
+    ) -> tuple[Positions, Positions]:
+        """Return the pairs of units without a partner that have one number, those with one key first."""
         sides = []
-        for release, at in ((before, self._open(0, units)), (now, self._open(1, others))):
-            side = pd.DataFrame({"unit": at, "what": getattr(release, what)[at], "gid": release.gids[at]})
-            sides.append(side[side["what"].notna()])
-        pairs = sides[0].merge(sides[1], on="what")
-        pairs["differs"] = pairs["gid_x"] != pairs["gid_y"]
-        pairs = pairs.sort_values(["differs", "gid_x", "gid_y"])
-        return pairs["unit_x"].to_numpy(np.int64), pairs["unit_y"].to_numpy(np.int64)
+        for side, at in enumerate((self._open(0, units), self._open(1, others))):
+            some = at[numbers[side][at] != NONE]
+            sides.append(pd.DataFrame({"unit": some, "number": numbers[side][some]}))
+        pairs = sides[0].merge(sides[1], on="number")
+        unit, other = pairs["unit_x"].to_numpy(np.int64), pairs["unit_y"].to_numpy(np.int64)
+        order = np.lexsort((other, unit, self._keys[0][unit] != self._keys[1][other]))
+        return unit[order], other[order]
 
     def _join_without_area(self, links: Links, units: Positions, others: Positions) -> None:
         """Join units with one key of which one has no area, such as a place that is a point."""
-        unit, other = self._alike("gids", units, others)
+        unit, other = self._alike(self._keys, units, others)
         has_none = (links.sides[0].areas_km2[unit] == 0) | (links.sides[1].areas_km2[other] == 0)
         self._join((unit[has_none], other[has_none]))
 
@@ -132,8 +142,8 @@ class Partners:
         before, now = self._releases
         every = np.arange(len(before)), np.arange(len(now))
         open_before = self.of_before == NONE, self.of_now == NONE
-        self._join(self._alike("hashes", *every))
-        unit, other = self._alike("gids", *every)
+        self._join(self._alike(self._hashes, *every))
+        unit, other = self._alike(self._keys, *every)
         sizes = np.sort(np.nan_to_num(np.column_stack((before.areas_km2[unit], now.areas_km2[other]))), axis=1)
         is_same = _same_names(before.names[unit], now.names[other]) & (sizes[:, 0] >= ALIKE * sizes[:, 1])
         is_same &= before.levels[unit] != now.levels[other]

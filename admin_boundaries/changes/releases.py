@@ -121,6 +121,12 @@ def compared(before: Relation, now: Relation) -> tuple[Release, Release]:
     return releases
 
 
+def numbered(texts: Texts, others: Texts) -> tuple[Positions, Positions]:
+    """Return numbers for texts of two releases, the same for the same text; `NONE` where there is none."""
+    numbers = pd.factorize(np.concatenate([texts, others]))[0].astype(np.int64)
+    return numbers[: len(texts)], numbers[len(texts) :]
+
+
 def texts_of(column: pa.ChunkedArray) -> Texts:
     """Return the texts of a column; None for NULL."""
     found: Texts = column.to_numpy(zero_copy_only=False)
