@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions
-from admin_boundaries.coverage.segments import Buckets, Spill, lines_of, parted, rows_of
+from admin_boundaries.coverage.hashing import lines_of
+from admin_boundaries.coverage.parsed import parsed
+from admin_boundaries.coverage.segments import Buckets, Spill, parted, rows_of
 from admin_boundaries.coverage.threads import in_threads
 
-MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.INTERLEAVED)
 PIECE_BYTES = 1 << 22  # of WKB that a thread is given, besides the unit that goes beyond
 BLOCK_POINTS = 1 << 18  # whose segments are hashed together; a single unit can have millions
 NUMBER_BITS = np.uint64(29)  # the lower ones of a word; the upper ones are those of a hash, or another number
@@ -132,12 +133,10 @@ def pieces(units: pa.Array) -> Iterator[pa.BinaryArray]:
 
 def piece_of(wkb: pa.BinaryArray) -> Piece:
     """Take polygons apart; see `admin_boundaries.coverage.segments.segments`."""
-    parsed: Any = ga.as_geoarrow(ga.as_wkb(wkb), type=MULTIPOLYGON).storage
-    polygons, rings = parsed.values, parsed.values.values
-    points = rings.values.values.to_numpy().reshape(-1, 2)
-    units, of_polygons, of_rings = (np.asarray(of.offsets) for of in (parsed, polygons, rings))
+    units = parsed(wkb)
+    points, rings = units.points, units.rings
     is_segment = np.ones(len(points), bool)
-    is_segment[of_rings[1:] - 1] = False
+    is_segment[rings[1:] - 1] = False
     words = []
     for start in range(0, len(points) - 1, BLOCK_POINTS):
         has_length, hashes = lines_of(points[start : start + BLOCK_POINTS + 1])
@@ -145,7 +144,7 @@ def piece_of(wkb: pa.BinaryArray) -> Piece:
         number = np.flatnonzero(is_segment[start : start + len(hashes)])
         block = (hashes[number] & ~NUMBER) | (number + start).astype(np.uint64)
         words.append(parted(block, block))
-    return Piece(points, of_rings[of_polygons[units[1:]]].astype(np.int64), is_segment, words)
+    return Piece(points, rings[units.polygons[units.units[1:]]], is_segment, words)
 
 
 def meetings(words: Hashes) -> tuple[Positions, Positions]:

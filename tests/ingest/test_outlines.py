@@ -15,8 +15,8 @@ from geoarrow.c.lib import GeoArrowCException
 from shapely import MultiPolygon, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from admin_boundaries.coverage import hashing, outlines, segments, threads
 from admin_boundaries.coverage import neighbours as comparison
-from admin_boundaries.coverage import outlines, segments, threads
 from admin_boundaries.coverage.arrays import TOLERANCE, Hashes, Numbers
 from admin_boundaries.coverage.neighbours import neighbours
 from admin_boundaries.coverage.segments import Buckets, Spill
@@ -101,7 +101,7 @@ def test_segments_do_not_join_the_rings_of_a_unit_or_the_last_ring_with_the_next
 
 
 def test_segments_whose_hashes_meet_are_compared_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, lines_of = answer(), segments.lines_of
+    expected, lines_of = answer(), hashing.lines_of
 
     def alike(points: Numbers) -> tuple[npt.NDArray[np.bool_], Hashes]:
         is_segment, hashes = lines_of(points)
