@@ -202,8 +202,3 @@ class Spill:
         shift = np.zeros(len(is_read), np.int64)
         shift[is_read] = np.repeat(before - starts, edges[1::2] - edges[::2])
         return self.parts(starts, stops), number + shift[number >> NEAR_BITS]
-
-    def chunks(self, rows: int = 1 << 20) -> Iterator[Rows]:
-        """Yield the rows, so many at a time."""
-        for start in range(0, self.count, rows):
-            yield self.parts([start], [start + rows])

@@ -30,7 +30,7 @@ from admin_boundaries.coverage.junctions import Lacking, are_among, lacking_vert
 from admin_boundaries.coverage.kernels import Ids, Ranks
 from admin_boundaries.coverage.parsed import MULTIPOLYGON, parsed
 from admin_boundaries.coverage.segments import Buckets, hashes_of
-from admin_boundaries.coverage.threads import in_threads, mapped
+from admin_boundaries.coverage.threads import from_both_ends, in_threads, mapped
 from admin_boundaries.python_models import Relation
 
 TOLERANCES = (0.001, 0.01, 0.1)  # degrees: some 100 m, 1 km and 10 km
@@ -214,7 +214,7 @@ def _batches(levels: Sequence[Relation], tolerances: Sequence[float], folder: Pa
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = _Work(Path(name), tolerances, list(countries.values()))
         work.read(levels)
-        in_threads(work.take_apart, range(len(work.countries)))
+        from_both_ends(work.take_apart, work.by_size())
         in_threads(work.take_apart, work.complete())
         work.share()
         yield from mapped(work.batch, work.pieces())
@@ -274,6 +274,11 @@ class _Work:
         found = pa.BinaryArray.from_buffers(pa.binary(), len(rows), buffers)
         return found.take(pa.array(np.searchsorted(rows, wanted), mask=wanted < 0))
 
+    def by_size(self) -> list[int]:
+        """Return the countries, the largest one first."""
+        sizes = [int((self._stops[rows + 1] - self._stops[rows])[rows >= 0].sum()) for rows in self._rows]
+        return sorted(range(len(sizes)), key=lambda number: -sizes[number])
+
     def take_apart(self, number: int) -> None:
         """Simplify a country by itself."""
         wkb = self._wkb(number)
@@ -286,12 +291,7 @@ class _Work:
         """Find the vertices that segments lack; return the countries that have such segments."""
         self._common = self._at_borders()
         with Buckets(4, self._folder) as lines:
-            for number, rows in enumerate(self._alone()):
-                xs, ys, is_node = self._load(number, "xs", "ys", "is_node")
-                nodes = _sorted(numbers_of(np.column_stack([xs[is_node], ys[is_node]])))
-                ends = numbers_of(rows.reshape(-1, 2))
-                is_near = (are_among(ends, nodes) | (self._common.places(ends) >= 0)).reshape(-1, 2).any(axis=1)
-                lines.add(rows[is_near], hashes_of(rows[is_near]))
+            in_threads(self._at_nodes, range(len(self.countries)), lambda rows: lines.add(rows, hashes_of(rows)))
             near = (rows[_that_are_alone(hashes_of(rows))] for rows in lines)
             self._lacking = lacking_vertices(near, self._alone, self._folder)
         segments = np.unique(self._lacking.segments)
@@ -299,6 +299,14 @@ class _Work:
             alone = enumerate(self._alone())
             self._lack = [number for number, rows in alone if are_among(hashes_of(rows), segments).any()]
         return self._lack
+
+    def _at_nodes(self, number: int) -> Numbers:
+        """Return the segments of a country that only one unit has, with an end where borders part or countries meet."""
+        rows, xs, ys, is_node = self._load(number, "alone", "xs", "ys", "is_node")
+        nodes = _sorted(numbers_of(np.column_stack([xs[is_node], ys[is_node]])))
+        ends = numbers_of(rows.reshape(-1, 2))
+        found: Numbers = rows[(are_among(ends, nodes) | (self._common.places(ends) >= 0)).reshape(-1, 2).any(axis=1)]
+        return found
 
     def _alone(self) -> Iterator[Numbers]:
         for number in range(len(self.countries)):
