@@ -235,7 +235,7 @@ def test_an_error_at_one_end_ends_the_work_at_the_other() -> None:
 
 def test_words_are_sorted_by_what_is_above_their_number_and_met_by_all_of_their_hash() -> None:
     dice = np.random.default_rng(16)
-    hashes = dice.integers(0, 40, 2000).astype(np.uint64) | np.uint64(1 << 27)
+    hashes = dice.choice(dice.integers(0, 1 << 24, 40), 2000).astype(np.uint64) | np.uint64(1 << 27)
     words = hashes << NUMBER_BITS | np.arange(2000, dtype=np.uint64)
     assert np.array_equal(ordered(words), np.sort(words))
     one, other = meetings(words)
