@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 
@@ -217,7 +216,7 @@ def test_two_threads_take_items_from_both_ends_each_of_them_once() -> None:
 def test_an_error_at_one_end_ends_the_work_at_the_other() -> None:
     before = threading.active_count()
     taken: list[int] = []
-    is_under_way = threading.Event()
+    is_under_way, slow = threading.Event(), threading.Event()
 
     def take(item: int) -> None:
         taken.append(item)
@@ -225,7 +224,7 @@ def test_an_error_at_one_end_ends_the_work_at_the_other() -> None:
             assert is_under_way.wait(60)
             raise ZeroDivisionError
         is_under_way.set()
-        time.sleep(0.001)
+        slow.wait(0.001)
 
     with pytest.raises(ZeroDivisionError):
         from_both_ends(take, range(2000))
