@@ -37,6 +37,7 @@ from ingest.settings import PROJECT_ROOT, Settings, read_settings
 
 LEVELS = range(6)
 SECONDS = 7200.0
+DUCKDB_MEMORY = "2GB"  # as in a build: DuckDB keeps what it has read, up to that
 COMMON = "st_collectionextract(st_intersection(one.geom, other.geom), 2)"
 KM = {
     "postgres": f"st_length({COMMON}::geography) / 1000",
@@ -111,7 +112,7 @@ def by_outlines(current: Settings) -> tuple[int, float]:
 def _session(current: Settings) -> Any:
     if current.postgres:
         return sessions.connect_adbc(current.postgres, to_write=False)
-    session = duckdb.connect(str(current.warehouse), read_only=True)
+    session = duckdb.connect(str(current.warehouse), read_only=True, config={"memory_limit": DUCKDB_MEMORY})
     load_spatial(session)
     return session
 

@@ -13,7 +13,8 @@ import numpy as np
 import shapely
 from shapely import Polygon
 
-from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, linked, mixed, numbers_of
+from admin_boundaries.coverage.arrays import Numbers, Positions, Shapes, linked
+from admin_boundaries.coverage.hashing import mixed, numbers_of
 
 MOST = 0.25  # of all edges: if more of them differ, to look for them does not pay
 WIDE = 0.5  # of the box of a polygon: to clip to a place that large does not pay

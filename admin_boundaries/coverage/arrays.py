@@ -1,4 +1,4 @@
-"""What the arrays of a coverage hold, how close is close, and numbers for points."""
+"""What the arrays of a coverage hold, and how close is close."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ Texts = npt.NDArray[np.object_]
 Rows = npt.NDArray[Any]
 
 TOLERANCE = 1e-7  # degrees: what is closer together is in one place, so that what is narrower is not a fault
-FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
 
 def counted(first: Positions | int, count: Positions) -> Positions:
@@ -59,21 +58,3 @@ def linked(count: int, links: Positions) -> Positions:
             group = above
         ends = group[ends]
     return group
-
-
-def numbers_of(points: Numbers) -> Hashes:
-    """Return a number for each point, of an array of shape (n, 2)."""
-    bits = np.ascontiguousarray(points + 0.0).view(np.uint64)  # of the two zeros, one is left
-    numbers = bits[:, 0] * FACTORS[0]
-    numbers ^= numbers >> np.uint64(32)
-    numbers += bits[:, 1]
-    return mixed(numbers)
-
-
-def mixed(numbers: Hashes) -> Hashes:
-    """Spread what numbers differ in over all of their bits, in place."""
-    numbers *= FACTORS[1]
-    numbers ^= numbers >> np.uint64(29)
-    numbers *= FACTORS[0]
-    numbers ^= numbers >> np.uint64(32)
-    return numbers

@@ -11,7 +11,6 @@ import numpy as np
 import shapely
 
 from admin_boundaries.coverage.arrays import (
-    FACTORS,
     TOLERANCE,
     Flags,
     Hashes,
@@ -19,9 +18,9 @@ from admin_boundaries.coverage.arrays import (
     Positions,
     Shapes,
     Texts,
-    mixed,
-    numbers_of,
 )
+from admin_boundaries.coverage.hashing import measured_rings
+from admin_boundaries.coverage.parsed import Parsed
 from admin_boundaries.coverage.segments import OWNER, WGS84, segments
 
 SLIVER_RATIO = 20  # length by width of a sliver, at least
@@ -80,35 +79,61 @@ def is_forward(rows: Numbers) -> Flags:
     return found
 
 
-def outlines(geoms: Shapes) -> Hashes:
-    """Return one number for the outline of each unit, its segments with their directions.
+@dataclass(frozen=True)
+class Measured:
+    """What is known of units without an overlay.
 
-    A segment adds a product of its ends that is the opposite if it is drawn the other way round. So what several units
-    draw between them cancels, and the sum of units that tile another is the number of the other.
-
-    Parameters
+    Attributes
     ----------
-    geoms : ndarray of Polygon or MultiPolygon, shape (n,)
-        With shells drawn counterclockwise, and holes clockwise. None and what is empty have no outline.
-
-    Returns
-    -------
-    ndarray of uint64, shape (n,)
-        Alike for outlines that are equal, wherever their rings begin; 0 for none.
+    outlines : ndarray of uint64, shape (n,)
+        One number for the outline of each unit, its segments with their directions: a segment adds a product of its
+        ends that is the opposite if it is drawn the other way round. So what several units draw between them cancels,
+        and the sum of units that tile another is the number of the other. 0 for units without geometry.
+    of_polygons : ndarray of uint64, shape (p,)
+        The same for each polygon.
+    widths : ndarray of float64, shape (p,)
+        The least mean width that each polygon may have, in metres.
+    of_rings : ndarray of float64, shape (r,)
+        The same for what each ring encloses.
     """
-    found = np.zeros(len(geoms), np.uint64)
-    there = np.flatnonzero(~shapely.is_missing(geoms) & ~shapely.is_empty(geoms))
-    if not len(there):
-        return found
-    _kind, points, (rings, *_polygons) = shapely.to_ragged_array(geoms[there])
-    one = numbers_of(points)
-    other = mixed(one ^ FACTORS[1])
-    sums = np.zeros(len(points), np.uint64)
-    np.multiply(one[:-1], other[1:], out=sums[:-1])
-    sums[:-1] -= one[1:] * other[:-1]
-    sums[rings[1:] - 1] = 0  # from the end of a ring to the beginning of the next
-    counts = shapely.get_num_coordinates(geoms[there])
-    found[there] = np.add.reduceat(sums, np.cumsum(counts) - counts)
+
+    outlines: Hashes
+    of_polygons: Hashes
+    widths: Numbers
+    of_rings: Numbers
+
+
+def measured(units: Parsed) -> Measured:
+    """Measure units, whichever way round their rings are drawn."""
+    sums, measures = measured_rings(units.points, units.points.view(np.uint64), units.rings)
+    twice_area, length, farthest = measures.T
+    is_left = (twice_area > 0) == units.is_shell  # of where a ring runs
+    sums = np.where(is_left, sums, np.negative(sums))
+    total = np.concatenate([[np.uint64(0)], np.cumsum(sums)])[units.polygons]
+    area = np.abs(twice_area) * np.where(units.is_shell, 1, -1)
+    has_rings = np.diff(units.polygons) > 0
+    starts = units.polygons[:-1][has_rings]
+    widths = np.full(len(has_rings), np.inf)
+    if len(starts):
+        widths[has_rings] = _metres(
+            np.add.reduceat(area, starts), np.add.reduceat(length, starts), np.maximum.reduceat(farthest, starts)
+        )
+    return Measured(
+        outlines=np.diff(total[units.units]),
+        of_polygons=np.diff(total),
+        widths=widths,
+        of_rings=_metres(np.abs(twice_area), length, farthest),
+    )
+
+
+def _metres(twice_area: Numbers, length: Numbers, farthest: Numbers) -> Numbers:
+    """Return the least width in metres of what has such an area, outline and latitude in degrees.
+
+    A degree of longitude is shorter than one of latitude, so the true width is at most that in degrees, and at least
+    that times the cosine of the latitude.
+    """
+    width = np.divide(twice_area, length, out=np.full(len(length), np.inf), where=length > 0)
+    found: Numbers = width * np.cos(np.radians(np.minimum(farthest, 89.9))) * METRES
     return found
 
 
@@ -159,14 +184,10 @@ def faces(noded: Shapes) -> Shapes:
 
 
 def narrow(polygons: Shapes, metres: float) -> Positions:
-    """Return the positions of polygons whose mean width may be below a limit.
-
-    A degree of longitude is shorter than one of latitude, so the true width is at most that in degrees, and at least
-    that times the cosine of the latitude.
-    """
+    """Return the positions of polygons whose mean width may be below a limit."""
     bounds = shapely.bounds(polygons).reshape(-1, 4)
-    shortest = np.cos(np.radians(np.clip(np.abs(bounds[:, [1, 3]]).max(axis=1), 0, 89.9)))
-    found: Positions = np.flatnonzero(widths(polygons) * shortest * METRES < metres)
+    farthest = np.abs(bounds[:, [1, 3]]).max(axis=1)
+    found: Positions = np.flatnonzero(_metres(2 * shapely.area(polygons), shapely.length(polygons), farthest) < metres)
     return found
 
 

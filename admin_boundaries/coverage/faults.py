@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -24,21 +25,24 @@ import pyarrow as pa
 import pyarrow.compute
 import shapely
 
-from admin_boundaries.coverage.arrays import FACTORS, Flags, Hashes, Numbers, Positions, Shapes, Texts
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts
 from admin_boundaries.coverage.faces import (
     Beside,
     Fault,
+    Measured,
     drawn,
     faces,
     holders,
     left_over,
+    measured,
     merged,
-    narrow,
-    outlines,
     places,
 )
-from admin_boundaries.coverage.faults_between_countries import Countries
+from admin_boundaries.coverage.faults_between_countries import Countries, Outlines, outlines_of
+from admin_boundaries.coverage.hashing import FACTOR
+from admin_boundaries.coverage.parsed import Parsed, parsed
 from admin_boundaries.coverage.segments import OWNER, segments
+from admin_boundaries.coverage.threads import in_threads
 from admin_boundaries.python_models import Relation
 
 SLIVER_METRES = 20  # a part of a unit that is narrower, and `SLIVER_RATIO` times as long, is a sliver
@@ -139,22 +143,48 @@ def _found(levels: Sequence[Relation]) -> Iterator[Fault]:
 def _read_level(number: int, relation: Relation, slivers: Slivers, countries: Countries | None) -> Level:
     """Read the units of a level once, and look at each by itself."""
     columns = ("gid", "parent_gid", "gid_0", "child_count", "geom") if number else ("gid", "child_count", "geom")
-    read = [(*(np.empty(0, object),) * 3, np.empty(0, np.int64))]
-    sums, is_drawn = [np.empty(0, np.uint64)], [np.empty(0, bool)]
-    for batch in relation.select(*columns).batches():
-        for piece in _pieces(batch):
-            gids = _texts(piece["gid"])
-            parents = _texts(piece["parent_gid"]) if number else np.full(len(gids), None, object)
-            home = _texts(piece["gid_0"]) if number else gids
-            geoms = _geoms(piece["geom"])
-            if countries is not None:
-                countries.add(geoms)
-            slivers.add(geoms, gids, parents, home)
-            read.append((gids, parents, home, piece["child_count"].to_numpy()))
-            sums.append(outlines(geoms))
-            is_drawn.append(~(shapely.is_missing(geoms) | shapely.is_empty(geoms)))
-    gids, parents, home, child_counts = map(np.concatenate, zip(*read, strict=True))
-    return Level(gids, parents, home, child_counts, np.concatenate(sums), np.concatenate(is_drawn))
+    read = [(*(np.empty(0, object),) * 3, np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, bool))]
+
+    def take(piece: _Piece) -> None:
+        gids = _texts(piece.rows["gid"])
+        parents = _texts(piece.rows["parent_gid"]) if number else np.full(len(gids), None, object)
+        home = _texts(piece.rows["gid_0"]) if number else gids
+        if countries is not None and piece.outlines is not None:
+            countries.add(piece.outlines)
+        slivers.add(piece, gids, parents, home)
+        is_drawn = np.diff(piece.units.polygons[piece.units.units]) > 0
+        child_counts = piece.rows["child_count"].to_numpy()
+        read.append((gids, parents, home, child_counts, piece.measured.outlines, is_drawn))
+
+    batches = relation.select(*columns).batches()
+    pieces = (piece for batch in batches for piece in _pieces(batch))
+    in_threads(partial(_measured, with_outlines=countries is not None), pieces, take)
+    return Level(*map(np.concatenate, zip(*read, strict=True)))
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some units, looked at by themselves.
+
+    Attributes
+    ----------
+    rows : RecordBatch
+    units : Parsed
+    measured : Measured
+    outlines : Outlines, optional
+        Of countries.
+    """
+
+    rows: pa.RecordBatch
+    units: Parsed
+    measured: Measured
+    outlines: Outlines | None
+
+
+def _measured(rows: pa.RecordBatch, *, with_outlines: bool) -> _Piece:
+    units = parsed(rows["geom"])
+    found = measured(units)
+    return _Piece(rows, units, found, outlines_of(units, found) if with_outlines else None)
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
@@ -210,17 +240,15 @@ class Slivers:
         self._outlines = [np.empty(0, np.uint64)]
         self.found: list[Fault] = []
 
-    def add(self, geoms: Shapes, gids: Texts, parents: Texts, countries: Texts) -> None:
+    def add(self, piece: _Piece, gids: Texts, parents: Texts, countries: Texts) -> None:
         """Look at units."""
-        has_parts = shapely.get_num_geometries(geoms) > 1
-        several, of_several = shapely.get_parts(geoms[has_parts], return_index=True)
-        parts = np.concatenate([geoms[~has_parts], several])  # what is whole needs no copy
-        of_unit = np.concatenate([np.flatnonzero(~has_parts), np.flatnonzero(has_parts)[of_several]])
-        candidates = narrow(parts, SLIVER_METRES)
-        sums = outlines(parts[candidates])
-        for at, outline in zip(candidates, sums, strict=True):
-            unit = of_unit[at]
-            fault = Fault("sliver", self._level, countries[unit], parents[unit], gids[unit], None, parts[at])
+        units, geoms = piece.units, piece.rows["geom"]
+        of_polygon = units.unit_of_polygon
+        for at in np.flatnonzero(piece.measured.widths < SLIVER_METRES):
+            unit, outline = of_polygon[at], piece.measured.of_polygons[at]
+            part = shapely.get_geometry(shapely.from_wkb(geoms[int(unit)].as_py()), at - units.units[unit])
+            part = shapely.orient_polygons(part)
+            fault = Fault("sliver", self._level, countries[unit], parents[unit], gids[unit], None, part)
             if fault.width_m < SLIVER_METRES and fault.is_long:
                 self._outlines.append(outline[None])
                 if outline not in self._known:
@@ -354,6 +382,6 @@ def _uncancelled(children: Shapes, groups: Positions, parents: Shapes) -> Number
     rows, hashes = segments(children)
     outer, outer_hashes = segments(parents, len(children))
     group = np.concatenate([groups[rows[:, OWNER].astype(np.int64)], outer[:, OWNER].astype(np.int64) - len(children)])
-    keys = np.concatenate([hashes, outer_hashes]) + group.astype(np.uint64) * FACTORS[0]
+    keys = np.concatenate([hashes, outer_hashes]) + group.astype(np.uint64) * FACTOR
     weights = np.repeat([1, -1], [len(rows), len(outer)])
     return left_over(np.concatenate([rows, outer]), keys, weights)

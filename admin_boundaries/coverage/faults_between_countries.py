@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import shapely
 
+from admin_boundaries.coverage import kernels
 from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Numbers, Positions, Shapes, Texts, counted
 from admin_boundaries.coverage.faces import (
     SLIVER_RATIO,
     Beside,
     Fault,
+    Measured,
     drawn,
     faces,
     left_over,
@@ -27,7 +29,9 @@ from admin_boundaries.coverage.faces import (
     places,
     wide,
 )
-from admin_boundaries.coverage.segments import OWNER, WIDTH, Spill, hashes_of, segments
+from admin_boundaries.coverage.hashing import lines_of
+from admin_boundaries.coverage.parsed import Parsed
+from admin_boundaries.coverage.segments import OWNER, WIDTH, Spill, hashes_of, rows_of
 from admin_boundaries.python_models import Relation
 
 GAP_METRES = 100  # what is wider between two countries is a lake, a strait or a country that is not loaded
@@ -42,23 +46,63 @@ class Runs(NamedTuple):
 
     Attributes
     ----------
+    starts : ndarray of int64, shape (n,)
+        The position of the first vertex of each.
+    counts : ndarray of int64, shape (n,)
+        The steps from there to its last vertex.
     boxes : ndarray of float64, shape (n, 4)
         West, south, east and north.
-    counts : ndarray of int64, shape (n,)
-        How many segments each has.
-    owners : ndarray of int64, shape (n,)
-        The number of its country.
     begins : ndarray of float64, shape (n, 2)
         Where it begins.
+    owners : ndarray of int64, shape (n,)
+        The number of its country.
     is_first : ndarray of bool, shape (n,)
         Whether a ring begins there.
     """
 
-    boxes: Numbers
+    starts: Positions
     counts: Positions
-    owners: Positions
+    boxes: Numbers
     begins: Numbers
+    owners: Positions
     is_first: Flags
+
+    def take(self, wanted: Flags) -> Runs:
+        """Return some of them."""
+        found = (self.starts, self.counts, self.boxes, self.begins, self.owners, self.is_first)
+        return Runs(*(of[wanted] for of in found))  # type: ignore[arg-type]  # of several types
+
+
+class Outlines(NamedTuple):
+    """Countries taken apart, numbered from 0.
+
+    Attributes
+    ----------
+    points : ndarray of float64, shape (n, 2)
+    runs : Runs
+    holes : ndarray of float64, shape (k, 5)
+        The segments of those holes that may be gaps.
+    countries : int
+        How many they are.
+    """
+
+    points: Numbers
+    runs: Runs
+    holes: Numbers
+    countries: int
+
+
+def outlines_of(units: Parsed, found: Measured) -> Outlines:
+    """Take countries apart."""
+    ring, starts, counts, boxes, begins = kernels.runs_of(units.points, units.rings, RUN_LENGTH)
+    owners = units.unit_of_ring
+    runs = Runs(starts, counts, boxes, begins, owners[ring], np.diff(ring, prepend=-1) != 0)
+    narrow_holes = np.flatnonzero(~units.is_shell & (found.of_rings < GAP_METRES))
+    number = units.vertices_of(narrow_holes)
+    of_number = np.repeat(owners[narrow_holes], np.maximum(np.diff(units.rings)[narrow_holes] - 1, 0))
+    is_segment, _hashes = lines_of(units.points)
+    rows = rows_of(units.points, number[is_segment[number]], of_number[is_segment[number]])
+    return Outlines(units.points, runs, rows, len(units.units) - 1)
 
 
 class Countries:
@@ -66,23 +110,24 @@ class Countries:
 
     def __init__(self) -> None:
         self._count = 0
-        self._spill = Spill()
-        self._runs = [_runs(np.empty((0, WIDTH)))]
+        self._points = Spill(width=2)
+        none = np.empty(0, np.int64)
+        self._runs = [Runs(none, none, np.empty((0, 4)), np.empty((0, 2)), none, np.empty(0, bool))]
         self._holes = [np.empty((0, WIDTH))]
 
     def __enter__(self) -> Countries:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._spill.__exit__(*error)
+        self._points.__exit__(*error)
 
-    def add(self, geoms: Shapes) -> None:
-        """Add countries, or None for those that have no geometry."""
-        rows, _hashes = segments(geoms, self._count)
-        self._spill.add(rows)
-        self._runs.append(_runs(rows))
-        self._holes.append(_narrow_holes(geoms, self._count))
-        self._count += len(geoms)
+    def add(self, found: Outlines) -> None:
+        """Add countries."""
+        runs = found.runs
+        self._runs.append(runs._replace(starts=runs.starts + self._points.count, owners=runs.owners + self._count))
+        self._holes.append(found.holes + np.array([0, 0, 0, 0, self._count]))
+        self._points.add(found.points)
+        self._count += found.countries
 
     def faults(self, relation: Relation, gids: Texts) -> Iterator[Fault]:
         """Yield the gaps between countries, and their overlaps.
@@ -123,36 +168,17 @@ class Countries:
 
     def _rows_near_others(self, runs: Runs, rank: Positions) -> Numbers:
         """Return the segments near other countries, and of narrow holes, that do not cancel."""
-        is_wanted = np.repeat(_near_others(runs), runs.counts)
-        found, first = list(self._holes), 0
-        for chunk in self._spill.chunks():
-            found.append(chunk[is_wanted[first : first + len(chunk)]])
-            first += len(chunk)
-        rows = np.concatenate(found)
-        rows[:, OWNER] = rank[rows[:, OWNER].astype(np.int64)]
+        near = runs.take(_near_others(runs))
+        position = np.cumsum(near.counts + 1) - near.counts - 1  # of its first vertex, among those that are read
+        points = self._points.parts(near.starts, near.starts + near.counts + 1)
+        is_segment, _hashes = lines_of(points)
+        number, owners = counted(position, near.counts), np.repeat(near.owners, near.counts)
+        number, owners = number[is_segment[number]], owners[is_segment[number]]
+        holes = np.concatenate(self._holes)
+        holes[:, OWNER] = rank[holes[:, OWNER].astype(np.int64)]
+        rows = np.concatenate([holes, rows_of(points, number, owners)])
         rows = rows[np.argsort(rows[:, OWNER], kind="stable")]
         return left_over(rows, hashes_of(rows), np.ones(len(rows), np.int64))
-
-
-def _runs(rows: Numbers) -> Runs:
-    """Put segments together that follow each other."""
-    if not len(rows):
-        none = np.empty(0, np.int64)
-        return Runs(np.empty((0, 4)), none, none, np.empty((0, 2)), np.empty(0, bool))
-    begins_ring = np.ones(len(rows), bool)
-    begins_ring[1:] = (rows[1:, :2] != rows[:-1, 2:4]).any(axis=1) | (rows[1:, OWNER] != rows[:-1, OWNER])
-    rings = np.flatnonzero(begins_ring)
-    in_ring = np.arange(len(rows)) - np.repeat(rings, np.diff(rings, append=len(rows)))
-    starts = np.flatnonzero(in_ring % RUN_LENGTH == 0)
-    low = np.minimum.reduceat(np.minimum(rows[:, :2], rows[:, 2:4]), starts)
-    high = np.maximum.reduceat(np.maximum(rows[:, :2], rows[:, 2:4]), starts)
-    return Runs(
-        np.concatenate([low, high], axis=1),
-        np.diff(starts, append=len(rows)),
-        rows[starts, OWNER].astype(np.int64),
-        rows[starts, :2],
-        begins_ring[starts],
-    )
 
 
 def _near_others(runs: Runs) -> Flags:
@@ -165,20 +191,6 @@ def _near_others(runs: Runs) -> Flags:
         one += start
         is_near[one[runs.owners[one] != runs.owners[other]]] = True
     return is_near
-
-
-def _narrow_holes(geoms: Shapes, first: int) -> Numbers:
-    """Return the segments of those holes of countries that may be gaps."""
-    parts, of_unit = shapely.get_parts(geoms, return_index=True)
-    counts = shapely.get_num_interior_rings(parts)
-    of_part = np.repeat(np.arange(len(parts)), counts)
-    number = counted(0, counts.astype(np.int64))
-    polygons = np.asarray(shapely.polygons(shapely.get_interior_ring(parts[of_part], number)))
-    candidates = narrow(polygons, GAP_METRES)
-    rows, _hashes = segments(polygons[candidates])
-    owners = of_unit[of_part[candidates]] + first
-    rows[:, OWNER] = owners[rows[:, OWNER].astype(np.int64)]
-    return rows
 
 
 def _open_faces(lines: Shapes, owners: Positions, enclosed: Shapes) -> Shapes:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Positions, counted, mixed, numbers_of
+from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Positions, counted
+from admin_boundaries.coverage.hashing import mixed, numbers_of
 from admin_boundaries.coverage.segments import Buckets, hashes_of
 
 FILTER_BITS = 22

@@ -221,6 +221,7 @@ def _is_free(
     c: int,
     starts: Ids,
     entries: Ids,
+    places: Numbers,
     width: float,
     blocks: int,
 ) -> bool:
@@ -253,11 +254,11 @@ def _is_free(
         for row in range(from_row, to_row + 1):
             cell = _cell(column, row, blocks)
             for at in range(starts[cell], starts[cell + 1]):
-                v = entries[at]
-                x, y = xs[v], ys[v]
-                if x < low_x or x > high_x or y < low_y or y > high_y or ranks[v] != all_rounds:
+                x, y = places[at, 0], places[at, 1]  # beside each other in memory, as the vertices are not
+                if x < low_x or x > high_x or y < low_y or y > high_y:
                     continue
-                if v in (a, b, c):
+                v = entries[at]
+                if ranks[v] != all_rounds or v in (a, b, c):
                     continue
                 if (
                     side * _turn(ax, ay, bx, by, x, y) >= 0
@@ -370,11 +371,13 @@ def ranked(  # noqa: PLR0912, PLR0915
             starts[cells[at] + 1] += 1
         for cell in range(blocks << 4):
             starts[cell + 1] += starts[cell]
-        entries = np.empty(count, np.int32)
+        entries, at_entries = np.empty(count, np.int32), np.empty((count, 2))
         for at in range(count - 1, -1, -1):
             cell = cells[at] + 1
             starts[cell] -= 1
-            entries[starts[cell]] = left[at]
+            v = left[at]
+            entries[starts[cell]] = v
+            at_entries[starts[cell], 0], at_entries[starts[cell], 1] = xs[v], ys[v]
         # each of them is now where the cell before it ends: where it begins
         for cell in range(blocks << 4):
             starts[cell] = starts[cell + 1]
@@ -399,7 +402,7 @@ def ranked(  # noqa: PLR0912, PLR0915
                     continue
                 previous, following = before[at], after[at]
                 a, b, c = line[start + previous], line[start + at], line[start + following]
-                if a == c or not _is_free(xs, ys, ranks, rounds, a, b, c, starts, entries, width, blocks):
+                if a == c or not _is_free(xs, ys, ranks, rounds, a, b, c, starts, entries, at_entries, width, blocks):
                     continue
                 ranks[b] = number
                 now[at] = -1
@@ -607,3 +610,54 @@ def drawn(
                 to += 1
         points[to] = points[rings[ring]]
     return points, rings
+
+
+@compiled
+def runs_of(points: Numbers, rings: Positions, most: int) -> tuple[Positions, Positions, Positions, Numbers, Numbers]:
+    """Put the segments of rings together that follow each other, up to so many.
+
+    What lies on the date line is put at 180 degrees east. Segments without length, also those at a pole, do not count.
+
+    Parameters
+    ----------
+    points : ndarray of float64, shape (n, 2)
+    rings : ndarray of int64
+        Offsets; the last vertex of a ring is its first.
+    most : int
+
+    Returns
+    -------
+    ring, start, count : ndarray of int64, shape (m,)
+        Of each run: its ring, the position of its first vertex, and the steps from there to the last one.
+    boxes : ndarray of float64, shape (m, 4)
+        West, south, east and north.
+    begins : ndarray of float64, shape (m, 2)
+        Where it begins.
+    """
+    total = 0
+    for number in range(len(rings) - 1):
+        total += (rings[number + 1] - rings[number] + most - 2) // most if rings[number + 1] > rings[number] else 0
+    ring, start, count = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64)
+    boxes, begins = np.empty((total, 4)), np.empty((total, 2))
+    made = 0
+    for number in range(len(rings) - 1):
+        last = rings[number + 1] - 1
+        for first in range(rings[number], last, most):
+            end = min(first + most, last)
+            west = south = math.inf
+            east = north = -math.inf
+            for at in range(first, end):
+                x, y, other_x, other_y = points[at, 0], points[at, 1], points[at + 1, 0], points[at + 1, 1]
+                if abs(x) == 180 and abs(other_x) == 180:
+                    x = other_x = 180.0
+                if (x == other_x and y == other_y) or (abs(y) == 90 and abs(other_y) == 90):
+                    continue
+                if west == math.inf:
+                    begins[made, 0], begins[made, 1] = x, y
+                west, south = min(west, x, other_x), min(south, y, other_y)
+                east, north = max(east, x, other_x), max(north, y, other_y)
+            if west < math.inf:
+                ring[made], start[made], count[made] = number, first, end - first
+                boxes[made, 0], boxes[made, 1], boxes[made, 2], boxes[made, 3] = west, south, east, north
+                made += 1
+    return ring[:made].copy(), start[:made].copy(), count[:made].copy(), boxes[:made].copy(), begins[:made].copy()

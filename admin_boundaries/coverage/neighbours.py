@@ -20,8 +20,9 @@ import pyarrow.compute
 import shapely
 
 from admin_boundaries.coverage.arrays import TOLERANCE, Flags, Hashes, Numbers, Positions, counted
-from admin_boundaries.coverage.outlines import NUMBER, NUMBER_BITS, Outlines, meetings, ordered
+from admin_boundaries.coverage.outlines import Outlines
 from admin_boundaries.coverage.segments import OWNER, Buckets, hashes_of, lengths_km, parted
+from admin_boundaries.coverage.sorting import NUMBER, NUMBER_BITS, meetings, ordered
 from admin_boundaries.coverage.threads import in_threads
 
 DEGREES = 0.1  # of the cells in which stretches of borders are looked for that may be close to each other

@@ -15,17 +15,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from admin_boundaries.coverage import segments
 from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions
-from admin_boundaries.coverage.segments import Buckets, Spill, lines_of, parted, rows_of
+from admin_boundaries.coverage.hashing import lines_of
+from admin_boundaries.coverage.parsed import parsed
+from admin_boundaries.coverage.segments import Buckets, Spill, rows_of
+from admin_boundaries.coverage.sorting import NUMBER, parted_words
 from admin_boundaries.coverage.threads import in_threads
 
-MULTIPOLYGON = ga.multipolygon().with_coord_type(ga.CoordType.INTERLEAVED)
 PIECE_BYTES = 1 << 22  # of WKB that a thread is given, besides the unit that goes beyond
 BLOCK_POINTS = 1 << 18  # whose segments are hashed together; a single unit can have millions
-NUMBER_BITS = np.uint64(29)  # the lower ones of a word; the upper ones are those of a hash, or another number
-NUMBER = (np.uint64(1) << NUMBER_BITS) - np.uint64(1)
-DIGITS = (29, 37, 45)  # where the bytes of a word begin that words are sorted by
-ABOVE, BELOW = np.uint64(11), np.uint64(29)  # how many bits of a word there are above and below these bytes
 
 
 @dataclass(frozen=True)
@@ -132,42 +131,15 @@ def pieces(units: pa.Array) -> Iterator[pa.BinaryArray]:
 
 def piece_of(wkb: pa.BinaryArray) -> Piece:
     """Take polygons apart; see `admin_boundaries.coverage.segments.segments`."""
-    parsed: Any = ga.as_geoarrow(ga.as_wkb(wkb), type=MULTIPOLYGON).storage
-    polygons, rings = parsed.values, parsed.values.values
-    points = rings.values.values.to_numpy().reshape(-1, 2)
-    units, of_polygons, of_rings = (np.asarray(of.offsets) for of in (parsed, polygons, rings))
+    units = parsed(wkb)
+    points, rings = units.points, units.rings
     is_segment = np.ones(len(points), bool)
-    is_segment[of_rings[1:] - 1] = False
+    is_segment[rings[1:] - 1] = False
     words = []
     for start in range(0, len(points) - 1, BLOCK_POINTS):
         has_length, hashes = lines_of(points[start : start + BLOCK_POINTS + 1])
         is_segment[start : start + len(hashes)] &= has_length
         number = np.flatnonzero(is_segment[start : start + len(hashes)])
         block = (hashes[number] & ~NUMBER) | (number + start).astype(np.uint64)
-        words.append(parted(block, block))
-    return Piece(points, of_rings[of_polygons[units[1:]]].astype(np.int64), is_segment, words)
-
-
-def meetings(words: Hashes) -> tuple[Positions, Positions]:
-    """Return every two numbers with the same hash, from the words of one bucket that are in the order of their numbers.
-
-    Equal segments are among them; so are a few others, since a word has some bits of a hash only.
-    """
-    words = ordered(words)
-    number, hashes, digits = (words & NUMBER).astype(np.int64), words >> NUMBER_BITS, words << ABOVE >> (ABOVE + BELOW)
-    ones, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for distance in range(1, len(words)):
-        near = np.flatnonzero(digits[distance:] == digits[:-distance])
-        if not len(near):
-            break
-        near = near[hashes[near] == hashes[near + distance]]
-        ones.append(number[near])
-        others.append(number[near + distance])
-    return np.concatenate(ones), np.concatenate(others)
-
-
-def ordered(words: Hashes) -> Hashes:
-    """Sort words by the 24 bits above their number: numpy sorts bytes several times as fast as words."""
-    for digit in DIGITS:
-        words = words.take(np.argsort((words >> np.uint64(digit)).astype(np.uint8), kind="stable"))
-    return words
+        words.append(parted_words(block, segments.BUCKET_BITS))
+    return Piece(points, rings[units.polygons[units.units[1:]]], is_segment, words)

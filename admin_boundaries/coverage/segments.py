@@ -13,7 +13,8 @@ import numpy as np
 import shapely
 from pyproj import Geod
 
-from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Rows, Shapes, mixed, numbers_of
+from admin_boundaries.coverage.arrays import Hashes, Numbers, Positions, Rows, Shapes
+from admin_boundaries.coverage.hashing import lines_of, mixed, numbers_of
 
 WIDTH = 5  # of a row: longitude and latitude of one end, of the other end, and the owner
 OWNER = 4
@@ -53,26 +54,6 @@ def segments(geoms: Shapes, first_owner: int = 0) -> tuple[Numbers, Hashes]:
     number = np.flatnonzero(is_segment)
     owner = np.repeat(there + first_owner, shapely.get_num_coordinates(geoms[there]))
     return rows_of(points, number, owner[number]), hashes[number]
-
-
-def lines_of(points: Numbers) -> tuple[Flags, Hashes]:
-    """Look at the lines from each of n points to the next.
-
-    Returns
-    -------
-    is_segment : ndarray of bool, shape (n - 1,)
-        Whether it has a length. Those at a pole have none.
-    hashes : ndarray of uint64, shape (n - 1,)
-        Alike for equal lines, whichever way round they are drawn.
-    """
-    points = points.copy()
-    at_limit = np.abs(points) == (180, 90)
-    if at_limit[:, 0].any():
-        points[at_limit[:, 0], 0] = 180
-    at_ends = numbers_of(points)
-    is_segment = at_ends[:-1] != at_ends[1:]
-    is_segment &= ~(at_limit[:-1, 1] & at_limit[1:, 1])
-    return is_segment, mixed(at_ends[:-1] + at_ends[1:])
 
 
 def rows_of(points: Numbers, number: Positions, owner: Positions) -> Numbers:
@@ -221,8 +202,3 @@ class Spill:
         shift = np.zeros(len(is_read), np.int64)
         shift[is_read] = np.repeat(before - starts, edges[1::2] - edges[::2])
         return self.parts(starts, stops), number + shift[number >> NEAR_BITS]
-
-    def chunks(self, rows: int = 1 << 20) -> Iterator[Rows]:
-        """Yield the rows, so many at a time."""
-        for start in range(0, self.count, rows):
-            yield self.parts([start], [start + rows])

@@ -24,12 +24,13 @@ import pyarrow.compute
 import shapely
 
 from admin_boundaries.coverage import kernels
-from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts, counted, numbers_of
+from admin_boundaries.coverage.arrays import Flags, Hashes, Numbers, Positions, Shapes, Texts, counted
+from admin_boundaries.coverage.hashing import numbers_of
 from admin_boundaries.coverage.junctions import Lacking, are_among, lacking_vertices, with_vertices
 from admin_boundaries.coverage.kernels import Ids, Ranks
-from admin_boundaries.coverage.outlines import MULTIPOLYGON
+from admin_boundaries.coverage.parsed import MULTIPOLYGON, parsed
 from admin_boundaries.coverage.segments import Buckets, hashes_of
-from admin_boundaries.coverage.threads import in_threads, mapped
+from admin_boundaries.coverage.threads import from_both_ends, in_threads, mapped
 from admin_boundaries.python_models import Relation
 
 TOLERANCES = (0.001, 0.01, 0.1)  # degrees: some 100 m, 1 km and 10 km
@@ -37,6 +38,8 @@ SAME_AREA_KM2 = 1e-6
 SAME_AREA_SHARE = 1e-9
 BATCH_VERTICES = 1 << 19  # before any is left out, of the units that are drawn together
 OWNER_SHIFT = 8  # of a country's number, beside a rank
+CELL_DEGREES = 0.25
+CELLS = round(360 / CELL_DEGREES) * round(180 / CELL_DEGREES)
 
 SCHEMA = pa.schema(
     [
@@ -149,26 +152,29 @@ class Drawing:
     units: Positions
     unions: Positions
 
-    def multipolygons(self, rank: int, first: int, last: int) -> pa.Array:
-        """Draw the units from a first to before a last one, with the vertices of a rank at least."""
-        polygons = self.polygons[self.units[first] : self.units[last] + 1]
-        rings = slice(polygons[0], polygons[-1])
+    def geoms(self, rank: int, units: Positions) -> Shapes:
+        """Return some units with the vertices of a rank at least."""
+        wkb = ga.as_wkb(self.multipolygons(rank, units)).storage
+        found: Shapes = shapely.from_wkb(wkb.to_numpy(zero_copy_only=False))
+        return found
+
+    def multipolygons(self, rank: int, wanted: Positions) -> pa.Array:
+        """Draw some units with the vertices of a rank at least."""
+        of_units = np.diff(self.units)[wanted]
+        here = counted(self.units[wanted], of_units)
+        of_polygons = np.diff(self.polygons)[here]
+        rings = counted(self.polygons[here], of_polygons)
         points, offsets = kernels.drawn(
             self.xs, self.ys, self.ranks, rank, self.ids, self.starts[rings], self.ends[rings]
         )
-        units = self.units[first : last + 1]
+        units, polygons = (np.concatenate([[0], np.cumsum(of)]) for of in (of_units, of_polygons))
         kinds = [MULTIPOLYGON.storage_type]
         for _ in range(3):
             kinds.append(kinds[-1].value_type)
         found = pa.FixedSizeListArray.from_arrays(pa.array(points.ravel()), type=kinds.pop())
-        for of in (offsets, polygons - polygons[0], units - units[0]):
+        for of in (offsets, polygons, units):
             found = pa.ListArray.from_arrays(pa.array(of.astype(np.int32)), found, type=kinds.pop())
         return pa.ExtensionArray.from_storage(MULTIPOLYGON, found)
-
-    def geoms(self, rank: int, units: Positions) -> Shapes:
-        """Return some units with the vertices of a rank at least."""
-        found = [shapely.from_wkb(ga.as_wkb(self.multipolygons(rank, at, at + 1)).storage[0].as_py()) for at in units]
-        return np.array([*found, None], object)[:-1]
 
     def sizes(self) -> Positions:
         """Return how many vertices each unit has, before any is left out."""
@@ -208,7 +214,7 @@ def _batches(levels: Sequence[Relation], tolerances: Sequence[float], folder: Pa
     with tempfile.TemporaryDirectory(dir=folder) as name:
         work = _Work(Path(name), tolerances, list(countries.values()))
         work.read(levels)
-        in_threads(work.take_apart, range(len(work.countries)))
+        from_both_ends(work.take_apart, work.by_size())
         in_threads(work.take_apart, work.complete())
         work.share()
         yield from mapped(work.batch, work.pieces())
@@ -222,6 +228,7 @@ class _Work:
         self._lacking: Lacking | None = None
         self._lack: list[int] = []
         self._common = Common([])
+        self._cells: dict[int, Positions] = {}
 
     def read(self, levels: Sequence[Relation]) -> None:
         """Put the geometries that are simplified on disk, as they come: a table is read once, not for each country."""
@@ -267,23 +274,24 @@ class _Work:
         found = pa.BinaryArray.from_buffers(pa.binary(), len(rows), buffers)
         return found.take(pa.array(np.searchsorted(rows, wanted), mask=wanted < 0))
 
+    def by_size(self) -> list[int]:
+        """Return the countries, the largest one first."""
+        sizes = [int((self._stops[rows + 1] - self._stops[rows])[rows >= 0].sum()) for rows in self._rows]
+        return sorted(range(len(sizes)), key=lambda number: -sizes[number])
+
     def take_apart(self, number: int) -> None:
         """Simplify a country by itself."""
         wkb = self._wkb(number)
         drawing, alone = drawing_of(self.countries[number], wkb, self._tolerances, self._lacking)
         self._save(number, drawing, *(field.name for field in fields(drawing)))
         np.save(self._folder / f"{number}.alone.npy", alone)
+        self._cells[number] = np.unique(_cells(drawing.xs[drawing.is_border], drawing.ys[drawing.is_border]))
 
     def complete(self) -> list[int]:
         """Find the vertices that segments lack; return the countries that have such segments."""
         self._common = self._at_borders()
         with Buckets(4, self._folder) as lines:
-            for number, rows in enumerate(self._alone()):
-                xs, ys, is_node = self._load(number, "xs", "ys", "is_node")
-                nodes = _sorted(numbers_of(np.column_stack([xs[is_node], ys[is_node]])))
-                ends = numbers_of(rows.reshape(-1, 2))
-                is_near = (are_among(ends, nodes) | (self._common.places(ends) >= 0)).reshape(-1, 2).any(axis=1)
-                lines.add(rows[is_near], hashes_of(rows[is_near]))
+            in_threads(self._at_nodes, range(len(self.countries)), lambda rows: lines.add(rows, hashes_of(rows)))
             near = (rows[_that_are_alone(hashes_of(rows))] for rows in lines)
             self._lacking = lacking_vertices(near, self._alone, self._folder)
         segments = np.unique(self._lacking.segments)
@@ -292,18 +300,31 @@ class _Work:
             self._lack = [number for number, rows in alone if are_among(hashes_of(rows), segments).any()]
         return self._lack
 
+    def _at_nodes(self, number: int) -> Numbers:
+        """Return the segments of a country that only one unit has, with an end where borders part or countries meet."""
+        rows, xs, ys, is_node = self._load(number, "alone", "xs", "ys", "is_node")
+        nodes = _sorted(numbers_of(np.column_stack([xs[is_node], ys[is_node]])))
+        ends = numbers_of(rows.reshape(-1, 2))
+        found: Numbers = rows[(are_among(ends, nodes) | (self._common.places(ends) >= 0)).reshape(-1, 2).any(axis=1)]
+        return found
+
     def _alone(self) -> Iterator[Numbers]:
         for number in range(len(self.countries)):
             yield self._load(number, "alone")[0]
 
     def _at_borders(self) -> Common:
         """Return the vertices on borders that several countries have."""
+        is_met = np.bincount(np.concatenate([np.empty(0, np.int64), *self._cells.values()]), minlength=CELLS) > 1
         with Buckets(2, self._folder, np.uint64) as found:
-            for number in range(len(self.countries)):
+            for number, cells in self._cells.items():
+                if not is_met[cells].any():
+                    continue
                 xs, ys, ranks, is_border = self._load(number, "xs", "ys", "ranks", "is_border")
-                numbers = numbers_of(np.column_stack([xs[is_border], ys[is_border]]))
+                xs, ys, ranks = xs[is_border], ys[is_border], ranks[is_border]
+                at = np.flatnonzero(is_met[_cells(xs, ys)])
+                numbers = numbers_of(np.column_stack([xs[at], ys[at]]))
                 owners = np.full(len(numbers), number << OWNER_SHIFT, np.uint64)
-                found.add(np.column_stack([numbers, owners | ranks[is_border]]), numbers)
+                found.add(np.column_stack([numbers, owners | ranks[at]]), numbers)
             return Common(_in_several(rows) for rows in found)
 
     def share(self) -> None:
@@ -344,8 +365,8 @@ class _Work:
     def batch(self, piece: tuple[Country, Drawing, int, int, int]) -> pa.RecordBatch:
         """Draw a piece."""
         country, drawing, rank, first, last = piece
-        shapes = drawing.multipolygons(rank, first, last)
         units = np.arange(first, last)
+        shapes = drawing.multipolygons(rank, units)
         rings = np.asarray(shapes.storage.values.values.offsets)
         polygons, of_units = np.asarray(shapes.storage.values.offsets), np.asarray(shapes.storage.offsets)
         counts = np.diff(rings[polygons[of_units]])
@@ -381,6 +402,13 @@ class _Work:
 
     def _load(self, number: int, *names: str) -> list[Any]:
         return [np.load(self._folder / f"{number}.{name}.npy") for name in names]
+
+
+def _cells(xs: Numbers, ys: Numbers) -> Positions:
+    """Return the number of the cell that each point lies in: what only one country has is passed over by cells."""
+    across, along = np.floor((xs + 180) / CELL_DEGREES), np.floor((ys + 90) / CELL_DEGREES)
+    found: Positions = np.clip(along * round(360 / CELL_DEGREES) + across, 0, CELLS - 1).astype(np.int64)
+    return found
 
 
 def _in_several(rows: Hashes) -> tuple[Hashes, Positions]:
@@ -494,10 +522,8 @@ def drawing_of(
     alone : ndarray of float64, shape (m, 4)
         Segments that one unit of a coverage has alone.
     """
-    parsed: Any = ga.as_geoarrow(ga.as_wkb(wkb), type=MULTIPOLYGON).storage
-    of_polygons, of_rings = parsed.values, parsed.values.values
-    units, polygons, rings = (np.asarray(of.offsets).astype(np.int64) for of in (parsed, of_polygons, of_rings))
-    points = of_rings.values.values.to_numpy().reshape(-1, 2) + 0.0  # of the two zeros, one is left
+    whole = parsed(wkb)
+    points, rings = whole.points + 0.0, whole.rings  # of the two zeros, one is left
     if lacking is not None:
         points, rings = with_vertices(points, rings, lacking)
     ids, first, is_node = kernels.vertices(points, rings, numbers_of(points))
@@ -505,9 +531,7 @@ def drawing_of(
     arcs, offsets, runs = kernels.arcs_of(xs, ys, ids, rings, is_node)
     stays = (np.abs(xs) == 180) | (np.abs(ys) == 90)
     ranks = kernels.ranked(xs, ys, arcs, offsets, _least(arcs, offsets), stays, tolerances)
-    of_polygon = np.repeat(np.arange(len(polygons) - 1), np.diff(polygons))
-    of_unit = np.repeat(np.arange(len(units) - 1), np.diff(units))
-    owners = of_unit[of_polygon]
+    owners, is_shell = whole.unit_of_ring, whole.is_shell
     is_alone = np.zeros(len(offsets) - 1, bool)
     coverages = country.coverages[owners[runs[:, 0]]]
     for coverage in np.unique(coverages):
@@ -516,8 +540,6 @@ def drawing_of(
     is_border[arcs[np.repeat(is_alone, np.diff(offsets))]] = True
     if lacking is not None:
         is_new = are_among(numbers_of(points[first]), np.unique(numbers_of(lacking.points)))
-    is_shell = np.zeros(len(rings) - 1, bool)
-    is_shell[polygons[:-1][np.diff(polygons) > 0]] = True
     is_left = (kernels.twice_areas(xs, ys, ids, rings) > 0) == is_shell  # of where the ring runs
     directions = np.where(is_left[runs[:, 0]], runs[:, 2], -runs[:, 2])
     above = _items_above(country, owners[runs[:, 0]], runs[:, 1], directions)

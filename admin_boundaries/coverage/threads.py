@@ -32,6 +32,28 @@ def in_threads(
             take(result)
 
 
+def from_both_ends(function: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Apply a function to items in two threads, to the first ones in one of them and to the last ones in the other.
+
+    If they are in the order of their sizes, a large one and a small one are in memory, and both threads end together.
+    """
+    waiting = deque(items)
+
+    def work(take: Callable[[], Item]) -> None:
+        while True:
+            try:
+                item = take()
+            except IndexError:
+                return
+            try:
+                function(item)
+            except BaseException:
+                waiting.clear()
+                raise
+
+    in_threads(work, (waiting.popleft, waiting.pop))
+
+
 def mapped(function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int = 1) -> Generator[Result]:
     """As `in_threads`, and yield the results."""
     waiting: deque[Future[Result]] = deque()

@@ -15,12 +15,13 @@ from geoarrow.c.lib import GeoArrowCException
 from shapely import MultiPolygon, Point, Polygon, box
 from shapely.geometry.base import BaseGeometry
 
+from admin_boundaries.coverage import hashing, outlines, segments, threads
 from admin_boundaries.coverage import neighbours as comparison
-from admin_boundaries.coverage import outlines, segments, threads
 from admin_boundaries.coverage.arrays import TOLERANCE, Hashes, Numbers
 from admin_boundaries.coverage.neighbours import neighbours
 from admin_boundaries.coverage.segments import Buckets, Spill
-from admin_boundaries.coverage.threads import in_threads
+from admin_boundaries.coverage.sorting import NUMBER_BITS, meetings, ordered, parted_words
+from admin_boundaries.coverage.threads import from_both_ends, in_threads
 
 
 @cache
@@ -101,7 +102,7 @@ def test_segments_do_not_join_the_rings_of_a_unit_or_the_last_ring_with_the_next
 
 
 def test_segments_whose_hashes_meet_are_compared_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, lines_of = answer(), segments.lines_of
+    expected, lines_of = answer(), hashing.lines_of
 
     def alike(points: Numbers) -> tuple[npt.NDArray[np.bool_], Hashes]:
         is_segment, hashes = lines_of(points)
@@ -198,6 +199,54 @@ def test_results_are_taken_in_the_order_of_the_items_and_few_items_are_ahead_of_
     assert taken == list(range(50))
 
 
+def test_two_threads_take_items_from_both_ends_each_of_them_once() -> None:
+    taken: list[int] = []
+    first, last = threading.Event(), threading.Event()
+
+    def take(item: int) -> None:
+        taken.append(item)
+        (first if item == 0 else last).set()
+        assert (last if item == 0 else first).wait(60)
+
+    from_both_ends(take, range(50))
+    assert sorted(taken) == list(range(50))
+    assert {0, 49} == set(taken[:2])
+
+
+def test_an_error_at_one_end_ends_the_work_at_the_other() -> None:
+    before = threading.active_count()
+    taken: list[int] = []
+    is_under_way, slow = threading.Event(), threading.Event()
+
+    def take(item: int) -> None:
+        taken.append(item)
+        if item == 0:
+            assert is_under_way.wait(60)
+            raise ZeroDivisionError
+        is_under_way.set()
+        slow.wait(0.001)
+
+    with pytest.raises(ZeroDivisionError):
+        from_both_ends(take, range(2000))
+    assert len(taken) < 2000
+    assert threading.active_count() == before
+
+
+def test_words_are_sorted_by_what_is_above_their_number_and_met_by_all_of_their_hash() -> None:
+    dice = np.random.default_rng(16)
+    hashes = dice.choice(dice.integers(0, 1 << 24, 40), 2000).astype(np.uint64) | np.uint64(1 << 27)
+    words = hashes << NUMBER_BITS | np.arange(2000, dtype=np.uint64)
+    assert np.array_equal(ordered(words), np.sort(words))
+    one, other = meetings(words)
+    expected = {(at, beside) for at in range(2000) for beside in np.flatnonzero(hashes == hashes[at]) if at < beside}
+    assert len(one) == len(expected)
+    assert set(zip(one.tolist(), other.tolist(), strict=True)) == expected
+    above = meetings(np.array([1, 1 << 55 | 2], np.uint64))  # alike in the bits that they are sorted by
+    assert len(above[0]) == 0
+    sorted_words, stops = parted_words(words * np.uint64(0x9E3779B97F4A7C15), 3)
+    assert [set(part >> np.uint64(61)) for part in np.split(sorted_words, stops[:-1])] == [{at} for at in range(8)]
+
+
 def test_rows_on_disk_come_back_as_they_were_put_there() -> None:
     rows = np.arange(5000, dtype=np.float64).reshape(-1, 5)
     with Spill() as spill, Buckets() as buckets:
@@ -207,7 +256,7 @@ def test_rows_on_disk_come_back_as_they_were_put_there() -> None:
             for part in np.split(rows[: 900 if repeat else None], [10, 700]):
                 spill.add(part)
                 buckets.add(part, part[:, 0].astype(np.uint64) % np.uint64(3) << np.uint64(62))
-            assert np.array_equal(np.concatenate(list(spill.chunks(300))), rows[: spill.count])
+            assert np.array_equal(spill.parts([0, 300], [300, spill.count]), rows[: spill.count])
             number = np.array([spill.count - 2, 0, 513, 512, 511])
             around, at = spill.around(number)
             assert np.array_equal(around[at], rows[number])

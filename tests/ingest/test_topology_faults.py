@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import shapely
 from hypothesis import HealthCheck, assume, given, settings
@@ -18,8 +19,9 @@ from shapely import MultiPolygon, Polygon, box
 from shapely.affinity import rotate, translate
 from shapely.geometry.base import BaseGeometry
 
-from admin_boundaries.coverage.faces import left_over, outlines
+from admin_boundaries.coverage.faces import left_over, measured
 from admin_boundaries.coverage.faults import SCHEMA, faults
+from admin_boundaries.coverage.parsed import parsed
 from admin_boundaries.coverage.segments import segments
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.python_models import DuckDBRelation
@@ -445,12 +447,16 @@ def sum_of(found: list[Fault], kind: str, *keys: str) -> dict[tuple[Any, ...], f
 def test_the_outlines_of_units_add_up_to_that_of_what_they_tile() -> None:
     parts = np.array([box(0, 0, 1, 1), box(1, 0, 2, 1), Polygon([(0, 1), (1, 1), (2, 1), (1, 2)]), POND])
     whole = Polygon([(2, 1), (1, 2), (0, 1), (0, 0), (1, 0), (2, 0)])
-    numbers = outlines(np.array([*shapely.orient_polygons(parts), shapely.orient_polygons(whole), None]))
+    numbers = measured(parsed(wkb_of([*parts, whole, None]))).outlines
     assert numbers[:3].sum() == numbers[4]
     assert len(set(numbers.tolist())) == 6
     assert numbers[5] == 0
-    holed = outlines(shapely.orient_polygons(np.array([box(0, 0, 1, 1) - POND, POND, box(0, 0, 1, 1)])))
+    holed = measured(parsed(wkb_of([box(0, 0, 1, 1) - POND, POND, box(0, 0, 1, 1)]))).outlines
     assert holed[0] + holed[1] == holed[2]
+
+
+def wkb_of(geoms: list[BaseGeometry | None]) -> pa.Array:
+    return pa.array(shapely.to_wkb(np.array(geoms)), pa.binary())
 
 
 def test_what_two_units_draw_between_them_cancels_and_what_both_draw_alike_does_not() -> None:
