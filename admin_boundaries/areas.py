@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
@@ -276,10 +277,11 @@ def _measured_valid(at: Positions, of_unit: Positions, polygons: _Polygons) -> _
     around = np.zeros((0, 4))
     if len(at):
         around = np.hstack((np.minimum.reduceat(boxes[:, :2], firsts), np.maximum.reduceat(boxes[:, 2:], firsts)))
-    return _Measured(at, around, np.bincount(of_unit, sizes, len(at)), of_unit, polygons, boxes, sizes, borders)
+    of_units = np.bincount(of_unit, sizes, len(at)).astype(np.float64)
+    return _Measured(at, around, of_units, of_unit, polygons, boxes, sizes, borders)
 
 
-def _bytes_of(geometries: pa.Array) -> tuple[Numbers, Positions]:
+def _bytes_of(geometries: pa.Array) -> tuple[npt.NDArray[np.uint8], Positions]:
     """Return the bytes of values one after the other, and where each begins, with the end at the end."""
     filled = pc.fill_null(geometries, b"")
     _, ends, data = filled.buffers()

@@ -97,7 +97,7 @@ def test_whatever_is_valid_for_certain_is_valid() -> None:
     crossed = []
     for each in stars(200):
         points = shapely.get_coordinates(each.exterior)[:-1]
-        crossed.append(Polygon(points + random.normal(0, 0.02, points.shape), each.interiors))
+        crossed.append(Polygon(points + random.normal(0, 0.02, points.shape), list(each.interiors)))
     parts = [MultiPolygon([Polygon(each.exterior) for each in on_a_grid[at : at + 2]]) for at in range(0, 2000, 2)]
     shapes = [*on_a_grid, *crossed, *parts, *stars(200)]
     found = are_valid(shapes)
