@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -237,14 +238,20 @@ def test_a_world_is_opened_by_the_environment_or_by_arguments_and_closed(
         ab.open(dataset="tiger")
 
 
+def home_with_spatial(folder: Path) -> Path:
+    """Return an empty home folder into which the line that the documents show has put DuckDB's extension."""
+    (puts,) = {line for document in (CONNECT, README) for line in typed(document, "$") if line.startswith("python -c")}
+    env = {**os.environ, "HOME": str(folder)}
+    subprocess.run([sys.executable, *shlex.split(puts)[1:]], env=env, check=True)
+    return folder
+
+
 def test_the_examples_of_duckdb_and_psql_run_as_they_are_printed(
     both: tuple[Warehouse, Warehouse], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     postgres, embedded = both
     (tmp_path / ".warehouse").symlink_to(embedded.home)
-    monkeypatch.setenv("HOME", str(tmp_path))  # where nobody has put an extension of DuckDB yet
-    (puts,) = {line for document in (CONNECT, README) for line in typed(document, "$") if line.startswith("python -c")}
-    subprocess.run([sys.executable, *shlex.split(puts)[1:]], check=True)
+    monkeypatch.setenv("HOME", str(home_with_spatial(tmp_path)))
     for document in (CONNECT, README):
         (without_us,) = (text for text in blocks(document, "python") if "duckdb.connect" in text)
         subprocess.run([sys.executable, "-c", without_us], cwd=tmp_path, check=True)
@@ -288,6 +295,7 @@ def test_another_dbt_project_reads_the_marts_as_a_package_and_cannot_build_them(
     name = next(name for name, count in Counter(unit.name for unit in units).items() if count == 1)
     (project / "seeds" / "places.csv").write_text(f"place,visits\n{name},3\n{name.upper()},4\nnowhere,5\n")
     more = {"ADMIN_BOUNDARIES": str(ROOT), "DBT_TARGET_PATH": str(tmp_path / "target")}
+    more["HOME"] = str(home_with_spatial(tmp_path))
     postgres, embedded = (replace(each, env={**each.env, **more}) for each in both)
     embedded.dbt("deps", folder=project)
     for warehouse in (embedded, postgres):
