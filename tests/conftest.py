@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -47,6 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="boundaries-tests-", ignore_cleanup_errors=True)
     config.add_cleanup(home.cleanup)
     os.environ["WAREHOUSE_HOME"] = home.name
+    # programs of this environment are found by their names, whether or not it was activated
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 class ByFixture(LoadFileScheduling):  # type: ignore[misc]

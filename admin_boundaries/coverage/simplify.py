@@ -256,7 +256,8 @@ class _Work:
                         file.write(memoryview(wkb.buffers()[2])[offsets[0] : offsets[-1]])
                     lengths.append(np.diff(offsets))
         self._stops = np.cumsum(np.concatenate(lengths))
-        self._rows = np.split(row, np.cumsum([len(country.gids) for country in self.countries])[:-1])
+        ends = np.cumsum([len(country.gids) for country in self.countries], dtype=np.int64)
+        self._rows = np.split(row, ends)[:-1]  # of no country, none
 
     def _wkb(self, number: int) -> pa.BinaryArray:
         """Return the geometries of a country that are simplified, in the order of its units; null of the others."""

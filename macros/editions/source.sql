@@ -15,8 +15,8 @@
 {% endmacro %}
 
 {#-
-  A source whose files are in WAREHOUSE_HOME: from wherever dbt is called, a relative one is relative to the project, like
-  for `ingest`, and no part of its name is a pattern or the end of a text.
+  A source whose files are in WAREHOUSE_HOME: from wherever dbt is called, a relative one is relative to the project,
+  like for `ingest`, and no part of its name is a pattern or the end of a text.
 -#}
 {% macro in_project(relation) %}
     {{ return(adapter.dispatch('in_project')(relation)) }}

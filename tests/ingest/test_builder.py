@@ -303,7 +303,7 @@ def test_a_build_is_stopped_with_its_consumer_and_left_to_be_done(place: Place) 
     thread.start()
     wait_for(lambda: any("begun" in log.read_text() for log in (place.settings.home / "logs").glob("build-*.log")))
     place.ended.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert place.states() == []
 
@@ -315,7 +315,7 @@ def test_a_build_that_is_taken_for_dead_stops(place: Place) -> None:
     wait_for(lambda: place.states() == ["running"])
     with place.ledger.transaction() as connection:
         connection.execute(sa.update(table).values(state=BuildState.DIED))
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert place.states() == ["died"]
 

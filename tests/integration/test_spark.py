@@ -184,10 +184,11 @@ def remote(embedded: Warehouse, server: str) -> Warehouse:
 
 
 @pytest.fixture
-def session(server: str) -> Iterator[SparkSession]:
+def session(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSession]:
     """Somebody else's session on the server."""
     from pyspark.sql import SparkSession
 
+    monkeypatch.setenv("SPARK_CONNECT_MODE_ENABLED", "1")  # pyspark sets it, and would never take it back
     opened = SparkSession.builder.remote(server).create()
     try:
         yield opened

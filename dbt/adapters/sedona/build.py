@@ -220,14 +220,17 @@ def _session(credentials: Any, project: Path) -> SparkSession:
     options = dict(credentials.server_side_parameters)
     jars = [_jars(jar, project) for jar in options.get("spark.jars", "").split(",") if jar]
     options["spark.jars"] = ",".join(jars)
-    if options.get("spark.master", "").startswith("local"):
+    is_local = options.get("spark.master", "").startswith("local")
+    if is_local:
         # nobody else is to be reached
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-        options["spark.pyspark.python"] = sys.executable
     builder = SparkSession.builder.appName("admin_boundaries")
     for name, value in options.items():
         builder = builder.config(name, value)
-    return builder.getOrCreate()
+    session: SparkSession = builder.getOrCreate()
+    if is_local and session.sparkContext.pythonExec == "python3":  # nobody has named another
+        session.sparkContext.pythonExec = sys.executable
+    return session
 
 
 def _remote(credentials: Any) -> SparkSession:
