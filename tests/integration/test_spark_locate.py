@@ -222,7 +222,8 @@ def test_a_geometry_of_points_is_read_and_what_is_in_other_files_must_be_one(
     shapes = gpd.GeoSeries([shapely.Point(2, 2), shapely.Point(7, 8), None], crs="EPSG:4326")
     folder = tmp_path / "in"
     folder.mkdir()
-    frame = gpd.GeoDataFrame({"id": [0, 1, 2], "lon": [50.0] * 3, "lat": [50.0] * 3}, geometry=shapes)
+    columns = {"id": [0, 1, 2], "lon": [2.0, 7.0, None], "lat": [2.0, 8.0, None]}  # they must say the same
+    frame = gpd.GeoDataFrame(columns, geometry=shapes)
     frame.to_parquet(folder / "0.parquet")
     done = locate_paths(spark, index, str(folder), str(tmp_path / "out"))
     assert (done.rows, done.bad) == (3, 1)
