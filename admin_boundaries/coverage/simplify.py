@@ -317,7 +317,7 @@ class _Work:
         """Return the vertices on borders that several countries have."""
         is_met = np.bincount(np.concatenate([np.empty(0, np.int64), *self._cells.values()]), minlength=CELLS) > 1
         with Buckets(2, self._folder, np.uint64) as found:
-            for number, cells in self._cells.items():
+            for number, cells in sorted(self._cells.items()):
                 if not is_met[cells].any():
                     continue
                 xs, ys, ranks, is_border = self._load(number, "xs", "ys", "ranks", "is_border")
