@@ -299,7 +299,7 @@ def test_ended_runs_are_looked_for_while_a_consumer_runs_and_at_its_end(
 
     monkeypatch.setattr(alerts, "notice", noticed)
     with alerts.watching(told, ledger):
-        assert seen.wait(10)
+        assert seen.wait(60)
         assert len(webhook.told) == 1
         seen.clear()
     assert seen.is_set()

@@ -206,7 +206,7 @@ def test_a_worker_whose_run_was_abandoned_drops_what_it_was_doing(
     with ledger.renewing(loading, slice_no=0):
         assert not dropped.wait(0.1)
         ledger.fail(loading, "abandoned")
-        assert dropped.wait(10)
+        assert dropped.wait(60)
 
 
 def test_a_run_whose_files_keep_a_worker_planning_for_ever_fails_and_the_worker_drops_it(
@@ -215,7 +215,7 @@ def test_a_run_whose_files_keep_a_worker_planning_for_ever_fails_and_the_worker_
     dropped, run_id = threading.Event(), ledger.create_run(request_of(), None)
     monkeypatch.setattr(runs, "RENEWAL_SECONDS", 0.01)
     monkeypatch.setattr(Ledger, "on_failed", staticmethod(dropped.set))
-    monkeypatch.setattr(steps, "_chosen", lambda *_: [dropped.wait(10)])
+    monkeypatch.setattr(steps, "_chosen", lambda *_: [dropped.wait(60)])
     monkeypatch.setattr(steps, "_planned", lambda *_: ["a slice"])
     monkeypatch.setattr(sinks.get(settings).__class__, "prepare", lambda *_: None)
     steps.plan_slices(replace(settings, planning_seconds=0.05), ledger, ledger.run(run_id), [])
@@ -255,7 +255,7 @@ def test_a_lease_outlives_whatever_keeps_it_from_being_renewed_once(
     expire_leases(ledger)
     monkeypatch.setattr(ledger, "transaction", failing)
     with ledger.renewing(loading, slice_no=0):
-        assert renewed.wait(10)
+        assert renewed.wait(60)
     assert ledger.requeue_expired(loading) == 0
 
 

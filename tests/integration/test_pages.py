@@ -594,7 +594,7 @@ def test_the_map_as_files_says_the_same_without_a_server_of_ours(
             units = [[(each["gid"], each["level"], each["name"], each["path"]) for each in some] for some in answers]
             said.append((found, re.sub(r"\d\d:\d\d", "", shown(page)), units))
     files.should_exit = True
-    thread.join(10)
+    thread.join(60)
     assert said[0] == said[1]
     by_text = dict(zip(asked, said[0][2], strict=True))
     assert by_text["USA.5_1"] == by_text["usa.5_1"] == [("USA.5_1", 1, "California", "United States > California")]

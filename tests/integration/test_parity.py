@@ -88,6 +88,17 @@ def one(asked: tuple[Marts, Marts], lon: float, lat: float) -> Answer:
     return dict(zip(COLUMNS, alone[0], strict=True))
 
 
+def is_nearly(one: Any, other: Any) -> bool:
+    """Whether two answers in JSON say the same, but for the last digits of floats."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(is_nearly(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_nearly, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=marts.RELATIVE_TOLERANCE)
+    return bool(one == other)
+
+
 def random_points(geometry: dict[str, list[tuple[str, bool, Any]]]) -> tuple[Floats, Floats]:
     """Return points all over the boxes of the countries, and some over the whole world."""
     random = np.random.default_rng(20261125)
@@ -121,7 +132,7 @@ def test_the_tiles_of_a_country_are_the_same_from_both_targets(
         warehouse.ingest("tiles", "--country", ADDED, "-o", str(path))
         with path.open("rb") as file:
             contents.append(dict(all_tiles(Reader(MmapSource(file)).get_bytes)))
-    assert len(contents[0]) > 100
+    assert len(contents[0]) > 50
     assert contents[0] == contents[1]
 
 
@@ -203,10 +214,16 @@ def test_bad_coordinates_are_said_to_be_bad(asked: tuple[Marts, Marts], lon: flo
     assert set(answer.values()) == {None}
 
 
-def test_parts_cover_what_the_leaves_cover_and_nothing_twice(
+def test_parts_cover_what_the_units_that_are_searched_cover_and_nothing_twice(
     both: tuple[Warehouse, Warehouse], geometry: dict[str, list[tuple[str, bool, Any]]]
 ) -> None:
-    wholes = {key: shape.area for level in LEVELS for key, leaf, shape in geometry[f"admin_level_{level}"] if leaf}
+    units = [row for level in LEVELS for row in marts.rows(both[0], f"admin_level_{level}")]
+    of_children: dict[str, float] = {}
+    for row in units:
+        of_children[row["parent_gid"]] = of_children.get(row["parent_gid"], 0) + (row["area_km2"] or 0)
+    # a unit that its children do not cover, to a millionth, is cut as well
+    cut = {row["gid"] for row in units if row["is_leaf"] or abs(of_children[row["gid"]] / row["area_km2"] - 1) > 1e-6}
+    wholes = {key: shape.area for level in LEVELS for key, _, shape in geometry[f"admin_level_{level}"] if key in cut}
     wholes |= {key: shape.area for key, _, shape in geometry["timezones"]}
     parts: dict[str, float] = {}
     for table in marts.CUT:
@@ -324,10 +341,10 @@ def test_a_single_point_is_answered_on_the_command_line(both: tuple[Warehouse, W
 def test_what_clocks_show_is_said_of_a_point_and_of_a_file(
     both: tuple[Warehouse, Warehouse], tmp_path: Path, index: int
 ) -> None:
-    zone = "Etc/GMT+2" if SHARED_DATA.is_dir() else "Etc/GMT+4"
-    lon, lat = ("-30", "20") if SHARED_DATA.is_dir() else ("-60", "25")
+    at_sea = SHARED_DATA.is_dir()  # the sample has no zones there
+    lon, lat, zone = ("-30", "20", "Etc/GMT+2") if at_sea else ("-66.1", "18.4", "America/Puerto_Rico")
     printed = both[index].ingest("locate", lon, lat, "--at", "2026-03-29T01:00Z").stdout
-    shown = {"Etc/GMT+2": "2026-03-28 23:00:00 -02:00 (-02)", "Etc/GMT+4": "2026-03-28 21:00:00 -04:00 (-04)"}[zone]
+    shown = "2026-03-28 23:00:00 -02:00 (-02)" if at_sea else "2026-03-28 21:00:00 -04:00 (AST)"
     assert f"{shown}, 2026-03-29T01:00:00Z" in printed
     (tmp_path / "in.csv").write_text(f"lon,lat,seen\n{lon},{lat},2026-03-29T01:00Z\n{lon},{lat},soon\n")
     files = "--input", str(tmp_path / "in.csv"), "--output", str(tmp_path / "out.csv")
@@ -469,8 +486,7 @@ def services(both: tuple[Warehouse, Warehouse]) -> Iterator[tuple[TestClient, Te
 def test_the_service_answers_the_same_on_both_targets(services: tuple[TestClient, TestClient], path: str) -> None:
     given = [client.get(path) for client in services]
     assert [answer.status_code for answer in given] == [200, 200], given[0].text
-    # the areas of the country that was added differ in their last digits, since its vertices come in another order
-    told = [json.loads(answer.text, parse_float=lambda number: round(float(number), 9)) for answer in given]
+    told = [json.loads(answer.text) for answer in given]
     for each in told:
         of = each.get("about", each)
         assert of.pop("build")
@@ -483,7 +499,8 @@ def test_the_service_answers_the_same_on_both_targets(services: tuple[TestClient
         ]
         for features in (each.get("features", [each] if "geometry" in each else []) for each in told)
     ]
-    assert told[0] == told[1]
+    # the areas of the country that was added differ in their last digits, since its vertices come in another order
+    assert is_nearly(*told)
     assert all(starmap(shapely.equals_exact, zip(*shapes, strict=True)))
 
 
@@ -574,7 +591,7 @@ def test_gdal_reads_a_level_from_the_service_as_it_is_in_the_marts(
 ) -> None:
     with dashboard(both[0], "serve") as address:
         found = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="admin_level_2")
-        near = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="timezones", bbox=(0.5, 6.0, 1.5, 7.0))
+        near = pyogrio.read_dataframe(f"OAPIF:{address}/", layer="timezones", bbox=(-67, 18, -66, 19))
         (with_clocks,) = (line for line in asked_of_the_service() if "&at=" in line)
         assert ask(address, with_clocks)
     rows = {row["gid"]: row for row in marts.rows(both[0], "admin_level_2")}
@@ -582,5 +599,5 @@ def test_gdal_reads_a_level_from_the_service_as_it_is_in_the_marts(
     for gid, name, shape in zip(found["gid"], found["name"], found.geometry, strict=True):
         assert name == rows[gid]["name"] or (rows[gid]["name"] is None and pd.isna(name))
         assert shapely.equals(shape, shapely.from_wkb(rows[gid]["geom"]))
-    assert dict(zip(COLUMNS, asked[0].locate(1.2, 6.2), strict=True))["tzid"] in set(near["tzid"])
+    assert dict(zip(COLUMNS, asked[0].locate(-66.1, 18.4), strict=True))["tzid"] in set(near["tzid"])
     assert len(near) < 10
