@@ -44,28 +44,14 @@ select * from units
 
 {#-
   The select of the areas of the units that are located by their own geometry in one of the releases, with whether the
-  other one has no unit of that geometry.
+  other one has no unit of that geometry. Which units these are is found first, and looked up in each level by itself:
+  so DuckDB knows while it reads a level which rows are wanted of it, and passes over most of the geometry.
 -#}
 {% macro compared_areas(units, others) -%}
 with
 {% if reads_run_before() %}
 {{ made_of_run_before(names_of_staged_levels()) }}
 {% endif %}
-staged as (
-    {% for level in admin_levels() %}
-    select
-        file_no,
-        source_file,
-        source_layer,
-        source_fid,
-        admin_level,
-        geom
-    from {{ staged_level(level) }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
-
-),
-
 other_shapes as (
 
     select distinct geom_hash
@@ -79,20 +65,37 @@ located_others as (
     from {{ others }}
     where is_located
 
+),
+
+wanted as (
+
+    select
+        units.gid,
+        units.admin_level,
+        units.file_no,
+        units.source_file,
+        units.source_layer,
+        units.source_fid,
+        other_shapes.geom_hash is null as is_changed
+    from {{ units }} as units
+    left join other_shapes
+        on units.geom_hash = other_shapes.geom_hash
+    left join located_others
+        on units.gid = located_others.gid
+    where units.is_located
+        or located_others.gid is not null
+
 )
 
+{% for level in admin_levels() -%}
 select
-    units.gid,
-    other_shapes.geom_hash is null as is_changed,
+    wanted.gid,
+    wanted.is_changed,
     staged.geom
-from {{ units }} as units
-inner join staged
-    on units.admin_level = staged.admin_level
-    and {{ is_same_row('units', 'staged') }}
-left join other_shapes
-    on units.geom_hash = other_shapes.geom_hash
-left join located_others
-    on units.gid = located_others.gid
-where units.is_located
-    or located_others.gid is not null
+from wanted
+inner join {{ staged_level(level) }} as staged
+    on {{ is_same_row('wanted', 'staged') }}
+where wanted.admin_level = {{ level }}
+{{ 'union all' if not loop.last }}
+{% endfor -%}
 {%- endmacro %}
