@@ -146,20 +146,22 @@ class Areas:
     ) -> None:
         self._file.close()
 
-    def fill(self, batches: Iterable[Batch]) -> None:
+    def fill(self, batches: Iterable[Batch], before: int = 0) -> None:
         """Take geometries in, and make all of them readable.
 
         Parameters
         ----------
         batches : iterable of (ndarray of int, BinaryArray), each of length n
             Which units they are of, and their WKB in degrees. What is null or empty is left out.
+        before : int
+            How many bytes of others were measured before these.
         """
         found = [_measured((np.empty(0, np.int64), pa.array([], pa.binary())))]
 
         def note(measured: list[_Measured]) -> None:
             found.extend(self._write(each) for each in measured)
 
-        in_threads(_measured_by_amount, _with_amount(_parts(batches)), note)
+        in_threads(_measured_by_amount, _with_amount(_parts(batches), before), note)
         self._file.flush()
         self.units = np.concatenate([batch.units[batch.of_unit] for batch in found])
         self.polygon_boxes = np.concatenate([batch.polygon_boxes for batch in found])
@@ -213,6 +215,11 @@ class Areas:
         found: Positions = self._bytes_of_units[at]
         return found
 
+    @property
+    def total_bytes(self) -> int:
+        """How large all polygons are together."""
+        return int(self._bytes.sum())
+
     def bytes_of_polygons(self, at: Positions) -> Positions:
         """Return how large polygons are."""
         found: Positions = self._bytes[at]
@@ -226,9 +233,8 @@ def _parts(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield at[part], geometries.slice(part[0], len(part))
 
 
-def _with_amount(parts: Iterable[Batch]) -> Iterator[tuple[Batch, bool]]:
+def _with_amount(parts: Iterable[Batch], size: int) -> Iterator[tuple[Batch, bool]]:
     """Yield with each part whether there are so many that it pays to have loops of our own compiled."""
-    size = 0
     for at, geometries in parts:
         size += geometries.nbytes
         yield (at, geometries), size > MUCH

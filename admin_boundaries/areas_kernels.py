@@ -216,7 +216,15 @@ def _chunks(points: Numbers, ends: Integers, first: int, last: int) -> tuple[Num
             boxes[at, 0], boxes[at, 1], boxes[at, 2], boxes[at, 3] = west, south, east, north
             places[at, 0], places[at, 1], places[at, 2] = start, stop, ring
             at += 1
-            for one in range(start, stop - 2):
+            # around all that comes after an edge and its neighbour: mostly, the edge is not in there
+            west = east = points[stop, 0]
+            south = north = points[stop, 1]
+            for one in range(stop - 3, start - 1, -1):
+                x, y = points[one + 2, 0], points[one + 2, 1]
+                west, south, east, north = min(west, x), min(south, y), max(east, x), max(north, y)
+                x, y, u, v = points[one, 0], points[one, 1], points[one + 1, 0], points[one + 1, 1]
+                if max(x, u) < west or min(x, u) > east or max(y, v) < south or min(y, v) > north:
+                    continue
                 for two in range(one + 2, stop):
                     if not _are_apart(points, one, two) and not (one == begin and two == end - 1):
                         return boxes, places, False

@@ -123,8 +123,10 @@ def _batches(
         same = same_units(*releases)
         areas = [open_until.enter_context(Areas(len(release), folder)) for release in releases]
         sides = zip(areas, releases, reversed(releases), (areas_before, areas_now), same, strict=True)
+        size = 0
         for own, release, other, relation, alike in sides:
-            _read(own, release, other, relation, alike)
+            _read(own, release, other, relation, alike, size)
+            size = own.total_bytes
         overlaps = _overlaps(releases, (areas[0], areas[1]))
         yield from _rows(*releases, overlaps, same).to_batches(BATCH_ROWS)
 
@@ -154,7 +156,7 @@ def same_units(before: Release, now: Release) -> tuple[Positions, Positions]:
     return found["unit_x"].to_numpy(np.int64), found["unit_y"].to_numpy(np.int64)
 
 
-def _read(areas: Areas, release: Release, other: Release, relation: Relation, same: Positions) -> None:
+def _read(areas: Areas, release: Release, other: Release, relation: Relation, same: Positions, before: int) -> None:
     """Read the areas of located units that are not the same: those with a geometry of their own, and a few others."""
     is_needed = release.is_located.copy()
     is_needed[same] = False
@@ -167,7 +169,7 @@ def _read(areas: Areas, release: Release, other: Release, relation: Relation, sa
             at = release.positions(batch["gid"].to_numpy(zero_copy_only=False))
             yield at[is_needed[at]], batch["geom"].filter(pa.array(is_needed[at]))
 
-    areas.fill(wanted())
+    areas.fill(wanted(), before)
 
 
 def _overlaps(releases: tuple[Release, Release], areas: tuple[Areas, Areas]) -> Overlaps:

@@ -29,7 +29,7 @@ MANY = 500  # vertices, from which a polygon is clipped to where it is needed
 SMALLER = 0.5  # of its own box
 MARGINS = np.array([-1e-6, -1e-6, 1e-6, 1e-6])  # degrees, around a box
 LEAST = 1e-9  # of a unit: less ground than this comes from rounding
-MUCH = 1 << 26  # bytes of polygons, from which it pays to have loops of our own compiled, which takes half a minute
+MUCH = 1 << 25  # bytes of polygons, from which it pays to have loops of our own compiled, which takes half a minute
 AGAIN = 16  # of the bytes of a polygon, what it takes to lay it over one more
 
 
@@ -78,7 +78,7 @@ def common_ground(
     one, two = _polygons_that_meet(before, now, may_meet)
     areas, widths, edges = np.zeros(len(one)), np.zeros(len(one)), np.zeros(len(one))
     sizes = before.bytes_of_polygons(one) + now.bytes_of_polygons(two)
-    is_much = sizes.sum() > MUCH
+    is_much = _is_much(before, now)
     if is_much:
         sizes = _once(before.bytes_of_polygons(one), one) + _once(now.bytes_of_polygons(two), two)
     measure = _measured_by_graph if is_much else _measured
@@ -93,6 +93,10 @@ def common_ground(
     has_ground = areas > 0
     polygons = Ground(one, two, areas, widths, edges).where(has_ground)
     return _of_units(before, now, polygons), polygons
+
+
+def _is_much(areas: Areas, others: Areas) -> bool:
+    return areas.total_bytes + others.total_bytes > MUCH
 
 
 def _once(sizes: Positions, polygons: Positions) -> Positions:
@@ -207,7 +211,7 @@ def rest_widths(
     counts = np.diff(starts)
     of_polygon = np.repeat(np.arange(len(polygon)), counts)
     own, their = areas.bytes_of_polygons(polygon), others.bytes_of_polygons(covers)
-    is_much = own.sum() + their.sum() > MUCH
+    is_much = _is_much(areas, others)
     if is_much:
         own, their = _once(own, polygon), _once(their, covers)
 

@@ -26,8 +26,11 @@ def counted(first: Positions | int, count: Positions) -> Positions:
 
 def widest(of: Positions, widths: Numbers, edges: Numbers, count: int) -> Positions:
     """Return which item of each of so many groups is the widest, of several that with longer edges; -1 for none."""
-    order = np.lexsort((-edges, -widths, of))
     found = np.full(count, -1)
+    is_alone = np.bincount(of, minlength=count)[of] == 1  # which most are
+    found[of[is_alone]] = np.flatnonzero(is_alone)
+    others = np.flatnonzero(~is_alone)
+    order = others[np.lexsort((-edges[others], -widths[others], of[others]))]
     firsts = order[np.flatnonzero(np.diff(of[order], prepend=-1))]
     found[of[firsts]] = firsts
     return found
