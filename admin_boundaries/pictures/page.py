@@ -89,6 +89,7 @@ STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
 html .app-menu .switches .switch .switch-label { padding-left: 7px; padding-right: 7px; font-size: 12px; }
+html .app-menu .switches { margin-right: 20px; }
 html .app-menu .switches .switch .switch-label .icn { display: none; }
 html .app-details .detail-group { overflow: visible; white-space: normal; }
 html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; }

@@ -274,10 +274,10 @@ function style() {
   layers.push(of("timezones", "line", { type: "line", layout: { "line-join": "round" }, paint: { "line-width": 1.4 } }));
   for (const level of levels)
     layers.push(of(`level_${level}`, "ground", { type: "fill", filter: ["==", ["get", "gid"], ""], paint: { "fill-opacity": 0.22 } }));
-  for (const part of ["names", "above"]) layers.push(of("labels", part, { type: "symbol", layout: { "icon-padding": 3 } }));
   for (const part of ["hover", "chosen"])
     for (const level of levels)
       layers.push(of(`level_${level}`, part, { type: "line", filter: ["==", ["get", "gid"], ""], layout: { "line-join": "round" }, paint: { "line-width": part === "hover" ? 2 : 3.5 } }));
+  for (const part of ["names", "above"]) layers.push(of("labels", part, { type: "symbol", layout: { "icon-padding": 3 } }));
   return {
     version: 8,
     sources: { units: { type: "vector", tiles: ["archive://{z}/{x}/{y}"], minzoom: archive.zooms[0], maxzoom: archive.zooms[1] } },
