@@ -165,7 +165,7 @@ def shoot_map(address: str, browser: Browser) -> None:
 def shoot_changes(env: dict[str, str], browser: Browser) -> None:
     """Take a screenshot of the map where it shows what changed."""
     with served({**env, "BOUNDARIES": "tiger"}, "map") as address:
-        page = opened(browser, f"{address}/map/#at=8/41.6/-72.6&unit=09190&colour=change", DESKTOP)
+        page = opened(browser, f"{address}/map/#at=7.7/41.55/-73.25&unit=09190&colour=change", DESKTOP)
         page.wait_for_selector("body[data-ready]", timeout=60_000)
         page.wait_for_selector("#place h2")
         shoot(page, "map-changes.png")

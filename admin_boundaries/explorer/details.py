@@ -34,8 +34,9 @@ def of_units(warehouse: Warehouse, known: Mapping[str, Mart], gids: Sequence[str
     list of dict
         ``gid``, ``name``, ``level``, ``area``, ``children``, ``chain`` (from the country down), ``local``,
         ``variants``, ``type``, ``licence``, ``attribution``, ``box`` (west, south, east, north; east is over 180
-        across the date line), ``zones`` (name and share), ``codes``, ``neighbours``, ``faults``, ``change`` (what
-        became of it since which release, and of which units it is: key, name, share of it). What is unknown is missing.
+        across the date line), ``zones`` (name and share, the primary one first), ``codes``, ``neighbours``, ``faults``,
+        ``change`` (what became of it since which release, and of which units it is: key, name, share of it). What is
+        unknown is missing.
     """
     if not gids:
         return []
@@ -52,7 +53,7 @@ def of_units(warehouse: Warehouse, known: Mapping[str, Mart], gids: Sequence[str
         _add_level(warehouse, known[f"admin_level_{level}"], found, level)
     for table, columns, condition, key, order in (
         ("admin_unit_ancestors", "gid, ancestor_gid, ancestor_level", "true", "chain", 2),
-        ("admin_unit_timezones", "gid, tzid, area_share, is_primary", "not is_border_sliver", "zones", -3),
+        ("admin_unit_timezones", "gid, tzid, area_share, is_primary", "not is_border_sliver", "zones", 1),
         ("admin_unit_codes", "gid, scheme, code", "true", "codes", 1),
         ("admin_anomalies", "gid, severity, anomaly_type, detail, action", "true", "faults", 1),
         ("admin_unit_neighbours", "gid, neighbour_gid, border_km", "true", "neighbours", -2),
@@ -73,7 +74,8 @@ def of_units(warehouse: Warehouse, known: Mapping[str, Mart], gids: Sequence[str
         beside = each.pop("neighbours", [])
         each["neighbours"] = [[gid, names.get(gid, gid)] for gid, _km in beside[:MOST_NEIGHBOURS]]
         each["more_neighbours"] = max(len(beside) - MOST_NEIGHBOURS, 0)
-        each["zones"] = [[tzid, share] for tzid, share, _is_primary in each.get("zones", [])]
+        zones = sorted(each.get("zones", []), key=lambda zone: (not zone[2], -(zone[1] or 0)))
+        each["zones"] = [[tzid, share] for tzid, share, _is_primary in zones]
     return [
         {key: value for key, value in found[gid].items() if value not in (None, [], 0) or key == "level"}
         for gid in sorted(found)

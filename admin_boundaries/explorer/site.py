@@ -110,7 +110,9 @@ def pages() -> list[Path]:
 def config(warehouse: Warehouse, known: Mapping[str, Mart]) -> dict[str, Any]:
     """Return what the page needs to know before it shows anything."""
     zones = warehouse.rows(f"select tzid, standard_utc_offset_minutes from {relation(known[TIMEZONES])}")  # noqa: S608
-    boxes = warehouse.rows(f"select west_lon, min_lat, east_lon, max_lat from {relation(known['admin_level_0'])}")  # noqa: S608
+    countries = relation(known["admin_level_0"])
+    named = warehouse.rows(f"select gid, name from {countries}")  # noqa: S608
+    boxes = warehouse.rows(f"select west_lon, min_lat, east_lon, max_lat from {countries}")  # noqa: S608
     boxes = [box for box in boxes if None not in box]
     west, east = _around([(box[0], box[2]) for box in boxes])
     south, north = (min(box[1] for box in boxes), max(box[3] for box in boxes)) if boxes else (-60, 75)
@@ -120,6 +122,7 @@ def config(warehouse: Warehouse, known: Mapping[str, Mart]) -> dict[str, Any]:
         "tiles": TILES,
         "served": False,
         "zones": sorted([list(row) for row in zones], key=lambda row: row[0]),
+        "countries": sorted([gid, name or gid] for gid, name in named),
         "box": [west, max(south, -60), east, min(north, 75)],
     }
 

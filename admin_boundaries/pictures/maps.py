@@ -137,6 +137,7 @@ def level(warehouse: Warehouse, known: Mapping[str, Mart], number: int) -> Figur
         where = "1 country" if countries == 1 else f"{countries} countries"
         shown = f"{len(units):,} units in {where}"
         shown += "; coloured by the unit of the level above, grey where there are none" if number > 1 else ""
+        shown += f"; the {len(panels)} with most are shown" if 1 < len(panels) < countries else ""
     return _picture(f"Level {number}", shown, panels, _attribution(warehouse, mart))
 
 

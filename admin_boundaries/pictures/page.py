@@ -88,8 +88,9 @@ FAULTS = (
 STYLE = """<style>
 html .app-details img { max-width: 100%; height: auto; }
 html .app-details pre { overflow-x: auto; }
-html .app-menu .switch-label { padding-left: 7px; padding-right: 7px; font-size: 12px; }
-html .app-menu .switch-label .icn { display: none; }
+html .app-menu .switches .switch .switch-label { padding-left: 7px; padding-right: 7px; font-size: 12px; }
+html .app-menu .switches { margin-right: 20px; }
+html .app-menu .switches .switch .switch-label .icn { display: none; }
 html .app-details .detail-group { overflow: visible; white-space: normal; }
 html .app-details .detail-body { display: flex; flex-wrap: wrap; row-gap: 12px; overflow: visible; }
 html .app-details .detail-body { white-space: normal; }
@@ -102,6 +103,7 @@ html .app-details .column-row > td:nth-child(3) {
 }
 html .app-details .column-row p { margin: 0; }
 html .app :is(.filename-normal, .switch-label.btn, .detail-label, th, small, [title="Primary Key"]) { color: #56616a; }
+html .app input::placeholder { color: #56616a; opacity: 1; }
 html .app-content a:not(.btn) { color: #00717a; }
 html .app-details :is(p, td, dd) a { text-decoration: underline; }
 html .app-details .token.comment { color: #6b6b5f; }

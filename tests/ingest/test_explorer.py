@@ -59,6 +59,19 @@ def test_a_unit_says_where_it_lies_and_its_longest_borders_first(warehouse: Sett
     assert "faults" not in unit
 
 
+def test_a_unit_says_its_primary_zone_first_and_then_those_with_most_of_it(warehouse: Settings) -> None:
+    with duckdb.connect(str(warehouse.warehouse)) as connection:
+        connection.execute(
+            "update marts.admin_unit_timezones set area_share = 0.3 where gid = 'AAA.2_1'; "
+            "insert into marts.admin_unit_timezones (gid, tzid, is_primary, is_border_sliver, area_share) values "
+            "('AAA.2_1', 'Etc/A', false, false, 0.1), ('AAA.2_1', 'Etc/B', false, false, 0.6), "
+            "('AAA.2_1', 'Etc/C', false, true, 0.0001)"
+        )
+    with open_warehouse(warehouse) as marts:
+        (unit,) = details.of_units(marts, known_marts(marts), ["AAA.2_1"])
+    assert unit["zones"] == [["Etc/East", 0.3], ["Etc/B", 0.6], ["Etc/A", 0.1]]
+
+
 def test_a_unit_says_what_it_was_in_the_release_before(warehouse: Settings) -> None:
     with duckdb.connect(str(warehouse.warehouse)) as connection:
         connection.execute(
@@ -129,12 +142,16 @@ def test_each_unit_and_name_is_in_the_file_that_the_first_keys_tell(
     warehouse: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(site, "UNITS_IN_FILE", UNITS)
+    with duckdb.connect(str(warehouse.warehouse)) as connection:
+        connection.execute("update marts.admin_level_0 set name = 'Ünland' where gid = 'AAA'")
     write(warehouse, tmp_path / "map")
     config = json.loads((tmp_path / "map" / "config.json").read_text())
     files = [json.loads((tmp_path / "map" / "units" / f"{n}.json").read_text()) for n in range(len(config["units"]))]
     assert [part[0]["gid"] for part in files] == config["units"]
     assert [unit["gid"] for part in files for unit in part] == sorted(mapped.land())
     assert max(map(len, files)) == UNITS
+    countries = [[gid, {"AAA": "Ünland"}.get(gid, gid)] for gid in sorted(mapped.land()) if "." not in gid]
+    assert config["countries"] == countries
     assert json.loads((tmp_path / "map" / "names" / "0.json").read_text())[0][0] == config["names"][0] == "land of gadm"
     assert {*site.PAGES, *site.LIBRARY, site.TILES, "lists.json"} <= {
         path.name for path in (tmp_path / "map").iterdir()

@@ -417,6 +417,12 @@ def begun(page: Page) -> None:
     page.wait_for_selector("body[data-ready]", timeout=60_000)
 
 
+def unfold(page: Page) -> None:
+    """Open the choices, which are folded on a phone."""
+    if not page.is_visible("#colour"):
+        page.press("#fold > summary", "Enter")
+
+
 def shown(page: Page) -> str:
     """Return what is said of the place, once it is there."""
     page.wait_for_selector("#place h2")
@@ -439,6 +445,7 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         page.click("#place .beside button >> text=Crawford")
         page.wait_for_selector("#place h2 >> text=Crawford")
         assert "unit=USA.17.19_1" in page.url
+        unfold(page)
         page.check("#levels input[value='1']", force=True)
         page.click("#place .chain button >> text=Kansas")
         page.wait_for_selector("#place h2 >> text=Kansas")
@@ -446,6 +453,32 @@ def test_a_newcomer_finds_his_county_its_neighbours_and_its_local_time(
         assert "level=1" in page.url
         assert "colour=zone" in page.url
         assert serious_faults(page) == []
+
+
+IS_COVERED = """() => {
+    const [west, , , north] = (place ?? config).box, corner = map.project([west, north]);
+    const world = 512 * 2 ** map.getZoom(), x = ((corner.x % world) + world) % world;
+    const { offsetLeft, offsetTop, offsetWidth, offsetHeight } = document.getElementById("choices");
+    return x < offsetLeft + offsetWidth && corner.y < offsetTop + offsetHeight;
+}"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_loaded_and_what_is_chosen_lie_beside_the_choices(explorer: str, browser: Browser, width: str) -> None:
+    with opened(browser, explorer, width) as page:
+        if width == "desk":
+            page.set_viewport_size({"width": 1280, "height": 640})  # of a laptop: little room below the choices
+            page.reload()
+        begun(page)
+        assert not page.evaluate(IS_COVERED)
+        assert len(names_in(page, "level_0-fill")) == SAMPLE_COUNTS[0]
+        assert page.is_visible("#colour") == (width == "desk"), "on a phone, they are folded"
+        unfold(page)
+        page.fill("#name", "Algeria")
+        page.press("#name", "Enter")
+        page.press("#results button:focus", "Enter")
+        page.wait_for_selector("#place h2 >> text=Algeria")
+        assert not page.evaluate(IS_COVERED)
 
 
 def test_a_clicked_point_is_copied_by_a_click_as_locate_takes_it(
@@ -483,7 +516,7 @@ def test_names_are_on_the_map_where_there_is_room(explorer: str, browser: Browse
 def test_each_colouring_has_a_legend_whose_kinds_are_listed_from_the_keyboard(explorer: str, browser: Browser) -> None:
     with opened(browser, explorer, "phone", "dark") as page:
         begun(page)
-        page.press("#key summary", "Enter")
+        unfold(page)
         for colour, words in (("parent", "Each country has a colour"), ("zone", "UTC−5"), ("anomaly", "nothing")):
             page.select_option("#colour", colour)
             assert words in page.inner_text("#key"), colour
@@ -512,6 +545,7 @@ def test_the_map_of_another_dataset_is_chosen_and_shows_the_same_place(built: Wa
         page.goto(f"{address}/map/#at=5/36.5/3&unit=DZA&colour=zone")
         begun(page)
         assert page.input_value("#dataset") == "tiger"
+        unfold(page)
         assert serious_faults(page) == []
         page.select_option("#dataset", "gadm")
         page.wait_for_url(re.compile(r"/map/gadm/#at=5\.00/36\.5000/3\.0000&colour=zone$"))

@@ -2,7 +2,7 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const dark = matchMedia("(prefers-color-scheme: dark)");
+const dark = matchMedia("(prefers-color-scheme: dark)"), wide = matchMedia("(min-width: 701px)");
 const LIGHT = {
   text: "#1d2a33", halo: "rgba(255, 255, 255, 0.85)", sea: "#dfe9ee", line: "#5b6f7c", strong: "#22323d", chosen: "#c2185b", none: "#f3f5f6",
   hues: ["#f7d9c4", "#d5e8d4", "#dad9f0", "#fbeec1", "#cfe5f2", "#f4d3e0", "#e3e3cd", "#cdeae5"],
@@ -18,6 +18,7 @@ const CHANGES = {
   reshaped: ["#f1c232", "#8d7118"], moved: ["#6fa8dc", "#376a99"], renamed: ["#a2c4c9", "#4c7379"], "re-keyed": ["#b7b7b7", "#6a6a6a"],
 };
 const FOUND = 20;  // of what is typed
+const HINT = $("hint").textContent;
 const colours = () => (dark.matches ? DARK : LIGHT);
 let config, archive, map, levels, lists, state = { level: "auto", colour: "parent", gid: null }, place = null, asked = 0;
 
@@ -173,7 +174,8 @@ function lines(name) {
 
 function write({ id }) {
   const [, scheme, part, ...rest] = id.split("|"), now = scheme === "dark" ? DARK : LIGHT, isAbove = part === "above";
-  const written = lines(rest.join("|")), ratio = Math.min(Math.max(devicePixelRatio, 1), 3), size = isAbove ? 14 : 12.5, high = Math.round(size * 1.2), edge = 3;
+  // finer than the screen, which makes MapLibre mix pixels: at the screen's own size, it may leave a row of them out
+  const written = lines(rest.join("|")), ratio = Math.min(Math.max(devicePixelRatio, 1) + 1, 3), size = isAbove ? 14 : 12.5, high = Math.round(size * 1.2), edge = 3;
   const prepare = () => {
     pen.font = `${isAbove ? 700 : 500} ${size}px ${FONT}`;
     pen.letterSpacing = isAbove ? "1px" : "0px";
@@ -206,10 +208,10 @@ const BECAME = {
 };
 const FAULTS = { info: "noted", warning: "to look at", error: "serious" };
 const MEANS = {
-  parent: () => (shownLevel() ? "Units of one unit above have one colour." : "Each country has a colour."),
+  parent: () => (shownLevel() ? "Units with the same unit above share a colour." : "Each country has a colour."),
   zone: () => "Standard time of what is in view; the line is where a zone ends.",
-  anomaly: () => "What was wrong with the source at worst. Choose one for a list.",
-  change: () => "What became of units since the release before. Choose one for a list.",
+  anomaly: () => "Units by the worst that was wrong with the source. Choose one for a list.",
+  change: () => "Units by what became of them since the release before. Choose one for a list.",
 };
 
 function swatch(colour) {
@@ -272,10 +274,10 @@ function style() {
   layers.push(of("timezones", "line", { type: "line", layout: { "line-join": "round" }, paint: { "line-width": 1.4 } }));
   for (const level of levels)
     layers.push(of(`level_${level}`, "ground", { type: "fill", filter: ["==", ["get", "gid"], ""], paint: { "fill-opacity": 0.22 } }));
-  for (const part of ["names", "above"]) layers.push(of("labels", part, { type: "symbol", layout: { "icon-padding": 3 } }));
   for (const part of ["hover", "chosen"])
     for (const level of levels)
       layers.push(of(`level_${level}`, part, { type: "line", filter: ["==", ["get", "gid"], ""], layout: { "line-join": "round" }, paint: { "line-width": part === "hover" ? 2 : 3.5 } }));
+  for (const part of ["names", "above"]) layers.push(of("labels", part, { type: "symbol", layout: { "icon-padding": 3 } }));
   return {
     version: 8,
     sources: { units: { type: "vector", tiles: ["archive://{z}/{x}/{y}"], minzoom: archive.zooms[0], maxzoom: archive.zooms[1] } },
@@ -417,6 +419,15 @@ function changed(unit) {
   return parts;
 }
 
+// Where bounds are seen whole: to the right of what covers the top left of the map, or below it, as they are larger.
+function whole(bounds, padding) {
+  const over = $("choices"), room = map.getContainer(), sides = { top: padding, bottom: padding, left: padding, right: padding };
+  const left = Math.max(padding, over.offsetLeft + over.offsetWidth + 10), top = Math.max(padding, over.offsetTop + over.offsetHeight + 10);
+  const ways = [left + padding < room.clientWidth && { left }, top + padding < room.clientHeight && { top }].filter(Boolean);
+  const cameras = ways.map((way) => map.cameraForBounds(bounds, { padding: { ...sides, ...way }, maxZoom: 11 })).filter(Boolean);
+  return cameras.sort((one, other) => other.zoom - one.zoom)[0];
+}
+
 async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
   const mine = ++asked;
   const late = setTimeout(() => { if (mine === asked) { $("results").replaceChildren(); wait("Looking it up …"); } }, 250);
@@ -433,8 +444,9 @@ async function choose(gid, { isMoved = false, isFocused = isMoved } = {}) {
     if (state.level !== "auto" && Number(state.level) < unit.level) pickLevel(String(unit.level));
     const [west, south, east, north] = unit.box;
     const least = config.first_zooms[`level_${unit.level}`] ?? 0;
-    const camera = map.cameraForBounds([[west, Math.max(south, -85)], [east, Math.min(north, 85)]], { padding: Math.min(map.getContainer().clientHeight, map.getContainer().clientWidth) / 5, maxZoom: 11 });
-    if (camera) map.jumpTo({ ...camera, zoom: Math.max(camera.zoom, least) });
+    const bounds = [[west, Math.max(south, -85)], [east, Math.min(north, 85)]];
+    const camera = whole(bounds, Math.min(map.getContainer().clientHeight, map.getContainer().clientWidth) / 5);
+    if (camera) map.jumpTo(camera.zoom < least ? { center: [(west + east) / 2, (bounds[0][1] + bounds[1][1]) / 2], zoom: least } : camera);
   }
   if (isFocused) $("place").querySelector("h2").focus({ preventScroll: true });
   say(`${unit.name ?? unit.gid} is open.`);
@@ -474,6 +486,21 @@ function sea(tzid, isFocused) {
   remember();
 }
 
+// What the panel says while no place is chosen.
+function rest() {
+  const list = element("ul", null, { class: "beside" });
+  for (const [gid, name] of config.countries.sort((one, other) => one[1].localeCompare(other[1]))) {
+    const item = element("li");
+    item.append(button(name, gid, ""));
+    list.append(item);
+  }
+  $("hint").textContent = HINT;
+  $("hint").hidden = false;
+  $("results").replaceChildren();
+  $("place").replaceChildren(...section("Countries", list));
+  $("place").hidden = false;
+}
+
 function trouble(error) {
   $("hint").hidden = false;
   $("hint").textContent = error.message;
@@ -503,8 +530,9 @@ function typed() {
 }
 
 async function search() {
-  const text = $("name").value.trim(), list = $("results"), mine = ++asked;
-  if (!text) { list.replaceChildren(); $("place").hidden = !place; $("hint").hidden = Boolean(place); return; }
+  const text = $("name").value.trim(), mine = ++asked;
+  if (!text && !place) return rest();
+  if (!text) { $("results").replaceChildren(); $("place").hidden = false; $("hint").hidden = true; return; }
   const late = setTimeout(() => { if (mine === asked) wait("Searching …"); }, 250);
   let found;
   try { found = await find(text); } catch (error) { return trouble(error); } finally { clearTimeout(late); }
@@ -559,6 +587,7 @@ async function recall() {
   const hasPlace = at.length === 3 && at.every(Number.isFinite);
   if (hasPlace) map.jumpTo({ zoom: at[0], center: [at[2], Math.max(-85, Math.min(85, at[1]))] });
   pickLevel(state.level);
+  if (!hasPlace && !gid) map.jumpTo(whole(config.box, 20) ?? {});
   if (gid) await choose(gid, { isMoved: !hasPlace, isFocused: false });
 }
 
@@ -577,9 +606,9 @@ function offer() {
 }
 
 async function begin() {
-  const said = $("hint").textContent;
   config = await configuration();
-  $("hint").textContent = said;
+  $("hint").textContent = HINT;
+  $("fold").open = wide.matches;
   if (config.served) offer();
   archive = await new Archive(config.tiles).open();
   const layers = archive.metadata.vector_layers;
@@ -587,7 +616,7 @@ async function begin() {
   levels = layers.map((layer) => layer.id).filter((id) => id.startsWith("level_")).map((id) => Number(id.slice(6)));
   lists = await json("lists.json");
   if (!Object.keys(lists.change).length) $("colour").querySelector("[value=change]").remove();
-  $("key").open = $("rights").open = matchMedia("(min-width: 701px)").matches;
+  $("rights").open = wide.matches;
   for (const level of ["auto", ...levels]) {
     const label = element("label"), input = element("input", null, { type: "radio", name: "level", value: level });
     input.addEventListener("change", () => pickLevel(input.value));
@@ -603,7 +632,7 @@ async function begin() {
   });
   map = new maplibregl.Map({
     container: "map", style: style(), attributionControl: false, dragRotate: false, pitchWithRotate: false, fadeDuration: 0,
-    maxZoom: 16, bounds: config.box, fitBoundsOptions: { padding: 20 },
+    maxZoom: 16, bounds: config.box,
     locale: { "Map.Title": "Map: arrow keys move it, plus and minus zoom, Enter opens what is in the middle" },
   });
   map.touchZoomRotate.disableRotation();
@@ -612,6 +641,7 @@ async function begin() {
   map.on("error", (event) => trouble(event.error));
   map.on("styleimagemissing", write);
   await new Promise((done) => map.once("load", done));
+  rest();
   map.on("zoomend", draw);
   map.on("moveend", () => { remember(); forget(); });
   map.on("idle", () => { if (state.colour === "zone") legend(); });  // it has the zones in view
@@ -630,6 +660,7 @@ async function begin() {
     $("results").querySelector("button")?.focus();
   });
   dark.addEventListener("change", draw);
+  wide.addEventListener("change", () => { $("fold").open = wide.matches; });
   addEventListener("hashchange", recall);
   setInterval(tick, 1000);
   await recall();
