@@ -171,7 +171,8 @@ def test_an_index_that_workers_do_not_see_is_shipped_to_them(
     }  # which is another folder for workers
     paths = [f"--input={points}", f"--output={target}"]
     command = [sys.executable, "-m", "ingest", "locate", "--engine", "spark", *paths]
-    subprocess.run(command, env=env, cwd=warehouse.home, check=True)
+    done = subprocess.run(command, env=env, cwd=warehouse.home, check=True, stderr=subprocess.PIPE, text=True)
+    assert "FileStreamSink" not in done.stderr  # a page of Java for each path that is not there yet
     assert (index / "index.tar").exists()
     assert same(rows_of(target), expected)
 
@@ -246,6 +247,12 @@ REFUSED: list[tuple[str, object, type[IngestError], str]] = [
     ("in.parquet", {"lon": [True], "lat": [False]}, SchemaDrift, "lon is of type bool"),
     ("in.parquet", {"lon": ["1,5"] * 3, "lat": ["2,5"] * 3}, SchemaDrift, r"\(3 read\): they have decimal commas"),
     ("in.parquet", b"lon,lat\n1,2\n", SourceDamaged, "is not a Parquet file"),
+    (
+        "in.parquet",
+        {**GOOD, "longitude": [5.0]},
+        SchemaDrift,
+        r"^Which column is meant, 'lon' or 'longitude'\?",
+    ),
     ("in.csv", b"lon,lat,name\n1,2,a\n1,2,b,c\n", SourceDamaged, "another number of columns"),
     ("in.csv", b"lon,lat,a,a\n1,2,3,4\n", SchemaDrift, "several columns called a"),
     ("in.csv", b"", FormatUnknown, "is empty"),
