@@ -106,9 +106,12 @@ def _coordinates(batch: pa.RecordBatch, where: InColumns | InGeometry) -> tuple[
 def are_usable(batches: Iterator[pa.RecordBatch], where: InColumns | InGeometry) -> Iterator[pa.RecordBatch]:
     """Return, for each batch, whether it has a point."""
     for batch in batches:
-        lons, lats = _coordinates(batch, where)
-        is_any = bool(((np.abs(lons) <= 180) & (np.abs(lats) <= 90)).any())
-        yield pa.RecordBatch.from_pydict({"is_usable": [is_any]})
+        yield pa.RecordBatch.from_pydict({"is_usable": [has_point(*_coordinates(batch, where))]})
+
+
+def has_point(lons: Floats, lats: Floats) -> bool:
+    """Whether any of the coordinates can be used."""
+    return bool(((np.abs(lons) <= 180) & (np.abs(lats) <= 90)).any())
 
 
 def answer(
