@@ -40,6 +40,9 @@ class Rows:
     ) -> None:
         self._read, self._failures, self._order = read, failures, order
 
+    def __repr__(self) -> str:
+        return "<Rows, not read yet: .to_pandas(), .to_geopandas(), .arrow() or .reader()>"
+
     def reader(self) -> pa.RecordBatchReader:
         """Return the rows as a stream of batches, of which few are in memory at a time.
 

@@ -333,6 +333,8 @@ class World:
         --------
         >>> world.sql("select count(*) as units from marts.admin_units").arrow().to_pylist()
         [{'units': 5658}]
+        >>> world.sql("select gid, geom from marts.admin_level_0")
+        <Rows, not read yet: .to_pandas(), .to_geopandas(), .arrow() or .reader()>
         """
         return self._rows(lambda warehouse: with_plain_geometry(warehouse.query(statement)))
 

@@ -16,7 +16,7 @@ from admin_boundaries.locate.bad_points import SAMPLE, BadPoints
 from admin_boundaries.locate.coordinates import InColumns, InGeometry, coordinates_in, numeric, refuse_clashes
 from admin_boundaries.spark.refusals import IndexUnseen, of_spark
 from admin_boundaries.spark.shipping import is_remote, placed, shipped
-from admin_boundaries.spark.worker import Place, answer, are_usable
+from admin_boundaries.spark.worker import Place, answer, are_usable, has_point
 from ingest.errors import ExportFailed, FormatUnknown, IngestError, SchemaDrift, UsageError
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def locate_paths(
         if any(_is_within(file, target) for file in points.inputFiles()):  # Spark would remove it before it is read
             raise UsageError(f"{target} holds some of the input.", "Give another --output.")
         place = placed(spark, index_folder)
-        _refuse_if_all_are_bad(points, where, source)
+        _look_ahead(points, where, source)
         try:
             return _written(_answered(points, place, where, nearest), target, overwrite=overwrite)
         except IndexUnseen:  # by a worker that came later
@@ -253,19 +253,26 @@ def _metadata(points: DataFrame) -> Iterator[tuple[str, bytes]]:
         yield path, (texts.get("geo") or "{}").encode()
 
 
-def _refuse_if_all_are_bad(points: DataFrame, where: InColumns | InGeometry, source: str) -> None:
-    """Refuse points of which no row is good, before anything is written: a job that ends with the first good one."""
-    names = [where.lon, where.lat] if isinstance(where, InColumns) else [where.name]
+def _look_ahead(points: DataFrame, where: InColumns | InGeometry, source: str) -> None:
+    """Refuse, before anything is written, points of which no row is good, and columns that say something else.
+
+    The first rows are looked at here, where a refusal is one sentence: of what a worker raises, Spark prints pages.
+    Only if none of them is good, a job looks for the first that is.
+    """
+    read = (where.lon, where.lat, where.geometry) if isinstance(where, InColumns) else (where.name,)
+    names = dict.fromkeys(name for name in (*read, *(rival for rival, _ in where.rivals)) if name is not None)
     columns = points.select(*(f"`{name.replace('`', '``')}`" for name in names))
-    usable = columns.mapInArrow(partial(are_usable, where=where), "is_usable boolean").where("is_usable")
-    if not usable.isEmpty():
+    first = columns.limit(SAMPLE).toArrow().combine_chunks()
+    if not len(first):
         return
-    count = columns.count()
-    if count:
+    found = where.of(first.to_batches()[0])
+    if has_point(*found[:2]):
+        return
+    usable = columns.mapInArrow(partial(are_usable, where=where), "is_usable boolean").where("is_usable")
+    if usable.isEmpty():
         bad = BadPoints()
-        first = columns.limit(SAMPLE).toArrow().combine_chunks().to_batches()[0]
-        bad.note(*where.of(first))
-        bad.count = count
+        bad.note(*found)
+        bad.count = columns.count()
         raise bad.of_every_row(source)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ingest import errors
 from ingest.errors import (
     ExportFailed,
     FormatUnknown,
@@ -20,6 +21,8 @@ from ingest.errors import (
 
 WORKERS = "Install this project where the workers run, and name its Python in PYSPARK_PYTHON: see docs/spark.md."
 WHERE = re.compile(r"\(([\w.:-]+) executor (\w+)\)")
+HINT = "Hint: "  # begins the line with the hint of a refusal that a worker raised
+OURS = re.compile(rf"^ingest\.errors\.(\w+): (.*)\n{HINT}(.*)$", re.MULTILINE)  # how Python ends the trace of a worker
 
 
 class IndexUnseen(IngestError):
@@ -170,6 +173,10 @@ def error_of(message: str, place: str = "") -> IngestError:
     place : str
         The cluster.
     """
+    if ours := OURS.search(message):
+        kind, text, hint = ours.groups()
+        refusal: IngestError = getattr(errors, kind)(text.removesuffix(hint).rstrip(), hint)
+        return refusal
     where = WHERE.search(message)
     place = f"worker {where[1]}" if where else (place or "a worker")
     for known in KNOWN:

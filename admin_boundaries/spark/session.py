@@ -29,6 +29,9 @@ NEEDED = {
 # What may be set in another way, as in spark-defaults.conf or PYSPARK_SUBMIT_ARGS.
 PREFERRED = {"spark.ui.enabled": "false", "spark.sql.execution.arrow.maxRecordsPerBatch": str(1 << 16)}
 
+# Prints a page of Java for each path that is a pattern, or is not there yet.
+NOISY = "org.apache.spark.sql.execution.streaming.FileStreamSink"
+
 
 @contextmanager
 def spark_session(where: Spark, name: str = "admin-boundaries") -> Iterator[SparkSession]:
@@ -92,6 +95,8 @@ def _of_this_process(where: Spark, name: str) -> SparkSession:
     session = SparkSession.builder.appName(name).config(conf=conf).getOrCreate()
     context: Any = session.sparkContext
     context.pythonExec = where.python or conf.get("spark.pyspark.python", sys.executable)
+    log4j = context._jvm.org.apache.logging.log4j
+    log4j.core.config.Configurator.setLevel(NOISY, log4j.Level.ERROR)
     return session
 
 

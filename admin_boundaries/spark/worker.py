@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 import ingest
+from admin_boundaries.locate.bad_points import Floats
 from admin_boundaries.locate.coordinates import InColumns, InGeometry
 from admin_boundaries.locate.index import LAYERS
 from admin_boundaries.locate.locator import Locator
+from admin_boundaries.spark.refusals import HINT
+from ingest.errors import IngestError
 
 SAME = ("numba", "shapely")  # what answers depend on
 OPEN = 2  # indexes that a worker keeps open: of the dataset before, as well
@@ -91,12 +94,24 @@ def look_around(batches: Iterator[pa.RecordBatch], place: Place) -> Iterator[pa.
         yield pa.RecordBatch.from_pylist([found])
 
 
+def _coordinates(batch: pa.RecordBatch, where: InColumns | InGeometry) -> tuple[Floats, Floats]:
+    """Return longitudes and latitudes. A refusal has its hint in a line of its own: only its text leaves a worker."""
+    try:
+        return where.of(batch)[:2]
+    except IngestError as error:
+        error.add_note(f"{HINT}{error.hint}")
+        raise
+
+
 def are_usable(batches: Iterator[pa.RecordBatch], where: InColumns | InGeometry) -> Iterator[pa.RecordBatch]:
     """Return, for each batch, whether it has a point."""
     for batch in batches:
-        lons, lats, _ = where.of(batch)
-        is_any = bool(((np.abs(lons) <= 180) & (np.abs(lats) <= 90)).any())
-        yield pa.RecordBatch.from_pydict({"is_usable": [is_any]})
+        yield pa.RecordBatch.from_pydict({"is_usable": [has_point(*_coordinates(batch, where))]})
+
+
+def has_point(lons: Floats, lats: Floats) -> bool:
+    """Whether any of the coordinates can be used."""
+    return bool(((np.abs(lons) <= 180) & (np.abs(lats) <= 90)).any())
 
 
 def answer(
@@ -121,7 +136,7 @@ def answer(
     """
     locator = opened(place)
     for batch in batches:
-        lons, lats, _ = where.of(batch)
+        lons, lats = _coordinates(batch, where)
         found = locator.find(lons, lats)
         near = locator.nearest(lons, lats, nearest, found) if nearest else []
         # Java reads no dictionaries

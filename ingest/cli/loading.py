@@ -444,4 +444,5 @@ def doctor(is_repaired: bool, current: Settings) -> None:
         checks.require(found, console.check)
     finally:
         measured = list(sizes.measure(current, catalog.hierarchies()))
-        console.table(sizes.COLUMNS, [each.cells for each in measured])
+        if measured:
+            console.table(sizes.COLUMNS, [each.cells for each in measured])

@@ -27,8 +27,8 @@ def due(
 ) -> list[Settings]:
     """Find the marts to build after a load.
 
-    Marts of a hierarchical dataset are due when it was loaded, and they are missing or stale. A flat dataset is in the
-    marts of every other one: those that exist are due if they are stale.
+    Marts of a hierarchical dataset are due when it was loaded, and they are missing, stale, or cannot be read. A flat
+    dataset is in the marts of every other one: those that exist are due if they are stale.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def due(
             is_due, is_there = bool(faults_of_marts(of_name)), True
         except MartsMissing:
             is_due, is_there = name in loaded, False
-        except IngestError:  # only dbt's user may read them
-            is_due, is_there = True, True
+        except IngestError:  # only dbt's user may read them, or they are in an object store
+            is_due, is_there = name in loaded, False
         have_marts |= is_there
         if is_due:
             found.append(of_name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import click
 import pytest
 
 from ingest import cli
-from ingest.errors import BuildFailed, RunFailed, SourceUnavailable
+from ingest.errors import BuildFailed, RunFailed, SourceUnavailable, TargetUnavailable
 from ingest.ledger import Ledger, Request, RunState
 from ingest.pipeline import build, runs
 from ingest.settings import PROJECT_ROOT, Settings, dbt_environment
@@ -84,6 +84,18 @@ def test_marts_that_were_never_built_are_built(ingest: Ingest, builds: list[str]
     assert ingest("gadm")[1].splitlines()[-1] == NEXT
     ingest("gadm", "--build")
     assert builds == ["embedded"]
+
+
+def test_marts_that_cannot_be_read_are_built_of_what_was_loaded_and_of_nothing_else(settings: Settings) -> None:
+    def faults_of_marts(_: Settings) -> Sequence[str]:
+        raise TargetUnavailable("Marts in an object store do not answer.")
+
+    def due(*loaded: str) -> list[str]:
+        return [each.boundaries for each in build.due(settings, loaded, faults_of_marts)]
+
+    assert due("gadm", "timezones") == ["gadm"]
+    assert due("tiger") == ["tiger"]
+    assert due("timezones") == [settings.boundaries]
 
 
 @pytest.mark.parametrize("options", [[], ["--build"]], ids=["as it is", "with --build"])

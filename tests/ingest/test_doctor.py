@@ -16,6 +16,7 @@ from admin_boundaries import duckdb_spatial
 from ingest.errors import FileUnusable, IngestError, MartsMissing
 from ingest.settings import Postgres, Settings, private_folder
 from ingest.setup import doctor
+from tests.ingest.test_cli import run
 from tests.integration.servers import free_port
 
 
@@ -160,3 +161,15 @@ def test_marts_are_not_asked_of_a_database_that_does_not_answer(settings: Settin
     where = Postgres(host="127.0.0.1", port=free_port(), user="u", password="", dbname="d")
     checks = doctor.examine(replace(settings, postgres=where), str, lambda: pytest.fail("asked"))
     assert "marts of gadm are of the published runs" not in [check.what for check in checks]
+
+
+def test_an_empty_home_has_no_table_of_sizes(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_HOME", str(settings.home))
+    code, printed = run("doctor", capsys=capsys, monkeypatch=monkeypatch)
+    assert (code, printed.splitlines()[0]) == (0, "target: embedded")
+    assert "size" not in printed
+    (settings.home / "logs").mkdir(parents=True)
+    (settings.home / "logs" / "build-1.log").write_text("…")
+    assert "size" in run("doctor", capsys=capsys, monkeypatch=monkeypatch)[1]

@@ -65,6 +65,12 @@ SAID: list[tuple[str, type[IngestError], str]] = [
     ),
     ("… IndexUnseen: Worker two does not see /a.\n", IndexUnseen, "Worker two does not see /a."),
     (
+        "… Lost task 0.3 in stage 0.0 (TID 3) (10.0.0.7 executor 1): org.apache.spark.api.python.PythonException: …\n"
+        "ingest.errors.SchemaDrift: Which column is meant, 'lon' or 'x'? Rename it.\nHint: Rename it.\n\n\tat org.a",
+        SchemaDrift,
+        "Which column is meant, 'lon' or 'x'?",
+    ),
+    (
         "org.apache.spark.SparkException: Aborted.\n\tat a.b\nCaused by: java.io.IOException: no space left\n\tat d",
         ExportFailed,
         "Caused by: java.io.IOException: no space left",
@@ -78,6 +84,7 @@ def test_what_spark_says_becomes_an_error_that_says_what_to_do(said: str, kind: 
     assert type(error) is kind
     assert words in error.message
     assert error.hint
+    assert error.hint not in error.message
 
 
 @pytest.mark.parametrize("name", ["master", "remote"])
