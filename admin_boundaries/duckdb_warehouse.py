@@ -13,7 +13,15 @@ from admin_boundaries import edition
 from admin_boundaries.duckdb_spatial import load_spatial
 from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.locate import ANSWER
-from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
+from admin_boundaries.marts import (
+    Mart,
+    datasets_of,
+    first_line,
+    how_to_build,
+    quoted,
+    refused_while_read,
+    relation,
+)
 from admin_boundaries.warehouse import known_marts
 from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
 from ingest.settings import build_command, with_dataset
@@ -28,6 +36,7 @@ LITTLE = "500MB"
 READING = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN, duckdb.StatementType.CALL)
 VECTOR_ROWS = 2048  # the smallest batch that DuckDB reads
 LOCKED = "Could not set lock"
+OWN_FAULTS = ("INTERNAL Error", "FATAL Error")
 MISSING = (duckdb.CatalogException, duckdb.BinderException)  # a mart, or a column of one of an older version
 # As microseconds, since DuckDB's driver needs another package to fetch a time with a zone.
 AS_TIME = "epoch_us({})"
@@ -195,6 +204,17 @@ class DuckdbWarehouse:
                 raise QueryFailed("This is not one statement.", "Give one at a time.")
             if found[0] not in READING:
                 raise QueryFailed(f"{found[0].name} is not a query, and the marts are read-only.", "Ask by select.")
-            return self._cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
+            reader = self._cursor().execute(statement).to_arrow_reader(VECTOR_ROWS)
         except duckdb.Error as error:
-            raise QueryFailed(str(error)) from error
+            raise _refused(str(error)) from error
+        return refused_while_read(reader, _refused)
+
+
+def _refused(said: str) -> QueryFailed:
+    """Return the error for what DuckDB says of a statement, without the addresses in its program."""
+    if not said.startswith(OWN_FAULTS):
+        return QueryFailed(said)
+    return QueryFailed(
+        f"DuckDB {duckdb.__version__} cannot answer this statement, for a fault of its own: {said.splitlines()[0]}.",
+        "Ask in other words, for example in two steps; the marts are as they were.",
+    )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from ingest.errors import QueryFailed
 from ingest.settings import build_command
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 GEOMETRY = "geom"
 TIMEZONES = "timezones"  # the dataset that is in all marts
@@ -73,6 +78,25 @@ def relation(mart: Mart) -> str:
     return f"{mart.schema}.{quoted(mart.name)}"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: Exception | str) -> str:
     """Return the first line of a driver's message; the rest is a hint for programmers, or a position in our SQL."""
     return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def refused_while_read(reader: pa.RecordBatchReader, refused: Callable[[str], QueryFailed]) -> pa.RecordBatchReader:
+    """Pass on the rows of a statement of somebody else's, whose faults may show only while rows are fetched.
+
+    Raises
+    ------
+    QueryFailed
+        While it is read: what ``refused`` makes of the words of the database.
+    """
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (OSError, pa.ArrowException) as error:
+            raise refused(str(error)) from error
+
+    return pa.RecordBatchReader.from_batches(reader.schema, batches())

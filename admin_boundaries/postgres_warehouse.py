@@ -13,7 +13,15 @@ import psycopg
 from admin_boundaries import edition
 from admin_boundaries.find import FIND, Name, by_code, joined
 from admin_boundaries.locate import ANSWER
-from admin_boundaries.marts import Mart, datasets_of, first_line, how_to_build, quoted, relation
+from admin_boundaries.marts import (
+    Mart,
+    datasets_of,
+    first_line,
+    how_to_build,
+    quoted,
+    refused_while_read,
+    relation,
+)
 from admin_boundaries.warehouse import known_marts
 from ingest import refusals, sessions
 from ingest.errors import MartsMissing, QueryFailed, TargetUnavailable
@@ -247,11 +255,10 @@ class PostgresWarehouse:
         try:
             reader = self._read(statement, is_read_only=True, is_copied=is_copied)
         except adbc_driver_manager.Error as error:
-            found = SAID.search(str(error))
-            raise QueryFailed(found[1].strip() if found else first_line(error)) from error
+            raise _refused(str(error)) from error
         schema = pa.schema([_plain_field(field) for field in reader.schema])
         batches = (pa.record_batch(list(map(_storage, batch.columns)), schema=schema) for batch in reader)
-        return pa.RecordBatchReader.from_batches(schema, batches)
+        return refused_while_read(pa.RecordBatchReader.from_batches(schema, batches), _refused)
 
     def _read(self, statement: str, *, is_read_only: bool = False, is_copied: bool = True) -> pa.RecordBatchReader:
         """Return the rows of a statement as a stream, which has a connection of its own until it has been read."""
@@ -291,6 +298,12 @@ class PostgresWarehouse:
     def _close_streams(self) -> None:
         while self._streams:
             self._streams.pop().close()
+
+
+def _refused(said: str) -> QueryFailed:
+    """Return the error for what the driver says of a statement."""
+    found = SAID.search(said)
+    return QueryFailed(found[1].strip() if found else first_line(said))
 
 
 def _plain_field(field: pa.Field) -> pa.Field:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from admin_boundaries import licences, tables
 from admin_boundaries.compared_releases import CHANGES, CROSSWALK, Releases, compared
 from admin_boundaries.files import replacing
+from admin_boundaries.locate.coordinates import other_separator
 from admin_boundaries.marts import Mart, first_line, quoted
 from admin_boundaries.warehouse import Warehouse, of_one_build
 from ingest.errors import (
@@ -230,9 +231,10 @@ def reweight(
     names, relation = _opened(source)
     if KNOWN_SHARE in (*columns.figures, columns.key):
         raise UsageError(f"The output has a column {KNOWN_SHARE} of its own.", "Rename that of the file.")
-    for name in (columns.key, *columns.figures):
-        if name not in names:
-            raise SchemaDrift(f"{source} has no column {name!r}.", did_you_mean(name, names))
+    missing = next((name for name in (columns.key, *columns.figures) if name not in names), None)
+    if missing is not None:
+        hint = other_separator(names, lambda each: missing in each) or did_you_mean(missing, names)
+        raise SchemaDrift(f"{source} has no column {missing!r}.", hint)
     with _scratch() as scratch, of_one_build(warehouse):
         releases, known = compared(warehouse)
         is_backwards = releases.is_backwards(from_release, to_release)

@@ -545,12 +545,18 @@ def _local_secret(home: Path) -> str:
             private_folder(home)
             _write_secret(home, path)
         _refuse_shared(path, path.stat())
-        return path.read_text(encoding="ascii").strip()
+        secret = path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise SettingsError(
             f"{path} can be neither read nor written: {error.strerror}.",
             "Is the disk full, or does the folder belong to another user? WAREHOUSE_HOME sets another one.",
         ) from error
+    if not secret or not secret.isascii() or not secret.isprintable():
+        raise SettingsError(
+            f"{path} is damaged: it is {'empty' if not secret else 'not text'}.",
+            "Stop the workers and delete it: a new one is made.",
+        )
+    return secret
 
 
 def _refuse_shared(path: Path, found: os.stat_result) -> None:

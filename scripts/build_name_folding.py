@@ -44,6 +44,7 @@ LEFT_OUT = frozenset(
     "\u1fdd\u1fde\u1fdf\u1fed\u1fee\u1fef\u1ffd\u1ffe\u2017\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033\u2034"
     "\u2035\u2036\u2037\u2039\u203a\u203e\u2057\u275b\u275c\u275d\u275e\u301d\u301e\u301f\ua78b\ua78c\uff02\uff07\uff40"
 )
+ACCENTED = ("LATIN", "GREEK")  # scripts that lose their accents: people leave them out, in Greek of all capitals
 SPELLED = {"ı": "i", "ə": "e", "ð": "d", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th", "ς": "σ"}
 MANY_LETTERS = {"ß": "ss", "æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "þ": "th", "Þ": "th"}
 
@@ -53,7 +54,9 @@ FREQUENT_MARKS = (
     "\u201c\u201d\u201e\u2032"
 )
 FREQUENT_LETTERS = "øØłŁđĐðÐħĦŧŦıəƏŋŊɓƁɗƊƙƘɛƐɔƆɨƗ"
-FREQUENT_CAPITALS = "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩς" + "".join(map(chr, range(0x400, 0x430))) + "ҐӘӨҒҚҢҮҰҺ"
+FREQUENT_CAPITALS = (
+    "ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩςΆΈΉΊΌΎΏΪΫάέήίόύώϊϋΐΰ" + "".join(map(chr, range(0x400, 0x430))) + "ҐӘӨҒҚҢҮҰҺ"
+)
 PLAIN_BLOCKS = (
     (0x370, 0x45F), (0x490, 0x493), (0x5D0, 0x6FF), (0x900, 0xDFF), (0xE01, 0xEFF), (0x1000, 0x109F),
     (0x10D0, 0x10FF), (0x1200, 0x137F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3041, 0x30FF), (0x3400, 0x4DBF),
@@ -76,7 +79,7 @@ def fold_name(name: str) -> str:
     Returns
     -------
     str
-        Lower case; no accents on Latin letters; no apostrophes; one space between words.
+        Lower case; no accents on Latin and Greek letters; no apostrophes; one space between words.
     """
     kept = "".join(letter for letter in name if letter < "\x80" or _folded(letter))
     is_known = not any(map(_is_unassigned, kept))
@@ -104,7 +107,7 @@ def _step(letter: str) -> str:
         return ""
     decomposed = unicodedata.normalize("NFD", letter)
     base = decomposed[0]
-    if decomposed != base and (base < "\x80" or unicodedata.name(base, "").startswith("LATIN")):
+    if decomposed != base and (base < "\x80" or unicodedata.name(base, "").startswith(ACCENTED)):
         return _step(base)
     small = letter if letter == "İ" else letter.lower()
     stroke = re.fullmatch(r"LATIN SMALL LETTER ([A-Z]) WITH .*", unicodedata.name(small, ""))
@@ -122,12 +125,12 @@ def _is_unassigned(letter: str) -> bool:
 
 
 @cache
-def _latin() -> dict[int, None]:
+def _accented() -> dict[int, None]:
     """Return the letters, once folded, that lose their accents."""
     return {
         point: None
         for point in _scalars()
-        if unicodedata.name(chr(point), "").startswith("LATIN") and _folded(chr(point)) == chr(point)
+        if unicodedata.name(chr(point), "").startswith(ACCENTED) and _folded(chr(point)) == chr(point)
     }
 
 
@@ -139,7 +142,7 @@ def _marks() -> list[int]:
 
 @cache
 def _accents() -> re.Pattern[str]:
-    return re.compile(f"(^|[\x01-\x7f{_class(_latin())}])[{_class(_marks())}]+")
+    return re.compile(f"(^|[\x01-\x7f{_class(_accented())}])[{_class(_marks())}]+")
 
 
 def _points(ranges: Iterable[tuple[int, int]]) -> Iterator[int]:
@@ -196,7 +199,7 @@ def _is_simple_latin(letter: str) -> bool:
     exchanged = latin_letters() | MANY_LETTERS
     bare = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFD", letter))
     short = "".join(exchanged.get(c, _folded(c) if c < "\x80" else c) for c in bare)
-    return short == _folded(letter) and all(c < "\x80" or ord(c) in _latin() for c in short)
+    return short == _folded(letter) and all(c < "\x80" or ord(c) in _accented() for c in short)
 
 
 @cache
@@ -217,12 +220,17 @@ def _has_plain_case(letter: str) -> bool:
 
 
 def _is_between(letter: str) -> bool:
-    """Whether a letter is no more than ASCII once it is folded on that way, so that no mark may follow it."""
-    return letter < "\x80" or plain_letters().get(letter, letter) in ("", " ")
+    """Whether a letter loses the marks behind it once it is folded on that way, so that none may follow it."""
+    return letter < "\x80" or plain_letters().get(letter, letter) in ("", " ") or _is_plain_greek(letter)
+
+
+def _is_plain_greek(letter: str) -> bool:
+    exchanged = {plain_letters().get(each, each) for each in (letter, letter.lower())}
+    return "\u0370" <= letter < "\u0400" and exchanged == {_folded(letter)} and ord(_folded(letter)[0]) in _accented()
 
 
 def _is_exchanged(letter: str, small: str) -> bool:
-    if _is_unassigned(letter) or ord(letter) in _latin() or len(small) > 1 or _is_between(letter):
+    if _is_unassigned(letter) or ord(letter) in _accented() or len(small) > 1 or _is_between(letter):
         return False
     return plain_letters().get(letter, small) == _folded(unicodedata.normalize("NFC", letter))
 
@@ -288,7 +296,7 @@ def macro() -> str:
         "unassigned": ranges(point for point in range(sys.maxunicode + 1) if _is_unassigned(chr(point))),
         "left_out": ranges(point for point in _scalars() if point > 0x7F and not _folded(chr(point))),
         "paired": ranges(map(ord, table())),
-        "latin": ranges(_latin()),
+        "latin": ranges(_accented()),
         "marks": ranges(_marks()),
         "simple_latin": ranges(_chosen(_is_simple_latin)),
         "between": ranges(_chosen(_is_between)),

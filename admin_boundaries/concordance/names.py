@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# As `fold_name` leaves them: lower case, without accents on Latin letters.
+# As `fold_name` leaves them: lower case, without accents on Latin and Greek letters.
 TYPE_WORDS = (
     # English
     *("area", "autonomous", "borough", "canton", "capital", "census", "circuit", "city", "commune", "community"),

@@ -93,10 +93,16 @@ def no_coordinates(names: Sequence[str], source: object) -> SchemaDrift:
     hint = "Rename the columns that hold degrees."
     if names and all(np.isfinite(degrees(name)) for name in names):
         hint = "Its first line seems to be a point: add a line before it that names the columns, such as lon,lat."
-    for mark, marks in SEPARATORS.items():
-        if len(names) < 3 and any(coordinate_columns(name.split(mark), source) for name in names):
-            hint = f"Its columns seem to be separated by {marks}: separate them by commas."
+    hint = other_separator(names, lambda each: coordinate_columns(each, source) is not None) or hint
     return SchemaDrift(f"{source} has no columns lon and lat; it has: {found}.", hint)
+
+
+def other_separator(names: Sequence[str], is_header: Callable[[list[str]], bool]) -> str:
+    """Return a hint that columns are not separated by commas; empty unless few names hold a header of other marks."""
+    for mark, marks in SEPARATORS.items():
+        if len(names) < 3 and any(is_header(name.split(mark)) for name in names):
+            return f"Its columns seem to be separated by {marks}: separate them by commas."
+    return ""
 
 
 Coordinates = tuple[Floats, Floats, Callable[[int], Values]]  # and the two values of a row as the file has them

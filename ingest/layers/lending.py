@@ -1,9 +1,9 @@
 """Lend GDAL a file under a path that its libraries do not take for another one.
 
 fiona and pyogrio parse paths as addresses: a ``!``, ``;`` or line break in one leads to another file. Such a file is
-lent as a link of a harmless name in a temporary folder, and so is a shapefile whose index or row count is wrong, with
-right ones beside it: nothing is written into the user's folder. Of a geodatabase, which is a folder, only those files
-are lent that make its version.
+lent as a link of a harmless name in a temporary folder, and so is a shapefile whose parts are named in another letter
+case, or whose index or row count is wrong, with right ones beside it: nothing is written into the user's folder. Of a
+geodatabase, which is a folder, only those files are lent that make its version.
 """
 
 from __future__ import annotations
@@ -46,13 +46,15 @@ def lend(path: Path) -> Iterator[Path]:
             yield lent
         return
     found = shapefile.examine(path) if parts.suffix_of(path) == ".shp" else None
-    if (found is None or found.is_as_stated) and HARMLESS.fullmatch(str(path)) and not re.search(r"^//|\s$", str(path)):
+    is_fit = found is None or (found.is_as_stated and shapefile.is_known_to_gdal(path))
+    if is_fit and HARMLESS.fullmatch(str(path)) and not re.search(r"^//|\s$", str(path)):
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
         lent = Path(folder) / ODD.sub("~", path.name).strip()
-        for file in [path] if found is None else parts.of(path):
-            target = lent if file == path else lent.with_suffix(file.name[len(path.stem) :].lower())
+        lent.symlink_to(path.absolute())
+        for suffix, file in [] if found is None else parts.beside(path):
+            target = lent.with_suffix(suffix)
             if not target.is_symlink():  # of two letter cases, the first is read
                 target.symlink_to(file.absolute())
         if found is not None:

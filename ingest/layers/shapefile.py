@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.errors import FormatUnknown
+from ingest.sources import parts
 from ingest.sources.address import printable
 
 Ints = npt.NDArray[np.int64]
@@ -56,8 +57,16 @@ class Shapefile:
 
 
 def part(path: Path, suffix: str) -> Path | None:
-    """Return the part of a shapefile with this suffix, in the letter cases that GDAL knows."""
-    return next((file for each in (suffix, suffix.upper()) if (file := path.with_suffix(each)).is_file()), None)
+    """Return the part of a shapefile with this suffix, in whatever letter case."""
+    return next((file for each, file in parts.beside(path) if each == suffix), None)
+
+
+def is_known_to_gdal(path: Path) -> bool:
+    """Return whether GDAL finds all parts of a shapefile: it knows suffixes all in lower or all in upper case."""
+    return all(
+        any(path.with_suffix(each) == part(path, suffix) for each in (suffix, suffix.upper()))
+        for suffix in {suffix for suffix, _ in parts.beside(path)}
+    )
 
 
 def examine(path: Path) -> Shapefile:

@@ -16,9 +16,9 @@ import re
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePath
 
 from ingest.errors import SourceDamaged, SourceUnavailable
@@ -33,6 +33,7 @@ SHAPEFILE_SUFFIXES = (".dbf", ".shx", ".prj", ".cpg", ".shp.xml")
 GEODATABASE_SUFFIXES = (".gdbtable", ".gdbtablx")  # of rows and where they are; indexes are not read
 GEODATABASE_HEAD = "a00000001.gdbtable"  # its list of tables; a folder that holds it is a geodatabase
 SQLITE_SUFFIXES = ("-wal", "-journal")
+WAL_HEADS = (bytes.fromhex("377f0682"), bytes.fromhex("377f0683"))  # of a write-ahead log; zeros hold nothing
 JOURNAL_HEAD = bytes.fromhex("d9d505f920a163d7")  # of a rollback journal; zeros after the transaction has ended
 
 GEOJSON_TYPES = {
@@ -191,22 +192,64 @@ def of(path: Path) -> list[Path]:
             check_readable(each)
         return tables
     if suffix == ".shp":
-        names = [path.with_suffix(each) for part in SHAPEFILE_SUFFIXES for each in (part, part.upper())]
-        beside = [each for each in names if each.is_file()]
-        for each in beside:
+        found = [file for _, file in beside(path)]
+        for each in found:
             check_readable(each)
-        return [path, *beside]
+        return [path, *found]
     return [path, *pending(path)] if suffix == ".gpkg" else [path]
+
+
+def beside(path: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the parts of a shapefile that are beside it, each with its suffix in lower case.
+
+    Letter case does not tell parts from each other where shapefiles are made. Of several that differ only in that, the
+    one to read comes first: with the name as it is, and the suffix all lower or all upper case.
+    """
+    for suffix in SHAPEFILE_SUFFIXES:
+        names = [path.with_suffix(each).name for each in (suffix, suffix.upper())]
+        for name in dict.fromkeys([*names, *_in_other_case(path, names[0])]):
+            if (file := path.with_name(name)).is_file():
+                yield suffix, file
+
+
+def _in_other_case(path: Path, name: str) -> list[str]:
+    """Return the files beside a layer file that have a name in another letter case, if they are of no other file."""
+    found = _names_in(path.parent)
+    is_alone = found.get(path.name.lower(), ()) == (path.name,)
+    return [each for each in found.get(name.lower(), ()) if is_alone or each.startswith(path.stem)]
+
+
+def _names_in(folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the names in a folder by what they are in lower case."""
+    try:
+        changed_at = folder.stat().st_mtime_ns
+        is_still = time.time() - changed_at / 1e9 > COARSE_TICK_SECONDS  # else another change may have the same time
+        return _names_once(folder, changed_at) if is_still else _names_once.__wrapped__(folder, changed_at)
+    except OSError as error:
+        raise SourceUnavailable(
+            f"{printable(str(folder))} cannot be listed: {error.strerror}.", "Check its permissions."
+        ) from error
+
+
+@lru_cache(maxsize=16)
+def _names_once(folder: Path, _changed_at: int) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208  names, not paths
+        found[name.lower()] = (*found.get(name.lower(), ()), name)
+    return found
 
 
 def pending(path: Path) -> list[Path]:
     """Return the write-ahead log or the hot rollback journal of a GeoPackage; without it, its content is another.
 
-    SQLite looks for them beside the file that a link leads to.
+    SQLite looks for them beside the file that a link leads to. The system on which they were made may not have told
+    letter cases from each other.
     """
-    found = []
+    found: list[Path] = []
+    real = Path(os.path.realpath(path))
     for suffix in SQLITE_SUFFIXES:
-        file = Path(f"{os.path.realpath(path)}{suffix}")
+        name = f"{real.name}{suffix}"
+        file = real.with_name(next(iter([name] if real.with_name(name).exists() else _in_other_case(real, name)), name))
         try:
             with file.open("rb") as opened:
                 head = opened.read(len(JOURNAL_HEAD))
@@ -216,9 +259,14 @@ def pending(path: Path) -> list[Path]:
             raise SourceUnavailable(
                 f"{printable(str(file))} cannot be read: {error.strerror}.", "It holds a part of the GeoPackage."
             ) from error
-        if head and (suffix == "-wal" or head == JOURNAL_HEAD):
+        if head.strip(b"\0") if suffix == "-wal" else head == JOURNAL_HEAD:
             found.append(file)
     return found
+
+
+def sqlite_suffix(file: Path) -> str:
+    """Return which of `SQLITE_SUFFIXES` a file has, in any letter case."""
+    return next(suffix for suffix in SQLITE_SUFFIXES if file.name.lower().endswith(suffix))
 
 
 def all_of(root: Path) -> list[Path]:

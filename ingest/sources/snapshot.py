@@ -22,7 +22,7 @@ from ingest.sources import parts, seal
 from ingest.sources.address import printable
 
 ATTEMPTS = 3  # at copying files that another program writes to
-EDITION = 3  # increase it when other files of an archive are kept, so that what is there is not taken for complete
+EDITION = 4  # increase it when other files of an archive are kept, so that what is there is not taken for complete
 FREE_BYTES = 1 << 28  # must stay free on the disk
 MERGE_SECONDS = 60.0  # that SQLite may take to merge and check a small file
 MERGE_BYTES_PER_SECOND = 5_000_000  # and what a large one gets in addition
@@ -86,7 +86,9 @@ def merge(folder: Path) -> None:
         When SQLite cannot do so.
     """
     for path in parts.members(folder).files:
-        if parts.suffix_of(path) == ".gpkg" and parts.pending(path):
+        if parts.suffix_of(path) == ".gpkg" and (pending := parts.pending(path)):
+            for file in pending:
+                file.rename(f"{path}{parts.sqlite_suffix(file)}")  # as SQLite looks for it
             try:
                 _merge(path)
             except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
@@ -103,6 +105,10 @@ def merge(folder: Path) -> None:
 
 def _merge(path: Path) -> None:
     path.chmod(0o600)
+    for log in parts.pending(path):
+        with log.open("rb") as file:
+            if log.name.endswith("-wal") and file.read(4) not in parts.WAL_HEADS:
+                raise sqlite3.DatabaseError("the -wal is not a write-ahead log")  # SQLite would pass over it
     connection = sqlite3.connect(path)
     try:
         connection.execute("pragma trusted_schema = off")
@@ -147,10 +153,9 @@ def _targets(path: Path, draft: Path) -> dict[Path, Path]:
     targets = {}
     for file in parts.members(path).files if path.is_dir() else [path]:
         copy = draft / file.relative_to(base)
-        real = os.path.realpath(file)
         for part in parts.of(file):
             if parts.suffix_of(file) == ".gpkg" and part != file:
-                targets[part] = Path(f"{copy}{str(part).removeprefix(real)}")
+                targets[part] = Path(f"{copy}{parts.sqlite_suffix(part)}")
             else:
                 targets[part] = copy / part.name if file.is_dir() else copy.with_name(part.name)
     return targets

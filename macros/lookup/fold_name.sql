@@ -1,7 +1,7 @@
 {#-
   A name as people type it: lower case, without accents or punctuation (`São Tomé` and `sao tome`, `Saint‑Louis` and
-  `saint louis`, `Łódź` and `lodz`, `N'Djamena` and `ndjamena`). Only Latin letters lose their accents: in other
-  scripts, what looks like an accent is part of the letter.
+  `saint louis`, `Łódź` and `lodz`, `N'Djamena` and `ndjamena`). Only Latin and Greek letters lose their accents:
+  in other scripts, what looks like an accent is part of the letter.
 
   `fold_name` in scripts/build_name_folding.py is the definition; both targets return the same for any text. ASCII,
   Latin and the most frequent other letters take short ways; what is left is looked up letter by letter. `lower` of

@@ -275,6 +275,15 @@ def test_what_is_no_table_is_refused(
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(("mark", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_of_a_table_with_another_separator_it_is_said_that_this_is_the_matter(
+    warehouse: Warehouse, tmp_path: Path, mark: str, name: str
+) -> None:
+    with pytest.raises(SchemaDrift, match="no column 'gid'") as refused:
+        carry(warehouse, table(tmp_path / "in.csv", f"gid{mark}n\nA{mark}1,5\n"), sums=["n"])
+    assert refused.value.hint == f"Its columns seem to be separated by {name}: separate them by commas."
+
+
 def test_keys_that_are_numbers_are_refused(warehouse: Warehouse, tmp_path: Path) -> None:
     source = tmp_path / "in.parquet"
     pq.write_table(pa.table({"gid": [1001], "n": [1.0]}), source)

@@ -241,6 +241,20 @@ def test_the_secret_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> None
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"", "empty"), (b"\n", "empty"), (b"\xaf\xfe1", "not text"), (b"\0" * 64, "not text")],
+    ids=["empty", "blank", "no text", "zeros"],
+)
+def test_a_damaged_secret_is_refused_with_what_to_do(tmp_path: Path, content: bytes, what: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    secret.chmod(0o600)
+    with pytest.raises(SettingsError, match=f"secret is damaged: it is {what}") as caught:
+        settings.read_settings({"WAREHOUSE_HOME": str(tmp_path)})
+    assert "delete it: a new one is made" in caught.value.hint
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o666])
 def test_a_secret_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     secret = tmp_path / "secret"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import pyproj
 import pytest
 
 from ingest import engines
 from ingest.errors import FormatUnknown
 from ingest.layers import discover
+from ingest.sources import parts
 from tests.fixtures import boundaries
 from tests.ingest.conftest import layers_of, read, slice_of
 
@@ -128,6 +131,33 @@ def test_parts_in_capitals_are_found(shapes: Path, suffix: str) -> None:
     shapes.with_suffix(suffix.lower()).rename(shapes.with_suffix(suffix))
     change(shapes, ".DBF" if suffix == ".DBF" else ".dbf", stated(2))
     assert keys(shapes) == KEYS
+
+
+@pytest.mark.parametrize("stem", ["gadm41_AAA_1", "GADM41_aaa_1"])
+@pytest.mark.parametrize("suffix", [".Dbf", ".Shx", ".Prj", ".Cpg"])
+def test_parts_are_found_whatever_their_letter_case(
+    shapes: Path, stem: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = shapes.with_suffix(suffix.lower())
+    if suffix == ".Prj":  # which GDAL would miss without a word
+        before.write_text(pyproj.CRS("EPSG:4267").to_wkt("WKT1_ESRI"))
+    elif suffix == ".Cpg":
+        before.write_text("1251")
+    part = before.rename(before.with_name(f"{stem}{suffix}"))
+    assert ("NAD27" in str(layers_of(shapes)[1].crs)) == (suffix == ".Prj")
+    assert ("states the encoding CP1251, but its text is UTF-8" in caplog.text) == (suffix == ".Cpg")
+    assert keys(shapes) == KEYS
+    assert part in parts.of(shapes)
+    assert [file.suffix for file in shapes.parent.iterdir() if file.stem == stem and file.suffix == suffix]
+
+
+def test_a_part_of_another_shapefile_is_not_taken_for_its_letter_case(shapes: Path) -> None:
+    other = shapes.with_name("GADM41_AAA_1.SHP")
+    shutil.copy(shapes, other)
+    table = shapes.with_suffix(".dbf").rename(other.with_suffix(".dbf"))
+    assert (table in parts.of(other), table in parts.of(shapes)) == (True, False)
+    with pytest.raises(FormatUnknown, match=r"gadm41_AAA_1\.shp has no \.dbf beside it"):
+        layers_of(shapes)
 
 
 @pytest.mark.parametrize("count", [1, 30, 200])

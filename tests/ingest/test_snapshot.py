@@ -101,6 +101,28 @@ def test_a_geopackage_is_read_with_its_log_wherever_it_is(held: Path, tmp_path: 
     assert {file.name: file.read_bytes() for file in held.parent.iterdir()} == before
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_log_is_found_in_whatever_letter_case_it_was_copied(held: Path, tmp_path: Path, is_packed: bool) -> None:
+    path = copy(held, tmp_path / "x" / "GADM.GPKG")
+    path = path.rename(path.with_name("Gadm.gpkg"))
+    log_of(path.with_name("GADM.GPKG")).rename(path.with_name("GADM.GPKG-WAL"))
+    source = boundaries.zip_files(tmp_path / "x.zip", sorted(path.parent.iterdir())) if is_packed else path
+    assert names(bring(source, tmp_path / "home").path) == EXPECTED
+    before = parts.checksum(path)
+    other = shutil.copy(path, path.with_name("GADM.GPKG"))  # then it is the log of this one
+    assert (parts.pending(path), parts.checksum(path) == before) == ([], False)
+    assert parts.pending(Path(other)) == [path.with_name("GADM.GPKG-WAL")]
+
+
+def test_what_is_no_log_is_refused_unless_nothing_is_in_it(tmp_path: Path) -> None:
+    path = country(tmp_path / "x")
+    log_of(path).write_bytes(bytes(5000))
+    assert bring(path, tmp_path / "home").path == path
+    log_of(path).write_bytes(b"<html>" * 1000)
+    with pytest.raises(SourceDamaged, match="do not fit together: the -wal is not a write-ahead log"):
+        bring(path, tmp_path / "home")
+
+
 def test_a_geopackage_without_changes_beside_it_is_read_where_it_is(tmp_path: Path) -> None:
     path = boundaries.write_levels_gpkg(tmp_path / "gadm.gpkg", boundaries.levels({"AAA": 1}))
     edit(path, "pragma journal_mode = persist", "update ADM_1 set NAME_1 = 'Renamed' where fid = 1").close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -18,6 +18,7 @@ import pytest
 from admin_boundaries import sql
 from admin_boundaries.duckdb_warehouse import DuckdbWarehouse, connected
 from admin_boundaries.geometry import geometry_columns
+from ingest.errors import QueryFailed
 from ingest.settings import Settings
 from tests.fixtures import marts as built
 from tests.ingest.test_cli import run_apart
@@ -163,3 +164,53 @@ def test_who_opens_the_marts_again_gets_the_build_that_is_there_and_who_has_them
         (tmp_path / "next.duckdb").replace(path)
         with connected(path, tmp_path, "gadm") as after:
             assert (asked(before), asked(after)) == ([1, 1], [2, 2])
+
+
+LATE = "select cast(case when i = 299000 then 'x' else '1' end as int) as value from range(300000) as t(i)"
+
+
+def test_a_fault_that_shows_while_rows_are_fetched_is_said_like_any_other_and_leaves_no_file(
+    ask: Ask, tmp_path: Path
+) -> None:
+    for suffix in (".csv", ".parquet"):
+        code, _, said = ask(LATE, "--output", str(tmp_path / f"out{suffix}"))
+        assert (code, said.splitlines()[0]) == (1, "error: Conversion Error: Could not convert string 'x' to INT32")
+    assert not list(tmp_path.glob("*out*"))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_of_a_fault_in_duckdb_itself_one_sentence_is_said_without_addresses_in_its_program(is_late: bool) -> None:
+    words = "INTERNAL Error: Attempted to access index 1 within vector of size 1\n\nStack Trace:\n\n0 duckdb() + 7"
+
+    def fail(*_: object) -> pa.RecordBatchReader:
+        if not is_late:
+            raise duckdb.InternalException(words)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            raise OSError(words)
+            yield
+
+        return pa.RecordBatchReader.from_batches(pa.schema([]), batches())
+
+    class Broken:
+        sql = duckdb.connect()
+
+        def extract_statements(self, statement: str) -> list[duckdb.Statement]:
+            return self.sql.extract_statements(statement)
+
+        def execute(self, statement: str) -> Broken:
+            return self
+
+        def fetchall(self) -> list[tuple[str]]:
+            return [("memory",)]
+
+        cursor = property(lambda self: lambda: self)
+        to_arrow_reader = staticmethod(fail)
+
+    warehouse = DuckdbWarehouse(Broken(), Path("lake"), "gadm")  # type: ignore[arg-type]
+    with pytest.raises(QueryFailed) as refused:
+        warehouse.query("select 1").read_all()
+    assert refused.value.message == (
+        f"DuckDB {duckdb.__version__} cannot answer this statement, for a fault of its own: INTERNAL Error: "
+        "Attempted to access index 1 within vector of size 1."
+    )

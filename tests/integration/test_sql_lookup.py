@@ -224,9 +224,12 @@ FOLDED = {
     'O’Higgins ‘a’ “b” "c" `d´': "ohiggins a b c d",
     "Hawaiʻi ʼaʾbʿ": "hawaii ab",
     "50% * a\\b": "50 ab",
+    # in Greek, too, which has none in capitals
+    "Αθήνα ΑΘΗΝΑ": "αθηνα αθηνα",
+    "Μαΐου ΜΑΪΟΥ Ἀθῆναι": "μαιου μαιου αθηναι",
+    "Αγιά Ρουμε\u0301λη": "αγια ρουμελη",
     # other scripts keep what looks like an accent: it is part of the letter
     "КИЇВ Й": "київ й",
-    "Αθήνα": "αθήνα",
     "東京都": "東京都",
     "กรุงเทพ": "กรุงเทพ",
     "Éa 東": "ea 東",
