@@ -105,19 +105,39 @@ def held_half_loaded(process: subprocess.Popen[bytes], ledger: Path) -> Iterator
         "select count(distinct ingest_slices.state) from ingest_slices join ingest_runs using (run_id) "
         "where dataset = 'gadm' and ingest_runs.state = 'loading' and ingest_slices.state in ('loaded', 'queued')"
     )
-    with closing(sqlite3.connect(ledger)) as connection:
-        while connection.execute(mixed).fetchone() != (2,):
-            if process.poll() is not None:
-                sys.exit("The load had ended before a picture could be taken. Try again.")
-            time.sleep(0.01)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    for each in family:
-        each.suspend()
+    family: list[psutil.Process] = []
     try:
+        with closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+            while not family:
+                if process.poll() is not None:
+                    sys.exit("The load had ended before a picture could be taken. Try again.")
+                if connection.execute(mixed).fetchone() == (2,):
+                    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                    for each in family:
+                        each.suspend()
+                    if not _is_free(connection) or connection.execute(mixed).fetchone() != (2,):
+                        for each in family:
+                            each.resume()
+                        family = []
+                time.sleep(0.01)
         yield
     finally:
         for each in family:
             each.resume()
+        process.wait()
+
+
+def _is_free(connection: sqlite3.Connection) -> bool:
+    """Whether a suspended process holds no lock that the dashboard would wait for."""
+    connection.execute("pragma busy_timeout = 100")
+    try:
+        connection.execute("begin immediate")
+        connection.execute("rollback")
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.execute("pragma busy_timeout = 5000")
+    return True
 
 
 def without_folders(page: Page, home: str) -> None:
@@ -140,7 +160,6 @@ def shoot_dashboard(env: dict[str, str], address: str, browser: Browser) -> None
             page.wait_for_selector(".left:text-is('done')", timeout=60_000)
             without_folders(page, env["WAREHOUSE_HOME"])
             shoot(page, name, settle_ms=100)
-    process.wait()
     page = opened(browser, address, DESKTOP)
     page.click("details.error summary")
     page.click("details.error a")
