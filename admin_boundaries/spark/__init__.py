@@ -41,10 +41,14 @@ def open_marts(spark: SparkSession, root: str | None = None, *, dataset: str = "
     ------
     MartsMissing
         When there are none.
+    TargetUnavailable
+        When the session has no Sedona.
     """
+    from pyspark.errors import AnalysisException
+
     from admin_boundaries.spark.edition import read_edition
     from admin_boundaries.spark.storage import storage
-    from ingest.errors import MartsMissing
+    from ingest.errors import MartsMissing, TargetUnavailable
     from ingest.settings import build_command, marts_on_spark, with_dataset
 
     root = root or marts_on_spark()
@@ -53,6 +57,13 @@ def open_marts(spark: SparkSession, root: str | None = None, *, dataset: str = "
     if edition is None:
         hint = f"Build them: WAREHOUSE_TARGET=spark {build_command(dataset)}"
         raise MartsMissing(f"There are no marts of {dataset} in {root}.", hint)
+    try:
+        spark.sql("select st_point(0.0, 0.0) as point").schema  # noqa: B018  over Spark Connect, it is asked for here
+    except AnalysisException as error:
+        raise TargetUnavailable(
+            "The session has no Sedona, which the geometry of the marts needs.",
+            "Start it with spark.jars and spark.sql.extensions as docs/spark.md shows.",
+        ) from error
     for name, table in edition.tables.items():
         schema, mart = name.split(".")
         if schema == marts:

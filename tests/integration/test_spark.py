@@ -17,6 +17,7 @@ import pytest
 
 from admin_boundaries.spark import open_marts
 from benchmarks.spark_cluster import free_port
+from ingest.errors import TargetUnavailable
 from tests.conftest import ROOT
 from tests.integration import marts
 from tests.integration.conftest import SAMPLE_COUNTS, Warehouse, copy_project
@@ -271,6 +272,17 @@ def test_commands_that_need_functions_of_a_database_refuse(spark: Warehouse) -> 
     refused = spark.ingest("locate", "1.2", "6.1", expect=1)
     assert "does not answer single points on Spark" in refused.stderr
     assert "open_marts" in refused.stderr
+
+
+def test_a_session_without_sedona_is_told_what_it_lacks(spark: Warehouse) -> None:
+    from pyspark.errors import AnalysisException
+
+    class Plain:
+        def sql(self, _query: str) -> None:
+            raise AnalysisException("[UNRESOLVED_ROUTINE] st_point")
+
+    with pytest.raises(TargetUnavailable, match="no Sedona"):
+        open_marts(Plain(), str(spark.home / "spark"))  # type: ignore[arg-type]
 
 
 def test_files_and_sql_of_ones_own_are_answered_from_the_marts_in_a_folder(spark: Warehouse, tmp_path: Path) -> None:
